@@ -1,0 +1,1 @@
+"""Which pixels are ultrasound, and how large one is."""

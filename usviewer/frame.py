@@ -1,0 +1,172 @@
+"""One picture on its way through the stages, and what is known about its geometry."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import xxhash
+from numpy.typing import NDArray
+
+from usviewer.units import Box, Point, Spacing
+
+Pixels = NDArray[np.uint8]
+Mask = NDArray[np.bool_]
+Points = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class FrameKey:
+    """Identity of a frame. Equal keys mean equal pixels: the digest is part of it.
+
+    ``media_time_s`` is the position in the recording (None when the recording does not say), ``capture_time_s`` the
+    monotonic clock when the pixels reached the program.
+    """
+
+    source: str
+    index: int
+    media_time_s: float | None
+    capture_time_s: float
+    digest: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sector:
+    """The part of the picture that is ultrasound.
+
+    ``outline_xy_px`` is a closed polygon (N, 2); ``box_xyxy_px`` its half-open bounding box in whole pixels.
+    ``apex_xy_px`` is where the beams of a curved or phased probe meet (None: parallel beams, straight down), and
+    ``face_radius_px`` the distance from the apex to the probe face. ``certain`` is False where the outline is
+    a guess: then nothing outside may be blanked on its strength.
+    """
+
+    outline_xy_px: Points
+    box_xyxy_px: tuple[int, int, int, int]
+    apex_xy_px: Point | None = None
+    face_radius_px: float | None = None
+    certain: bool = False
+
+    def beam_direction(self, at_xy_px: Point) -> Point:
+        """Unit vector of the beam through a position, pointing away from the probe."""
+        if self.apex_xy_px is None:
+            return (0.0, 1.0)
+        vector = np.subtract(at_xy_px, self.apex_xy_px)
+        length = float(np.hypot(*vector))
+        return (0.0, 1.0) if length == 0 else (float(vector[0]) / length, float(vector[1]) / length)
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """A rectangle of the picture with one scale; ``spacing`` is None with the ``reason`` when it has none."""
+
+    box_xyxy_px: Box
+    spacing: Spacing | None
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ImageGeometry:
+    """What is known about where ultrasound is and how large a pixel is.
+
+    ``no_scale_reason`` says in one sentence why lengths stay in pixels when no region has a spacing.
+    """
+
+    regions: tuple[Region, ...] = ()
+    sector: Sector | None = None
+    no_scale_reason: str = "No scale: lengths are in pixels"
+    calibration_id: str = ""
+
+    def spacing_for(self, points_xy_px: Points) -> tuple[Spacing | None, str]:
+        """The spacing of the one region that holds all points, or None and the reason.
+
+        A length whose ends lie in two regions, or in none, has no millimetres (``clinical.md`` 4.1).
+        """
+        if not any(region.spacing for region in self.regions):
+            return None, self.no_scale_reason
+        holding = [region for region in self.regions if _holds(region.box_xyxy_px, points_xy_px)]
+        if not holding:
+            return None, "Not inside one calibrated region: lengths are in pixels"
+        spacings = {region.spacing for region in holding}
+        if len(spacings) > 1:
+            return None, "Two regions with different scales hold this place: lengths are in pixels"
+        spacing = holding[0].spacing
+        return spacing, "" if spacing else holding[0].reason
+
+
+def _holds(box: Box, points_xy_px: Points) -> bool:
+    x, y = np.asarray(points_xy_px, dtype=np.float64).reshape(-1, 2).T
+    return bool((x >= box[0]).all() and (x <= box[2]).all() and (y >= box[1]).all() and (y <= box[3]).all())
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Frame:
+    """Pixels (uint8, height x width x 3, RGB, read-only) with their key.
+
+    ``name`` is the file a frame of a folder came from, empty elsewhere. ``regions`` of ``geometry`` come with the
+    file (DICOM, phantom); the sector and user scales are added by ``calibrate``.
+    """
+
+    key: FrameKey
+    pixels: Pixels
+    geometry: ImageGeometry | None = None
+    name: str = ""
+
+    @property
+    def width_px(self) -> int:
+        """Columns."""
+        return int(self.pixels.shape[1])
+
+    @property
+    def height_px(self) -> int:
+        """Rows."""
+        return int(self.pixels.shape[0])
+
+    def with_geometry(self, geometry: ImageGeometry | None) -> Frame:
+        """The same picture, calibrated."""
+        return replace(self, geometry=geometry)
+
+
+@dataclass(frozen=True, slots=True)
+class SourceInfo:
+    """What a source says about itself. Unknown is None, never invented.
+
+    ``frame_count`` is None until it has been counted (headers lie) or where there is no end (live).
+    """
+
+    uri: str
+    name: str
+    kind: str
+    width_px: int
+    height_px: int
+    frames_per_second: float | None = None
+    frame_count: int | None = None
+    live: bool = False
+    notes: tuple[str, ...] = field(default=())
+
+
+def digest_of(pixels: Pixels) -> str:
+    """128-bit content hash of the pixels and their shape (xxh3: about 0.5 ms for 1080p)."""
+    hasher = xxhash.xxh3_128(np.ascontiguousarray(pixels).data)
+    hasher.update(repr(pixels.shape).encode())
+    return hasher.hexdigest()
+
+
+def make_frame(
+    pixels: Pixels,
+    source: str,
+    index: int,
+    media_time_s: float | None = None,
+    *,
+    capture_time_s: float | None = None,
+    geometry: ImageGeometry | None = None,
+    name: str = "",
+) -> Frame:
+    """Wrap an RGB picture; the array becomes read-only. Grey (H, W) pictures are spread over three channels."""
+    if pixels.ndim == 2:
+        pixels = np.repeat(pixels[:, :, None], 3, axis=2)
+    pixels = np.ascontiguousarray(pixels, dtype=np.uint8)
+    pixels.setflags(write=False)
+    captured = time.monotonic() if capture_time_s is None else capture_time_s
+    key = FrameKey(source, index, media_time_s, captured, digest_of(pixels))
+    return Frame(key, pixels, geometry, name)

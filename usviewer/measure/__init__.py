@@ -1,0 +1,1 @@
+"""What a prediction amounts to: named measurements with their convention, plane and quality."""

@@ -1,0 +1,1 @@
+"""What is drawn, as data; and the data drawn into pixels."""

@@ -1,0 +1,76 @@
+"""Pixels and millimetres: the only place where one becomes the other.
+
+**Axes.** ``x`` runs right along the columns, ``y`` runs down along the rows. Positions are continuous, with the
+origin at the top-left *corner* of the first pixel: column ``i`` covers ``[i, i + 1)`` and its centre is ``i + 0.5``.
+This is DICOM's SCOORD, Qt's painter and YOLO's box convention. OpenCV's contours and drawing calls, and numpy's
+indices, put the centre of a pixel at the integer: add 0.5 when you leave them, subtract it when you enter.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from enum import StrEnum
+
+from usviewer.errors import UserError
+
+Point = tuple[float, float]
+Box = tuple[float, float, float, float]
+
+# Real scanners lie between 0.01 (high-frequency linear) and 1 (deep abdominal, shrunk capture) mm per pixel.
+MIN_MM_PER_PX = 0.001
+MAX_MM_PER_PX = 5.0
+
+
+class ScaleSource(StrEnum):
+    """Where a scale came from; shown beside every millimetre."""
+
+    DICOM = "DICOM region"
+    RULER = "on-screen ruler"
+    MANUAL = "two points"
+    USER = "given by the user"
+    PHANTOM = "phantom"
+
+
+@dataclass(frozen=True, slots=True)
+class Spacing:
+    """Millimetres per pixel along each axis, and where they came from.
+
+    ``relative_sd`` is the standard deviation of the scale itself, as a fraction (0.01 is one percent).
+    Raises ``UserError`` for values that no scanner has.
+    """
+
+    x_mm_per_px: float
+    y_mm_per_px: float
+    source: ScaleSource
+    detail: str = ""
+    relative_sd: float = 0.0
+
+    def __post_init__(self) -> None:
+        for value in (self.x_mm_per_px, self.y_mm_per_px):
+            if not (math.isfinite(value) and MIN_MM_PER_PX <= value <= MAX_MM_PER_PX):
+                raise UserError(
+                    f"A scale of {value:g} mm per pixel cannot be right",
+                    f"Give a value between {MIN_MM_PER_PX:g} and {MAX_MM_PER_PX:g}",
+                )
+
+    def length_mm(self, start_xy_px: Point, end_xy_px: Point) -> float:
+        """Length of the straight line between two positions, in mm."""
+        dx_mm = (end_xy_px[0] - start_xy_px[0]) * self.x_mm_per_px
+        dy_mm = (end_xy_px[1] - start_xy_px[1]) * self.y_mm_per_px
+        return math.hypot(dx_mm, dy_mm)
+
+    def area_mm2(self, area_px: float) -> float:
+        """Area in square mm of an area counted in pixels."""
+        return area_px * self.x_mm_per_px * self.y_mm_per_px
+
+    def describe(self) -> str:
+        """One phrase for the screen: value(s) and source."""
+        if math.isclose(self.x_mm_per_px, self.y_mm_per_px, rel_tol=1e-6):
+            return f"{self.y_mm_per_px:.4g} mm/px, {self.source}"
+        return f"{self.x_mm_per_px:.4g} x {self.y_mm_per_px:.4g} mm/px, {self.source}"
+
+
+def isotropic(mm_per_px: float, source: ScaleSource, detail: str = "", relative_sd: float = 0.0) -> Spacing:
+    """The same scale along both axes."""
+    return Spacing(mm_per_px, mm_per_px, source, detail, relative_sd)
