@@ -1,0 +1,152 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from tests.scenes import GIVEN, aorta_reading, fan, flat_frame, scaled_geometry
+from usviewer.frame import ImageGeometry, Region
+from usviewer.measure.reading import Provenance, Status
+from usviewer.overlay import palette
+from usviewer.overlay.items import Anchor, BoxMark, Caliper, Fill, Line, Outline, Panel, ScaleBar, Text
+from usviewer.overlay.scene import MaskStyle, Style, compose
+from usviewer.overlay.shown import Shown
+from usviewer.units import ScaleSource, Spacing, isotropic
+
+SIZE = (640, 480)
+FRAME = flat_frame(*SIZE)
+
+
+def items(kind, reading=None, style=None, geometry=None, size=SIZE):
+    scene = compose(reading or aorta_reading(FRAME.key), None, style, frame_size_px=size, geometry=geometry)
+    return [item for item in scene.items if isinstance(item, kind)]
+
+
+def test_a_scene_belongs_to_its_frame():
+    scene = compose(aorta_reading(FRAME.key), frame_size_px=SIZE)
+    assert scene.key == FRAME.key
+    assert Shown(FRAME, scene).scene is scene
+
+
+def test_an_overlay_of_another_frame_is_refused():
+    other = flat_frame(*SIZE, level=91)
+    with pytest.raises(ValueError, match="laid over"):
+        Shown(FRAME, compose(aorta_reading(other.key), frame_size_px=SIZE))
+
+
+def test_an_overlay_for_another_size_is_refused():
+    with pytest.raises(ValueError, match="size"):
+        Shown(FRAME, compose(aorta_reading(FRAME.key), frame_size_px=(320, 240)))
+
+
+def test_pixels_that_are_not_the_keys_are_refused():
+    swapped = replace(FRAME, pixels=np.zeros_like(FRAME.pixels))
+    with pytest.raises(ValueError, match="changed"):
+        Shown(swapped, compose(aorta_reading(FRAME.key), frame_size_px=SIZE))
+
+
+def test_hidden_is_nothing_at_all():
+    assert compose(aorta_reading(FRAME.key), style=Style(hidden=True), frame_size_px=SIZE).items == ()
+
+
+def test_mask_styles():
+    assert len(items(Outline)) == 1
+    assert items(Fill) == []
+    assert len(items(Fill, style=Style(mask=MaskStyle.FILL))) == 1
+    assert items(Outline | Fill, style=Style(mask=MaskStyle.NONE)) == []
+
+
+def test_automatic_and_manual_are_told_by_colour_and_by_line():
+    (main, other) = items(Caliper)
+    assert (main.colour, main.line) == (palette.CALIPER, Line.SOLID)
+    assert main.width > other.width
+    manual = replace(aorta_reading(FRAME.key), provenance=Provenance.MANUAL)
+    assert (items(Caliper, manual)[0].colour, items(Caliper, manual)[0].line) == (palette.MANUAL, Line.DASHED)
+    assert items(Outline, manual)[0].line is Line.DASHED
+
+
+def test_a_refused_outline_is_marked_and_has_no_caliper():
+    refused = replace(aorta_reading(FRAME.key), status=Status.REFUSED, reason="cut off")
+    assert (items(Outline, refused)[0].colour, items(Outline, refused)[0].line) == (palette.WARNING, Line.DOTTED)
+    assert items(Caliper, refused) == []
+
+
+def test_the_ellipses_axes_are_kept_out_of_the_picture():
+    reading = aorta_reading(FRAME.key)
+    axis = replace(reading.measurements[0], name="major_diameter")
+    assert len(items(Caliper, replace(reading, measurements=(*reading.measurements, axis)))) == 2
+
+
+def test_a_box_stands_in_only_where_there_is_no_outline():
+    reading = aorta_reading(FRAME.key)
+    assert items(BoxMark, reading) == []
+    second = (10.0, 10.0, 50.0, 60.0)
+    mixed = replace(
+        reading,
+        outlines_xy_px=(reading.outlines_xy_px[0], np.empty((0, 2))),
+        boxes_xyxy_px=(*reading.boxes_xyxy_px, second),
+        labels=("aorta", "falx"),
+        scores=(0.93, 0.5),
+    )
+    assert items(BoxMark, mixed) == [BoxMark(second, "falx 0.50")]
+    assert [outline.label for outline in items(Outline, mixed)] == ["aorta 0.93"]
+
+
+def test_the_scale_bar_is_as_long_as_it_says():
+    (bar,) = items(ScaleBar)
+    assert bar.label == "2 cm"
+    assert bar.end_xy_px[0] - bar.start_xy_px[0] == pytest.approx(20 / 0.213)
+    assert bar.divisions == 2
+
+
+def test_without_a_scale_there_is_no_bar():
+    assert items(ScaleBar, aorta_reading(FRAME.key, spacing=None)) == []
+
+
+def test_pixels_that_are_not_square_get_two_bars():
+    stretched = Spacing(0.2, 0.3, ScaleSource.DICOM)
+    level, upright = items(ScaleBar, aorta_reading(FRAME.key, spacing=stretched))
+    assert level.end_xy_px[0] - level.start_xy_px[0] == pytest.approx(20 / 0.2)
+    assert upright.start_xy_px[1] - upright.end_xy_px[1] == pytest.approx(20 / 0.3)
+    assert upright.end_xy_px[0] == upright.start_xy_px[0]
+
+
+def test_two_scales_and_no_choice_give_no_bar():
+    regions = (Region((0, 0, 320, 480), GIVEN), Region((320, 0, 640, 480), isotropic(0.1, ScaleSource.DICOM)))
+    unseen = replace(aorta_reading(FRAME.key, spacing=None), status=Status.NOT_VISUALISED, measurements=())
+    assert items(ScaleBar, unseen, geometry=ImageGeometry(regions)) == []
+
+
+def test_the_bar_lies_in_the_region_of_its_scale():
+    right = isotropic(0.1, ScaleSource.DICOM)
+    regions = (Region((0, 0, 320, 400), GIVEN), Region((320, 0, 640, 400), right))
+    (bar,) = items(ScaleBar, aorta_reading(FRAME.key, spacing=right), geometry=ImageGeometry(regions))
+    assert 320 < bar.start_xy_px[0] < bar.end_xy_px[0] < 640
+    assert bar.start_xy_px[1] < 400
+
+
+def test_the_research_line_is_there_unless_the_window_shows_it():
+    assert [text.text for text in items(Text)] == ["Research use only - not for diagnosis"]
+    assert items(Text, style=Style(research_line=False)) == []
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_the_numbers_go_where_there_is_no_ultrasound(mirrored):
+    sector = fan(640, 480)
+    outline = sector.outline_xy_px * (0.55, 1.0)  # leans to the left, so the right is free
+    outline = outline if not mirrored else (640, 0) + outline * (-1, 1)
+    geometry = scaled_geometry(640, 480, replace(sector, outline_xy_px=outline))
+    (panel,) = items(Panel, geometry=geometry)
+    assert panel.anchor is (Anchor.TOP_LEFT if mirrored else Anchor.TOP_RIGHT)
+
+
+def test_the_corner_can_be_pinned():
+    (panel,) = items(Panel, style=Style(panel_corner=Anchor.BOTTOM_RIGHT))
+    assert panel.anchor is Anchor.BOTTOM_RIGHT
+
+
+def test_units_grow_with_the_picture_and_with_the_setting():
+    small, large = (palette.unit_px((16 * n, 9 * n)) for n in (80, 240))
+    assert large > 2 * small
+    assert palette.unit_px((1600, 900), 2.0) == 2 * palette.unit_px((1600, 900))

@@ -1,0 +1,154 @@
+"""Where the words of a scene go, in whole pixels: nothing is cut off by the picture's border."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from usviewer.overlay.items import Anchor, BoxMark, Outline, Panel, ScaleBar, Scene, Text
+from usviewer.overlay.lettering import Lettering, Stamp, stamp, wrap
+from usviewer.overlay.palette import Colour, Size, font_px
+from usviewer.overlay.words import TextLine
+from usviewer.units import Point
+
+Corners = tuple[int, int, int, int]
+
+TICK_UNITS = 6.0
+_LINE_HEIGHT = 1.12
+_PANEL_PAD_UNITS = 8.0
+_UNIT_GAP_EM = 0.3
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """One stamp and its top-left corner."""
+
+    letters: Stamp
+    left_px: int
+    top_px: int
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Laid-out words; ``box_xyxy_px`` holds them all and is darkened first where ``ground`` is set."""
+
+    lines: tuple[Placed, ...]
+    box_xyxy_px: Corners
+    ground: bool = False
+
+
+def lay_out(scene: Scene) -> list[Block]:
+    """All words of the scene."""
+    blocks = []
+    for item in scene.items:
+        if isinstance(item, Panel):
+            blocks.append(_panel(item, scene))
+        elif isinstance(item, Text):
+            blocks.append(_paragraph(item, scene))
+        elif isinstance(item, BoxMark):
+            blocks.append(_paragraph(_label_above(item.box_xyxy_px[:2], item.label, item.colour, scene.unit_px), scene))
+        elif isinstance(item, Outline) and item.label:
+            corner = item.points_xy_px.min(axis=0)
+            blocks.append(_paragraph(_label_above(tuple(corner), item.label, item.colour, scene.unit_px), scene))
+        elif isinstance(item, ScaleBar):
+            blocks.append(_paragraph(_scale_label(item, scene.unit_px), scene))
+    return [block for block in blocks if block is not None]
+
+
+def halo_px(unit: float) -> int:
+    """Width of the dark rim round every line and letter."""
+    return max(1, round(unit))
+
+
+def _lettering(size: Size, unit: float) -> Lettering:
+    return Lettering(font_px(size, unit), size in (Size.HEADLINE, Size.TITLE), halo_px(unit))
+
+
+def _label_above(corner_xy_px: Point, label: str, colour: Colour, unit: float) -> Text:
+    at = (corner_xy_px[0], corner_xy_px[1] - 3 * unit)
+    return Text(at, label, Anchor.BOTTOM_LEFT, Size.BODY, colour)
+
+
+def _scale_label(item: ScaleBar, unit: float) -> Text:
+    (x0, y0), (x1, y1) = item.start_xy_px, item.end_xy_px
+    away = (TICK_UNITS + 3) * unit
+    if abs(x1 - x0) >= abs(y1 - y0):
+        return Text(((x0 + x1) / 2, min(y0, y1) - away), item.label, Anchor.BOTTOM, Size.BODY, item.colour)
+    return Text(
+        (min(x0, x1) - TICK_UNITS * unit, min(y0, y1) - away), item.label, Anchor.BOTTOM_LEFT, Size.BODY, item.colour
+    )
+
+
+def _paragraph(item: Text, scene: Scene) -> Block | None:
+    if not item.text:
+        return None
+    style = _lettering(item.size, scene.unit_px)
+    room = min(item.max_width_px, scene.frame_size_px[0])
+    stamps = [stamp(line, style, item.colour) for line in wrap(item.text, style, room)]
+    step = stamps[0].height_px
+    size = (max(letters.width_px for letters in stamps), step * len(stamps))
+    left, top = _inside(_top_left(item.at_xy_px, item.anchor, size), size, scene)
+    lines = tuple(Placed(letters, left, top + index * step) for index, letters in enumerate(stamps))
+    return Block(lines, (left, top, left + size[0], top + size[1]))
+
+
+def _panel(item: Panel, scene: Scene) -> Block | None:
+    rows = _rows(item, scene)
+    if not rows:
+        return None
+    pad = max(4, round(_PANEL_PAD_UNITS * scene.unit_px))
+    size = (max(_row_width(row) for row in rows) + 2 * pad, sum(_row_height(row) for row in rows) + 2 * pad)
+    left, top = _inside(_top_left(item.at_xy_px, item.anchor, size), size, scene)
+    lines: list[Placed] = []
+    y = top + pad
+    for row in rows:
+        lines += [Placed(part.letters, left + pad + part.left_px, y + part.top_px) for part in row]
+        y += _row_height(row)
+    return Block(tuple(lines), (left, top, left + size[0], top + size[1]), ground=True)
+
+
+_Row = list[Placed]
+
+
+def _rows(item: Panel, scene: Scene) -> list[_Row]:
+    """Wrapped lines from the top, as many as there is room for: the first are the most important."""
+    rows: list[_Row] = []
+    for line in item.lines:
+        new = _line_rows(line, item.max_width_px, scene.unit_px)
+        if sum(_row_height(row) for row in (*rows, *new)) > item.max_height_px:
+            break
+        rows += new
+    return rows
+
+
+def _line_rows(line: TextLine, max_width_px: float, unit: float) -> list[_Row]:
+    style = _lettering(line.size, unit)
+    rows = [[Placed(stamp(text, style, line.colour), 0, 0)] for text in wrap(line.text, style, max_width_px)]
+    if line.unit:
+        figures = rows[-1][0].letters
+        small = stamp(line.unit, _lettering(Size.TITLE, unit), line.colour)
+        gap = round(_UNIT_GAP_EM * small.height_px)
+        rows[-1].append(Placed(small, figures.width_px + gap, figures.ascent_px - small.ascent_px))
+    return rows
+
+
+def _row_width(row: _Row) -> int:
+    return max(part.left_px + part.letters.width_px for part in row)
+
+
+def _row_height(row: _Row) -> int:
+    return math.ceil(row[0].letters.height_px * _LINE_HEIGHT)
+
+
+def _top_left(at_xy_px: Point, anchor: Anchor, size: tuple[int, int]) -> Point:
+    """Top-left corner of a block that hangs from ``anchor``."""
+    share_x = {"left": 0.0, "right": 1.0}.get(str(anchor).split()[-1], 0.5)
+    share_y = 1.0 if str(anchor).startswith("bottom") else 0.0
+    return at_xy_px[0] - share_x * size[0], at_xy_px[1] - share_y * size[1]
+
+
+def _inside(corner: Point, size: tuple[int, int], scene: Scene) -> tuple[int, int]:
+    """Moved so far that it lies within the picture, if it can."""
+    limits = (scene.frame_size_px[0] - size[0], scene.frame_size_px[1] - size[1])
+    left, top = (round(min(max(0.0, place), max(0, limit))) for place, limit in zip(corner, limits, strict=True))
+    return left, top

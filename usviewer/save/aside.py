@@ -1,0 +1,97 @@
+"""A file is whole or it is not there: written aside in the same folder, then renamed."""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from usviewer.errors import UserError
+
+_ADVICE = {
+    errno.ENOSPC: ("the disk is full", "Free some space and try again"),
+    errno.EDQUOT: ("the disk quota is used up", "Free some space and try again"),
+    errno.EFBIG: ("the file is larger than this disk allows", "Choose another folder"),
+    errno.EACCES: ("there is no permission to write there", "Choose another folder"),
+    errno.EPERM: ("there is no permission to write there", "Choose another folder"),
+    errno.EROFS: ("that disk is read-only", "Choose another folder"),
+    errno.ENOENT: ("its folder does not exist", "Choose another folder"),
+    errno.ENOTDIR: ("its folder is a file", "Choose another folder"),
+    errno.EISDIR: ("a folder of that name is there", "Choose another name"),
+    errno.EEXIST: ("a file of that name is there", "Choose another name"),
+    errno.ENAMETOOLONG: ("the name is too long", "Choose a shorter name"),
+}
+
+
+class Aside:
+    """A new, empty file beside ``path`` that takes its place at ``commit``, and is gone after ``discard``.
+
+    ``path`` stays as it was until then. Every failure to write is a ``UserError`` and leaves nothing behind.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+        try:
+            self.part.open("xb").close()
+        except OSError as error:
+            raise cannot_write(path, error) from error
+
+    def commit(self) -> None:
+        """Have the content on the disk, then give it its name."""
+        try:
+            with self.part.open("rb+") as file:
+                os.fsync(file.fileno())
+            os.replace(self.part, self.path)
+        except OSError as error:
+            self.discard()
+            raise cannot_write(self.path, error) from error
+
+    def discard(self) -> None:
+        """Remove what was written. A second call does nothing."""
+        self.part.unlink(missing_ok=True)
+
+
+@contextmanager
+def written_aside(path: Path) -> Iterator[Path]:
+    """Write to the given path inside the block; it becomes ``path`` at its end, or nothing if the block fails."""
+    aside = Aside(path)
+    try:
+        yield aside.part
+    except OSError as error:
+        aside.discard()
+        raise cannot_write(path, error) from error
+    except BaseException:
+        aside.discard()
+        raise
+    aside.commit()
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a whole file, or nothing."""
+    with written_aside(path) as part:
+        part.write_bytes(content)
+
+
+def write_text(path: Path, content: str) -> None:
+    """Write a whole UTF-8 text, or nothing. Lines end as they are given, on every system."""
+    write_bytes(path, content.encode("utf-8"))
+
+
+def make_folder(path: Path) -> Path:
+    """The folder, made with its parents where it is missing."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise cannot_write(path, error) from error
+    return path
+
+
+def cannot_write(path: Path, error: OSError) -> UserError:
+    """The sentence for a failed write."""
+    other = (error.strerror or "the disk refused it", "Try again or choose another folder")
+    why, do = _ADVICE.get(error.errno or 0, other)
+    return UserError(f"Could not write {path.name}: {why}", do)

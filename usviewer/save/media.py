@@ -1,0 +1,192 @@
+"""Annotated pictures and clips. What is kept is what was seen: every one is made from a ``Shown``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import av
+import cv2
+from av.video.reformatter import Colorspace
+
+from usviewer import RESEARCH_USE
+from usviewer.errors import UserError
+from usviewer.frame import Pixels
+from usviewer.overlay.items import Scene, Text
+from usviewer.overlay.raster import draw
+from usviewer.overlay.scene import research_line
+from usviewer.overlay.shown import Shown
+from usviewer.save.aside import Aside, cannot_write, write_bytes
+from usviewer.save.deidentify import released
+
+# Fine enough for every frame rate: 11 microseconds.
+_TICKS_PER_S = 90_000
+_USUAL_INTERVAL = _TICKS_PER_S // 25
+_BT709 = 1
+_LIMITED_RANGE = 1
+# Quality 18 is hardly told from the original by eye.
+_CODED = {"crf": "18"}
+_LOSSLESS = {"qp": "0"}
+
+
+def picture_of(shown: Shown, keep_surroundings: bool = False) -> Pixels:
+    """The picture as it leaves the program: surroundings blanked (``save.deidentify``), then the overlay drawn.
+
+    The research-use line is on every one, whatever the style left out.
+    """
+    pixels = released(shown.frame.pixels, shown.frame.geometry, keep_surroundings)
+    return draw(pixels, _with_research_line(shown.scene))
+
+
+def write_png(shown: Shown, path: Path, keep_surroundings: bool = False) -> None:
+    """Save one annotated picture at the frame's own size."""
+    write_bytes(path, encode_png(picture_of(shown, keep_surroundings)))
+
+
+def encode_png(pixels: Pixels) -> bytes:
+    """PNG of an RGB (H, W, 3) or grey (H, W) picture."""
+    coded = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR) if pixels.ndim == 3 else pixels
+    return bytes(cv2.imencode(".png", coded)[1])
+
+
+def _with_research_line(scene: Scene) -> Scene:
+    if any(isinstance(item, Text) and item.text == RESEARCH_USE for item in scene.items):
+        return scene
+    return replace(scene, items=(*scene.items, research_line(scene.frame_size_px, scene.unit_px)))
+
+
+class ClipWriter:
+    """An H.264 clip in an MP4 file, of the source's own size and times; whole or not there.
+
+    Even sizes are coded in 4:2:0, which every player shows; odd ones in 4:4:4, which keeps their size. ``lossless``
+    keeps every pixel as it is (H.264 in RGB: VLC, mpv and all of FFmpeg play it, browsers do not). Use as a context
+    manager: an exception inside, Ctrl-C included, leaves no file. Not to be shared between threads.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        size_px: tuple[int, int],
+        *,
+        lossless: bool = False,
+        preset: str = "veryfast",
+        threads: int | None = None,
+    ) -> None:
+        self.path = path
+        self._size_px = size_px
+        self._lossless = lossless
+        self._clock = _Clock()
+        self._held: Any = None
+        self._file: Any = None
+        self._aside = Aside(path)
+        with self._failing_whole():
+            part = str(self._aside.part.absolute())
+            self._file = av.open(part, "w", format="mp4", options={"movflags": "+faststart"})
+            self._stream = self._new_stream(preset, threads or max(1, (os.cpu_count() or 2) // 4))
+
+    def add(self, pixels: Pixels, time_s: float) -> None:
+        """Append a picture (uint8, height x width x 3, RGB) that is shown from ``time_s`` on.
+
+        Raises ``ValueError`` for another size and for times that run backwards. Equal times are set 11 microseconds
+        apart, since no file can hold them.
+        """
+        if pixels.shape != (self._size_px[1], self._size_px[0], 3):
+            raise ValueError(f"a picture of {pixels.shape} in a clip of {self._size_px}")
+        frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+        if not self._lossless:
+            frame = frame.reformat(format=self._stream.pix_fmt, dst_colorspace=Colorspace.ITU709)
+        frame.pts, frame.time_base = self._clock.tick(time_s), Fraction(1, _TICKS_PER_S)
+        with self._failing_whole():
+            self._encode(frame)
+
+    def close(self, last_duration_s: float | None = None) -> None:
+        """Finish the file and give it its name. The last picture lasts as long as told, else as the one before it.
+
+        Raises ``UserError`` when there was no picture at all.
+        """
+        if self._clock.last is None:
+            self.abort()
+            raise UserError(f"There was no picture to write to {self.path.name}")
+        with self._failing_whole():
+            self._encode(None)
+            if last_duration_s is not None:
+                self._held.duration = max(1, round(last_duration_s * _TICKS_PER_S))
+            else:
+                self._held.duration = self._clock.interval
+            self._file.mux(self._held)
+            self._file.close()
+        self._aside.commit()
+
+    def abort(self) -> None:
+        """Leave nothing behind."""
+        with suppress(av.FFmpegError, OSError):  # the file is thrown away, so its end may fail
+            if self._file is not None:
+                self._file.close()
+        self._aside.discard()
+
+    def __enter__(self) -> ClipWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self.abort()
+
+    def _new_stream(self, preset: str, threads: int) -> Any:
+        options = {**(_LOSSLESS if self._lossless else _CODED), "preset": preset}
+        stream: Any = self._file.add_stream("libx264rgb" if self._lossless else "libx264", options=options)
+        stream.width, stream.height = self._size_px
+        even = self._size_px[0] % 2 == 0 and self._size_px[1] % 2 == 0
+        stream.pix_fmt = "rgb24" if self._lossless else "yuv420p" if even else "yuv444p"
+        coder = stream.codec_context
+        coder.time_base = Fraction(1, _TICKS_PER_S)
+        coder.thread_count = threads
+        coder.max_b_frames = 0  # coded in the order of showing: plain times, and the last picture's duration holds
+        if not self._lossless:
+            coder.colorspace = coder.color_primaries = coder.color_trc = _BT709
+            coder.color_range = _LIMITED_RANGE
+        return stream
+
+    def _encode(self, frame: Any) -> None:
+        """The newest packet waits, since only the end of the clip tells how long it lasts."""
+        for packet in self._stream.encode(frame):
+            if self._held is not None:
+                self._file.mux(self._held)
+            self._held = packet
+
+    @contextmanager
+    def _failing_whole(self) -> Iterator[None]:
+        try:
+            yield
+        except (av.FFmpegError, OSError) as error:
+            self.abort()
+            cause = error if isinstance(error, OSError) else OSError(None, "the encoder refused it")
+            raise cannot_write(self.path, cause) from error
+
+
+class _Clock:
+    """Times in ticks that only grow."""
+
+    def __init__(self) -> None:
+        self.last: int | None = None
+        self.interval = _USUAL_INTERVAL
+        self._given_s = float("-inf")
+
+    def tick(self, time_s: float) -> int:
+        if time_s < self._given_s:
+            raise ValueError("the times of a clip run backwards")
+        tick = round(time_s * _TICKS_PER_S)
+        if self.last is not None:
+            tick = max(tick, self.last + 1)
+            self.interval = tick - self.last
+        self.last, self._given_s = tick, time_s
+        return tick

@@ -1,0 +1,213 @@
+"""Readings and instances as tables, and the summary of a clip. Every column and key is described in ``docs/files.md``.
+
+Columns are added at the end of their group, never renamed or removed: people's scripts read them. A value that does not
+exist is an empty cell (null in JSON), never 0.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from usviewer.infer.prediction import Prediction
+from usviewer.measure.reading import Dimension, Measurement, Reading
+from usviewer.save.aside import Aside, cannot_write, write_text
+from usviewer.units import Spacing
+
+Cell = str | int | float | None
+Row = Mapping[str, Cell]
+
+_BEFORE = ("frame", "file", "time_s", "finding", "status", "reason", "plane", "edge")
+_AFTER = (
+    "instances",
+    "score",
+    "quality",
+    "warnings",
+    "provenance",
+    "spacing_x_mm_per_px",
+    "spacing_y_mm_per_px",
+    "scale_source",
+    "no_scale_reason",
+    "model_id",
+    "model_sha256",
+    "frame_digest",
+)
+# In the order of their columns. A finding that is not here has the area of what was found.
+_MEASUREMENTS = {
+    "aorta": {
+        "ap_diameter": Dimension.LENGTH,
+        "transverse_diameter": Dimension.LENGTH,
+        "longitudinal_diameter": Dimension.LENGTH,
+        "major_diameter": Dimension.LENGTH,
+        "minor_diameter": Dimension.LENGTH,
+        "area": Dimension.AREA,
+    },
+}
+_GENERIC = {"area": Dimension.AREA}
+_UNITS = {
+    Dimension.LENGTH: ("px", "mm"),
+    Dimension.AREA: ("px2", "mm2"),
+    Dimension.PERCENT: ("percent",),
+    Dimension.WEEKS: ("weeks",),
+}
+INSTANCE_COLUMNS = ("frame", "file", "label", "score", "x0", "y0", "x1", "y1", "area_px")
+
+
+def reading_columns(finding: str) -> tuple[str, ...]:
+    """The columns of ``readings.csv`` for one finding, in order."""
+    middle = [column for name, kind in _measured(finding).items() for column in _columns_of(name, kind)]
+    return (*_BEFORE, *middle, *_AFTER)
+
+
+def reading_row(reading: Reading, file: str = "") -> dict[str, Cell]:
+    """One frame's reading, with every column of its finding. ``file`` is the picture's own name in a folder.
+
+    Of several instances the columns hold the best one's (``instances.csv`` has all).
+    """
+    row: dict[str, Cell] = dict.fromkeys(reading_columns(reading.finding))
+    row |= {
+        "frame": reading.key.index,
+        "file": file,
+        "time_s": _rounded(reading.key.media_time_s, 6),
+        "finding": reading.finding,
+        "status": str(reading.status),
+        "reason": reading.reason,
+        "plane": str(reading.plane),
+        "edge": str(reading.edge),
+        "instances": len(reading.scores),
+        "score": _rounded(reading.score, 4),
+        "quality": _rounded(reading.quality, 4),
+        "warnings": "; ".join(reading.warnings),
+        "provenance": str(reading.provenance),
+        "no_scale_reason": reading.no_scale_reason,
+        "model_id": reading.model_id,
+        "model_sha256": reading.model_sha256,
+        "frame_digest": reading.key.digest,
+    }
+    return row | _spacing_cells(reading.spacing) | _measured_cells(reading)
+
+
+def instance_rows(prediction: Prediction, file: str = "") -> Iterator[dict[str, Cell]]:
+    """All that the model found on one frame, best first; boxes in the corner convention of ``usviewer.units``."""
+    for instance in prediction.instances:
+        x0, y0, x1, y1 = (round(float(edge), 2) for edge in instance.box_xyxy_px)
+        yield {
+            "frame": prediction.key.index,
+            "file": file,
+            "label": instance.label,
+            "score": round(instance.score, 4),
+            "x0": x0,
+            "y0": y0,
+            "x1": x1,
+            "y1": y1,
+            "area_px": round(instance.area_px, 1),
+        }
+
+
+class Table:
+    """A CSV file that grows row by row and takes its name when it is whole. A context manager, like ``ClipWriter``.
+
+    UTF-8, comma, a header line, line feeds. A row with a column that the table has not is a bug (``ValueError``).
+    """
+
+    def __init__(self, path: Path, columns: Sequence[str]) -> None:
+        self.path = path
+        self._aside = Aside(path)
+        self._text = self._aside.part.open("w", encoding="utf-8", newline="")
+        self._rows = csv.DictWriter(self._text, columns, restval="", extrasaction="raise", lineterminator="\n")
+        self._rows.writeheader()
+
+    def add(self, row: Row) -> None:
+        """Append a row."""
+        try:
+            self._rows.writerow(row)
+        except OSError as error:
+            self.abort()
+            raise cannot_write(self.path, error) from error
+
+    def close(self) -> None:
+        """Finish the file and give it its name."""
+        try:
+            self._text.close()
+        except OSError as error:
+            self._aside.discard()
+            raise cannot_write(self.path, error) from error
+        self._aside.commit()
+
+    def abort(self) -> None:
+        """Leave nothing behind."""
+        try:
+            self._text.close()
+        except OSError:  # what could not be flushed is thrown away
+            pass
+        finally:
+            self._aside.discard()
+
+    def __enter__(self) -> Table:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self.abort()
+
+
+def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Row]) -> None:
+    """A whole table at once."""
+    with Table(path, columns) as table:
+        for row in rows:
+            table.add(row)
+
+
+def write_readings_json(path: Path, rows: Iterable[Row]) -> None:
+    """The rows of ``readings.csv`` as a list of objects with the same keys; null where a cell is empty."""
+    write_json(path, {"format": 1, "readings": [dict(row) for row in rows]})
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """A JSON document for people and scripts. Not-a-numbers are a bug (``ValueError``)."""
+    write_text(path, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def _measured(finding: str) -> Mapping[str, Dimension]:
+    return _MEASUREMENTS.get(finding, _GENERIC)
+
+
+def _columns_of(name: str, dimension: Dimension) -> list[str]:
+    return [f"{name}_{unit}" for unit in _UNITS[dimension]]
+
+
+def _measured_cells(reading: Reading) -> dict[str, Cell]:
+    cells: dict[str, Cell] = {}
+    for name, dimension in _measured(reading.finding).items():
+        found = reading.get(name) or reading.get(f"{name}_1")
+        if found is not None:
+            cells |= zip(_columns_of(name, dimension), _values(found), strict=True)
+    return cells
+
+
+def _values(measurement: Measurement) -> list[Cell]:
+    if measurement.dimension in (Dimension.PERCENT, Dimension.WEEKS):
+        return [_rounded(measurement.value, 3)]
+    return [_rounded(measurement.value_px, 2), _rounded(measurement.value_mm, 2)]
+
+
+def _spacing_cells(spacing: Spacing | None) -> dict[str, Cell]:
+    if spacing is None:
+        return {}
+    return {
+        "spacing_x_mm_per_px": float(f"{spacing.x_mm_per_px:.7g}"),
+        "spacing_y_mm_per_px": float(f"{spacing.y_mm_per_px:.7g}"),
+        "scale_source": str(spacing.source),
+    }
+
+
+def _rounded(value: float | None, digits: int) -> float | None:
+    return None if value is None else round(float(value), digits)
