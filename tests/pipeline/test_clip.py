@@ -11,7 +11,7 @@ import pytest
 from usviewer.frame import Frame, ImageGeometry, make_frame
 from usviewer.infer.prediction import Prediction
 from usviewer.measure.reading import Reading, Status
-from usviewer.pipeline import STAGE_DEPTH, analyse_clip, prefetch
+from usviewer.pipeline.clip import STAGE_DEPTH, analyse_clip, prefetch
 
 
 def stage_threads() -> list[threading.Thread]:

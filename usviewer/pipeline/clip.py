@@ -1,4 +1,4 @@
-"""All threads. So far: the stages over a whole clip, overlapped, without dropping a frame."""
+"""The stages over a whole clip, overlapped, without dropping a frame."""
 
 from __future__ import annotations
 

@@ -1,0 +1,279 @@
+"""A live source: a capture thread, the newest frame, an inference thread, and a snapshot that the window polls.
+
+Nothing queues. A frame that arrives while the model is busy replaces the one that waits, and is counted. The window
+never waits for anything here: ``LiveRun.snapshot`` copies a few references under a lock.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Generic, TypeVar
+
+from usviewer.acquire import Source
+from usviewer.errors import UserError
+from usviewer.frame import Frame, ImageGeometry, SourceInfo
+from usviewer.infer.prediction import Prediction
+from usviewer.measure.reading import Reading, Summary
+from usviewer.measure.trend import Trend
+from usviewer.pipeline.clip import Analysed
+from usviewer.pipeline.signal import SignalState, SignalWatch
+from usviewer.pipeline.timing import Percentiles, Timings
+
+T = TypeVar("T")
+
+# A pair of image and overlay that is older than this is not shown; the newest image is, without an overlay.
+MAX_PAIR_AGE_S = 0.150
+REOPEN_EVERY_S = 1.0
+JOIN_DEADLINE_S = 5.0
+
+Calibrate = Callable[[Frame], Frame]
+Predict = Callable[[Frame], Prediction]
+Read = Callable[[Prediction, ImageGeometry | None], Reading]
+
+
+class Mailbox(Generic[T]):
+    """A slot, not a queue: what is put replaces what waits."""
+
+    def __init__(self) -> None:
+        self._condition = threading.Condition()
+        self._item: T | None = None
+        self._closed = False
+        self.replaced = 0
+
+    def put(self, item: T) -> None:
+        """Never blocks. Counts the item that was replaced before anyone took it."""
+        with self._condition:
+            self.replaced += self._item is not None
+            self._item = item
+            self._condition.notify()
+
+    def take(self, timeout_s: float) -> T | None:
+        """The newest item, once; None after the time-out or when closed."""
+        with self._condition:
+            if self._item is None and not self._closed:
+                self._condition.wait(timeout_s)
+            item, self._item = self._item, None
+            return item
+
+    def close(self) -> None:
+        """Wake whoever waits; nothing is handed out any more but what is there."""
+        with self._condition:
+            self._closed = True
+            self._condition.notify_all()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Engine:
+    """What turns a frame into a reading: a model that is loaded, with the words that name it."""
+
+    predict: Predict
+    read: Read
+    model_label: str
+    requested: str
+    running: str
+
+
+@dataclass(frozen=True, slots=True)
+class LiveStatus:
+    """What the status line shows. Rates are frames a second, times milliseconds."""
+
+    state: SignalState
+    state_age_s: float
+    source: SourceInfo | None
+    message: str
+    source_rate: float
+    result_rate: float
+    latency_ms: Percentiles
+    stages_ms: Mapping[str, Percentiles]
+    dropped: int
+    captured: int
+    model_label: str
+    engine_requested: str
+    engine_running: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LiveSnapshot:
+    """The newest frame, the newest pair of frame and result, its summary, and the status, taken at one moment."""
+
+    newest: Frame | None
+    pair: Analysed | None
+    summary: Summary | None
+    status: LiveStatus
+    taken_s: float
+
+    def to_show(self) -> tuple[Frame | None, Analysed | None, str]:
+        """Which frame to show, with which result (None: no overlay), and what to say about it.
+
+        The default is the matched pair. When the pair is too old the newest frame is shown bare. While the input is
+        frozen or stalled the last pair stays: it belongs to exactly that picture.
+        """
+        if self.pair is None or self.newest is None:
+            return self.newest, None, ""
+        behind_s = self.newest.key.capture_time_s - self.pair.frame.key.capture_time_s
+        same_picture = self.newest.key.digest == self.pair.frame.key.digest
+        if behind_s <= MAX_PAIR_AGE_S or same_picture:
+            return self.pair.frame, self.pair, ""
+        return self.newest, None, "The model is too slow for this source: picture without overlay"
+
+
+class LiveRun:
+    """One live source with one model. Start, poll ``snapshot``, stop. The model can be exchanged while it runs."""
+
+    def __init__(self, open_source: Callable[[], Source], calibrate: Calibrate, engine: Engine | None = None) -> None:
+        self._open_source = open_source
+        self._calibrate = calibrate
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        self._waiting: Mailbox[Frame] = Mailbox()
+        self._watch = SignalWatch()
+        self._timings = Timings()
+        self._engine = engine
+        self._source_info: SourceInfo | None = None
+        self._message = ""
+        self._newest: Frame | None = None
+        self._pair: Analysed | None = None
+        self._summary: Summary | None = None
+        self._trend = Trend()
+        self._captured = 0
+        self._threads = [
+            threading.Thread(target=self._capture, name="usviewer-capture", daemon=True),
+            threading.Thread(target=self._infer, name="usviewer-infer", daemon=True),
+        ]
+
+    def start(self) -> None:
+        """Start capturing. The source is opened in the capture thread: a slow device never holds the window up."""
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> bool:
+        """Stop both threads; safe to call twice. False when one did not end within its deadline."""
+        self._stop.set()
+        self._waiting.close()
+        for thread in self._threads:
+            if thread.is_alive():
+                thread.join(JOIN_DEADLINE_S)
+        return not any(thread.is_alive() for thread in self._threads)
+
+    def set_engine(self, engine: Engine | None) -> None:
+        """Exchange the model; the picture goes on, what the old model said is withdrawn."""
+        with self._lock:
+            self._engine = engine
+            self._withdraw()
+
+    def reset(self) -> None:
+        """Forget the trend and the last result, for example when the scale has changed."""
+        with self._lock:
+            self._withdraw()
+
+    def snapshot(self) -> LiveSnapshot:
+        """All that the window needs, taken under one lock."""
+        now = time.monotonic()
+        with self._lock:
+            state = self._watch.state_at(now)
+            if not state.holds_numbers:
+                self._trend.reset()
+                self._summary = None
+            return LiveSnapshot(self._newest, self._pair, self._summary, self._status(state, now), now)
+
+    def _status(self, state: SignalState, now: float) -> LiveStatus:
+        engine = self._engine
+        return LiveStatus(
+            state=state,
+            state_age_s=self._watch.age_s(now),
+            source=self._source_info,
+            message=self._message,
+            source_rate=self._timings.rate("capture", now),
+            result_rate=self._timings.rate("latency", now),
+            latency_ms=self._timings.percentiles("latency"),
+            stages_ms={name: self._timings.percentiles(name) for name in self._timings.stages()},
+            dropped=self._waiting.replaced,
+            captured=self._captured,
+            model_label=engine.model_label if engine else "no model",
+            engine_requested=engine.requested if engine else "",
+            engine_running=engine.running if engine else "",
+        )
+
+    def _withdraw(self) -> None:
+        self._pair = None
+        self._summary = None
+        self._trend.reset()
+
+    # -- capture thread
+
+    def _capture(self) -> None:
+        while not self._stop.is_set():
+            try:
+                with self._open_source() as source:
+                    self._play(source)
+            except UserError as error:
+                with self._lock:
+                    self._message = str(error)
+                    self._watch.gone(time.monotonic())
+            self._stop.wait(REOPEN_EVERY_S)
+
+    def _play(self, source: Source) -> None:
+        """Frames of a live source come when they come; a recorded one is paced at its own rate and looped."""
+        with self._lock:
+            self._source_info = source.info
+            self._message = ""
+        period_s = 1.0 / source.info.frames_per_second if source.info.frames_per_second else 1.0 / 30.0
+        due_s = time.monotonic()
+        while not self._stop.is_set():
+            for frame in source:
+                if self._stop.is_set():
+                    return
+                if not source.info.live:
+                    due_s = max(due_s + period_s, time.monotonic() - period_s)
+                    self._stop.wait(max(0.0, due_s - time.monotonic()))
+                    frame = replace(frame, key=replace(frame.key, capture_time_s=time.monotonic()))
+                self._accept(frame)
+            if source.info.live:
+                return
+
+    def _accept(self, frame: Frame) -> None:
+        began = time.monotonic()
+        frame = self._calibrate(frame)
+        with self._lock:
+            self._captured += 1
+            changed = self._watch.see(frame)
+            if changed:
+                self._withdraw()
+            self._newest = frame
+            self._timings.add("calibrate", began, time.monotonic())
+            self._timings.tick("capture", frame.key.capture_time_s)
+        self._waiting.put(frame)
+
+    # -- inference thread
+
+    def _infer(self) -> None:
+        while not self._stop.is_set():
+            frame = self._waiting.take(0.2)
+            engine = self._engine
+            if frame is None or engine is None:
+                continue
+            try:
+                prediction = engine.predict(frame)
+                reading = engine.read(prediction, frame.geometry)
+            except UserError as error:
+                with self._lock:
+                    self._message = str(error)
+                    self._engine = None
+                continue
+            self._publish(engine, frame, prediction, reading)
+
+    def _publish(self, engine: Engine, frame: Frame, prediction: Prediction, reading: Reading) -> None:
+        now = time.monotonic()
+        with self._lock:
+            if engine is not self._engine:  # exchanged meanwhile: this result is of the old one
+                return
+            for name, milliseconds in prediction.timings_ms.items():
+                self._timings.add_ms(name, milliseconds)
+            self._timings.add("latency", frame.key.capture_time_s, now)
+            self._timings.tick("latency", now)
+            self._pair = Analysed(frame, prediction, reading)
+            if self._watch.state_at(now).holds_numbers:
+                self._summary = self._trend.add(reading)
