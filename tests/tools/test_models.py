@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests import onnx_graphs
+from usviewer.__main__ import main
+from usviewer.infer import registry
+
+
+@pytest.fixture
+def export(tmp_path: Path) -> Path:
+    path = tmp_path / "vessel.onnx"
+    onnx_graphs.yolov8n(path, segment=False, height=384, names=["aorta [a1]"])
+    return path
+
+
+def test_a_model_comes_is_seen_and_goes(export: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["models", "add", str(export), "--id", "mine"]) == 0
+    said = capsys.readouterr().out
+    assert "Added 'mine': detect, aorta [a1]" in said and "recorded from the file itself" in said
+    assert main(["models", "list"]) == 0
+    (row,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("mine ")]
+    assert row.split()[1:4] == ["other", "detect", "boxes"] and " yours " in row
+    assert main(["models", "show", "mine"]) == 0
+    shown = capsys.readouterr().out
+    for fact in ("640 x 384 px, rgb", "AGPL-3.0", registry.load_spec("mine").sha256, "aorta [a1]", "recorded from"):
+        assert fact in shown
+    assert main(["models", "verify", "mine"]) == 0
+    assert "mine: good" in capsys.readouterr().out
+    assert main(["models", "remove", "mine"]) == 0
+    assert main(["models", "show", "mine"]) == 2
+
+
+def test_verify_tries_every_model(export: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("one", "two"):
+        assert main(["models", "add", str(export), "--id", name]) == 0
+    (registry.user_folder() / "one" / "model.onnx").write_bytes(export.read_bytes() + b"\0")
+    (registry.user_folder() / "half").mkdir()
+    (registry.user_folder() / "half" / "manifest.toml").write_text("schema = 1\n")
+    capsys.readouterr()
+    assert main(["models", "verify"]) == 2
+    said = capsys.readouterr().out
+    assert "one: model.onnx of model 'one' is not the file" in said
+    assert "two: good" in said and "half: id is missing" in said
+    assert main(["models", "verify", "one"]) == 2
+    assert "another sha256" in capsys.readouterr().err
+
+
+def _pose(path: Path) -> None:
+    onnx_graphs.yolov8n(path, task="pose")
+
+
+def _text(path: Path) -> None:
+    path.write_text("this is no model")
+
+
+def _nothing(path: Path) -> None:
+    path.unlink(missing_ok=True)
+
+
+def _unet(path: Path) -> None:
+    onnx_graphs.unet(path)
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [(_pose, "'pose'"), (_text, "no ONNX model"), (_nothing, "There is no file"), (_unet, "manifest.toml")],
+)
+def test_bad_files_give_one_sentence_and_leave_nothing(  # type: ignore[no-untyped-def]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], make, says: str
+) -> None:
+    path = tmp_path / "file.onnx"
+    make(path)
+    assert main(["models", "add", str(path)]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == "" and captured.err.count("\n") == 1 and says in captured.err
+    assert not registry.user_folder().exists() or not list(registry.user_folder().iterdir())
+
+
+@pytest.mark.parametrize("words", [["models"], ["models", "add"], ["models", "burn"], ["models", "remove", "nothing"]])
+def test_wrong_words_give_one_sentence(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_bundled_models_are_good(capsys: pytest.CaptureFixture[str]) -> None:
+    """Whatever is bundled loads, fits its manifest and reproduces its golden case."""
+    assert main(["models", "verify"]) == 0, capsys.readouterr().out
+
+
+def test_models_needs_no_window(export: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("PySide6", "pyqtgraph"):
+        monkeypatch.setitem(sys.modules, name, None)
+    assert main(["models", "add", str(export)]) == 0

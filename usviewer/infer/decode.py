@@ -1,0 +1,290 @@
+"""From a model's raw outputs to instances in frame pixels. Pure functions; the decoder is the manifest's.
+
+Masks are thresholded **after** bilinear upsampling to the frame's own pixels (``clinical.md`` 1.6): the other way round
+every edge would be off by up to a cell of the output, 2 to 4 pixels.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from usviewer.errors import UserError
+from usviewer.frame import Mask
+from usviewer.infer.manifest import ModelSpec
+from usviewer.infer.prediction import Instance
+from usviewer.infer.preprocess import PixelBox, Placement
+from usviewer.infer.resample import Resampler, Values, resampler
+from usviewer.units import Box
+
+Array = NDArray[np.float32]
+_CellBox = tuple[slice, slice]
+Outputs = tuple[Array, ...]
+
+# The best so many boxes enter the suppression, as in the published post-processing.
+MAX_CANDIDATES = 30_000
+
+
+def decode(outputs: Outputs, placement: Placement, spec: ModelSpec) -> tuple[Instance, ...]:
+    """All instances, best first.
+
+    ``outputs`` are those that the manifest names, with a batch axis of one. Raises ``UserError`` for outputs that are
+    not numbers, out of range, or of another shape than the manifest says.
+    """
+    if spec.decoder == "unet":
+        return _decode_unet(outputs[0], placement, spec)
+    return _decode_yolo(outputs, placement, spec)
+
+
+# --- YOLOv8: a table of boxes (4 + classes + mask coefficients, anchors), and mask prototypes -------------------------
+
+
+def _decode_yolo(outputs: Outputs, placement: Placement, spec: ModelSpec) -> tuple[Instance, ...]:
+    table, prototypes = outputs[0], outputs[1] if len(outputs) > 1 else None
+    classes = len(spec.labels)
+    wanted = 4 + classes + (prototypes.shape[1] if prototypes is not None else 0)
+    if table.ndim != 3 or table.shape[:2] != (1, wanted):
+        raise _wrong_shape(spec, table)
+    found = _candidates(table[0], classes, spec)
+    kept = suppress(
+        found.boxes, found.classes, spec.output.iou_threshold, spec.output.max_instances, agnostic=spec.output.agnostic
+    )
+    boxes = _to_frame(found.boxes[kept], placement)
+    instances = []
+    for number, box in zip(kept, boxes, strict=True):
+        mask, origin = None, (0, 0)
+        if prototypes is not None:
+            coefficients = table[0, 4 + classes :, found.anchors[number]]
+            mask, origin = _prototype_mask(coefficients, prototypes, box, placement, spec)
+            if mask is None:
+                continue
+        index = int(found.classes[number])
+        instances.append(_instance(spec, index, float(found.scores[number]), box, mask, origin))
+    return tuple(instances)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Candidates:
+    """Boxes (N, 4) x0, y0, x1, y1 in input pixels, best first, with score, class and column of the table."""
+
+    boxes: Values
+    scores: Array
+    classes: NDArray[np.intp]
+    anchors: NDArray[np.intp]
+
+
+def _candidates(table: Array, classes: int, spec: ModelSpec) -> _Candidates:
+    rows = table[4 : 4 + classes]
+    scores = rows[0] if classes == 1 else rows.max(axis=0)
+    _check_probabilities(scores, spec)
+    anchors = np.flatnonzero(scores > spec.output.min_score)
+    anchors = anchors[np.argsort(-scores[anchors], kind="stable")[:MAX_CANDIDATES]]
+    centre, size = table[:2, anchors].T.astype(np.float64), table[2:4, anchors].T.astype(np.float64)
+    boxes = np.concatenate((centre - size / 2, centre + size / 2), axis=1)
+    if not np.isfinite(boxes).all():
+        raise _not_numbers(spec)
+    which = np.argmax(rows[:, anchors], axis=0) if classes > 1 else np.zeros(len(anchors), np.intp)
+    return _Candidates(boxes, scores[anchors], which, anchors)
+
+
+def suppress(
+    boxes_xyxy: Values, classes: NDArray[np.intp], iou_threshold: float, most: int, *, agnostic: bool = False
+) -> list[int]:
+    """Non-maximum suppression: of boxes (N, 4), best first, the indices of those that stay, at most ``most``.
+
+    A box falls when it overlaps a better one of its own class (of any class when ``agnostic``) by more than the
+    threshold.
+    """
+    areas = np.prod(boxes_xyxy[:, 2:] - boxes_xyxy[:, :2], axis=1)
+    waiting = np.arange(len(boxes_xyxy))
+    kept: list[int] = []
+    while waiting.size and len(kept) < most:
+        best, waiting = int(waiting[0]), waiting[1:]
+        kept.append(best)
+        if waiting.size:
+            rest = boxes_xyxy[waiting]
+            sides = np.minimum(rest[:, 2:], boxes_xyxy[best, 2:]) - np.maximum(rest[:, :2], boxes_xyxy[best, :2])
+            shared = np.prod(np.maximum(sides, 0), axis=1)
+            # Written as a product: two empty boxes have no ratio.
+            stays = shared <= iou_threshold * (areas[best] + areas[waiting] - shared)
+            if not agnostic:
+                stays |= classes[waiting] != classes[best]
+            waiting = waiting[stays]
+    return kept
+
+
+def _to_frame(boxes: Values, placement: Placement) -> Values:
+    x0, y0, x1, y1 = placement.crop_xyxy_px
+    corners = placement.to_frame(boxes.reshape(-1, 2))
+    return np.clip(corners, (x0, y0), (x1, y1)).reshape(-1, 4)
+
+
+def _prototype_mask(
+    coefficients: Array, prototypes: Array, box: Values, placement: Placement, spec: ModelSpec
+) -> tuple[Mask | None, tuple[int, int]]:
+    """The mask inside the box (columns x with x0 <= x < x1, rows alike), or None where it is empty.
+
+    Logits are the prototypes weighted by the coefficients; a probability of one half is a logit of 0, so no sigmoid
+    is needed. Only the cells under the box are computed.
+    """
+    x0, y0, x1, y1 = (math.ceil(side) for side in box)
+    if x0 >= x1 or y0 >= y1:
+        return None, (0, 0)
+    count, rows, columns = prototypes.shape[1:]
+    grid = resampler(placement, (columns, rows))
+    window = (x0, y0, x1, y1)
+    cells = grid.cells(window)
+    under = prototypes[0, :, cells[0], cells[1]]
+    # einsum: without the threads of a matrix product, which cost more than they give on so little.
+    logits = np.einsum("k,kn->n", coefficients.astype(np.float64), under.reshape(count, -1).astype(np.float64))
+    if not np.isfinite(logits).all():
+        raise _not_numbers(spec)
+    mask = grid.exceeds(logits.reshape(under.shape[1:]), window, 0.0)
+    return (mask, (x0, y0)) if mask.any() else (None, (0, 0))
+
+
+# --- U-Net: a map of logits or probabilities for each class -----------------------------------------------------------
+
+
+def _decode_unet(output: Array, placement: Placement, spec: ModelSpec) -> tuple[Instance, ...]:
+    maps = _probabilities(output, placement, spec)
+    ranked: list[tuple[float, Instance]] = []
+    for index in range(len(spec.labels)):
+        grid = resampler(placement, (maps.shape[2], maps.shape[1]))
+        blobs = sorted(_blobs(maps[index], grid, placement, spec), key=lambda blob: -blob.rank)
+        for blob in blobs[: spec.output.max_instances]:
+            box = (blob.window[0], blob.window[1], blob.window[2], blob.window[3])
+            instance = _instance(spec, index, blob.score, np.array(box, np.float64), blob.mask, blob.window[:2])
+            ranked.append((blob.rank, instance))
+    return tuple(instance for _, instance in sorted(ranked, key=lambda pair: -pair[0]))
+
+
+def _probabilities(output: Array, placement: Placement, spec: ModelSpec) -> Array:
+    """Maps (labels, rows, columns) of probability, without the background."""
+    first = int(spec.output.background)
+    maps = output[0] if output.ndim == 4 and output.shape[0] == 1 else output
+    if spec.input.layout == "NHWC":
+        maps = np.moveaxis(maps, -1, 0)
+    if maps.ndim != 3 or maps.shape[0] != first + len(spec.labels):
+        raise _wrong_shape(spec, output)
+    if not np.isfinite(maps).all():
+        raise _not_numbers(spec)
+    if spec.output.activation == "sigmoid":
+        # Beyond +-80 a float32 probability is 0 or 1 anyway, and exp would overflow.
+        return np.asarray(1 / (1 + np.exp(-np.clip(maps[first:], -80, 80))))
+    if spec.output.activation == "softmax":
+        powers = np.exp(maps - maps.max(axis=0))
+        return np.asarray((powers / powers.sum(axis=0))[first:])
+    _check_probabilities(maps, spec)
+    return maps[first:]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Blob:
+    mask: Mask
+    window: PixelBox
+    score: float
+    rank: float
+
+
+def _blobs(probability: Array, grid: Resampler, placement: Placement, spec: ModelSpec) -> list[_Blob]:
+    """Connected parts of the frame where the upsampled probability exceeds the threshold.
+
+    Upsampling happens only around what can exceed it: a frame pixel does only if one of its four cells does. The
+    result is that of upsampling everything.
+    """
+    threshold = spec.output.mask_threshold
+    least_px = spec.output.min_area_px / (placement.scale_xy[0] * placement.scale_xy[1])
+    islands, boxes = _islands(probability, grid, threshold)
+    blobs: list[_Blob] = []
+    for number, (rows, columns) in enumerate(boxes, 1):
+        # A mean cannot exceed the highest value: what cannot pass the gate is not worth upsampling.
+        highest = probability[rows, columns][islands[rows, columns] == number].max(initial=0.0)
+        window = grid.pixels_of(rows, columns)
+        if highest < spec.output.min_score or window[0] >= window[2] or window[1] >= window[3]:
+            continue
+        cells = grid.cells(window)
+        values = np.where(islands[cells] == number, probability[cells], 0.0).astype(np.float64)
+        blobs += _parts(grid.window(values, window), threshold, window, least_px)
+    return [blob for blob in blobs if blob.score >= spec.output.min_score]
+
+
+def _islands(probability: Array, grid: Resampler, threshold: float) -> tuple[NDArray[np.int32], list[_CellBox]]:
+    """Groups of cells above the threshold, with the cells beside them, so far apart that no frame pixel joins two.
+
+    Gives the map of their numbers, from 1, and the box of each.
+    """
+    above = probability > threshold
+    above[: grid.y.first] = above[grid.y.last + 1 :] = False
+    above[:, : grid.x.first] = above[:, grid.x.last + 1 :] = False
+    reach = max(1, math.ceil(max(grid.x.cells_per_px, grid.y.cells_per_px) / 2))
+    near = cv2.dilate(above.view(np.uint8), np.ones((2 * reach + 1, 2 * reach + 1), np.uint8))
+    _, islands, stats, _ = cv2.connectedComponentsWithStats(near, connectivity=8)
+    return np.asarray(islands, np.int32), [
+        (slice(y, y + height), slice(x, x + width)) for x, y, width, height in stats[1:, :4].tolist()
+    ]
+
+
+def _parts(values: Values, threshold: float, window: PixelBox, least_px: float) -> list[_Blob]:
+    above = (values > threshold).view(np.uint8)
+    count, parts, stats, _ = cv2.connectedComponentsWithStats(above, connectivity=8)
+    blobs = []
+    for number in range(1, count):
+        x, y, width, height, area = (int(value) for value in stats[number])
+        if area < least_px:
+            continue
+        mask = parts[y : y + height, x : x + width] == number
+        score = cv2.mean(values[y : y + height, x : x + width], mask.view(np.uint8))[0]
+        place = (window[0] + x, window[1] + y, window[0] + x + width, window[1] + y + height)
+        blobs.append(_Blob(mask, place, score, score * roundness(mask)))
+    return blobs
+
+
+def roundness(mask: Mask) -> float:
+    """Area over the area of the ellipse with the same second moments: 1 for any full ellipse, less for other shapes."""
+    moments = cv2.moments(mask.view(np.uint8), binaryImage=True)
+    area = moments["m00"]
+    if area == 0:
+        return 0.0
+    # A pixel is a square, not a point: its own variance is 1/12 along each axis.
+    xx, yy, xy = moments["mu20"] / area + 1 / 12, moments["mu02"] / area + 1 / 12, moments["mu11"] / area
+    return float(min(1.0, area / (4 * math.pi * math.sqrt(xx * yy - xy * xy))))
+
+
+# --- shared -----------------------------------------------------------------------------------------------------------
+
+
+def _instance(
+    spec: ModelSpec, index: int, score: float, box: Values, mask: Mask | None, origin: tuple[int, int]
+) -> Instance:
+    if mask is not None:
+        mask.setflags(write=False)
+    label = spec.labels[index]
+    whole: Box = (float(box[0]), float(box[1]), float(box[2]), float(box[3]))
+    return Instance(label.name, index, score, whole, mask, origin, label.edge)
+
+
+def _check_probabilities(values: Array, spec: ModelSpec) -> None:
+    least, most = float(values.min(initial=0.0)), float(values.max(initial=0.0))
+    if not (math.isfinite(least) and math.isfinite(most)):
+        raise _not_numbers(spec)
+    if least < -1e-3 or most > 1 + 1e-3:
+        raise UserError(
+            f"Model '{spec.id}' gives probabilities from {least:.3g} to {most:.3g}",
+            "Correct 'activation' in its manifest, or export the model with its last activation",
+        )
+
+
+def _wrong_shape(spec: ModelSpec, output: Array) -> UserError:
+    return UserError(
+        f"Model '{spec.id}' gave an output of shape {list(output.shape)}, which its manifest does not describe",
+        "Correct its manifest or export it again",
+    )
+
+
+def _not_numbers(spec: ModelSpec) -> UserError:
+    return UserError(f"Model '{spec.id}' gave values that are not numbers", "Try the engine 'cpu' or another model")

@@ -1,0 +1,192 @@
+"""The golden case: a small picture, and what the model must say about it on any engine.
+
+It is run whenever a model is loaded. The raw outputs, sampled row by row, betray a swapped channel, a wrong range or a
+picture placed half a pixel off; the instances betray the same in decoding. A model that does not reproduce its golden
+case is refused, not drawn.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from usviewer.errors import UserError
+from usviewer.frame import Pixels
+from usviewer.infer.prediction import Instance
+
+RECORDED = "recorded from the file itself"
+
+# Two engines in single precision differ by 1e-6 to 1e-3 (TF32); half an input pixel gave 0.02 to 0.1 and swapped
+# channels 0.5 to 0.8 on random networks.
+OUTPUT_TOLERANCE = 0.005
+SCORE_TOLERANCE = 0.02
+POSITION_TOLERANCE_PX = 0.25
+AREA_TOLERANCE = 0.02
+
+SAMPLES = 32
+MAX_EXPECTED = 10
+
+Outputs = Sequence[NDArray[np.float32]]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One instance of the golden picture, in its pixels."""
+
+    label: str
+    score: float
+    box_xyxy_px: tuple[float, float, float, float]
+    area_px: float
+    centroid_xy_px: tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What the model said when the case was made.
+
+    ``source`` says who vouches for it: the model's author, or nobody (``RECORDED``). ``samples`` has, for each output,
+    ``SAMPLES`` values of every channel.
+    """
+
+    source: str
+    samples: tuple[tuple[tuple[float, ...], ...], ...]
+    instances: tuple[Found, ...]
+
+
+def read_picture(path: Path) -> Pixels:
+    """The golden picture, RGB. Raises ``UserError`` where it cannot be read."""
+    picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    if picture is None:
+        raise UserError(f"The golden picture {path} cannot be read", "Add the model again")
+    return np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), np.uint8)
+
+
+def synthetic_picture() -> Pixels:
+    """A fixed colourful picture of odd size (301 x 223): gradients, discs and fine texture, each channel its own."""
+    y, x = np.mgrid[0:223, 0:301].astype(np.int64)
+    texture = (x * 7919 + y * 104729 + x * y * 31) % 61
+    red = 40 + x * 150 // 300 + texture // 2
+    green = 60 + y * 100 // 222 + (texture * 5) % 47
+    blue = 30 + (x + y) * 60 // 522 + (texture * 3) % 29
+    picture = np.stack((red, green, blue), axis=2)
+    for (cx, cy, radius), color in zip(
+        ((90, 80, 41), (205, 140, 57), (160, 35, 19)), ((12, 9, 20), (35, 90, 30), (230, 210, 120)), strict=True
+    ):
+        picture[(x - cx) ** 2 + (y - cy) ** 2 < radius**2] = color
+    result: Pixels = np.clip(picture, 0, 255).astype(np.uint8)
+    return result
+
+
+def observe(outputs: Outputs, instances: Sequence[Instance], channel_axis: int, source: str = RECORDED) -> Expected:
+    """What the model says now, in the form in which it is compared and kept."""
+    samples = tuple(_sample(output, channel_axis) for output in outputs)
+    return Expected(source, samples, tuple(_found(instance) for instance in instances))
+
+
+def deviation(expected: Expected, observed: Expected) -> str:
+    """The first thing that differs by more than its tolerance, in words; empty when the case is reproduced."""
+    if [len(rows) for rows in expected.samples] != [len(rows) for rows in observed.samples]:
+        return "its outputs have another shape"
+    worst = output_deviation(expected, observed)
+    if not worst <= OUTPUT_TOLERANCE:
+        return f"its raw outputs differ by {worst:.1%} of their spread"
+    for wanted in expected.instances:
+        if problem := _missing(wanted, observed.instances):
+            return problem
+    if not expected.instances and observed.instances:
+        return f"it finds '{observed.instances[0].label}' where nothing is expected"
+    return ""
+
+
+def output_deviation(expected: Expected, observed: Expected) -> float:
+    """Largest over the outputs of: difference of the samples over their spread, mean over all channels."""
+    return max(_spread_deviation(a, b) for a, b in zip(expected.samples, observed.samples, strict=True))
+
+
+def write_expected(path: Path, expected: Expected) -> None:
+    """Keep the case as JSON; only the best instances, those at the end of a long list are a matter of rounding."""
+    values = asdict(expected)
+    values["instances"] = values["instances"][:MAX_EXPECTED]
+    path.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
+
+
+def read_expected(path: Path) -> Expected:
+    """Read what ``write_expected`` wrote. Raises ``UserError`` for anything else."""
+    try:
+        return _parse(json.loads(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise UserError(f"The golden case {path} cannot be read: {error.strerror}", "Add the model again") from None
+    except (ValueError, KeyError, TypeError):
+        raise UserError(f"The golden case {path} is damaged", "Add the model again") from None
+
+
+def _parse(values: Any) -> Expected:
+    instances = tuple(
+        Found(
+            str(row["label"]),
+            float(row["score"]),
+            tuple(map(float, row["box_xyxy_px"])),  # type: ignore[arg-type]
+            float(row["area_px"]),
+            tuple(map(float, row["centroid_xy_px"])),  # type: ignore[arg-type]
+        )
+        for row in values["instances"]
+    )
+    samples = tuple(tuple(tuple(map(float, row)) for row in rows) for rows in values["samples"])
+    return Expected(str(values["source"]), samples, instances)
+
+
+def _sample(output: NDArray[np.float32], channel_axis: int) -> tuple[tuple[float, ...], ...]:
+    """``SAMPLES`` values of every channel, evenly spread, to 7 digits."""
+    rows = np.moveaxis(output[0], channel_axis - 1 if channel_axis > 0 else channel_axis, 0)
+    rows = rows.reshape(rows.shape[0], -1)
+    picked = rows[:, np.linspace(0, rows.shape[1] - 1, SAMPLES).round().astype(np.intp)]
+    return tuple(tuple(float(f"{value:.7g}") for value in row) for row in picked.tolist())
+
+
+def _spread_deviation(expected: Sequence[Sequence[float]], observed: Sequence[Sequence[float]]) -> float:
+    wanted, got = np.asarray(expected, np.float64), np.asarray(observed, np.float64)
+    spread = wanted.std(axis=1) + 1e-3 * np.abs(wanted).mean(axis=1) + 1e-9
+    return float((np.abs(wanted - got).mean(axis=1) / spread).mean())
+
+
+def _missing(wanted: Found, found: Sequence[Found]) -> str:
+    same = [other for other in found if other.label == wanted.label]
+    if not same:
+        return f"it does not find '{wanted.label}'"
+    shift, nearest = min(((_shift(wanted, other), other) for other in same), key=lambda pair: pair[0])
+    if shift > POSITION_TOLERANCE_PX:
+        return f"it finds '{wanted.label}' {shift:.2f} px from where it should be"
+    if abs(nearest.score - wanted.score) > SCORE_TOLERANCE:
+        return f"it gives '{wanted.label}' the score {nearest.score:.3f} instead of {wanted.score:.3f}"
+    if abs(nearest.area_px - wanted.area_px) > AREA_TOLERANCE * wanted.area_px:
+        return f"it gives '{wanted.label}' {nearest.area_px:.0f} px instead of {wanted.area_px:.0f}"
+    return ""
+
+
+def _shift(first: Found, second: Found) -> float:
+    """Largest difference of the centroids and box sides."""
+    one, two = (*first.box_xyxy_px, *first.centroid_xy_px), (*second.box_xyxy_px, *second.centroid_xy_px)
+    return float(np.abs(np.subtract(one, two)).max())
+
+
+def _found(instance: Instance) -> Found:
+    x0, y0, x1, y1 = (round(side, 4) for side in instance.box_xyxy_px)
+    centroid = ((x0 + x1) / 2, (y0 + y1) / 2)
+    if instance.mask is not None:
+        rows, columns = np.nonzero(instance.mask)
+        left, top = instance.mask_origin_px
+        centroid = (left + float(columns.mean()) + 0.5, top + float(rows.mean()) + 0.5)
+    return Found(
+        instance.label,
+        round(instance.score, 6),
+        (x0, y0, x1, y1),
+        instance.area_px,
+        (round(centroid[0], 4), round(centroid[1], 4)),
+    )

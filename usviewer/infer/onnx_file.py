@@ -1,0 +1,235 @@
+"""A look into an ONNX file before any engine may load it: that it is whole, safe, and what its manifest says."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from usviewer.errors import UserError
+from usviewer.infer.manifest import InputSpec, ModelSpec
+
+# Far above any model for a laptop, far below what protobuf and memory can bear.
+MAX_FILE_BYTES = 1 << 30
+MAX_TENSOR_ELEMENTS = 1 << 28
+STANDARD_DOMAINS = ("", "ai.onnx")
+
+Shape = tuple[int | None, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Port:
+    """An input or output of a graph; an axis whose length the file leaves open is None."""
+
+    name: str
+    dtype: str
+    shape: Shape
+
+
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """The outside of an ONNX graph."""
+
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+    metadata: Mapping[str, str]
+
+
+def sha256_of(path: Path) -> str:
+    """Hash of a file, in lower-case hexadecimal. Raises ``UserError`` where it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}", "Check the file") from None
+
+
+def check_hashes(spec: ModelSpec) -> None:
+    """Raise ``UserError`` when a file of the model is not the one that its manifest names."""
+    for file in spec.files.values():
+        if sha256_of(file.path) != file.sha256:
+            raise UserError(
+                f"{file.path.name} of model '{spec.id}' is not the file that its manifest names (another sha256)",
+                "Add the model again",
+            )
+
+
+def inspect(path: Path) -> Graph:
+    """Read the outside of a graph, refusing what could reach out of the file or exhaust the machine.
+
+    Raises ``UserError`` for a file that is no ONNX model, data kept outside the file, operators that are not of the
+    ONNX standard, and absurd sizes.
+    """
+    model = _load(path)
+    name = path.name
+    _refuse_custom_operators(model, name)
+    for tensor in _tensors(model):
+        _refuse_bad_tensor(tensor, name)
+    initial = {tensor.name for tensor in model.graph.initializer}
+    graph = Graph(
+        inputs=tuple(_port(value) for value in model.graph.input if value.name not in initial),
+        outputs=tuple(_port(value) for value in model.graph.output),
+        metadata={entry.key: entry.value for entry in model.metadata_props},
+    )
+    for port in (*graph.inputs, *graph.outputs):
+        if math.prod(side or 1 for side in port.shape) > MAX_TENSOR_ELEMENTS or any(s == 0 for s in port.shape):
+            raise UserError(f"{name} has an absurd shape {_shape_text(port.shape)}", "Export the model again")
+    return graph
+
+
+def check_fits(spec: ModelSpec, graph: Graph) -> None:
+    """Raise ``UserError`` when the graph does not take and give what the manifest says."""
+    if len(graph.inputs) != 1:
+        raise _unfit(spec, f"takes {len(graph.inputs)} inputs instead of one")
+    _check_input(spec, graph.inputs[0])
+    outputs = {port.name: port for port in graph.outputs}
+    for name in filter(None, (spec.output.name, spec.output.masks)):
+        if name not in outputs:
+            raise _unfit(spec, f"has no output '{name}'")
+    main = outputs[spec.output.name]
+    if spec.decoder == "unet":
+        _check_unet(spec, main)
+    else:
+        _check_yolo(spec, main, outputs.get(spec.output.masks))
+
+
+def input_shape(spec: InputSpec) -> Shape:
+    """The shape the manifest promises: one picture, open sides where they are dynamic."""
+    height, width = spec.height_px or None, spec.width_px or None
+    return (1, spec.channels, height, width) if spec.layout == "NCHW" else (1, height, width, spec.channels)
+
+
+def _load(path: Path) -> Any:
+    import onnx  # slow to import: only when a model is loaded
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+
+    try:
+        if path.stat().st_size > MAX_FILE_BYTES:
+            raise UserError(f"{path.name} is larger than {MAX_FILE_BYTES >> 30} GiB", "Use a smaller model")
+        model = onnx.load(path, format="protobuf", load_external_data=False)
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}", "Check the name of the file") from None
+    except DecodeError:
+        raise UserError(f"{path.name} is no ONNX model, or is cut short", "Export the model again") from None
+    if not model.graph.node or not model.graph.output or not model.opset_import:
+        raise UserError(f"{path.name} is no ONNX model", "Export the model as ONNX")
+    return model
+
+
+def _refuse_custom_operators(model: Any, name: str) -> None:
+    # Functions that the file brings along are made of operators that are looked at here too.
+    own = {(function.domain, function.name) for function in model.functions}
+    for node in _nodes(model):
+        if node.domain not in STANDARD_DOMAINS and (node.domain, node.op_type) not in own:
+            raise UserError(
+                f"{name} uses the operator {node.domain}.{node.op_type}, which is not of the ONNX standard",
+                "Export the model with standard operators only",
+            )
+
+
+def _refuse_bad_tensor(tensor: Any, name: str) -> None:
+    if tensor.data_location == 1 or tensor.external_data:  # TensorProto.EXTERNAL
+        raise UserError(f"{name} keeps its weights in another file", "Export the model into one single ONNX file")
+    if any(side < 0 for side in tensor.dims) or math.prod(tensor.dims) > MAX_TENSOR_ELEMENTS:
+        raise UserError(f"{name} has a weight of absurd shape {list(tensor.dims)}", "Export the model again")
+
+
+def _graphs(model: Any) -> Iterator[Any]:
+    """The main graph and everything nested in it: bodies of If and Loop, and local functions."""
+    waiting = [model.graph, *model.functions]
+    while waiting:
+        graph = waiting.pop()
+        yield graph
+        for node in graph.node:
+            for attribute in node.attribute:
+                waiting.extend(attribute.graphs)
+                if attribute.HasField("g"):
+                    waiting.append(attribute.g)
+
+
+def _nodes(model: Any) -> Iterator[Any]:
+    for graph in _graphs(model):
+        yield from graph.node
+
+
+def _tensors(model: Any) -> Iterator[Any]:
+    for graph in _graphs(model):
+        yield from getattr(graph, "initializer", ())  # a function has none
+        for sparse in getattr(graph, "sparse_initializer", ()):
+            yield from (sparse.values, sparse.indices)
+        for node in graph.node:
+            for attribute in node.attribute:
+                yield from attribute.tensors
+                if attribute.HasField("t"):
+                    yield attribute.t
+                for sparse in (
+                    *attribute.sparse_tensors,
+                    *([attribute.sparse_tensor] if _has_sparse(attribute) else ()),
+                ):
+                    yield from (sparse.values, sparse.indices)
+
+
+def _has_sparse(attribute: Any) -> bool:
+    return bool(attribute.HasField("sparse_tensor"))
+
+
+def _port(value: Any) -> Port:
+    import onnx
+
+    kind = value.type.tensor_type
+    dtype = onnx.TensorProto.DataType.Name(kind.elem_type).lower() if value.type.HasField("tensor_type") else "none"
+    sides = (side.dim_value if side.HasField("dim_value") else None for side in kind.shape.dim)
+    return Port(value.name, "float32" if dtype == "float" else dtype, tuple(sides))
+
+
+def _check_input(spec: ModelSpec, port: Port) -> None:
+    wanted = input_shape(spec.input)
+    if port.name != spec.input.name:
+        raise _unfit(spec, f"has the input '{port.name}', not '{spec.input.name}'")
+    if port.dtype == "float16":
+        raise _unfit(spec, "takes half-precision input; export it without half")
+    if port.dtype != spec.input.dtype:
+        raise _unfit(spec, f"takes {port.dtype}, not {spec.input.dtype}")
+    if len(port.shape) != 4 or any(a not in (None, b) for a, b in zip(port.shape, wanted, strict=True)):
+        raise _unfit(spec, f"takes {_shape_text(port.shape)}, not {_shape_text(wanted)}")
+
+
+def _check_unet(spec: ModelSpec, port: Port) -> None:
+    channels = len(spec.labels) + spec.output.background
+    shape = port.shape if spec.input.layout == "NCHW" else (*port.shape[:1], *port.shape[3:], *port.shape[1:3])
+    if port.dtype != "float32" or len(shape) != 4 or shape[0] not in (None, 1) or shape[1] not in (None, channels):
+        raise _unfit(spec, f"gives {port.dtype} {_shape_text(port.shape)}; {channels} float32 channel(s) are expected")
+    ratios = {
+        inside / outside
+        for inside, outside in zip((spec.input.height_px, spec.input.width_px), shape[2:], strict=True)
+        if inside and outside
+    }
+    if len(ratios) > 1 or any(ratio < 1 or ratio % 1 for ratio in ratios):
+        raise _unfit(spec, f"gives {_shape_text(port.shape)}, which is no whole fraction of the input")
+
+
+def _check_yolo(spec: ModelSpec, port: Port, masks: Port | None) -> None:
+    rows = 4 + len(spec.labels)
+    if masks is not None:
+        if len(masks.shape) != 4 or masks.dtype != "float32" or masks.shape[0] not in (None, 1) or not masks.shape[1]:
+            raise _unfit(spec, f"gives mask prototypes of shape {_shape_text(masks.shape)}")
+        rows += masks.shape[1]
+    if len(port.shape) != 3 or port.dtype != "float32" or port.shape[0] not in (None, 1):
+        raise _unfit(spec, f"gives {port.dtype} {_shape_text(port.shape)}, not one table of boxes")
+    if port.shape[1] not in (None, rows):
+        raise _unfit(
+            spec,
+            f"gives {_shape_text(port.shape)}; {len(spec.labels)} label(s) need {rows} rows of boxes "
+            "(exports with built-in suppression are not supported)",
+        )
+
+
+def _unfit(spec: ModelSpec, what: str) -> UserError:
+    return UserError(f"The graph of model '{spec.id}' {what}", "Correct its manifest or export it again")
+
+
+def _shape_text(shape: Shape) -> str:
+    return "[" + ", ".join("?" if side is None else str(side) for side in shape) + "]"

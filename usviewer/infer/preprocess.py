@@ -1,0 +1,173 @@
+"""From a picture to the model's input, and the one map between the two."""
+
+from __future__ import annotations
+
+import functools
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from usviewer.frame import Pixels, Points
+from usviewer.infer.manifest import InputSpec
+
+Tensor = NDArray[np.uint8] | NDArray[np.float32]
+PixelBox = tuple[int, int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where a crop of the frame lies in the model's input: ``input = (frame - crop corner) * scale + pad``.
+
+    Positions are continuous with the origin at the corner of the first pixel (``usviewer.units``), which makes the map
+    exact for masks, boxes and points alike. ``scale_xy`` is what the resize really did, per axis, in input pixels per
+    frame pixel: rounding to whole pixels makes it differ a little from axis to axis.
+    """
+
+    crop_xyxy_px: PixelBox
+    input_size_px: tuple[int, int]
+    scale_xy: tuple[float, float]
+    pad_xy_px: tuple[int, int]
+
+    def to_input(self, points_xy_px: Points) -> Points:
+        """Frame positions (..., 2) in input pixels."""
+        result = (np.asarray(points_xy_px, np.float64) - self.crop_xyxy_px[:2]) * self.scale_xy + self.pad_xy_px
+        return np.asarray(result, np.float64)
+
+    def to_frame(self, points_xy_px: Points) -> Points:
+        """Input positions (..., 2) in frame pixels."""
+        result = (np.asarray(points_xy_px, np.float64) - self.pad_xy_px) / self.scale_xy + self.crop_xyxy_px[:2]
+        return np.asarray(result, np.float64)
+
+
+@dataclass(slots=True, eq=False)
+class Workspace:
+    """Buffers that are kept from frame to frame. One per predictor: not for two threads at once."""
+
+    _kept: dict[str, NDArray[Any]] = field(default_factory=dict)
+
+    def array(self, role: str, shape: tuple[int, ...], dtype: str) -> NDArray[Any]:
+        """The buffer for that role; a new one only when shape or type changed."""
+        kept = self._kept.get(role)
+        if kept is None or kept.shape != shape or kept.dtype != dtype:
+            kept = self._kept[role] = np.empty(shape, dtype)
+        return kept
+
+
+def place(frame_size_px: tuple[int, int], spec: InputSpec, sector_box_px: PixelBox | None = None) -> Placement:
+    """Where a frame of (width, height) goes in the input, by the manifest's crop, size and resize rule."""
+    crop = _crop(frame_size_px, spec, sector_box_px)
+    width, height = crop[2] - crop[0], crop[3] - crop[1]
+    if spec.resize == "stretch":
+        size = (spec.width_px, spec.height_px) if spec.width_px else _padded(_scaled(width, height, spec), spec)
+        return Placement(crop, size, (size[0] / width, size[1] / height), (0, 0))
+    inner = _scaled(width, height, spec)
+    size = (spec.width_px, spec.height_px) if spec.width_px else _padded(inner, spec)
+    # The odd pixel of padding goes right and below, as in the YOLO convention.
+    pad = (round((size[0] - inner[0]) / 2 - 0.1), round((size[1] - inner[1]) / 2 - 0.1))
+    return Placement(crop, size, (inner[0] / width, inner[1] / height), pad)
+
+
+def prepare(
+    pixels: Pixels, spec: InputSpec, sector_box_px: PixelBox | None = None, out: Workspace | None = None
+) -> tuple[Tensor, Placement]:
+    """The model's input for an RGB picture (height, width, 3), and where the picture lies in it.
+
+    With ``out`` nothing is allocated: the tensor lives there, until the next call. Resizing keeps pixel centres at
+    half positions (OpenCV's rule for linear and area), so the placement is exact.
+    """
+    work = out or Workspace()
+    placement = place((pixels.shape[1], pixels.shape[0]), spec, sector_box_px)
+    x0, y0, x1, y1 = placement.crop_xyxy_px
+    crop = pixels[y0:y1, x0:x1]
+    if spec.channels == 1:
+        gray = work.array("gray", crop.shape[:2], "uint8")
+        cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY, dst=gray)
+        crop = gray
+    canvas = _canvas(crop, placement, spec, work)
+    return _tensor(canvas, spec, work), placement
+
+
+def _crop(frame_size_px: tuple[int, int], spec: InputSpec, box: PixelBox | None) -> PixelBox:
+    width, height = frame_size_px
+    if spec.crop == "whole" or box is None:
+        return (0, 0, width, height)
+    x0, y0, x1, y1 = max(0, box[0]), max(0, box[1]), min(width, box[2]), min(height, box[3])
+    return (x0, y0, x1, y1) if x0 < x1 and y0 < y1 else (0, 0, width, height)
+
+
+def _scaled(width: int, height: int, spec: InputSpec) -> tuple[int, int]:
+    """Size of the picture inside the input, aspect ratio kept to the pixel."""
+    if spec.width_px:
+        ratio = min(spec.width_px / width, spec.height_px / height)
+    else:
+        ratio = spec.side_px / max(width, height)
+    return max(1, round(width * ratio)), max(1, round(height * ratio))
+
+
+def _padded(size: tuple[int, int], spec: InputSpec) -> tuple[int, int]:
+    width, height = (math.ceil(side / spec.stride_px) * spec.stride_px for side in size)
+    return width, height
+
+
+def _canvas(crop: Pixels, placement: Placement, spec: InputSpec, work: Workspace) -> Pixels:
+    """The crop, resized into its place of the padded input (height, width[, 3]), in bytes."""
+    width, height = placement.input_size_px
+    left, top = placement.pad_xy_px
+    right = left + round((placement.crop_xyxy_px[2] - placement.crop_xyxy_px[0]) * placement.scale_xy[0])
+    bottom = top + round((placement.crop_xyxy_px[3] - placement.crop_xyxy_px[1]) * placement.scale_xy[1])
+    canvas: Pixels = work.array("canvas", (height, width, *crop.shape[2:]), "uint8")
+    for strip in (canvas[:top], canvas[bottom:], canvas[top:bottom, :left], canvas[top:bottom, right:]):
+        strip[...] = spec.pad_value
+    shrinks = spec.interpolation == "area" and max(placement.scale_xy) <= 1
+    mode = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    cv2.resize(crop, (right - left, bottom - top), dst=canvas[top:bottom, left:right], interpolation=mode)
+    return canvas
+
+
+def _tensor(canvas: Pixels, spec: InputSpec, work: Workspace) -> Tensor:
+    """Bytes (height, width[, 3]) as the graph wants them: layout, channel order, range."""
+    height, width = canvas.shape[:2]
+    if spec.channels == 1:
+        shape = (1, 1, height, width) if spec.layout == "NCHW" else (1, height, width, 1)
+        return _ranged([canvas], spec, work).reshape(shape)
+    if spec.layout == "NHWC" and spec.channel_order == "bgr":
+        turned = work.array("turned", canvas.shape, "uint8")
+        cv2.cvtColor(canvas, cv2.COLOR_RGB2BGR, dst=turned)
+        canvas = turned
+    if spec.layout == "NHWC":
+        return _ranged([canvas], spec, work).reshape(1, height, width, 3)
+    planes = work.array("planes", (3, height, width), "uint8")
+    targets = list(planes) if spec.channel_order == "rgb" else list(planes[::-1])
+    cv2.split(canvas, targets)
+    return _ranged(list(planes), spec, work, planes).reshape(1, 3, height, width)
+
+
+def _ranged(parts: list[Pixels], spec: InputSpec, work: Workspace, whole: Pixels | None = None) -> Tensor:
+    """Bytes through the manifest's range, mean and std: by a table of 256 values, faster than arithmetic."""
+    if spec.dtype == "uint8":
+        return parts[0] if whole is None else whole
+    tables = _tables(spec.value_range, spec.mean, spec.std, spec.channels)
+    if whole is None:
+        target: NDArray[np.float32] = work.array("float", parts[0].shape, "float32")
+        cv2.LUT(parts[0], tables if spec.channels > 1 else tables[:, :, 0], dst=target)
+        return target
+    target = work.array("float", whole.shape, "float32")
+    for number, part in enumerate(parts):
+        cv2.LUT(part, np.ascontiguousarray(tables[:, :, number]), dst=target[number])
+    return target
+
+
+@functools.lru_cache(maxsize=16)
+def _tables(
+    value_range: tuple[float, float], mean: tuple[float, ...], std: tuple[float, ...], channels: int
+) -> NDArray[np.float32]:
+    """Value of every byte for every channel, (256, 1, channels)."""
+    low, high = value_range
+    values = np.repeat((low + np.arange(256) / 255 * (high - low))[:, None], channels, axis=1)
+    if mean:
+        values = (values - np.array(mean)) / np.array(std)
+    return values.astype(np.float32)[:, None, :]

@@ -1,0 +1,224 @@
+"""The models that are here: the only reader, and writer, of model folders.
+
+A model is a folder with ``manifest.toml``. The user's own folder is looked into first, then what came with the program.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import platformdirs
+import tomli_w
+
+import usviewer
+from usviewer.errors import UserError
+from usviewer.infer import golden, onnx_file, ultralytics_export
+from usviewer.infer.manifest import MANIFEST, GoldenCase, ModelSpec, check_id, read_manifest
+from usviewer.infer.predictor import Predictor
+
+GOLDEN_PICTURE = "golden.png"
+GOLDEN_EXPECTED = "golden.json"
+
+
+def bundled_folder(name: str) -> Path:
+    """A folder that comes with the program, ``models`` or ``resources``.
+
+    In an installed wheel it lies inside the package, in a checkout beside it.
+    """
+    package = Path(usviewer.__file__).parent
+    inside = package / "_bundled" / name
+    return inside if inside.is_dir() else package.parent / name
+
+
+def user_folder() -> Path:
+    """Where the user's own models are: the platform's data folder, XDG_DATA_HOME on Linux."""
+    return Path(platformdirs.user_data_dir("usviewer", appauthor=False)) / "models"
+
+
+def list_models() -> tuple[ModelSpec, ...]:
+    """Every model whose manifest is right, by id; a user's model hides a bundled one of the same id."""
+    found = []
+    for model_id in _ids():
+        with contextlib.suppress(UserError):
+            found.append(load_spec(model_id))
+    return tuple(found)
+
+
+def list_broken() -> tuple[tuple[str, str], ...]:
+    """Folders that look like a model and are none: id and the reason."""
+    broken = []
+    for model_id in _ids():
+        try:
+            load_spec(model_id)
+        except UserError as error:
+            broken.append((model_id, str(error)))
+    return tuple(broken)
+
+
+def load_spec(model_id: str) -> ModelSpec:
+    """What is known about a model. Raises ``UserError`` where it is unknown or its manifest is not right."""
+    for parent, bundled in _parents():
+        folder = parent / check_id(model_id)
+        if (folder / MANIFEST).is_file():
+            spec = read_manifest(folder, bundled=bundled)
+            if spec.id != model_id:
+                raise UserError(f"The manifest in folder '{model_id}' is of model '{spec.id}'", "Rename the folder")
+            return spec
+    known = ", ".join(_ids()) or "none"
+    raise UserError(f"There is no model '{model_id}'; there are: {known}", "Add one with 'usviewer models add'")
+
+
+def verify_model(model_id: str) -> ModelSpec:
+    """Check hash, graph and golden case of a model on the CPU. Raises ``UserError`` for the first that is not right."""
+    spec = load_spec(model_id)
+    Predictor(spec, engine="cpu")
+    return spec
+
+
+def add_model(path: Path, model_id: str | None = None) -> ModelSpec:
+    """Install a model for this user: an ONNX file that Ultralytics exported, or a folder with a manifest.
+
+    A file with a ``manifest.toml`` beside it counts as its folder. Where no golden case comes along, one is recorded
+    from the model itself. Raises ``UserError`` and leaves nothing behind when anything is not right.
+    """
+    source = _source_folder(path)
+    target_id = check_id(model_id or (read_manifest(source).id if source else _id_from(path)))
+    target = _free_place(target_id, chosen=model_id is not None)
+    with _staged(target) as staging:
+        if source:
+            _copy_folder(source, staging, target_id)
+        else:
+            _copy_export(path, staging, target_id)
+        record_golden(staging, only_missing=True)
+        Predictor(read_manifest(staging), engine="cpu")
+    return load_spec(target_id)
+
+
+def remove_model(model_id: str) -> None:
+    """Delete one of the user's models. Bundled models stay."""
+    folder = user_folder() / check_id(model_id)
+    if not folder.is_dir():
+        spec = load_spec(model_id)
+        raise UserError(f"'{spec.id}' came with the program and cannot be removed", "Only your own models can")
+    try:
+        # Renamed first: a removal that is interrupted must not leave half a model under its name.
+        doomed = Path(tempfile.mkdtemp(prefix=".removing-", dir=user_folder()))
+        os.replace(folder, doomed / folder.name)
+        shutil.rmtree(doomed)
+    except OSError as error:
+        raise UserError(f"{folder} cannot be removed: {error.strerror}", "Check its permissions") from None
+
+
+def record_golden(folder: Path, source: str = golden.RECORDED, *, only_missing: bool = False) -> None:
+    """Run the model of a folder on its golden picture and keep what it says as the expected result.
+
+    The picture is ``[golden] frame`` of the manifest; where the manifest has no golden case, a fixed synthetic picture
+    is written and the manifest is completed. ``source`` says who vouches for the result.
+    """
+    spec = read_manifest(folder)
+    case = spec.golden
+    if case and only_missing and case.expected.is_file():
+        return
+    if case is None:
+        case = GoldenCase(folder / GOLDEN_PICTURE, folder / GOLDEN_EXPECTED)
+        cv2.imwrite(str(case.frame), cv2.cvtColor(golden.synthetic_picture(), cv2.COLOR_RGB2BGR))
+        with (folder / MANIFEST).open("a", encoding="utf-8") as manifest:
+            manifest.write(f'\n[golden]\nframe = "{GOLDEN_PICTURE}"\nexpected = "{GOLDEN_EXPECTED}"\n')
+    predictor = Predictor(replace(spec, golden=case), engine="cpu", check_golden=False)
+    golden.write_expected(case.expected, predictor.observe(golden.read_picture(case.frame), source))
+
+
+def _parents() -> tuple[tuple[Path, bool], ...]:
+    return ((user_folder(), False), (bundled_folder("models"), True))
+
+
+def _ids() -> list[str]:
+    """Names of all folders that hold a manifest."""
+    found = set()
+    for parent, _ in _parents():
+        with contextlib.suppress(OSError):
+            found |= {entry.name for entry in parent.iterdir() if (entry / MANIFEST).is_file()}
+    return sorted(name for name in found if not name.startswith("."))
+
+
+def _source_folder(path: Path) -> Path | None:
+    """The model folder that is meant, or None for a lone ONNX file."""
+    if path.is_dir():
+        if not (path / MANIFEST).is_file():
+            raise UserError(f"The folder {path} has no {MANIFEST}", "Give an ONNX file or a model's folder")
+        return path
+    if not path.is_file():
+        raise UserError(f"There is no file {path}", "Check the name")
+    if not (path.parent / MANIFEST).is_file():
+        return None
+    if read_manifest(path.parent).path.name != path.name:
+        raise UserError(f"{MANIFEST} beside {path.name} is of another file", "Move one of the two elsewhere")
+    return path.parent
+
+
+def _id_from(path: Path) -> str:
+    """An id made of the file's name."""
+    return re.sub(r"[^a-z0-9._-]+", "-", path.stem.lower()).strip("-._")[:64] or "model"
+
+
+def _free_place(model_id: str, *, chosen: bool) -> Path:
+    target = user_folder() / model_id
+    if target.exists():
+        raise UserError(f"You already have a model '{model_id}'", "Remove it first, or give another name with --id")
+    if not chosen and (bundled_folder("models") / model_id / MANIFEST).is_file():
+        raise UserError(
+            f"A model '{model_id}' came with the program", f"Give another name with --id, or --id {model_id} to hide it"
+        )
+    return target
+
+
+@contextlib.contextmanager
+def _staged(target: Path) -> Iterator[Path]:
+    """A folder beside the target that becomes it when all went well, and is gone otherwise."""
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(prefix=".adding-", dir=target.parent))
+    except OSError as error:
+        raise UserError(f"{target.parent} cannot be written: {error.strerror}", "Check its permissions") from None
+    try:
+        yield staging
+        staging.chmod(0o755)
+        os.replace(staging, target)
+    except OSError as error:
+        raise UserError(f"The model cannot be installed: {error.strerror}", "Check space and permissions") from error
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def _copy_export(path: Path, staging: Path, model_id: str) -> None:
+    graph = onnx_file.inspect(path)
+    if not ultralytics_export.is_ultralytics(graph):
+        raise UserError(
+            f"{path.name} does not say what it takes and gives",
+            f"Write a {MANIFEST} beside it (docs/models.md) and add it again",
+        )
+    target = staging / "model.onnx"
+    shutil.copyfile(path, target)
+    manifest = ultralytics_export.manifest_for(graph, model_id, target.name, onnx_file.sha256_of(target))
+    (staging / MANIFEST).write_text(tomli_w.dumps(manifest), encoding="utf-8")
+
+
+def _copy_folder(source: Path, staging: Path, model_id: str) -> None:
+    """The files that the manifest names, the card, and the manifest; nothing else of the folder."""
+    spec = read_manifest(source)
+    if spec.id != model_id:
+        raise UserError(f"The manifest says that this model is '{spec.id}'", "Change it there instead of with --id")
+    onnx_file.check_hashes(spec)
+    wanted = [file.path for file in spec.files.values()] + ([spec.card] if spec.card else [])
+    if spec.golden:
+        wanted += [path for path in (spec.golden.frame, spec.golden.expected) if path.is_file()]
+    for path in (source / MANIFEST, *wanted):
+        shutil.copyfile(path, staging / path.name)

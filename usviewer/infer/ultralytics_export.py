@@ -1,0 +1,136 @@
+"""The manifest of an ONNX file that Ultralytics exported, from what the file says about itself.
+
+The keys (``task``, ``names``, ``imgsz``, ``stride``, ``batch``, ``license`` ...) are those of the published export
+format. What they do not say is not guessed: the outlined edge is "not stated", the finding is "other" unless the label
+names are exactly those of a finding.
+"""
+
+from __future__ import annotations
+
+import ast
+from typing import Any
+
+from usviewer.errors import UserError
+from usviewer.infer.manifest import MAX_LABELS, SCHEMA
+from usviewer.infer.onnx_file import Graph
+
+# Colours that the colour-blind can tell apart (Okabe and Ito, 2008).
+PALETTE = ("#56b4e9", "#e69f00", "#009e73", "#f0e442", "#cc79a7", "#d55e00", "#0072b2")
+
+# Label names (lower case, words by single spaces) that say what is looked for. All labels of a model must be listed.
+FINDING_OF_LABEL = {
+    "aorta": "aorta",
+    "abdominal aorta": "aorta",
+    "nerve": "nerve",
+    "fetal head": "fetal-head",
+    "choroid plexus": "fetal-brain",
+    "csp": "fetal-brain",
+    "cavum septi pellucidi": "fetal-brain",
+    "falx": "fetal-brain",
+    "midline falx": "fetal-brain",
+}
+_DECODERS = {"segment": "yolov8-segment", "detect": "yolov8-detect"}
+
+
+def is_ultralytics(graph: Graph) -> bool:
+    """Whether the file says what an Ultralytics export says."""
+    return {"task", "names", "stride", "imgsz"} <= graph.metadata.keys()
+
+
+def manifest_for(graph: Graph, model_id: str, file_name: str, sha256: str) -> dict[str, Any]:
+    """The manifest's content. Raises ``UserError`` for another task, a batch, or metadata that makes no sense."""
+    said = graph.metadata
+    task = said["task"]
+    if task not in _DECODERS:
+        raise UserError(f"{file_name} is a model for the task '{task[:40]}'", "Use one for 'segment' or 'detect'")
+    names = _names(said)
+    if len(graph.inputs) != 1 or len(graph.inputs[0].shape) != 4:
+        raise UserError(f"{file_name} does not take one picture", "Export the model again")
+    if graph.inputs[0].shape[0] not in (None, 1):
+        raise UserError(f"{file_name} was exported for batches of {graph.inputs[0].shape[0]}", "Export it with batch=1")
+    return {
+        "schema": SCHEMA,
+        "id": model_id,
+        "name": _text(said, "description", model_id),
+        "version": _text(said, "date", "not stated"),
+        "task": task,
+        "finding": finding_of(names),
+        "decoder": _DECODERS[task],
+        "licence": _text(said, "license", "not stated"),
+        "files": {"model": {"path": file_name, "sha256": sha256}},
+        "input": _input(graph, file_name),
+        "output": _output(graph, task),
+        "labels": [
+            {"name": name, "color": PALETTE[i % len(PALETTE)], "edge": "not stated"} for i, name in enumerate(names)
+        ],
+        "training": {"exported_by": f"{_text(said, 'author', 'not stated')} {_text(said, 'version', '')}".strip()},
+    }
+
+
+def finding_of(names: list[str]) -> str:
+    """The finding that all label names state, else "other"."""
+    said = {FINDING_OF_LABEL.get(" ".join(name.lower().replace("_", " ").replace("-", " ").split())) for name in names}
+    only = said.pop() if len(said) == 1 else None
+    return only or "other"
+
+
+def _input(graph: Graph, file_name: str) -> dict[str, Any]:
+    port, said = graph.inputs[0], graph.metadata
+    _, channels, height, width = port.shape
+    sides, stride = _literal(said, "imgsz", None), _literal(said, "stride", None)
+    sides = [sides, sides] if isinstance(sides, int) else sides
+    if not (isinstance(sides, list | tuple) and len(sides) == 2 and all(isinstance(side, int) for side in sides)):
+        raise UserError(f"{file_name} does not say its image size in a way this program knows", "Export it again")
+    return {
+        "name": port.name,
+        "width": width if width and height else 0,
+        "height": height if width and height else 0,
+        "channels": channels or 3,
+        "layout": "NCHW",
+        "dtype": "uint8" if port.dtype == "uint8" else "float32",
+        "channel_order": "gray" if channels == 1 else "rgb",
+        "value_range": [0, 255] if port.dtype == "uint8" else [0, 1],
+        "resize": "letterbox",
+        "interpolation": "linear",
+        "pad_value": 114,
+        "crop": "whole",
+        "side": max(sides),
+        "stride": stride,
+    }
+
+
+def _output(graph: Graph, task: str) -> dict[str, Any]:
+    names = [port.name for port in graph.outputs]
+    wanted = 2 if task == "segment" else 1
+    if len(names) != wanted:
+        raise UserError(f"The graph gives {len(names)} outputs instead of {wanted}", "Export it with format=onnx alone")
+    # 0.25 and 0.7 are the defaults of the published prediction.
+    output: dict[str, Any] = {"name": names[0], "min_score": 0.25, "iou_threshold": 0.7}
+    return output | ({"masks": names[1]} if task == "segment" else {})
+
+
+def _names(said: Any) -> list[str]:
+    names = _literal(said, "names", None)
+    if isinstance(names, dict) and all(isinstance(key, int) for key in names):
+        names = [names[key] for key in sorted(names)] if sorted(names) == list(range(len(names))) else None
+    if not isinstance(names, list) or not 1 <= len(names) <= MAX_LABELS or not all(isinstance(n, str) for n in names):
+        raise UserError("The file's list of label names cannot be read", "Export the model again")
+    return names
+
+
+def _literal(said: Any, key: str, default: Any) -> Any:
+    """A value that the exporter wrote as a Python literal; only literals are read, nothing is run."""
+    text = said.get(key)
+    if text is None:
+        return default
+    try:
+        if len(text) > 200_000:
+            raise ValueError
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        raise UserError(f"What the file says about '{key}' cannot be read", "Export the model again") from None
+
+
+def _text(said: Any, key: str, default: str) -> str:
+    text = "".join(letter for letter in said.get(key, default) if letter.isprintable()).strip()
+    return text[:200] or default

@@ -1,0 +1,159 @@
+"""``usviewer models``: what models are here, and adding, removing and checking them."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from usviewer.errors import UserError
+from usviewer.infer import golden, registry
+from usviewer.infer.manifest import ModelSpec
+
+EXIT_FAILED = 2
+
+
+def add_parser(commands: Any) -> None:
+    """Add ``models`` and its sub-commands to the command line."""
+    parser = commands.add_parser("models", help="list, show, add, remove and verify models")
+    actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
+    actions.add_parser("list", help="every model that is here").set_defaults(run=run, act=_list)
+    show = actions.add_parser("show", help="everything known about a model")
+    show.add_argument("id")
+    show.set_defaults(run=run, act=_show)
+    add = actions.add_parser("add", help="install an ONNX file exported by Ultralytics, or a folder with a manifest")
+    add.add_argument("path", type=Path, metavar="FILE.onnx|FOLDER")
+    add.add_argument("--id", help="name under which the model is kept (default: from the file's name)")
+    add.set_defaults(run=run, act=_add)
+    remove = actions.add_parser("remove", help="delete one of your own models")
+    remove.add_argument("id")
+    remove.set_defaults(run=run, act=_remove)
+    verify = actions.add_parser("verify", help="check hash, graph and golden case of a model, or of all")
+    verify.add_argument("id", nargs="?")
+    verify.set_defaults(run=run, act=_verify)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Do what was chosen; 0, or 2 when a model fails ``verify``. Raises ``UserError`` for bad input."""
+    return int(args.act(args, _output()))
+
+
+def _output() -> Console:
+    """Results go to standard output; in a pipe lines are not broken at 80 columns."""
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=200)
+
+
+def _list(args: argparse.Namespace, output: Console) -> int:
+    table = Table(box=None, pad_edge=False)
+    for heading in ("id", "finding", "task", "outlines", "size", "origin", "name"):
+        table.add_column(heading, justify="right" if heading == "size" else "left", overflow="fold")
+    for spec in registry.list_models():
+        table.add_row(
+            *map(Text, (spec.id, spec.finding, spec.task, _edges(spec), _size(spec), _origin(spec), spec.name))
+        )
+    output.print(table if table.row_count else "There are no models. Add one with 'usviewer models add'.")
+    for model_id, reason in registry.list_broken():
+        output.print(f"{model_id}: {reason}", style="red", markup=False)
+    return 0
+
+
+def _show(args: argparse.Namespace, output: Console) -> int:
+    spec = registry.load_spec(args.id)
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    for key, value in _facts(spec).items():
+        table.add_row(key, Text(value))
+    output.print(table)
+    return 0
+
+
+def _add(args: argparse.Namespace, output: Console) -> int:
+    spec = registry.add_model(args.path, args.id)
+    output.print(f"Added '{spec.id}': {spec.task}, {_labels(spec)}, outlined edge {_edges(spec)}.", markup=False)
+    if spec.golden and golden.read_expected(spec.golden.expected).source == golden.RECORDED:
+        output.print("Its golden case was recorded from the file itself: it notices changes, not mistakes in the file.")
+    return 0
+
+
+def _remove(args: argparse.Namespace, output: Console) -> int:
+    registry.remove_model(args.id)
+    output.print(f"Removed '{args.id}'.", markup=False)
+    return 0
+
+
+def _verify(args: argparse.Namespace, output: Console) -> int:
+    """One model, or every one: then one that fails does not hide the others."""
+    if args.id:
+        output.print(f"{args.id}: good ({_golden(registry.verify_model(args.id))})", markup=False)
+        return 0
+    failed = 0
+    for model_id in sorted([spec.id for spec in registry.list_models()] + [name for name, _ in registry.list_broken()]):
+        try:
+            spec = registry.verify_model(model_id)
+        except UserError as error:
+            failed += 1
+            output.print(f"{model_id}: {error}", style="red", markup=False)
+        else:
+            output.print(f"{model_id}: good ({_golden(spec)})", markup=False)
+    return EXIT_FAILED if failed else 0
+
+
+def _facts(spec: ModelSpec) -> dict[str, str]:
+    size = f"{spec.input.width_px} x {spec.input.height_px}" if spec.input.width_px else f"up to {spec.input.side_px}"
+    facts = {
+        "id": spec.id,
+        "name": spec.name,
+        "version": spec.version,
+        "finding": spec.finding,
+        "task": f"{spec.task} ({spec.decoder})",
+        "labels": _labels(spec),
+        "outlines": _edges(spec),
+        "input": f"{size} px, {spec.input.channel_order}, {spec.input.crop} picture, {spec.input.resize}",
+        "licence": spec.licence,
+        "file": f"{spec.path} ({_size(spec)})",
+        "sha256": spec.sha256,
+        "golden case": _golden(spec).removeprefix("golden case "),
+        "card": str(spec.card or "none"),
+    }
+    for heading, table in (("training", spec.training), ("accuracy", spec.accuracy)):
+        facts |= {f"{heading}: {key}": value for key, value in _flat(table).items()}
+    return facts
+
+
+def _flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    flat: dict[str, str] = {}
+    for key, value in table.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    return flat
+
+
+def _golden(spec: ModelSpec) -> str:
+    return f"golden case {golden.read_expected(spec.golden.expected).source}" if spec.golden else "no golden case"
+
+
+def _labels(spec: ModelSpec) -> str:
+    names = [label.name for label in spec.labels]
+    return ", ".join(names) if len(names) <= 10 else f"{', '.join(names[:10])} and {len(names) - 10} more"
+
+
+def _edges(spec: ModelSpec) -> str:
+    return ", ".join(sorted({str(label.edge) for label in spec.labels})) if spec.task == "segment" else "boxes"
+
+
+def _origin(spec: ModelSpec) -> str:
+    return "bundled" if spec.bundled else "yours"
+
+
+def _size(spec: ModelSpec) -> str:
+    sizes = [file.path.stat().st_size for file in spec.files.values() if file.path.is_file()]
+    return f"{sum(sizes) / 1e6:.1f} MB" if len(sizes) == len(spec.files) else "file missing"
