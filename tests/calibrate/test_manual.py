@@ -1,0 +1,47 @@
+import pytest
+
+from usviewer.calibrate.manual import spacing_from_points, spacing_from_text
+from usviewer.errors import UserError
+from usviewer.units import ScaleSource
+
+
+def test_one_number_is_for_both_axes():
+    spacing = spacing_from_text("0.21277")
+    assert (spacing.x_mm_per_px, spacing.y_mm_per_px, spacing.source) == (0.21277, 0.21277, ScaleSource.USER)
+
+
+def test_two_numbers_are_x_and_y():
+    spacing = spacing_from_text("0.2, 0.25")
+    assert (spacing.x_mm_per_px, spacing.y_mm_per_px) == (0.2, 0.25)
+
+
+@pytest.mark.parametrize("text", ["", "x", "0.2,", "1,2,3", "0", "-0.2", "nan", "inf", "12", "0.2;0.3"])
+def test_anything_else_is_refused(text):
+    with pytest.raises(UserError):
+        spacing_from_text(text)
+
+
+def test_two_points():
+    spacing = spacing_from_points((100.0, 50.0), (100.0, 285.0), 50.0)
+    assert spacing.y_mm_per_px == pytest.approx(50 / 235)
+    assert spacing.x_mm_per_px == spacing.y_mm_per_px
+    assert spacing.relative_sd == pytest.approx(1 / 235)
+    assert spacing.source is ScaleSource.MANUAL
+    assert "square" in spacing.detail
+
+
+def test_points_too_close_are_refused():
+    with pytest.raises(UserError, match="only 19 pixels"):
+        spacing_from_points((0.0, 0.0), (0.0, 19.4), 10.0)
+    assert spacing_from_points((0.0, 0.0), (0.0, 20.0), 10.0).relative_sd == pytest.approx(0.05)
+
+
+@pytest.mark.parametrize("distance_mm", [0.0, -1.0, float("nan"), float("inf"), 5000.0])
+def test_an_impossible_distance_is_refused(distance_mm):
+    with pytest.raises(UserError):
+        spacing_from_points((0.0, 0.0), (0.0, 200.0), distance_mm)
+
+
+def test_an_impossible_scale_is_refused():
+    with pytest.raises(UserError):
+        spacing_from_points((0.0, 0.0), (0.0, 25.0), 999.0)

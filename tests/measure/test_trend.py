@@ -1,0 +1,183 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.measure.drawing import reading
+from usviewer.infer.prediction import Edge
+from usviewer.measure.reading import Plane, Status
+from usviewer.measure.trend import Trend, median_interval, summarize
+
+
+def feed(trend, values, start=0.0, step=0.05, **how):
+    last = None
+    for index, value in enumerate(values):
+        last = trend.add(reading(value, start + index * step, **how))
+    return last
+
+
+def beat(count=60, step=0.05, base=40.0, swing=1.0):
+    return base + swing * np.sin(2 * np.pi * 1.2 * np.arange(count) * step)
+
+
+def test_median_and_maximum_over_two_seconds():
+    summary = feed(Trend(), beat())
+    assert summary.unit == "mm"
+    assert summary.name == "ap_diameter"
+    assert summary.median == pytest.approx(40.0, abs=0.4)
+    assert summary.maximum == pytest.approx(41.0, abs=0.1)
+    assert summary.span_s == pytest.approx(2.0)
+    assert summary.count == 41
+    assert summary.interval[0] <= summary.median <= summary.interval[1]
+    assert (summary.plane, summary.edge) == (Plane.TRANSVERSE, Edge.INNER)
+
+
+def test_no_summary_before_a_beat_has_passed():
+    trend = Trend()
+    assert feed(trend, [40.0] * 20) is None
+    assert trend.add(reading(40.0, 1.0)) is not None
+
+
+def test_the_window_slides():
+    trend = Trend()
+    feed(trend, [60.0] * 40)
+    summary = feed(trend, [40.0] * 60, start=2.0)
+    assert summary.maximum == 40.0
+
+
+def test_one_frames_slip_is_not_the_maximum():
+    values = [40.0] * 41
+    values[20] = 70.0
+    summary = feed(Trend(), values)
+    assert summary.maximum == 40.0
+    assert summary.median == 40.0
+
+
+def test_the_maximum_names_its_frame():
+    values = list(np.concatenate([np.linspace(40, 45, 21), np.linspace(45, 40, 20)]))
+    summary = feed(Trend(), values)
+    assert summary.maximum_key.index in (19, 20, 21)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"plane": Plane.LONGITUDINAL},
+        {"edge": Edge.OUTER},
+        {"mm": 0.3},
+        {"mm": None},
+        {"model": "other"},
+        {"source": "another"},
+    ],
+)
+def test_any_change_of_kind_starts_anew(change):
+    trend = Trend()
+    assert feed(trend, [40.0] * 30) is not None
+    assert trend.add(reading(20.0, 1.5, **change)) is None
+    summary = feed(trend, [20.0] * 30, start=1.55, **change)
+    assert summary.median == (20.0 if change.get("mm", 1) else 80.0)
+    assert summary.unit == ("mm" if change.get("mm", 1) else "px")
+    assert summary.count <= 31
+
+
+def test_a_gap_starts_anew():
+    trend = Trend()
+    feed(trend, [40.0] * 30)
+    for index in range(12):
+        trend.add(reading(0.0, 1.5 + index * 0.05, status=Status.NOT_VISUALISED))
+    assert feed(trend, [50.0] * 5, start=2.1) is None
+    assert feed(trend, [50.0] * 30, start=2.35).median == 50.0
+
+
+def test_a_gap_without_any_reading_starts_anew():
+    trend = Trend()
+    feed(trend, [40.0] * 30)
+    assert trend.add(reading(50.0, 2.0)) is None
+
+
+def test_a_short_miss_does_not():
+    trend = Trend()
+    feed(trend, [40.0] * 30)
+    assert trend.add(reading(0.0, 1.5, status=Status.REFUSED)).count == 30
+    assert trend.add(reading(40.0, 1.55)).count == 31
+
+
+def test_time_that_runs_backwards_starts_anew():
+    trend = Trend()
+    feed(trend, [40.0] * 30)
+    assert trend.add(reading(40.0, 0.3)) is None
+
+
+def test_another_model_without_a_result_ends_the_summary():
+    trend = Trend()
+    feed(trend, [40.0] * 30)
+    assert trend.add(reading(0.0, 1.5, status=Status.NOT_VISUALISED, model="other")) is None
+
+
+def test_reset_forgets():
+    trend = Trend()
+    feed(trend, [40.0] * 30)
+    trend.reset()
+    assert trend.add(reading(40.0, 1.5)) is None
+
+
+def test_the_interval_is_widened_by_the_error_of_the_scale():
+    sure, unsure = feed(Trend(), beat()), feed(Trend(), beat(), relative_sd=0.02)
+    half = unsure.median - unsure.interval[0]
+    assert half > 1.96 * 0.02 * 40
+    assert half > sure.median - sure.interval[0]
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.booleans(), min_size=25, max_size=60))
+def test_pixels_and_millimetres_are_never_mixed(in_mm):
+    """Pixel values here lie near 160, millimetres near 40: a mixture would show."""
+    trend = Trend(min_span_s=0.0)
+    for index, scaled in enumerate(in_mm):
+        summary = trend.add(reading(40.0, index * 0.05, mm=0.25 if scaled else None))
+        expected = 40.0 if scaled else 160.0
+        assert (summary.unit, summary.median, summary.maximum) == ("mm" if scaled else "px", expected, expected)
+
+
+def test_independent_values_are_covered():
+    """The interval holds the true median about 95 times in 100."""
+    rng = np.random.default_rng(3)
+    held = [low <= 0.0 <= high for low, high in (median_interval(rng.normal(size=45)) for _ in range(600))]
+    assert 0.92 <= np.mean(held) <= 0.995
+
+
+def test_repeated_neighbours_widen_the_interval():
+    rng = np.random.default_rng(4)
+    base = rng.normal(size=15)
+    narrow, wide = median_interval(rng.permutation(np.repeat(base, 3))), median_interval(np.repeat(base, 3))
+    assert wide[1] - wide[0] > narrow[1] - narrow[0]
+
+
+def test_few_values_give_their_range():
+    assert median_interval(np.array([3.0, 1.0, 2.0])) == (1.0, 3.0)
+
+
+def test_a_clip_is_summarised_by_its_transverse_values():
+    across = [reading(40.0 + 0.1 * i, i * 0.05) for i in range(10)]
+    along = [reading(60.0, 1 + i * 0.05, plane=Plane.LONGITUDINAL) for i in range(50)]
+    summary = summarize([*across, *along, reading(0.0, 9.0, status=Status.NOT_VISUALISED)])
+    assert summary.plane is Plane.TRANSVERSE
+    assert summary.count == 10
+    assert summary.maximum <= 40.9
+
+
+def test_a_clip_never_mixes_scales():
+    summary = summarize(
+        [*(reading(40.0, i * 0.05) for i in range(10)), *(reading(40.0, i * 0.05, mm=None) for i in range(30))]
+    )
+    assert (summary.unit, summary.count, summary.median) == ("mm", 10, 40.0)
+
+
+def test_a_clip_without_a_measurement_has_no_summary():
+    assert summarize([]) is None
+    assert summarize([reading(0.0, 0.0, status=Status.REFUSED)]) is None
+
+
+def test_a_single_still_is_summarised_as_one():
+    summary = summarize([reading(40.0, 0.0)])
+    assert (summary.count, summary.span_s, summary.median, summary.maximum) == (1, 0.0, 40.0, 40.0)

@@ -1,0 +1,129 @@
+"""Gives every frame of one source its geometry: scale from the file or the user, sector from the pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import xxhash
+
+from usviewer.calibrate.regions import FileScale, agree
+from usviewer.calibrate.sector import SectorFinder
+from usviewer.errors import UserError
+from usviewer.frame import Frame, ImageGeometry, Region, Sector
+from usviewer.units import Spacing
+
+NO_SCALE = "No scale: lengths are in pixels"
+OTHER_SIZE = "Calibration inconsistent: the picture has another size than the file states"
+
+
+def calibrate(frame: Frame, *, sector: Sector | None, scale: FileScale) -> Frame:
+    """The same frame with its geometry; ``calibration_id`` is a short hash of what it holds."""
+    reason = "" if scale.spacings else scale.no_scale_reason or NO_SCALE
+    identity = _identity(scale, sector, (frame.width_px, frame.height_px))
+    return frame.with_geometry(ImageGeometry(scale.regions, sector, reason, identity))
+
+
+def with_user_spacing(scale: FileScale, spacing: Spacing, width_px: int, height_px: int) -> FileScale:
+    """One region over the whole frame, with the user's spacing.
+
+    Where the file states a scale of its own that differs by more than 1 %, one of the two is wrong: raises
+    ``UserError`` with both values. Where they agree, the file's regions stay.
+    """
+    for stated in scale.spacings:
+        if not agree(stated, spacing):
+            raise UserError(
+                f"The file says {_words(stated)} mm per pixel, you said {_words(spacing)}", "Leave --mm-per-pixel out"
+            )
+    if scale.spacings:
+        return scale
+    return FileScale((Region((0.0, 0.0, float(width_px), float(height_px)), spacing),), "")
+
+
+@dataclass(slots=True)
+class _Seen:
+    """What was found for one frame size."""
+
+    size_px: tuple[int, int]
+    finder: SectorFinder
+    geometry: ImageGeometry | None = None
+    sector: Sector | None = None
+
+
+class Calibrator:
+    """Callable on the frames of one source, in order. Frames that agree share one ``ImageGeometry`` object.
+
+    The sector is looked for over the first frames and again when the frame size changes. A frame that brings its own
+    sector (phantom) keeps it. Raises ``UserError`` when the user's spacing contradicts the file's own.
+    """
+
+    def __init__(self, user_spacing: Spacing | None = None, scale: FileScale | None = None) -> None:
+        self._user_spacing = user_spacing
+        self._scale = scale
+        self._seen: _Seen | None = None
+
+    def prime(self, frames: Sequence[Frame]) -> None:
+        """Look for the sector on these frames before the first one is calibrated, and then no more."""
+        for frame in frames:
+            if frame.geometry is None or frame.geometry.sector is None:
+                self._seen_at(frame).finder.add(frame.pixels, always=True)
+        if self._seen is not None:
+            self._seen.sector = self._seen.finder.sector()
+            self._seen.finder.finish()
+
+    def __call__(self, frame: Frame) -> Frame:
+        """The same picture, calibrated."""
+        seen = self._seen_at(frame)
+        sector = self._sector_of(frame, seen)
+        scale = self._scale_of(frame)
+        identity = _identity(scale, sector, seen.size_px)
+        if seen.geometry is None or seen.geometry.calibration_id != identity:
+            seen.geometry = calibrate(frame, sector=sector, scale=scale).geometry
+        return frame.with_geometry(seen.geometry)
+
+    def reset(self) -> None:
+        """Forget the sector (another source or layout)."""
+        self._seen = None
+
+    def _seen_at(self, frame: Frame) -> _Seen:
+        size = (frame.width_px, frame.height_px)
+        if self._seen is None or self._seen.size_px != size:
+            self._seen = _Seen(size, SectorFinder())
+        return self._seen
+
+    def _sector_of(self, frame: Frame, seen: _Seen) -> Sector:
+        if frame.geometry is not None and frame.geometry.sector is not None:
+            return frame.geometry.sector
+        if seen.finder.add(frame.pixels) or seen.sector is None:
+            seen.sector = seen.finder.sector()
+        return seen.sector
+
+    def _scale_of(self, frame: Frame) -> FileScale:
+        scale = self._scale or _own_scale(frame)
+        if scale.size_px is not None and scale.size_px != (frame.width_px, frame.height_px):
+            scale = FileScale(no_scale_reason=OTHER_SIZE)
+        if self._user_spacing is None:
+            return scale
+        return with_user_spacing(scale, self._user_spacing, frame.width_px, frame.height_px)
+
+
+def _own_scale(frame: Frame) -> FileScale:
+    """What came with the frame (a phantom's or a probe's own geometry)."""
+    if frame.geometry is None:
+        return FileScale(no_scale_reason=NO_SCALE)
+    return FileScale(frame.geometry.regions, frame.geometry.no_scale_reason)
+
+
+def _identity(scale: FileScale, sector: Sector | None, size_px: tuple[int, int]) -> str:
+    """Equal content, equal id: 12 hexadecimal digits."""
+    hasher = xxhash.xxh3_64(repr((scale.regions, scale.no_scale_reason, size_px)).encode())
+    if sector is not None:
+        hasher.update(sector.outline_xy_px.round(2).tobytes())
+        hasher.update(repr((sector.box_xyxy_px, sector.apex_xy_px, sector.face_radius_px, sector.certain)).encode())
+    return str(hasher.hexdigest())[:12]
+
+
+def _words(spacing: Spacing) -> str:
+    if spacing.x_mm_per_px == spacing.y_mm_per_px:
+        return f"{spacing.x_mm_per_px:.4g}"
+    return f"{spacing.x_mm_per_px:.4g} x {spacing.y_mm_per_px:.4g}"

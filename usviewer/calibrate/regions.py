@@ -1,0 +1,160 @@
+"""DICOM ultrasound regions: which parts of a picture have a scale, validated (PS3.3 C.8.5.5, ``clinical.md`` 4.1).
+
+The tags are often wrong where a picture was shrunk or cropped and they were not. One inconsistent region therefore
+costs the whole file its millimetres.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from usviewer.errors import UserError
+from usviewer.frame import Region
+from usviewer.units import Box, ScaleSource, Spacing
+
+if TYPE_CHECKING:
+    from usviewer.acquire.dicom_tags import RawRegion
+
+# Region Spatial Format, Region Data Type and Physical Units codes.
+NO_FORMAT, TWO_D = 0, 1
+NO_DATA, TISSUE, COLOUR_FLOW = 0, 1, 2
+CENTIMETRES = 3
+MM_PER_CM = 10.0
+TOLERANCE = 0.01
+
+NO_REGION = "The file states no scale: lengths are in pixels"
+_FORMATS = {0: "no image", 1: "2D", 2: "M-mode", 3: "spectral", 4: "waveform", 5: "graphics"}
+
+
+@dataclass(frozen=True, slots=True)
+class FileScale:
+    """What the file says about its scale: regions with and without one, and why there is none at all.
+
+    ``size_px`` (width, height) is the size of the pictures that it speaks of; None: of any.
+    """
+
+    regions: tuple[Region, ...] = ()
+    no_scale_reason: str = NO_REGION
+    size_px: tuple[int, int] | None = None
+
+    @property
+    def spacings(self) -> tuple[Spacing, ...]:
+        """The different spacings of the regions."""
+        return tuple(dict.fromkeys(region.spacing for region in self.regions if region.spacing))
+
+
+def regions_of(
+    raw: Sequence[RawRegion], rows: int, columns: int, pixel_spacing: tuple[float, float] | None = None
+) -> FileScale:
+    """Validate the regions of a file whose picture has ``rows`` x ``columns`` pixels.
+
+    ``pixel_spacing`` is DICOM's (between rows, between columns), in mm; it never gives the scale of an ultrasound
+    picture, but it must not contradict the regions. Regions that are no 2D image keep their place without a spacing, so
+    that a length inside them is refused.
+    """
+    stated = [region for region in raw if not _says_nothing(region)]
+    boxes = [_box(region, rows, columns) for region in stated]
+    bad = next((reason for box in boxes if isinstance(reason := box, str)), "")
+    if bad:
+        return FileScale(no_scale_reason=bad)
+    try:
+        regions = tuple(_region(r, b) for r, b in zip(stated, boxes, strict=True) if not isinstance(b, str))
+    except UserError as error:
+        return FileScale(no_scale_reason=f"Calibration inconsistent: {error.what[0].lower()}{error.what[1:]}")
+    reason = _contradiction(regions, pixel_spacing)
+    if reason:
+        return FileScale(no_scale_reason=reason)
+    if not any(region.spacing for region in regions):
+        return FileScale(regions, next((region.reason for region in regions if region.reason), NO_REGION))
+    return FileScale(regions, "", (columns, rows))
+
+
+def _says_nothing(region: RawRegion) -> bool:
+    """Some scanners describe the whole screen as a region of no kind; it neither gives nor takes a scale."""
+    return (region.spatial_format or NO_FORMAT) == NO_FORMAT and (region.data_type or NO_DATA) == NO_DATA
+
+
+def _box(region: RawRegion, rows: int, columns: int) -> Box | str:
+    """The region's rectangle, or why it cannot be right.
+
+    The maxima are inclusive, but some scanners (Philips, Sonoque) write the first column and row beyond: both are
+    taken. Anything further out means that the picture was scaled or cropped and its tags were not.
+    """
+    limits = (region.min_x0, region.min_y0, region.max_x1, region.max_y1)
+    if any(limit is None for limit in limits):
+        return "Calibration inconsistent: a region states no place in the picture"
+    x0, y0, x1, y1 = (int(limit) for limit in limits if limit is not None)
+    if x0 < 0 or y0 < 0 or x1 > columns or y1 > rows:
+        return (
+            f"Calibration inconsistent: a region reaches to ({x1}, {y1}) in a picture of {columns} x {rows} pixels, "
+            "which was resized or cropped"
+        )
+    if x1 <= x0 or y1 <= y0:
+        return "Calibration inconsistent: a region is empty"
+    return (float(x0), float(y0), float(min(x1 + 1, columns)), float(min(y1 + 1, rows)))
+
+
+def _region(region: RawRegion, box: Box) -> Region:
+    reason = _unusable(region)
+    if reason:
+        return Region(box, None, reason)
+    x_mm, y_mm = (abs(float(delta or 0.0)) * MM_PER_CM for delta in (region.delta_x, region.delta_y))
+    return Region(box, Spacing(x_mm, y_mm, ScaleSource.DICOM))
+
+
+def _unusable(region: RawRegion) -> str:
+    """Why lengths in this region have no millimetres; empty for a calibrated 2D image."""
+    if region.spatial_format != TWO_D or region.data_type not in (TISSUE, COLOUR_FLOW):
+        kind = _FORMATS.get(region.spatial_format or NO_FORMAT, "of an unknown kind")
+        kind = "neither tissue nor colour flow" if region.spatial_format == TWO_D else kind
+        return f"This part of the picture is {kind}: lengths are in pixels"
+    if region.units_x != CENTIMETRES or region.units_y != CENTIMETRES:
+        return "This part of the picture is not scaled in cm: lengths are in pixels"
+    for delta in (region.delta_x, region.delta_y):
+        if delta is None or not math.isfinite(delta) or delta == 0.0:
+            return "The file states no size of a pixel here: lengths are in pixels"
+    return ""
+
+
+def _contradiction(regions: tuple[Region, ...], pixel_spacing: tuple[float, float] | None) -> str:
+    """Two statements about the same pixels that differ; empty when there are none."""
+    scaled = [region for region in regions if region.spacing]
+    for index, first in enumerate(scaled):
+        for second in scaled[index + 1 :]:
+            if _overlap(first.box_xyxy_px, second.box_xyxy_px) and _differ(first.spacing, second.spacing):
+                return "Calibration inconsistent: two regions with different scales overlap"
+    for region in scaled if pixel_spacing else ():
+        if _differ(region.spacing, _from_pixel_spacing(pixel_spacing)):
+            return "Calibration inconsistent: Pixel Spacing and the ultrasound region differ"
+    return ""
+
+
+def _from_pixel_spacing(pixel_spacing: tuple[float, float] | None) -> Spacing | None:
+    """As a Spacing, to compare with; None when it is not a size that any picture has."""
+    try:
+        return Spacing(pixel_spacing[1], pixel_spacing[0], ScaleSource.DICOM) if pixel_spacing else None
+    except UserError:
+        return None
+
+
+def _differ(first: Spacing | None, second: Spacing | None) -> bool:
+    """True when two scales differ by more than 1 % along either axis, or one of them is impossible."""
+    if first is None or second is None:
+        return True
+    pairs = ((first.x_mm_per_px, second.x_mm_per_px), (first.y_mm_per_px, second.y_mm_per_px))
+    return any(abs(a / b - 1.0) > TOLERANCE for a, b in pairs)
+
+
+def agree(first: Spacing, second: Spacing) -> bool:
+    """True when two scales are equal within 1 % along both axes."""
+    return not _differ(first, second)
+
+
+def _overlap(first: Box, second: Box) -> bool:
+    """True when two rectangles share more than a shared edge of one pixel (their maxima are inclusive or not)."""
+    width = min(first[2], second[2]) - max(first[0], second[0])
+    height = min(first[3], second[3]) - max(first[1], second[1])
+    return width > 1.0 and height > 1.0

@@ -1,0 +1,157 @@
+"""Finds the part of the picture that is ultrasound, from the pixels of a few frames.
+
+Tissue fills a fan, a trapezoid or a rectangle; around it the screen is dark, with text, rulers, bars and logos. The
+brightest value of each place over a few frames shows tissue that is dark in one of them. Several thresholds just
+above the background are tried, the largest piece that survives the removal of thin things is fitted with straight sides
+and arcs (``sector_fit``), and the fit that explains its own border best (``sector_check``) is taken.
+
+``certain`` is claimed only when the border is seen nearly all around, nothing of note lies outside and the picture just
+outside is background: it decides about blanking, so it must neither cut tissue away nor leave a name.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from usviewer.calibrate.sector_check import Fit
+from usviewer.calibrate.sector_fit import corridor, fit_outline
+from usviewer.frame import Pixels, Points, Sector
+
+Grey = NDArray[np.uint8]
+
+WORK_PX = 640
+LEVELS = (0, 2, 5, 10)
+MAX_BACKGROUND = 16
+MIN_SHARE = 0.02
+MIN_PIECE = 0.002
+MAX_PIECES = 6
+OPENING = 0.012
+SURE_SUPPORT = 0.98
+# Below this much of its border seen, an outline is not even a guess.
+MIN_GUESS = 0.65
+FRAMES_AT = (0, 2, 5, 10, 20, 40, 80, 160)
+MIN_SIDE_PX = 16
+
+
+class SectorFinder:
+    """Accumulates the frames of one source (of one size) and gives the sector that they show so far."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._finished = False
+        self._brightest: Grey | None = None
+        self._size_px = (0, 0)
+
+    def add(self, pixels: Pixels, always: bool = False) -> bool:
+        """Take in a frame; True when it was looked at: fewer and fewer are as time goes on, unless ``always``."""
+        looked_at = not self._finished and (always or self._count in FRAMES_AT)
+        self._count += 1
+        if looked_at:
+            self._size_px = (pixels.shape[1], pixels.shape[0])
+            small = _small(pixels)
+            self._brightest = small if self._brightest is None else np.maximum(self._brightest, small)
+        return looked_at
+
+    def finish(self) -> None:
+        """Look at no more frames."""
+        self._finished = True
+
+    def sector(self) -> Sector:
+        """The sector; the whole picture, not certain, when none is found."""
+        if self._brightest is None:
+            raise ValueError("no frame was added")
+        return _sector_of(self._brightest, self._size_px)
+
+
+def find_sector(frames: Sequence[Pixels]) -> Sector:
+    """The sector that a few frames of equal size (RGB) show together."""
+    finder = SectorFinder()
+    for pixels in frames:
+        finder.add(pixels, always=True)
+    return finder.sector()
+
+
+def _small(pixels: Pixels) -> Grey:
+    """Brightest channel at the working size. Large pictures are shrunk a whole number of times, which is fast."""
+    height, width = pixels.shape[:2]
+    factor = max(1.0, max(height, width) / WORK_PX)
+    factor = factor if factor < 2.0 else math.ceil(factor)
+    size = (max(1, round(width / factor)), max(1, round(height / factor)))
+    small = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA) if factor > 1.0 else pixels
+    red, green, blue = cv2.split(small)
+    return np.asarray(cv2.max(cv2.max(red, green), blue), dtype=np.uint8)
+
+
+def _sector_of(brightest: Grey, size_px: tuple[int, int]) -> Sector:
+    height, width = brightest.shape
+    best: Fit | None = None
+    for level in _levels(brightest) if min(height, width) >= MIN_SIDE_PX else ():
+        found = max(_fits(brightest, level), key=lambda fit: fit.score, default=None)
+        if found is not None and (best is None or found.score > best.score):
+            best = found
+        elif best is not None and best.certain and best.facts["support"] >= SURE_SUPPORT:
+            break  # a higher threshold only eats into it
+    if best is None or not (best.certain or best.facts["support"] >= MIN_GUESS):
+        return _whole(size_px)
+    return _scaled(best, (size_px[0] / width, size_px[1] / height), size_px)
+
+
+def _fits(brightest: Grey, level: int) -> list[Fit]:
+    """Fits to the largest piece above a level, and to it with the pieces between its sides (tissue behind a shadow)."""
+    lit = brightest > level
+    pieces = _pieces(lit)
+    if not pieces:
+        return []
+    first = fit_outline(pieces[0], lit)
+    if first is None:
+        return []
+    room = corridor(first, brightest.shape)
+    more = [piece for piece in pieces[1:] if np.count_nonzero(piece & room) >= 0.95 * np.count_nonzero(piece)]
+    joined = fit_outline(np.bitwise_or.reduce([pieces[0], *more]), lit) if more else None
+    return [first] if joined is None else [first, joined]
+
+
+def _levels(brightest: Grey) -> list[int]:
+    """Thresholds to try, just above the darkest level that covers much of the picture; none if that is not dark."""
+    counts = np.bincount(brightest.ravel(), minlength=256)
+    common = np.flatnonzero(counts[: MAX_BACKGROUND + 1] >= MIN_SHARE * brightest.size)
+    return [int(common[0]) + level for level in LEVELS] if len(common) else []
+
+
+def _pieces(lit: NDArray[np.bool_]) -> list[Grey]:
+    """Connected pieces, largest first, after thin things (text, rulers, lines) are gone; none without a large one."""
+    longest = max(lit.shape)
+    steady = cv2.medianBlur(lit.view(np.uint8), 3)
+    reach = max(3, round(OPENING * longest)) | 1
+    opened = cv2.morphologyEx(steady, cv2.MORPH_OPEN, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (reach, reach)))
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(opened, connectivity=8)
+    areas = stats[1:, cv2.CC_STAT_AREA]
+    order = np.argsort(-areas)
+    if not len(order) or areas[order[0]] < MIN_SHARE * lit.size:
+        return []
+    large = [index for index in order[:MAX_PIECES] if areas[index] >= MIN_PIECE * lit.size]
+    return [np.asarray(labels == index + 1, dtype=np.uint8) for index in large or order[:1]]
+
+
+def _whole(size_px: tuple[int, int]) -> Sector:
+    width, height = size_px
+    outline = np.array([[0.0, 0.0], [width, 0.0], [width, height], [0.0, height]])
+    outline.setflags(write=False)
+    return Sector(outline, (0, 0, width, height))
+
+
+def _scaled(fit: Fit, scale: tuple[float, float], size_px: tuple[int, int]) -> Sector:
+    """From the working size to frame pixels."""
+    factor = np.asarray(scale)
+    outline: Points = np.clip(fit.outline_xy * factor, 0.0, size_px)
+    outline.setflags(write=False)
+    x0, y0 = np.floor(outline.min(axis=0) + 1e-6)
+    x1, y1 = np.ceil(outline.max(axis=0) - 1e-6)
+    apex = None if fit.apex_xy is None else (fit.apex_xy[0] * scale[0], fit.apex_xy[1] * scale[1])
+    radius = None if fit.face_radius is None else fit.face_radius * scale[1]
+    return Sector(outline, (int(x0), int(y0), int(x1), int(y1)), apex, radius, fit.certain)

@@ -1,0 +1,268 @@
+"""Fits straight sides and arcs to the silhouette of an ultrasound picture.
+
+A sector is the part of the frame between two side lines and, where these meet in an apex, between two arcs about it;
+straight tops and bottoms (linear probes, cropped panes) are lines as well. Shadows and dark tissue only take away from
+the silhouette, text and marks only add to it, so a border is a line with many silhouette points on it and next to none
+beyond it: neither a mean nor the outermost points.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from usviewer.calibrate.sector_check import Bools, Bytes, Fit, drawn, judge
+from usviewer.frame import Points
+from usviewer.units import Point
+
+Array = NDArray[np.floating[Any]]
+
+ON_LINE_PX = 1.5
+BEYOND_COST = 1.5
+ANCHORS = 24
+BEAMS = 181
+MIN_FAN_RAD = math.radians(1.0)
+# Panes that cut a fan stand upright.
+PANE_RAD = math.radians(4.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """Half-plane ``nx x + ny y >= c`` (unit normal pointing inward) and how many pixels of border lie on it."""
+
+    nx: float
+    ny: float
+    c: float
+    support_px: float
+
+
+def fit_outline(mask: Bytes, lit: Bools) -> Fit | None:
+    """Fit one silhouette. ``lit`` is everything above the background, text included, of the same size."""
+    filled = _filled(mask)
+    height, width = filled.shape
+    left, right = _side_lines(filled, flip=False), _side_lines(filled, flip=True)
+    tops, bottoms = _end_lines(filled, flip=False), _end_lines(filled, flip=True)
+    lines = [*left, *right, *tops, *bottoms]
+    apex = _apex(left[0], right[0], filled) if left and right else None
+    rectangle = np.array([[0.0, 0.0], [width, 0.0], [width, height], [0.0, height]])
+    face, angles = None, None
+    if apex is None:
+        subject = rectangle
+    else:
+        arcs = _arcs(filled, apex, left[0], right[0])
+        face, angles = arcs.face, arcs.angles
+        subject = _annular_sector(apex, face or 0.0, arcs.far, arcs.angles)
+        ends = [*(tops if face is None else ()), *(() if arcs.far_seen else bottoms)]
+        lines = [*left[1:], *right[1:], *ends, *_frame_lines(width, height)]
+    for line in lines:
+        subject = _clip(subject, line)
+        if len(subject) < 3:
+            return None
+    return judge(subject, apex, face, angles, filled, lit)
+
+
+def corridor(fit: Fit, shape: tuple[int, ...]) -> Bytes:
+    """Everything between the two sides of a fit, however far up and down: where other pieces of it may lie."""
+    height, width = shape
+    if fit.apex_xy is None or fit.sides is None:
+        x0, x1 = fit.outline_xy[:, 0].min() - 2.0, fit.outline_xy[:, 0].max() + 2.0
+        wedge = np.array([[x0, 0.0], [x1, 0.0], [x1, height], [x0, height]])
+    else:
+        wedge = _annular_sector(fit.apex_xy, 0.0, 4.0 * (height + width + abs(fit.apex_xy[1])), fit.sides)
+    return drawn(wedge, shape)
+
+
+def _filled(mask: Bytes) -> Bytes:
+    contours, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    filled = np.zeros_like(mask)
+    cv2.drawContours(filled, contours, -1, 1, cv2.FILLED)
+    return filled
+
+
+def _side_lines(filled: Bytes, flip: bool) -> list[Line]:
+    """Up to two lines on the left (right with ``flip``), the one with most border on it first."""
+    width = filled.shape[1]
+    points = _first_columns(filled[:, ::-1] if flip else filled)
+    lines = _support_lines(points, math.radians(80.0), 0.10 * max(filled.shape))
+    lines = lines[:1] + [line for line in lines[1:] if line.nx >= math.cos(PANE_RAD)]
+    if flip:
+        lines = [Line(-line.nx, line.ny, line.c - line.nx * width, line.support_px) for line in lines]
+    return lines
+
+
+def _end_lines(filled: Bytes, flip: bool) -> list[Line]:
+    """A straight top (bottom with ``flip``), if there is one."""
+    height = filled.shape[0]
+    turned = np.ascontiguousarray((filled[::-1] if flip else filled).T)
+    columns = np.count_nonzero(filled.any(axis=0))
+    found = _support_lines(_first_columns(turned), PANE_RAD, 0.3 * columns, most=1)
+    lines = [Line(line.ny, line.nx, line.c, line.support_px) for line in found]
+    if flip:
+        lines = [Line(line.nx, -line.ny, line.c - line.ny * height, line.support_px) for line in lines]
+    return lines
+
+
+def _first_columns(filled: Bytes) -> Points:
+    """Left border point of every row, without the rows that are cut by the frame."""
+    rows = np.flatnonzero(filled.any(axis=1))
+    first = filled.argmax(axis=1)[rows]
+    inside = first > 1
+    return np.column_stack([first[inside], rows[inside] + 0.5]).astype(np.float64)
+
+
+def _support_lines(points: Points, max_angle_rad: float, min_support_px: float, most: int = 2) -> list[Line]:
+    """Greedy: the best-supported line, then the best through the points that are not on it."""
+    lines: list[Line] = []
+    rest = points
+    while len(lines) < most and len(rest) >= 8:
+        line = _best_line(rest, points, max_angle_rad)
+        if line is None or line.support_px < min_support_px:
+            break
+        lines.append(line)
+        rest = rest[np.abs(rest @ (line.nx, line.ny) - line.c) > ON_LINE_PX]
+    return lines
+
+
+def _best_line(points: Points, everything: Points, max_angle_rad: float) -> Line | None:
+    """The line through two of the points with most points on it and fewest beyond it."""
+    anchors = points[np.unique(np.linspace(0, len(points) - 1, ANCHORS).astype(int))]
+    first, second = np.triu_indices(len(anchors), 1)
+    along = anchors[second] - anchors[first]
+    length = np.hypot(along[:, 0], along[:, 1])
+    normal = np.column_stack([along[:, 1], -along[:, 0]]) / np.maximum(length, 1e-9)[:, None]
+    keep = (length > 6.0) & (normal[:, 0] >= math.cos(max_angle_rad))
+    if not keep.any():
+        return None
+    normal, c = normal[keep], np.einsum("ij,ij->i", normal[keep], anchors[first[keep]])
+    step = max(1, len(everything) // 160)
+    distance = everything[::step] @ normal.T - c
+    on, beyond = np.abs(distance) <= ON_LINE_PX, distance < -ON_LINE_PX
+    weight = 1.0 / np.maximum(normal[:, 0], 0.2)
+    score = (on.sum(axis=0) * weight - BEYOND_COST * beyond.sum(axis=0)) * step
+    best = int(np.argmax(score))
+    return _refined(everything, normal[best], float(c[best]))
+
+
+def _refined(points: Points, normal: Array, c: float) -> Line:
+    """Least squares through the points on the line, twice."""
+    for _ in range(2):
+        on = points[np.abs(points @ normal - c) <= ON_LINE_PX]
+        if len(on) < 3:
+            break
+        centre = on.mean(axis=0)
+        _, vectors = np.linalg.eigh(np.cov((on - centre).T))
+        turned = vectors[:, 0] if vectors[0, 0] > 0 else -vectors[:, 0]
+        normal, c = turned, float(turned @ centre)
+    distance = points @ normal - c
+    weight = 1.0 / max(float(normal[0]), 0.2)
+    on_line, beyond = np.abs(distance) <= ON_LINE_PX, distance < -ON_LINE_PX
+    support = weight * np.count_nonzero(on_line) - BEYOND_COST * np.count_nonzero(beyond)
+    return Line(float(normal[0]), float(normal[1]), c, float(support))
+
+
+def _apex(left: Line, right: Line, filled: Bytes) -> Point | None:
+    """Where the sides meet above the picture's deeper half; None for parallel sides."""
+    turn = math.atan2(left.ny, left.nx) - math.atan2(-right.ny, -right.nx)
+    lean = math.atan2(left.ny, left.nx) + math.atan2(right.ny, -right.nx)
+    determinant = left.nx * right.ny - left.ny * right.nx
+    if abs(lean) < MIN_FAN_RAD or abs(determinant) < 1e-9 or abs(turn) > math.pi:
+        return None
+    x = (left.c * right.ny - right.c * left.ny) / determinant
+    y = (left.nx * right.c - right.nx * left.c) / determinant
+    rows = np.flatnonzero(filled.any(axis=1))
+    return (x, y) if y < rows[0] + 0.3 * (rows[-1] - rows[0]) else None
+
+
+def _angle(line: Line) -> float:
+    """Angle of a side line from straight down, positive to the right."""
+    x, y = -line.ny, line.nx
+    return math.atan2(x, y) if y > 0 else math.atan2(-x, -y)
+
+
+@dataclass(frozen=True, slots=True)
+class _Arcs:
+    """Radius of the probe face (None where it is not seen) and of the deep end, and the angles of the sides."""
+
+    face: float | None
+    far: float
+    far_seen: bool
+    angles: tuple[float, float]
+
+
+def _arcs(filled: Bytes, apex: Point, left: Line, right: Line) -> _Arcs:
+    """Look along the beams between the sides for where the silhouette begins and ends."""
+    height, width = filled.shape
+    angles = (_angle(left), _angle(right))
+    turn = np.linspace(*angles, BEAMS + 2)[1:-1]
+    corners = np.array([[0, 0], [width, 0], [width, height], [0, height]]) - apex
+    reach = math.ceil(float(np.hypot(corners[:, 0], corners[:, 1]).max()))
+    nearest = max(0, math.floor(np.hypot(*_gap(apex, width, height))))
+    radius = np.arange(nearest, reach + 1)
+    column = np.floor(apex[0] + np.sin(turn)[:, None] * radius).astype(np.intp)
+    row = np.floor(apex[1] + np.cos(turn)[:, None] * radius).astype(np.intp)
+    inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
+    seen = inside & (filled[row.clip(0, height - 1), column.clip(0, width - 1)] > 0)
+    some = seen.any(axis=1)
+    first, last = seen.argmax(axis=1), len(radius) - 1 - seen[:, ::-1].argmax(axis=1)
+    enter, leave = inside.argmax(axis=1), len(radius) - 1 - inside[:, ::-1].argmax(axis=1)
+    face = _common_radius(first[some & (first > enter + 2)])
+    far = _common_radius(-last[some & (last < leave - 2)])
+    deepest = float(last[some].max()) + 1.0 if some.any() else float(len(radius))
+    if face is None and first[some].size and float(np.median(first[some] - enter[some])) > 2.0:
+        face = float(np.percentile(first[some], 2))
+    far_radius = nearest + (deepest if far is None else 0.5 - far)
+    return _Arcs(None if face is None else nearest + face, far_radius, far is not None, angles)
+
+
+def _gap(apex: Point, width: int, height: int) -> tuple[float, float]:
+    """From a position to the nearest place of the frame."""
+    return (max(0.0, -apex[0], apex[0] - width), max(0.0, -apex[1], apex[1] - height))
+
+
+def _common_radius(radii: NDArray[np.intp]) -> float | None:
+    """The radius that most beams share with few below it; None when fewer than a seventh do."""
+    if len(radii) < 8:
+        return None
+    values = np.unique(radii)
+    on = (np.abs(radii[:, None] - values) <= ON_LINE_PX).sum(axis=0)
+    below = (radii[:, None] < values - ON_LINE_PX).sum(axis=0)
+    best = int(np.argmax(on - BEYOND_COST * below))
+    if on[best] - BEYOND_COST * below[best] < BEAMS / 7:
+        return None
+    return float(radii[np.abs(radii - values[best]) <= ON_LINE_PX].mean())
+
+
+def _annular_sector(apex: Point, face: float, far: float, angles: tuple[float, float]) -> Points:
+    """Face from left to right, then the deep arc back."""
+    turn = np.linspace(*angles, 64)
+    ring = np.column_stack([np.sin(turn), np.cos(turn)])
+    near = ring * face if face > 1.0 else np.zeros((1, 2))
+    return np.asarray(np.vstack([near, ring[::-1] * far]) + np.asarray(apex), dtype=np.float64)
+
+
+def _frame_lines(width: int, height: int) -> list[Line]:
+    return [
+        Line(1.0, 0.0, 0.0, 0.0),
+        Line(-1.0, 0.0, -float(width), 0.0),
+        Line(0.0, 1.0, 0.0, 0.0),
+        Line(0.0, -1.0, -float(height), 0.0),
+    ]
+
+
+def _clip(polygon: Points, line: Line) -> Points:
+    """The part of a polygon inside a half-plane (Sutherland and Hodgman)."""
+    distance = polygon @ (line.nx, line.ny) - line.c
+    kept: list[Array] = []
+    for index, here in enumerate(polygon):
+        before = index - 1
+        if (distance[before] >= 0.0) != (distance[index] >= 0.0):
+            share = distance[before] / (distance[before] - distance[index])
+            kept.append(polygon[before] + share * (here - polygon[before]))
+        if distance[index] >= 0.0:
+            kept.append(here)
+    return np.array(kept, dtype=np.float64).reshape(-1, 2)

@@ -1,0 +1,211 @@
+"""Pure geometry of one mask: moments, ellipse, extents, outline, borders. Pixels in, pixels (or scaled units) out.
+
+Positions follow ``usviewer.units``: column ``i`` covers ``[i, i + 1)``. Lengths come from second moments, because
+everything that is read off an OpenCV contour is about one pixel short: its points are pixel centres (``clinical.md``
+1.6: ``fitEllipse`` -0.95 px, ``minAreaRect`` -1.21 px, moments +0.01 px on digitised circles).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from usviewer.frame import Mask, Points, Sector
+from usviewer.units import Point
+
+Matrix = NDArray[np.float64]
+# A unit square's own variance along each axis; without it a digitised shape is too small.
+PIXEL_VARIANCE = 1.0 / 12.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Moments:
+    """Area, centroid (x, y) and 2 x 2 covariance of a filled shape; in pixels, or in mm after ``scaled``."""
+
+    area: float
+    centroid_xy: Point
+    covariance: Matrix
+
+    def scaled(self, x_scale: float, y_scale: float) -> Moments:
+        """The same shape in other units, for example mm with the spacing of each axis."""
+        scale = np.array([x_scale, y_scale])
+        centroid = (self.centroid_xy[0] * x_scale, self.centroid_xy[1] * y_scale)
+        return Moments(self.area * x_scale * y_scale, centroid, self.covariance * np.outer(scale, scale))
+
+    def extent(self, direction_xy: Point) -> float:
+        """Full extent of the ellipse of these moments, projected on a direction: ``4 sqrt(u' C u)``.
+
+        For the vertical this is ``2 sqrt((ra sin t)^2 + (rb cos t)^2)`` of ``clinical.md`` 1.6.
+        """
+        unit = np.asarray(direction_xy, dtype=np.float64)
+        unit = unit / np.hypot(unit[0], unit[1])
+        return 4.0 * math.sqrt(max(0.0, float(unit @ self.covariance @ unit)))
+
+    def ellipse(self) -> Ellipse:
+        """The ellipse that has the same second moments."""
+        values, vectors = np.linalg.eigh(self.covariance)
+        minor, major = 2.0 * np.sqrt(np.maximum(values, 0.0))
+        angle = math.atan2(float(vectors[1, 1]), float(vectors[0, 1]))
+        return Ellipse(self.centroid_xy, float(major), float(minor), angle)
+
+
+@dataclass(frozen=True, slots=True)
+class Ellipse:
+    """Centre, semi-axes and the angle of the major axis from +x (radians, towards +y)."""
+
+    center_xy: Point
+    semi_major: float
+    semi_minor: float
+    angle_rad: float
+
+    @property
+    def elongation(self) -> float:
+        """Major over minor axis, 1 for a circle."""
+        return self.semi_major / self.semi_minor if self.semi_minor > 0 else math.inf
+
+    @property
+    def major_direction(self) -> Point:
+        """Unit vector along the major axis."""
+        return (math.cos(self.angle_rad), math.sin(self.angle_rad))
+
+    @property
+    def minor_direction(self) -> Point:
+        """Unit vector along the minor axis."""
+        return (-math.sin(self.angle_rad), math.cos(self.angle_rad))
+
+    def polygon(self, count: int = 90) -> Points:
+        """Points (count, 2) around the ellipse."""
+        turn = np.linspace(0.0, 2.0 * math.pi, count, endpoint=False)
+        along, across = self.semi_major * np.cos(turn), self.semi_minor * np.sin(turn)
+        axes = np.array([self.major_direction, self.minor_direction])
+        return np.asarray(np.column_stack([along, across]) @ axes + np.asarray(self.center_xy), dtype=np.float64)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Shape:
+    """One connected, filled mask inside its rectangle, with what everything else is computed from.
+
+    ``mask`` is tight around the shape; ``origin_px`` (column, row) is its top-left pixel. ``outline_xy_px`` runs along
+    the outer edges of the pixels, closed, in frame pixels.
+    """
+
+    mask: Mask
+    origin_px: tuple[int, int]
+    outline_xy_px: Points
+    moments: Moments
+
+
+def shape_of(mask: Mask, origin_px: tuple[int, int] = (0, 0)) -> Shape | None:
+    """Largest connected component with its holes filled; None when the mask is empty."""
+    contours, _ = cv2.findContours(mask.view(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    if not contours:
+        return None
+    contour = contours[0] if len(contours) == 1 else max(contours, key=lambda c: (cv2.contourArea(c), len(c)))
+    x, y, width, height = cv2.boundingRect(contour)
+    filled = np.zeros((height, width), dtype=np.uint8)
+    cv2.drawContours(filled, [contour], -1, 1, cv2.FILLED, offset=(-x, -y))
+    origin = (origin_px[0] + x, origin_px[1] + y)
+    whole = filled.view(np.bool_)
+    whole.setflags(write=False)
+    return Shape(whole, origin, outline_of(filled, origin), moments_of(filled, origin))
+
+
+def moments_of(mask: NDArray[np.uint8] | Mask, origin_px: tuple[int, int] = (0, 0)) -> Moments:
+    """Exact moments of the union of the mask's unit squares. The mask must not be empty."""
+    m = cv2.moments(mask.view(np.uint8), binaryImage=True)
+    area = m["m00"]
+    centroid = (m["m10"] / area + 0.5 + origin_px[0], m["m01"] / area + 0.5 + origin_px[1])
+    xx, yy, xy = m["mu20"] / area + PIXEL_VARIANCE, m["mu02"] / area + PIXEL_VARIANCE, m["mu11"] / area
+    return Moments(float(area), centroid, np.array([[xx, xy], [xy, yy]]))
+
+
+def outline_of(mask: NDArray[np.uint8] | Mask, origin_px: tuple[int, int] = (0, 0)) -> Points:
+    """Closed outline (N, 2) of a connected mask through the outer corners of its pixels, not their centres.
+
+    A grid node belongs to the shape when one of its four pixels does; the contour of the nodes is the outline.
+    """
+    height, width = mask.shape
+    nodes = np.zeros((height + 1, width + 1), dtype=np.uint8)
+    pixels = mask.view(np.uint8)
+    for row, column in ((0, 0), (0, 1), (1, 0), (1, 1)):
+        nodes[row : row + height, column : column + width] |= pixels
+    contours, _ = cv2.findContours(nodes, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    contour = contours[0] if len(contours) == 1 else max(contours, key=len)
+    return contour[:, 0, :].astype(np.float64) + np.asarray(origin_px, dtype=np.float64)
+
+
+def projected_extent(points_xy: Points, direction_xy: Point) -> float:
+    """Extent of the points themselves along a direction: for the vertical, the rows of the mask."""
+    unit = np.asarray(direction_xy, dtype=np.float64)
+    positions = points_xy @ (unit / np.hypot(unit[0], unit[1]))
+    return float(positions.max() - positions.min())
+
+
+def ellipse_overlap(shape: Shape) -> float:
+    """Intersection over union of the mask and the ellipse of its own moments."""
+    moments = shape.moments
+    inverse = np.linalg.inv(moments.covariance)
+    height, width = shape.mask.shape
+    x = np.arange(width, dtype=np.float32) + np.float32(0.5 + shape.origin_px[0] - moments.centroid_xy[0])
+    y = (np.arange(height, dtype=np.float32) + np.float32(0.5 + shape.origin_px[1] - moments.centroid_xy[1]))[:, None]
+    distance = x * (np.float32(inverse[0, 0]) * x + np.float32(2.0 * inverse[0, 1]) * y)
+    distance += np.float32(inverse[1, 1]) * y * y
+    common = float(np.count_nonzero((distance <= 4.0) & shape.mask))
+    ellipse_area = 4.0 * math.pi * math.sqrt(float(np.linalg.det(moments.covariance)))
+    return common / (moments.area + ellipse_area - common)
+
+
+def solidity(shape: Shape) -> float:
+    """Area of the mask over the area of its convex hull, 1 for a convex shape."""
+    hull_area = cv2.contourArea(cv2.convexHull(shape.outline_xy_px.astype(np.float32)))
+    return min(1.0, shape.moments.area / hull_area)
+
+
+@lru_cache(maxsize=8)
+def border_distance_px(sector: Sector | None, frame_size_px: tuple[int, int]) -> NDArray[np.float32]:
+    """Distance of every pixel (height x width) to the nearest pixel that is not ultrasound.
+
+    What lies outside the frame counts as not ultrasound. Where the sector is uncertain its outline is a guess: then
+    only its bounding box, outside which no model looked, bounds it. Cached: some milliseconds for a new sector.
+    """
+    width, height = frame_size_px
+    inside = np.zeros((height + 2, width + 2), dtype=np.uint8)
+    if sector is None:
+        inside[1:-1, 1:-1] = 1
+    elif not sector.certain:
+        x0, y0, x1, y1 = sector.box_xyxy_px
+        inside[1 + max(0, y0) : 1 + min(height, y1), 1 + max(0, x0) : 1 + min(width, x1)] = 1
+    else:
+        corners = np.rint((sector.outline_xy_px + 0.5) * 16).astype(
+            np.int32
+        )  # -0.5 for OpenCV, +1 for the frame of zeros
+        cv2.fillPoly(inside, [corners], 1, shift=4)
+        inside[0, :] = inside[-1, :] = 0
+        inside[:, 0] = inside[:, -1] = 0
+    distance = np.asarray(cv2.distanceTransform(inside, cv2.DIST_L2, 5)[1:-1, 1:-1], dtype=np.float32)
+    distance.setflags(write=False)
+    return distance
+
+
+def border_margin_px(shape: Shape, distance_px: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The part of ``border_distance_px`` that the shape's rectangle covers; pixels outside the frame have 0."""
+    x, y = shape.origin_px
+    height, width = shape.mask.shape
+    if x < 0 or y < 0 or y + height > distance_px.shape[0] or x + width > distance_px.shape[1]:
+        padded = np.zeros((height, width), dtype=np.float32)
+        y0, x0 = max(0, y), max(0, x)
+        part = distance_px[y0 : max(y0, y + height), x0 : max(x0, x + width)]
+        padded[y0 - y : y0 - y + part.shape[0], x0 - x : x0 - x + part.shape[1]] = part
+        return padded
+    return distance_px[y : y + height, x : x + width]
+
+
+def touching_xy_px(shape: Shape, margin_px: NDArray[np.float32], reach_px: float = 2.0) -> Points:
+    """Centres (N, 2) of the mask's pixels that lie within ``reach_px`` of the border."""
+    rows, columns = np.nonzero(shape.mask & (margin_px <= reach_px))
+    return np.column_stack([columns + 0.5 + shape.origin_px[0], rows + 0.5 + shape.origin_px[1]])

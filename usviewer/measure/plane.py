@@ -1,0 +1,93 @@
+"""How the vessel is cut: told from one mask, then held steady over time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from usviewer.frame import FrameKey, Points
+from usviewer.measure.geometry import Ellipse, Shape
+from usviewer.measure.reading import Plane
+
+# clinical.md 1.6: below the first a section across the vessel, above the second along it, between them ask.
+TRANSVERSE_BELOW = 1.6
+LONGITUDINAL_ABOVE = 2.5
+HOLD_S = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Contact:
+    """Where a mask meets the border: at the two ends of its long axis, or along its walls."""
+
+    first_end: bool = False
+    second_end: bool = False
+    wall: bool = False
+
+    @property
+    def any(self) -> bool:
+        """True when the mask meets the border anywhere."""
+        return self.first_end or self.second_end or self.wall
+
+
+def contact_of(shape: Shape, ellipse_px: Ellipse, touching_xy_px: Points) -> Contact:
+    """Sort the touching pixels; an end is the last diameter along the long axis, everything else is wall."""
+    if not len(touching_xy_px):
+        return Contact()
+    axis = np.asarray(ellipse_px.major_direction)
+    centre = np.asarray(ellipse_px.center_xy)
+    reach = (shape.outline_xy_px - centre) @ axis
+    along = (touching_xy_px - centre) @ axis
+    diameter = min(2.0 * ellipse_px.semi_minor, 0.35 * float(reach.max() - reach.min()))
+    first, second = along <= reach.min() + diameter, along >= reach.max() - diameter
+    return Contact(bool(first.any()), bool(second.any()), bool((~first & ~second).any()))
+
+
+def plane_of(elongation: float, contact: Contact) -> Plane:
+    """The plane that one mask shows (``clinical.md`` 1.6).
+
+    A round mask that meets the border is undetermined: it may be the part of a larger one.
+    """
+    if elongation < TRANSVERSE_BELOW:
+        return Plane.UNDETERMINED if contact.any else Plane.TRANSVERSE
+    if elongation > LONGITUDINAL_ABOVE or (contact.first_end and contact.second_end):
+        return Plane.LONGITUDINAL
+    return Plane.UNDETERMINED
+
+
+class PlaneTracker:
+    """Holds the plane over the frames of one source: a new one counts after half a second.
+
+    ``pinned`` is the operator's own word and wins over what the masks show.
+    """
+
+    def __init__(self, pinned: Plane | None = None) -> None:
+        self.pinned = pinned
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget what was seen (a seek, another source or model); a pin stays."""
+        self._held = Plane.UNDETERMINED
+        self._challenger: tuple[Plane, float] | None = None
+        self._last: tuple[str, float] | None = None
+
+    def update(self, seen: Plane, key: FrameKey) -> Plane:
+        """The plane to believe at this frame, by media time."""
+        now = time_of(key)
+        if self._last is None or self._last[0] != key.source or not 0.0 <= now - self._last[1] <= HOLD_S:
+            self.reset()
+        self._last = (key.source, now)
+        if self.pinned is not None:
+            return self.pinned
+        if seen is self._held or self._held is Plane.UNDETERMINED:
+            self._held, self._challenger = seen, None
+        elif self._challenger is None or self._challenger[0] is not seen:
+            self._challenger = (seen, now)
+        elif now - self._challenger[1] >= HOLD_S:
+            self._held, self._challenger = seen, None
+        return self._held
+
+
+def time_of(key: FrameKey) -> float:
+    """Position in the recording, or the clock where the recording does not say (seconds)."""
+    return key.capture_time_s if key.media_time_s is None else key.media_time_s
