@@ -131,7 +131,8 @@ class Frame:
 class SourceInfo:
     """What a source says about itself. Unknown is None, never invented.
 
-    ``frame_count`` is None until it has been counted (headers lie) or where there is no end (live).
+    ``frame_count`` is None until it has been counted (headers lie) or where there is no end (live). ``pixel_aspect`` is
+    a pixel's width over its height as the recording states it; where it is not 1, one scale cannot serve both axes.
     """
 
     uri: str
@@ -143,6 +144,7 @@ class SourceInfo:
     frame_count: int | None = None
     live: bool = False
     notes: tuple[str, ...] = field(default=())
+    pixel_aspect: float = 1.0
 
 
 def digest_of(pixels: Pixels) -> str:

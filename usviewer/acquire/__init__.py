@@ -1,1 +1,59 @@
-"""Where frames come from."""
+"""Where frames come from: recorded clips, DICOM, pictures, folders of pictures, the phantom."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from usviewer.acquire.source import RecordedSource, Source, frame_count
+from usviewer.errors import UserError
+
+__all__ = ["RecordedSource", "Source", "frame_count", "open_source"]
+
+HEAD_BYTES = 132
+
+
+def open_source(uri: str | Path) -> Source:
+    """Open whatever ``uri`` names, by its content and not by the ending of its name.
+
+    A path to a clip, a DICOM file, a picture or a folder of pictures, or ``phantom:`` with options. Raises
+    ``UserError`` with one sentence for everything that cannot be shown.
+    """
+    text = str(uri)
+    if text.startswith("phantom:"):
+        from usviewer.acquire.phantom import open_phantom  # its simulation is only loaded when asked for
+
+        return open_phantom(text)
+    text = text.removeprefix("file://")
+    if scheme := re.match(r"([a-z][a-z0-9+.-]+)://", text, re.IGNORECASE):
+        raise UserError(f"Sources of the kind {scheme[1]} cannot be opened", "Give a file, a folder or phantom:")
+    return open_path(Path(text).expanduser())
+
+
+def open_path(path: Path) -> Source:
+    """A file or folder as a source."""
+    name = path.name or str(path)
+    try:
+        if path.is_dir():
+            from usviewer.acquire.images import open_folder
+
+            return open_folder(path)
+        with path.open("rb") as file:
+            head = file.read(HEAD_BYTES)
+    except FileNotFoundError as error:
+        raise UserError(f"There is no file {name}", "Check the name and the folder") from error
+    except OSError as error:
+        raise UserError(f"{name} cannot be opened", "Check that it is a file and that you may read it") from error
+    if not head:
+        raise UserError(f"{name} is empty", "Copy it again")
+    return _open_file(path, head)
+
+
+def _open_file(path: Path, head: bytes) -> Source:
+    from usviewer.acquire.dicom import DicomSource, is_dicom  # decoders are only loaded once they are needed
+    from usviewer.acquire.images import open_image
+    from usviewer.acquire.video import VideoSource
+
+    if is_dicom(path, head):
+        return DicomSource(path)
+    return open_image(path) or VideoSource(path)

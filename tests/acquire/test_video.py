@@ -1,0 +1,248 @@
+from __future__ import annotations
+
+import csv
+import random
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.recordings import number_in, picture, write_clip
+from usviewer.acquire import clip as clip_module
+from usviewer.acquire.video import VideoSource
+from usviewer.errors import UserError
+
+CONTAINERS: dict[str, dict[str, Any]] = {
+    "h264.mp4": {"codec": "libx264", "options": {"bf": "3"}},
+    "h264.mkv": {"codec": "libx264", "options": {"bf": "3", "x264-params": "open-gop=1"}},
+    "h264.avi": {"codec": "libx264", "options": {"bf": "3"}},
+    "h264.ts": {"codec": "libx264", "options": {"bf": "2"}},
+    "raw.h264": {"codec": "libx264", "options": {"bf": "2"}},
+    "hevc.mov": {"codec": "libx265", "options": {"x265-params": "log-level=none"}},
+    "mpeg4.avi": {"codec": "mpeg4"},
+    "mpeg4b.avi": {"codec": "mpeg4", "options": {"bf": "2"}},
+    "mjpeg.mov": {"codec": "mjpeg", "pixel_format": "yuvj420p"},
+    "one.mpg": {"codec": "mpeg1video", "options": {"bf": "2"}},
+    "two.mpeg": {"codec": "mpeg2video", "options": {"bf": "2"}},
+    "wmv2.wmv": {"codec": "wmv2"},
+    "vp8.webm": {"codec": "libvpx", "options": {"auto-alt-ref": "1", "lag-in-frames": "16", "deadline": "realtime"}},
+    "vp9.webm": {"codec": "libvpx-vp9", "options": {"lag-in-frames": "16", "deadline": "realtime", "cpu-used": "8"}},
+    "ffv1.mkv": {"codec": "ffv1"},
+    "loop.gif": {"codec": "gif", "pixel_format": "rgb8"},
+}
+
+
+@pytest.mark.parametrize("name", CONTAINERS)
+def test_every_frame_in_order_and_sought_exactly(tmp_path: Path, name: str) -> None:
+    path = write_clip(tmp_path / name, **CONTAINERS[name])
+    with VideoSource(path) as source, VideoSource(path) as sought:
+        times = sought.times_s()
+        frames = list(source)
+        assert [number_in(frame.pixels) for frame in frames] == list(range(40))
+        assert [frame.key.index for frame in frames] == list(range(40))
+        assert [frame.key.media_time_s for frame in frames] == list(times) == list(source.times_s())
+        assert times == pytest.approx([index / 25 for index in range(40)], abs=1e-3)
+        assert source.info.frame_count == sought.info.frame_count == 40
+        assert source.info.frames_per_second == pytest.approx(25)
+        order = random.Random(1).sample(range(40), 40)
+        for index in [39, 0, *order]:
+            frame = sought.seek(index)
+            assert (frame.key.digest, frame.key.index) == (frames[index].key.digest, index)
+            assert frame.key.media_time_s == frames[index].key.media_time_s
+
+
+def test_a_variable_frame_rate_keeps_its_times(tmp_path: Path) -> None:
+    ticks = [0, 1, 2, 7, 8, 20, 21, 40, 41, 42]
+    for name in ("vfr.mkv", "vfr.mp4"):
+        with VideoSource(write_clip(tmp_path / name, count=10, ticks=ticks)) as source:
+            assert source.times_s() == pytest.approx([tick / 25 for tick in ticks], abs=1e-3)
+            assert [number_in(frame.pixels) for frame in source] == list(range(10))
+            assert source.seek(5).key.media_time_s == pytest.approx(0.8, abs=1e-3)
+            assert source.info.frames_per_second == pytest.approx(9 / 1.68, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("matrix", "turn"),
+    [
+        ({"degrees": 90}, lambda p: np.rot90(p, 1)),
+        ({"degrees": -90}, lambda p: np.rot90(p, -1)),
+        ({"degrees": 180}, lambda p: np.rot90(p, 2)),
+        ({"degrees": 0, "hflip": True}, lambda p: p[:, ::-1]),
+        ({"degrees": 0, "vflip": True}, lambda p: p[::-1]),
+    ],
+)
+def test_a_turned_recording_is_shown_upright(tmp_path: Path, matrix: dict[str, Any], turn: Any) -> None:
+    plain = VideoSource(write_clip(tmp_path / "plain.mp4", count=2)).seek(1).pixels
+    with VideoSource(write_clip(tmp_path / "turned.mp4", count=2, display_matrix=matrix)) as source:
+        turned = source.seek(1).pixels
+        assert np.array_equal(turned, turn(plain))
+        assert (source.info.height_px, source.info.width_px) == turned.shape[:2]
+        assert any("upright" in note for note in source.info.notes)
+
+
+@pytest.mark.parametrize("size", [(161, 121), (135, 77), (640, 33)])
+def test_odd_sizes_are_kept(tmp_path: Path, size: tuple[int, int]) -> None:
+    with VideoSource(write_clip(tmp_path / "odd.webm", "libvpx-vp9", 3, size=size)) as source:
+        frames = list(source)
+        assert {frame.pixels.shape for frame in frames} == {(size[1], size[0], 3)}
+        assert np.abs(frames[2].pixels.astype(int) - picture(2, *size)).mean() < 6
+
+
+def test_pixels_that_are_not_square_are_stored_ones_and_said(tmp_path: Path) -> None:
+    with VideoSource(write_clip(tmp_path / "wide.mp4", count=2, aspect=Fraction(64, 45))) as source:
+        assert (source.info.width_px, source.info.height_px) == (160, 120)
+        assert source.info.pixel_aspect == pytest.approx(64 / 45)
+        assert any("not square" in note for note in source.info.notes)
+    with VideoSource(write_clip(tmp_path / "square.mp4", count=2)) as source:
+        assert source.info.pixel_aspect == 1 and source.info.notes == ()
+
+
+@pytest.mark.parametrize(
+    ("codec", "pixel_format"),
+    [
+        ("libx264", "yuv420p"),
+        ("libx264", "yuvj420p"),
+        ("libx264", "yuv444p"),
+        ("libx264", "gray"),
+        ("libx264", "yuv420p10le"),
+        ("ffv1", "gray"),
+        ("ffv1", "gray16le"),
+        ("ffv1", "bgr0"),
+        ("ffv1", "yuva420p"),
+    ],
+)
+def test_grey_levels_come_back_whatever_the_range(tmp_path: Path, codec: str, pixel_format: str) -> None:
+    ramp = np.repeat(np.arange(256, dtype=np.uint8)[None, :, None], 64, axis=0).repeat(3, axis=2)
+    options = {"qp": "0"} if codec == "libx264" else {}
+    path = write_clip(
+        tmp_path / "ramp.mkv", codec, 1, size=(256, 64), pixel_format=pixel_format, pictures=[ramp], options=options
+    )
+    with VideoSource(path) as source:
+        pixels = source.seek(0).pixels.astype(int)
+    assert np.abs(pixels - ramp).max() <= 2
+    assert np.ptp(pixels, axis=2).max() <= 2
+
+
+def test_colours_are_right(tmp_path: Path) -> None:
+    colours = np.array([[255, 0, 0], [0, 255, 0], [0, 0, 255], [255, 255, 0], [200, 120, 40]], dtype=np.uint8)
+    flat = np.repeat(np.repeat(colours, 32, axis=0)[None], 64, axis=0)
+    path = write_clip(tmp_path / "c.mp4", count=1, size=(160, 64), pictures=[flat], options={"qp": "0"})
+    with VideoSource(path) as source:
+        pixels = source.seek(0).pixels
+    assert np.abs(pixels[32, 16::32].astype(int) - colours).max() <= 3
+
+
+def test_transparent_pixels_lie_on_black(tmp_path: Path) -> None:
+    from PIL import Image
+
+    first, second = Image.new("RGBA", (64, 48), (200, 30, 30, 255)), Image.new("RGBA", (64, 48), (0, 0, 0, 0))
+    first.paste((0, 0, 0, 0), (0, 0, 20, 20))
+    path = tmp_path / "holes.gif"
+    first.save(path, save_all=True, append_images=[second], duration=100, disposal=2)
+    with VideoSource(path) as source:
+        assert source.seek(0).pixels[5, 5].tolist() == [0, 0, 0]
+        assert np.abs(source.seek(0).pixels[40, 40].astype(int) - [200, 30, 30]).max() < 8
+
+
+def test_stepping_forward_does_not_start_again_and_scrubbing_takes_key_frames(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_clip(tmp_path / "long.mp4", count=100, key_every=50, options={"sc_threshold": "0"})
+    starts: list[int] = []
+    original = clip_module.ClipReader._restart
+
+    def counted(self: Any, key_index: int, threads: int) -> Any:
+        starts.append(key_index)
+        return original(self, key_index, threads)
+
+    monkeypatch.setattr(clip_module.ClipReader, "_restart", counted)
+    with VideoSource(path) as source:
+        digests = [frame.key.digest for frame in source]
+        for index in [*range(10, 30), *range(29, 10, -1)]:
+            assert source.seek(index).key.digest == digests[index]
+        assert starts == [0]
+        near = source.seek_near(70)
+        assert near.key.index == 50 and near.key.digest == digests[50]
+        assert source.seek(70).key.digest == digests[70]
+        assert starts == [0, 50]
+        assert source.seek_near(70).key.index == 70
+
+
+def test_a_clip_that_ends_early_gives_what_is_there_and_says_so(tmp_path: Path) -> None:
+    whole = write_clip(tmp_path / "whole.mp4", count=100, container_options={"movflags": "faststart"})
+    cut = tmp_path / "cut.mp4"
+    cut.write_bytes(whole.read_bytes()[: whole.stat().st_size * 7 // 10])
+    with VideoSource(cut) as source, VideoSource(cut) as sought:
+        frames = list(source)
+        assert 20 < len(frames) < 100
+        assert len(sought.times_s()) == len(frames) == source.info.frame_count
+        assert any("Ends early" in note and "of 100 frames" in note for note in source.info.notes)
+        assert sought.seek(len(frames) // 2).key.digest == frames[len(frames) // 2].key.digest
+        with pytest.raises(UserError, match="no frame"):
+            sought.seek(len(frames))
+
+
+def test_a_clip_cut_before_its_index_is_refused(tmp_path: Path) -> None:
+    whole = write_clip(tmp_path / "whole.mp4")
+    cut = tmp_path / "cut.mp4"
+    cut.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    with pytest.raises(UserError, match="is not a clip, picture or DICOM"):
+        VideoSource(cut)
+
+
+@pytest.mark.parametrize("name", ["h264.mp4", "two.mpeg", "mpeg4.avi", "h264.ts"])
+def test_damage_is_noted_and_repeats_itself(tmp_path: Path, name: str) -> None:
+    path = write_clip(tmp_path / name, count=80, **CONTAINERS[name])
+    data = bytearray(path.read_bytes())
+    chance = random.Random(5)
+    for place in (0.35, 0.5, 0.62):
+        start = int(len(data) * place)
+        data[start : start + 120] = chance.randbytes(120)
+    path.write_bytes(data)
+    with VideoSource(path) as source:
+        frames = list(source)
+        assert any("damaged" in note for note in source.info.notes)
+        assert 60 <= len(frames) <= 80 and [frame.key.index for frame in frames] == list(range(len(frames)))
+        assert [frame.key.digest for frame in source] == [frame.key.digest for frame in frames]
+        for index in chance.sample(range(len(frames)), 8):
+            assert source.seek(index).key.digest == frames[index].key.digest
+
+
+def test_real_clips_have_as_many_frames_as_were_counted(data: Path) -> None:
+    folder = data / "clips_lung_pocovid"
+    with (folder / "clips.csv").open(newline="") as table:
+        expected = {row["file"]: int(row["decoded_frames"]) for row in csv.DictReader(table)}
+    counted = {}
+    for name in expected:
+        with VideoSource(folder / name) as source:
+            counted[name] = len(source.times_s())
+    assert counted == expected and len(expected) == 32
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        "clips_lung_pocovid/Cov-Atlas+(44).gif",
+        "clips_lung_pocovid/Reg_Image_181432_crop.mp4",
+        "clips_lung_pocovid/Pneu_northumbria_0409_set1_vid1.avi",
+        "clips_lung_pocovid/Cov_recommendations_likebutterfly_mov5.mov",
+        "clips_lung_pocovid/Reg_pat4Image_140238.mpeg",
+        "clips_neck_sparq/20210816_131218_0003.MP4",
+    ],
+)
+def test_real_clips_are_sought_to_the_pixel(data: Path, file: str) -> None:
+    with VideoSource(data / file) as source, VideoSource(data / file) as sought:
+        keys = [frame.key for frame in source]
+        assert [key.media_time_s for key in keys] == list(sought.times_s())
+        for index in [len(keys) - 1, *random.Random(2).sample(range(len(keys)), 6)]:
+            assert sought.seek(index).key.digest == keys[index].digest
+
+
+def test_the_sweep_has_444_frames_at_its_own_rate(data: Path) -> None:
+    with VideoSource(data / "aorta_sweep" / "sweep.mp4") as source:
+        times = source.times_s()
+        assert len(times) == 444
+        assert times[-1] == pytest.approx(443 * 839 / 18500)
+        assert source.seek(300).pixels.shape == (796, 1536, 3)

@@ -1,0 +1,306 @@
+"""Pictures of a clip by number: the timetable, exact seeking by timestamp, and the decoder that stands somewhere."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cached_property
+from itertools import pairwise
+
+from av.error import FFmpegError
+from av.video.frame import VideoFrame
+
+from usviewer.acquire.decoding import (
+    DECODER_THREADS,
+    Converter,
+    Damage,
+    decode,
+    decode_all,
+    display_matrix,
+    open_container,
+    picture_stream,
+)
+from usviewer.acquire.source import check_size
+from usviewer.errors import UserError
+from usviewer.frame import Pixels
+
+# Containers that store a presentation time with every frame, and codecs whose every packet is one shown frame:
+# there a list of packets is a list of frames. Everywhere else frames are counted by decoding.
+INDEXED_FORMATS = {"mov", "matroska", "gif"}
+INDEXED_CODECS = {"h264", "hevc", "av1", "vp9", "mjpeg", "gif", "mpeg4", "ffv1", "prores", "png"}
+# Times of reordered frames come out of order here: they are known only once all have been read.
+DISORDERED_FORMATS = {"avi"}
+CACHE_BYTES = 96_000_000
+MAX_CACHED_FRAMES = 64
+READ_ON_FRAMES = 8
+
+
+@dataclass(frozen=True)
+class Timetable:
+    """Presentation time of every frame in the stream's ticks, in order, and which frames are key frames.
+
+    ``counted`` is True when every frame was decoded to make it.
+    """
+
+    ticks: tuple[int | None, ...]
+    key_indices: tuple[int, ...]
+    tick_s: Fraction
+    counted: bool
+
+    @cached_property
+    def timed(self) -> bool:
+        """Whether every frame has its own, rising time: without, frames are found by counting."""
+        known = [tick for tick in self.ticks if tick is not None]
+        return len(known) == len(self.ticks) and all(a < b for a, b in pairwise(known))
+
+    @cached_property
+    def numbers(self) -> dict[int | None, int]:
+        """Frame number by its tick."""
+        return {tick: number for number, tick in enumerate(self.ticks)}
+
+
+class ClipReader:
+    """Pictures of one clip by number; knows FFmpeg, not ``Frame``. ``clip`` is a path or the clip's bytes."""
+
+    def __init__(self, clip: str | bytes, name: str) -> None:
+        self.name = name
+        self.damage = Damage()
+        self._clip = clip
+        self._convert = Converter()
+        self._table: Timetable | None = None
+        self._cache: OrderedDict[int, VideoFrame] = OrderedDict()
+        self._cursor: _Cursor | None = None
+        self._times_of: Timetable | None = None
+        self._times: tuple[float | None, ...] = ()
+        self._read_facts()
+
+    def _read_facts(self) -> None:
+        container = open_container(self._clip, self.name)
+        try:
+            stream = picture_stream(container, self.name)
+            self.format = str(container.format.name).split(",")[0]
+            self.codec = str(stream.codec_context.name)
+            self.promised_frames = int(stream.frames)
+            self.tick_s = Fraction(stream.time_base)
+            self.promised_s = (
+                float(stream.duration * self.tick_s) if stream.duration else (container.duration or 0) / 1e6
+            )
+            self.pixel_aspect = Fraction(stream.sample_aspect_ratio or 1)
+            rate = stream.average_rate
+            self.frames_per_second = float(rate) if rate and 0 < rate <= 1000 else None
+            check_size(self.name, stream.codec_context.width, stream.codec_context.height)
+            first = next(decode(container, stream, Damage()), None)
+        finally:
+            container.close()
+        if first is None:
+            raise UserError(f"No picture of {self.name} can be decoded", "The file is damaged: copy it again")
+        self.first_tick = first.pts
+        self.matrix = display_matrix(first)
+        pixels = self._convert.rgb(first)
+        if self.matrix and not self.matrix[0]:
+            self.pixel_aspect = 1 / self.pixel_aspect
+        self.height_px, self.width_px = pixels.shape[:2]
+
+    def pictures(self) -> Iterator[tuple[Pixels, float | None]]:
+        """Every picture and its time in seconds, from an own pass; a whole pass settles the timetable."""
+        damage, ticks, keys = Damage(), list[int | None](), list[int]()
+        times_s = self.times_s() if self.format in DISORDERED_FORMATS else None
+        for frame in decode_all(self._clip, self.name, damage):
+            keys += [len(ticks)] if frame.key_frame else []
+            ticks.append(frame.pts)
+            number = len(ticks) - 1
+            yield self._rgb(frame), times_s[number] if times_s else self._time_s(number, frame.pts, ticks[0])
+        self._settle(Timetable(tuple(ticks), tuple(keys), self.tick_s, counted=True), damage)
+
+    def picture(self, index: int) -> tuple[Pixels, float | None]:
+        """Exactly picture ``index``."""
+        frame = self._cache.get(index) or self._fetch(index)
+        return self._rgb(frame), self.times_s()[index]
+
+    def times_s(self) -> tuple[float | None, ...]:
+        """Time of every picture, in seconds since the first."""
+        table = self.table()
+        if self._times_of is not table:
+            known = [tick for tick in table.ticks if tick is not None]
+            disordered = self.format in DISORDERED_FORMATS and len(known) == len(table.ticks)
+            ticks = tuple(sorted(known)) if disordered else table.ticks
+            self._times_of = table
+            self._times = tuple(self._time_s(index, tick, ticks[0]) for index, tick in enumerate(ticks))
+        return self._times
+
+    @property
+    def known_count(self) -> int | None:
+        """How many pictures there are, if they have been counted."""
+        return len(self._table.ticks) if self._table else None
+
+    def near(self, index: int) -> int:
+        """The number of a picture close to ``index`` that costs little: decoded already, or a key frame."""
+        keys = self.table().key_indices
+        if index in self._cache or (self._cursor and self._cursor.next_index == index) or not keys:
+            return index
+        return min(keys, key=lambda key: abs(key - index))
+
+    def table(self) -> Timetable:
+        """The timetable: from the packets where these can be trusted, else by decoding everything once."""
+        if self._table is None:
+            self._table = self._table_of_packets()
+        return self._table or self._count()
+
+    def close(self) -> None:
+        """Drop the decoder and the decoded pictures."""
+        if self._cursor:
+            self._cursor.close()
+        self._cursor = None
+        self._cache.clear()
+
+    def _rgb(self, frame: VideoFrame) -> Pixels:
+        check_size(self.name, frame.width, frame.height)
+        return self._convert.rgb(frame)
+
+    def _time_s(self, index: int, tick: int | None, start: int | None) -> float | None:
+        """Time since the first frame; where frames carry no times, by the stated rate if there is one."""
+        if self.first_tick is None:
+            return None if self.frames_per_second is None else index / self.frames_per_second
+        return None if tick is None or start is None else float((tick - start) * self.tick_s)
+
+    def _table_of_packets(self) -> Timetable | None:
+        if self.format not in INDEXED_FORMATS or self.codec not in INDEXED_CODECS:
+            return None
+        container = open_container(self._clip, self.name)
+        try:
+            stream = picture_stream(container, self.name)
+            packets = [
+                (packet.pts, packet.is_keyframe, packet.is_corrupt or packet.is_discard, packet.is_discard)
+                for packet in container.demux(stream)
+                if packet.size
+            ]
+        except FFmpegError:
+            return None
+        finally:
+            container.close()
+        self.promised_frames -= sum(discard for *_, discard in packets)  # cut off by an edit list
+        if any(tick is None or bad for tick, _, bad, _ in packets):
+            return None
+        packets.sort()
+        ticks = tuple(packet[0] for packet in packets)
+        keys = tuple(index for index, packet in enumerate(packets) if packet[1])
+        table = Timetable(ticks, keys, self.tick_s, counted=False)
+        whole = self.promised_frames in (0, len(ticks))
+        return table if whole and table.timed and ticks[:1] == (self.first_tick,) else None
+
+    def _count(self) -> Timetable:
+        damage = Damage()
+        frames = [(frame.pts, frame.key_frame) for frame in decode_all(self._clip, self.name, damage)]
+        keys = tuple(index for index, (_, key) in enumerate(frames) if key)
+        return self._settle(Timetable(tuple(tick for tick, _ in frames), keys, self.tick_s, counted=True), damage)
+
+    def _settle(self, table: Timetable, damage: Damage) -> Timetable:
+        """Take a counted timetable; what was decoded under another numbering is dropped."""
+        if self._table is None or self._table.ticks != table.ticks:
+            self.close()
+        self._table, self.damage = table, damage
+        return table
+
+    def _fetch(self, index: int) -> VideoFrame:
+        """Decode up to ``index``: from where the cursor stands, from a key frame before it, or from the start."""
+        for cursor in self._cursors(index):
+            frame = self._advance(cursor, index)
+            if not cursor.intact:
+                self.damage = cursor.damage
+            if frame is not None and (cursor.intact or cursor.threads == 1):
+                return frame
+        if not self.table().counted:  # the packets promised a frame that does not decode
+            self._count()
+            if index < len(self.table().ticks):
+                return self._fetch(index)
+        raise UserError(f"Frame {index + 1} of {self.name} is damaged", "Choose another frame")
+
+    def _cursors(self, index: int) -> Iterator[_Cursor]:
+        """Places to decode from, cheapest first. A damaged clip is only ever decoded from its start, on one thread."""
+        table = self.table()
+        seekable = table.timed and self.damage == Damage()
+        before = table.key_indices[: bisect_right(table.key_indices, index)] if seekable else ()
+        here = self._cursor.next_index if self._cursor else None
+        if self._cursor and here is not None and here <= index and (not before or before[-1] <= here + READ_ON_FRAMES):
+            yield self._cursor
+        for key_index in reversed(before[-2:]):
+            if key_index > 0 and self.damage == Damage():
+                yield self._restart(key_index, DECODER_THREADS)
+        if self.damage == Damage():
+            yield self._restart(0, DECODER_THREADS)
+        yield self._restart(0, 1)
+
+    def _restart(self, key_index: int, threads: int) -> _Cursor:
+        """Stand before a key frame: the open decoder, moved, or for the very start a fresh one."""
+        if key_index and self._cursor and self._cursor.intact and self._cursor.threads == threads:
+            self._cursor.go(key_index)
+            return self._cursor
+        if self._cursor:
+            self._cursor.close()
+        if threads == 1:
+            self._cache.clear()
+        self._cursor = _Cursor(self._clip, self.name, self.table(), threads)
+        if key_index:
+            self._cursor.go(key_index)
+        return self._cursor
+
+    def _advance(self, cursor: _Cursor, index: int) -> VideoFrame | None:
+        """Decode and cache up to ``index``; None if the cursor comes out elsewhere."""
+        for number, frame in cursor:
+            self._cache[number] = frame
+            self._cache.move_to_end(number)
+            picture_bytes = sum(plane.buffer_size for plane in frame.planes)
+            while len(self._cache) > max(2, min(MAX_CACHED_FRAMES, CACHE_BYTES // max(picture_bytes, 1))):
+                self._cache.popitem(last=False)
+            if number >= index:
+                return frame if number == index else None
+        return None
+
+
+class _Cursor:
+    """A decoder that stands somewhere in a clip and numbers the frames it gives by their times.
+
+    Iteration ends early (and ``next_index`` becomes None) when a frame is not the one the timetable has next: then
+    the key frame it started from was not one. ``intact`` is False once anything on the way was damaged: how FFmpeg
+    patches damage depends on what it decoded before, so only a pass from the very start on one thread repeats it.
+    """
+
+    def __init__(self, clip: str | bytes, name: str, table: Timetable, threads: int) -> None:
+        self._table = table
+        self._container = open_container(clip, name)
+        self._stream = picture_stream(self._container, name, threads)
+        self.next_index: int | None = 0
+        self.threads = threads
+        self.damage = Damage()
+        self._frames = decode(self._container, self._stream, self.damage)
+
+    def go(self, key_index: int) -> None:
+        """Stand at or before a key frame, as near as the container can; the first frame will tell where."""
+        self._frames.close()  # type: ignore[attr-defined]
+        self.next_index = None
+        try:
+            self._container.seek(self._table.ticks[key_index], stream=self._stream, backward=True)
+        except FFmpegError:  # some streams cannot: the next place to start from is tried
+            return
+        self._frames = decode(self._container, self._stream, self.damage)
+
+    @property
+    def intact(self) -> bool:
+        """Whether nothing that was read so far was damaged."""
+        return self.damage == Damage()
+
+    def __iter__(self) -> Iterator[tuple[int, VideoFrame]]:
+        for frame in self._frames:
+            number = self._table.numbers.get(frame.pts) if self._table.timed else self.next_index
+            if number is None or self.next_index not in (None, number):
+                break
+            self.next_index = number + 1
+            yield number, frame
+        self.next_index = None
+
+    def close(self) -> None:
+        self._frames.close()  # type: ignore[attr-defined]
+        self._container.close()

@@ -1,0 +1,115 @@
+"""What every source of frames offers, recorded or live."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from types import TracebackType
+from typing import Protocol, Self, runtime_checkable
+
+from usviewer.errors import UserError
+from usviewer.frame import Frame, SourceInfo
+
+MIN_SIDE_PX = 32
+MAX_SIDE_PX = 16_384
+MAX_PIXELS = 64_000_000
+
+
+@runtime_checkable
+class Source(Protocol):
+    """Frames in order, from the start, each time it is iterated.
+
+    A recording drops nothing and can be sought. A live source (``info.live``) yields the newest frame until it is
+    closed, has no times, and refuses ``seek`` with a ``UserError``. One source serves one thread at a time: playback
+    and analysis of the same file open it twice.
+    """
+
+    @property
+    def info(self) -> SourceInfo:
+        """What is known so far; ``frame_count`` and ``notes`` may grow as the recording is read."""
+
+    def __iter__(self) -> Iterator[Frame]:
+        """Every frame in order; may be called again."""
+
+    def seek(self, index: int) -> Frame:
+        """Exactly frame ``index`` (0-based). ``UserError`` beyond the ends."""
+
+    def seek_near(self, index: int) -> Frame:
+        """A frame near ``index`` that costs little, for scrubbing; its own index is in its key."""
+
+    def times_s(self) -> Sequence[float | None]:
+        """Media time of every frame, counted from the first; None where the recording does not say."""
+
+    def close(self) -> None:
+        """Release files and devices. May be called twice."""
+
+    def __enter__(self) -> Self:
+        """The source itself."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close."""
+
+
+class RecordedSource(ABC):
+    """What all sources with an end share. ``times_s`` decides how many frames there are."""
+
+    @property
+    @abstractmethod
+    def info(self) -> SourceInfo:
+        """What is known so far."""
+
+    @abstractmethod
+    def __iter__(self) -> Iterator[Frame]:
+        """Every frame in order."""
+
+    @abstractmethod
+    def seek(self, index: int) -> Frame:
+        """Exactly frame ``index``."""
+
+    @abstractmethod
+    def times_s(self) -> Sequence[float | None]:
+        """Media time of every frame."""
+
+    def seek_near(self, index: int) -> Frame:
+        """The frame itself, where every frame costs the same."""
+        return self.seek(index)
+
+    def close(self) -> None:  # noqa: B027 - nothing is held open by default
+        """Nothing to release."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def check_index(self, index: int) -> None:
+        """Raise ``UserError`` unless there is a frame ``index``."""
+        count = len(self.times_s())
+        if not 0 <= index < count:
+            raise UserError(
+                f"{self.info.name} has no frame {index + 1}", f"Its frames are numbered 1 to {count} (0 to {count - 1})"
+            )
+
+
+def frame_count(source: Source) -> int | None:
+    """How many frames there are, counted rather than read from a header; None where there is no end."""
+    return None if source.info.live else len(source.times_s())
+
+
+def check_size(name: str, width_px: int, height_px: int) -> None:
+    """Refuse pictures that no scanner makes, before memory is spent on them."""
+    size = f"{width_px} x {height_px} pixels"
+    if min(width_px, height_px) < MIN_SIDE_PX:
+        raise UserError(
+            f"{name} is {size}: too small for an ultrasound picture", f"Give one of at least {MIN_SIDE_PX} a side"
+        )
+    if max(width_px, height_px) > MAX_SIDE_PX or width_px * height_px > MAX_PIXELS:
+        raise UserError(
+            f"{name} is {size}: too large to open",
+            f"Give one of at most {MAX_PIXELS // 1_000_000} megapixels and {MAX_SIDE_PX} a side",
+        )
