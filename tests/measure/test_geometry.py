@@ -1,5 +1,4 @@
 import math
-import time
 
 import cv2
 import numpy as np
@@ -175,16 +174,3 @@ def test_an_oblique_cut_lengthens_only_one_axis(phi):
     ellipse = shape_of(ellipse_mask((320, 240), longer / 2, 30, 15)).moments.ellipse()
     assert 2 * ellipse.semi_major == pytest.approx(longer, abs=0.2)
     assert 2 * ellipse.semi_minor == pytest.approx(60, abs=0.2)
-
-
-def test_geometry_of_one_mask_is_quick():
-    mask = ellipse_mask((100, 100), 95, 90, 20, size=(200, 200))
-
-    def once():
-        start = time.perf_counter()
-        shape = shape_of(mask)
-        ellipse_overlap(shape)
-        shape.moments.ellipse()
-        return time.perf_counter() - start
-
-    assert min(once() for _ in range(30)) < 0.001

@@ -115,7 +115,7 @@ def read(prediction: Prediction, geometry: ImageGeometry | None, tracker: PlaneT
     roundness (minor over major axis, transverse only) and the distance from the border (1 at half a diameter or more).
     """
     geometry = geometry or ImageGeometry()
-    reading = base_reading(prediction, FINDING)
+    reading = base_reading(prediction, FINDING, geometry)
     found = _best(prediction)
     if found is None:
         return replace(reading, status=Status.NOT_VISUALISED, reason=NONE)

@@ -15,14 +15,17 @@ AREA = "area"
 NOTHING_FOUND = "Nothing was found"
 
 
-def base_reading(prediction: Prediction, finding: str) -> Reading:
-    """A reading that so far only knows its frame and its model."""
+def base_reading(prediction: Prediction, finding: str, geometry: ImageGeometry | None = None) -> Reading:
+    """A reading that so far only knows its frame, its model, and why there is no scale where there is none at all."""
+    geometry = geometry or ImageGeometry()
+    scaled = any(region.spacing for region in geometry.regions)
     return Reading(
         prediction.key,
         finding,
         Status.NOT_VISUALISED,
         model_id=prediction.model_id,
         model_sha256=prediction.model_sha256,
+        no_scale_reason="" if scaled else geometry.no_scale_reason,
     )
 
 
@@ -32,7 +35,7 @@ def read(prediction: Prediction, geometry: ImageGeometry | None, finding: str) -
     The areas are named ``area`` for one instance and ``area_1``, ``area_2`` ... (best first) for several. A detector's
     instance has an empty outline (0, 2). Not visualised when there is no instance.
     """
-    reading = base_reading(prediction, finding)
+    reading = base_reading(prediction, finding, geometry)
     instances = prediction.instances
     if not instances:
         return replace(reading, reason=NOTHING_FOUND)

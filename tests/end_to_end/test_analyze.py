@@ -1,0 +1,284 @@
+"""``usviewer analyze`` as its users run it: real files in, whole files out; one sentence for what cannot be read."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pytest
+
+from tests.conftest import ROOT
+from usviewer.__main__ import main
+
+SAMPLE = ROOT / "resources" / "sample.mp4"
+
+
+def rows(folder: Path, name: str = "readings.csv") -> list[dict[str, str]]:
+    with (folder / name).open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def shape_and_times(path: Path) -> tuple[set[tuple[int, int]], list[float]]:
+    with av.open(str(path)) as file:
+        frames = [(frame.width, frame.height, float(frame.time or 0)) for frame in file.decode(video=0)]
+    return {(width, height) for width, height, _ in frames}, [at for _, _, at in frames]
+
+
+@pytest.fixture(scope="module")
+def sample_results(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("sample") / "out"
+    assert main(["analyze", str(SAMPLE), "--mm-per-pixel", "0.2572", "--masks", "--out", str(out)]) == 0
+    return out
+
+
+def test_every_frame_has_a_row_and_a_picture_of_the_sources_size_and_time(sample_results: Path) -> None:
+    sizes, times = shape_and_times(SAMPLE)
+    sizes_out, times_out = shape_and_times(sample_results / "annotated.mp4")
+    assert sizes_out == sizes
+    assert times_out == pytest.approx(times, abs=0.001)
+    readings = rows(sample_results)
+    assert [int(row["frame"]) for row in readings] == list(range(len(times)))
+    assert len(list((sample_results / "masks").glob("*.png"))) == len(times)
+
+
+def test_the_folder_holds_what_the_readme_lists_and_nothing_half_written(sample_results: Path) -> None:
+    assert {path.name for path in sample_results.iterdir()} == {
+        "annotated.mp4",
+        "best-frame.png",
+        "diameter.png",
+        "instances.csv",
+        "masks",
+        "masks.json",
+        "readings.csv",
+        "summary.json",
+    }
+
+
+def test_the_vessel_of_the_sample_is_found_and_measured(sample_results: Path) -> None:
+    readings = rows(sample_results)
+    measured = [row for row in readings if row["status"] == "measured"]
+    assert len(measured) >= 0.8 * len(readings)
+    assert all(row["ap_diameter_mm"] and row["scale_source"] == "given by the user" for row in measured)
+    summary = json.loads((sample_results / "summary.json").read_text(encoding="utf-8"))
+    assert summary["aggregate"]["unit"] == "mm"
+    assert summary["model"]["id"] == "aorta"
+    assert "diagnos" in summary["research_use"]
+
+
+def test_masks_rows_and_instances_agree(sample_results: Path) -> None:
+    by_frame = {int(row["frame"]): float(row["area_px"]) for row in rows(sample_results, "instances.csv")}
+    for index in (0, 40, 80):
+        mask = cv2.imread(str(sample_results / "masks" / f"{index:06d}.png"), cv2.IMREAD_UNCHANGED)
+        assert set(np.unique(mask)) <= {0, 1}
+        assert np.count_nonzero(mask) == by_frame.get(index, 0.0)
+
+
+def test_without_a_scale_there_is_no_millimetre_anywhere(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert main(["analyze", str(SAMPLE), "--no-video", "--out", str(out)]) == 0
+    readings = rows(out)
+    assert any(row["ap_diameter_px"] for row in readings)
+    for row in readings:
+        assert not [value for key, value in row.items() if key.endswith(("_mm", "_mm2", "_mm_per_px")) and value]
+        assert row["no_scale_reason"]
+    assert json.loads((out / "summary.json").read_text(encoding="utf-8"))["aggregate"]["unit"] == "px"
+    assert not (out / "annotated.mp4").exists()
+
+
+def test_a_folder_of_pictures_goes_in_natural_order_and_names_its_files(tmp_path: Path) -> None:
+    folder = tmp_path / "stills"
+    folder.mkdir()
+    with av.open(str(SAMPLE)) as file:
+        for index, frame in zip((10, 2, 1), file.decode(video=0), strict=False):
+            frame.to_image().save(folder / f"scan{index}.png")
+    out = tmp_path / "out"
+    assert main(["analyze", str(folder), "--out", str(out)]) == 0
+    assert [row["file"] for row in rows(out)] == ["scan1.png", "scan2.png", "scan10.png"]
+    assert sorted(path.name for path in (out / "annotated").iterdir()) == ["scan1.png", "scan10.png", "scan2.png"]
+
+
+def test_of_several_inputs_one_failing_does_not_stop_the_others(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken = tmp_path / "broken.mp4"
+    broken.write_text("no clip")
+    still = tmp_path / "still.png"
+    with av.open(str(SAMPLE)) as file:
+        next(file.decode(video=0)).to_image().save(still)
+    out = tmp_path / "out"
+    assert main(["analyze", str(broken), str(still), "--out", str(out)]) == 2
+    assert [path.name for path in out.iterdir()] == ["still"]
+    assert len(rows(out / "still")) == 1
+    assert "broken.mp4" in capsys.readouterr().err
+
+
+def png(path: Path, width: int, height: int) -> Path:
+    cv2.imwrite(str(path), np.full((height, width), 60, np.uint8))
+    return path
+
+
+def cut(source: Path, target: Path, share: float) -> Path:
+    content = source.read_bytes()
+    target.write_bytes(content[: int(len(content) * share)])
+    return target
+
+
+def bad_input(kind: str, folder: Path) -> Path:
+    """One of the things that people hand over by mistake."""
+    match kind:
+        case "empty":
+            (folder / "empty.mp4").touch()
+            return folder / "empty.mp4"
+        case "text":
+            (folder / "text.mp4").write_text("this is no clip\n" * 100)
+            return folder / "text.mp4"
+        case "truncated clip":
+            return cut(SAMPLE, folder / "cut.mp4", 0.02)
+        case "tiny":
+            return png(folder / "tiny.png", 1, 1)
+        case "huge":
+            return png(folder / "huge.png", 10_000, 10_000)
+        case "folder without pictures":
+            (folder / "none").mkdir()
+            (folder / "none" / "notes.txt").write_text("nothing")
+            return folder / "none"
+    return folder / "absent.mp4"
+
+
+KINDS = ("empty", "text", "truncated clip", "tiny", "huge", "folder without pictures", "absent")
+
+
+def one_sentence(text: str) -> bool:
+    lines = [line for line in text.splitlines() if line.strip()]
+    return len(lines) == 1 and lines[0].startswith("usviewer: ") and "Traceback" not in text
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_bad_input_gets_one_sentence_and_leaves_nothing(
+    kind: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    given = tmp_path / "given"
+    given.mkdir()
+    out = tmp_path / "out"
+    assert main(["analyze", str(bad_input(kind, given)), "--out", str(out)]) == 2
+    assert one_sentence(capfd.readouterr().err)
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--mm-per-pixel", "twelve"),
+        ("--mm-per-pixel", "0"),
+        ("--mm-per-pixel", "nan"),
+        ("--model", "nothing-of-that-name"),
+        ("--engine", "abacus"),
+        ("--nonsense",),
+    ],
+)
+def test_bad_options_get_one_sentence(
+    arguments: Sequence[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert main(["analyze", str(SAMPLE), "--out", str(out), *arguments]) == 2
+    assert one_sentence(capfd.readouterr().err)
+    assert not out.exists()
+
+
+def test_an_output_that_is_a_file_is_refused_and_kept(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out"
+    out.write_text("mine")
+    assert main(["analyze", str(SAMPLE), "--out", str(out)]) == 2
+    assert one_sentence(capfd.readouterr().err)
+    assert out.read_text() == "mine"
+
+
+def test_dicom_without_or_with_cut_off_pixels(data: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    import pydicom
+
+    source = data / "dicom_ultrasound" / "sf_rgb_raw_ge_noregion_pydicom.dcm"
+    dataset = pydicom.dcmread(source)
+    del dataset.PixelData
+    bare = tmp_path / "bare.dcm"
+    dataset.save_as(bare)
+    for path in (bare, cut(source, tmp_path / "cut.dcm", 0.0005)):
+        out = tmp_path / "out"
+        assert main(["analyze", str(path), "--out", str(out)]) == 2
+        assert one_sentence(capfd.readouterr().err)
+        assert not out.exists()
+
+
+def test_the_shrunken_sonosite_cine_gives_pixels_only_and_says_why(data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    source = data / "dicom_ultrasound" / "mf30_ybr422_jpeg_sonosite_pydicom.dcm"
+    assert main(["analyze", str(source), "--no-video", "--out", str(out)]) == 0
+    readings = rows(out)
+    assert len(readings) == 30
+    assert all("inconsistent" in row["no_scale_reason"].lower() for row in readings)
+    assert not any(row["ap_diameter_mm"] or row["spacing_x_mm_per_px"] for row in readings)
+
+
+def test_a_scale_that_contradicts_the_file_is_refused(
+    data: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    source = data / "devices_itkpocus" / "sonoque_anechoic-3mm-3mm.dcm"
+    assert main(["analyze", str(source), "--mm-per-pixel", "0.5", "--out", str(tmp_path / "out")]) == 2
+    sentence = capfd.readouterr().err
+    assert one_sentence(sentence)
+    assert "0.0291" in sentence and "0.5" in sentence
+
+
+def test_the_sweep_is_processed_whole(data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    sweep = data / "aorta_sweep" / "sweep.mp4"
+    assert main(["analyze", str(sweep), "--mm-per-pixel", "0.21277", "--out", str(out)]) == 0
+    sizes, times = shape_and_times(sweep)
+    sizes_out, times_out = shape_and_times(out / "annotated.mp4")
+    assert len(times_out) == len(rows(out)) == 444
+    assert sizes_out == sizes
+    assert times_out == pytest.approx(times, abs=0.001)
+
+
+def test_nothing_of_it_needs_qt(tmp_path: Path) -> None:
+    """PySide6 and pyqtgraph cannot be imported here, and nobody tries."""
+    blocked = tmp_path / "blocked"
+    for name in ("PySide6", "pyqtgraph", "shiboken6"):
+        (blocked / name).mkdir(parents=True)
+        (blocked / name / "__init__.py").write_text("raise ImportError('blocked by the test')")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(blocked), str(ROOT)])}
+    command = [sys.executable, "-m", "usviewer", "analyze", str(SAMPLE), "--no-video", "--out", str(tmp_path / "out")]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=200, check=False)
+    assert done.returncode == 0, done.stderr
+    assert rows(tmp_path / "out")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Ctrl-C cannot be sent to one process there")
+def test_ctrl_c_leaves_what_is_finished_whole(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "usviewer", "analyze", "phantom:?frames=3000", "--out", str(out)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=ROOT)
+    deadline = time.monotonic() + 120
+    while not any(part.stat().st_size > 4096 for part in out.glob(".part-*/.readings.csv*")):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, complaint = process.communicate(timeout=120)
+    assert process.returncode == 130, complaint
+    assert "Traceback" not in complaint
+    readings = rows(out)
+    assert 0 < len(readings) < 3000
+    _, times = shape_and_times(out / "annotated.mp4")
+    assert len(times) == len(readings)
+    notes = json.loads((out / "summary.json").read_text(encoding="utf-8"))["notes"]
+    assert any("Stopped by the user" in note for note in notes)
+    assert not list(out.glob(".*"))

@@ -1,0 +1,80 @@
+"""The command line. Each command is a module of ``usviewer.tools``, imported only when it is asked for."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import time
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+
+from usviewer import RESEARCH_USE, __version__
+from usviewer.errors import UserError
+from usviewer.tools.command import Parser
+
+COMMANDS = {
+    "analyze": "segment and measure whole clips, stills, folders and DICOM files",
+    "models": "list, show, add, remove and verify models",
+    "evaluate": "compare a model with labelled images",
+}
+EXIT_BAD_INPUT = 2
+EXIT_BUG = 1
+EXIT_INTERRUPTED = 130
+
+
+def build_parser(chosen: str | None) -> Parser:
+    """Every command with its one line; only the chosen one's module is imported, and brings its options."""
+    parser = Parser(
+        prog="usviewer",
+        description=f"Point-of-care ultrasound: segmentation and calibrated measurements. {RESEARCH_USE}.",
+        epilog="Without a command the window opens: usviewer [FILE | --demo] [--screenshot OUT.png [--size WxH]].",
+    )
+    parser.add_argument("--version", action="version", version=f"usviewer {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=Parser)
+    for name, text in COMMANDS.items():
+        if name == chosen:
+            importlib.import_module(f"usviewer.tools.{name}").add_parser(commands)
+        else:
+            commands.add_parser(name, help=text)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and give its exit code: 0 done, 2 bad input (one sentence on stderr), 1 a bug, 130 Ctrl-C."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        if not arguments or arguments[0] not in (*COMMANDS, "-h", "--help", "--version"):
+            return importlib.import_module("usviewer.app").main(arguments)
+        parser = build_parser(next((a for a in arguments[:1] if a in COMMANDS), None))
+        chosen = parser.parse_args(arguments)
+        return int(chosen.run(chosen))
+    except UserError as error:
+        print(f"usviewer: {error}", file=sys.stderr)
+        return EXIT_BAD_INPUT
+    except KeyboardInterrupt:
+        print("usviewer: stopped. What was finished is whole.", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:  # the reader of our output (head, less) went away
+        sys.stderr.close()
+        return 0
+    except Exception:
+        print(f"usviewer: an error in the program. {_write_report()}", file=sys.stderr)
+        return EXIT_BUG
+
+
+def _write_report() -> str:
+    """Keep the traceback where a developer finds it, out of the user's face."""
+    import platformdirs
+
+    path = Path(platformdirs.user_log_dir("usviewer", appauthor=False)) / f"error-{time.strftime('%Y%m%d-%H%M%S')}.txt"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"usviewer {__version__}\n{traceback.format_exc()}", encoding="utf-8")
+    except OSError:
+        return "Please report what you did."
+    return f"Please report it with the file {path}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,228 @@
+"""The operator's own measurements and outlines, by the same geometry and the same scale rules as the automatic ones."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+
+from usviewer.frame import FrameKey, ImageGeometry, Mask, Points
+from usviewer.infer.prediction import Edge, Instance, Prediction
+from usviewer.measure import read
+from usviewer.measure.geometry import Ellipse, Moments
+from usviewer.measure.plane import PlaneTracker
+from usviewer.measure.reading import Dimension, Measurement, Plane, Provenance, Reading, Status
+from usviewer.units import Point, Spacing
+
+CALIPER, ELLIPSE = "caliper", "ellipse"
+LENGTH = "length"
+LONG_AXIS, SHORT_AXIS = "long_axis", "short_axis"
+CIRCUMFERENCE, AREA = "circumference", "area"
+EVERYWHERE = ImageGeometry()
+
+
+def caliper(key: FrameKey, start_xy_px: Point, end_xy_px: Point, geometry: ImageGeometry | None) -> Reading:
+    """A straight length. In mm only where one region with a scale holds both ends; else the reading says why not."""
+    ends = (start_xy_px, end_xy_px)
+    spacing, reason = (geometry or EVERYWHERE).spacing_for(np.array(ends, dtype=np.float64))
+    length_px = math.hypot(end_xy_px[0] - start_xy_px[0], end_xy_px[1] - start_xy_px[1])
+    length_mm = spacing.length_mm(*ends) if spacing else None
+    sd_mm = spacing.relative_sd * length_mm if spacing and length_mm is not None and spacing.relative_sd else None
+    length = Measurement(LENGTH, Dimension.LENGTH, length_px, length_mm, ends_xy_px=ends, sd_mm=sd_mm)
+    return _manual(key, CALIPER, (length,), (), spacing, reason)
+
+
+def ellipse_outline(axis_xy_px: tuple[Point, Point], half_width_px: float, count: int = 90) -> Points:
+    """Points (count, 2) round the ellipse with this axis, from end to end, and this half width across it."""
+    (x0, y0), (x1, y1) = axis_xy_px
+    angle, half_length = math.atan2(y1 - y0, x1 - x0), math.hypot(x1 - x0, y1 - y0) / 2
+    return Ellipse(((x0 + x1) / 2, (y0 + y1) / 2), half_length, half_width_px, angle).polygon(count)
+
+
+def ellipse(
+    key: FrameKey, axis_xy_px: tuple[Point, Point], half_width_px: float, geometry: ImageGeometry | None
+) -> Reading:
+    """Axes, circumference and area of an ellipse that was drawn by hand.
+
+    In mm only where one region with a scale holds the whole of it. Circumference by Ramanujan's second approximation
+    (1914), better than 0.01 % down to an axis ratio of 1 : 10.
+    """
+    outline = ellipse_outline(axis_xy_px, half_width_px)
+    spacing, reason = (geometry or EVERYWHERE).spacing_for(outline)
+    moments = _moments(axis_xy_px, half_width_px)
+    in_px = moments.ellipse()
+    in_mm = moments.scaled(spacing.x_mm_per_px, spacing.y_mm_per_px).ellipse() if spacing else None
+    values = (
+        (LONG_AXIS, Dimension.LENGTH, lambda e: 2 * e.semi_major),
+        (SHORT_AXIS, Dimension.LENGTH, lambda e: 2 * e.semi_minor),
+        (CIRCUMFERENCE, Dimension.LENGTH, ramanujan),
+        (AREA, Dimension.AREA, lambda e: math.pi * e.semi_major * e.semi_minor),
+    )
+    measurements = tuple(
+        Measurement(name, dimension, value(in_px), value(in_mm) if in_mm else None) for name, dimension, value in values
+    )
+    return _manual(key, ELLIPSE, measurements, (outline,), spacing, reason)
+
+
+def ramanujan(ellipse: Ellipse) -> float:
+    """Circumference of an ellipse, in the units of its axes."""
+    a, b = ellipse.semi_major, ellipse.semi_minor
+    if a + b == 0:
+        return 0.0
+    h = ((a - b) / (a + b)) ** 2
+    return math.pi * (a + b) * (1 + 3 * h / (10 + math.sqrt(4 - 3 * h)))
+
+
+def _moments(axis_xy_px: tuple[Point, Point], half_width_px: float) -> Moments:
+    """Exact moments of the filled ellipse: a quarter of the squared semi-axes along its own axes."""
+    (x0, y0), (x1, y1) = axis_xy_px
+    angle, half_length = math.atan2(y1 - y0, x1 - x0), math.hypot(x1 - x0, y1 - y0) / 2
+    along = np.array([math.cos(angle), math.sin(angle)])
+    across = np.array([-along[1], along[0]])
+    covariance = (half_length**2 * np.outer(along, along) + half_width_px**2 * np.outer(across, across)) / 4
+    return Moments(math.pi * half_length * half_width_px, ((x0 + x1) / 2, (y0 + y1) / 2), covariance)
+
+
+def _manual(
+    key: FrameKey,
+    finding: str,
+    measurements: tuple[Measurement, ...],
+    outlines: tuple[Points, ...],
+    spacing: Spacing | None,
+    reason: str,
+) -> Reading:
+    return Reading(
+        key,
+        finding,
+        Status.MEASURED,
+        measurements=measurements,
+        outlines_xy_px=outlines,
+        spacing=spacing,
+        no_scale_reason="" if spacing else reason,
+        provenance=Provenance.MANUAL,
+    )
+
+
+# --- outlines by hand -------------------------------------------------------------------------------------------------
+
+
+def handles_on(outline_xy_px: Points, count: int = 14) -> Points:
+    """Points (count, 2) evenly spaced along a closed outline, for the hand to take."""
+    closed = np.vstack([outline_xy_px, outline_xy_px[:1]])
+    along = np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(closed, axis=0).T))])
+    at = np.linspace(0.0, along[-1], count, endpoint=False)
+    return np.column_stack([np.interp(at, along, closed[:, axis]) for axis in (0, 1)])
+
+
+def smooth_outline(handles_xy_px: Points, steps: int = 8) -> Points:
+    """A closed curve through all handles (Catmull and Rom 1974), ``steps`` points from each to the next.
+
+    Straight edges between so few points would cut a vessel's diameter by a percent; three handles stay a triangle.
+    """
+    points = np.asarray(handles_xy_px, dtype=np.float64).reshape(-1, 2)
+    if len(points) < 4:
+        return points
+    before, after, beyond = (np.roll(points, shift, axis=0)[:, None, :] for shift in (1, -1, -2))
+    here = points[:, None, :]
+    t = np.linspace(0.0, 1.0, steps, endpoint=False)[None, :, None]
+    curve = 0.5 * (
+        2 * here
+        + (after - before) * t
+        + (2 * before - 5 * here + 4 * after - beyond) * t**2
+        + (3 * here - before - 3 * after + beyond) * t**3
+    )
+    return np.asarray(curve.reshape(-1, 2))
+
+
+# --- corrected outlines -----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Edit:
+    """What a person drew in the place of one of the model's outlines on the picture with that digest.
+
+    ``instance`` counts the outlines of the automatic reading; at their number the drawing is one more. ``mask``
+    (read-only) covers the rectangle whose top-left pixel is ``mask_origin_px``; an empty one says: nothing is there.
+    """
+
+    digest: str
+    instance: int
+    label: str
+    class_index: int
+    mask: Mask
+    mask_origin_px: tuple[int, int]
+    edge: Edge = Edge.NOT_STATED
+
+
+def edit_of(
+    whole: Mask, digest: str, instance: int, label: str, class_index: int, edge: Edge = Edge.NOT_STATED
+) -> Edit:
+    """An edit from a mask over the whole frame (height, width)."""
+    x, y, width, height = cv2.boundingRect(whole.view(np.uint8))
+    mask = whole[y : y + height, x : x + width].copy()
+    mask.setflags(write=False)
+    return Edit(digest, instance, label, class_index, mask, (x, y), edge)
+
+
+def filled(outline_xy_px: Points, frame_size_px: tuple[int, int]) -> Mask:
+    """The pixels (height, width) whose centres lie within a closed outline (even-odd rule).
+
+    OpenCV's polygons also take the pixels that the line passes through, which makes every shape a pixel too wide.
+    """
+    width, height = frame_size_px
+    starts = np.asarray(outline_xy_px, dtype=np.float64).reshape(-1, 2)
+    ends = np.roll(starts, -1, axis=0)
+    centres_y = np.arange(height) + 0.5
+    crosses = (starts[:, 1, None] <= centres_y) != (ends[:, 1, None] <= centres_y)
+    edges, rows = np.nonzero(crosses)
+    (x0, y0), (x1, y1) = starts[edges].T, ends[edges].T
+    x = x0 + (centres_y[rows] - y0) * (x1 - x0) / (y1 - y0)
+    columns = np.clip(np.ceil(x - 0.5), 0, width).astype(np.intp)
+    flips = np.zeros((height, width + 1), dtype=np.uint8)
+    np.bitwise_xor.at(flips, (rows, columns), 1)
+    return np.asarray(np.bitwise_xor.accumulate(flips, axis=1)[:, :width].view(np.bool_))
+
+
+def edited_prediction(automatic: Reading, edit: Edit, frame_size_px: tuple[int, int]) -> Prediction:
+    """The model's outlines with the person's in its place: what is measured, and what is trained on.
+
+    A drawn instance has the score 1. Classes other than the drawn one's are numbered by their order in the reading.
+    """
+    instances = []
+    for number, outline in enumerate(automatic.outlines_xy_px):
+        if number != edit.instance and len(outline):
+            label = automatic.labels[number] if number < len(automatic.labels) else automatic.finding
+            class_index = edit.class_index if label == edit.label else number
+            score = automatic.scores[number] if number < len(automatic.scores) else 0.0
+            whole = filled(outline, frame_size_px)
+            rest = edit_of(whole, edit.digest, number, label, class_index)
+            instances.append(_instance(rest, score, automatic.edge))
+    if edit.mask.any():
+        instances.insert(0, _instance(edit, 1.0, edit.edge))
+    return Prediction(
+        automatic.key, frame_size_px, tuple(instances), automatic.model_id, automatic.model_sha256, "person"
+    )
+
+
+def corrected(
+    automatic: Reading, edit: Edit, frame_size_px: tuple[int, int], geometry: ImageGeometry | None
+) -> Reading:
+    """The corrected frame measured by the same rules, marked as edited.
+
+    Each frame speaks for itself; where its outline alone does not tell the plane, the plane that the automatic reading
+    had holds. The score is the model's word on its own outline, so an edited reading has none.
+    """
+    prediction = edited_prediction(automatic, edit, frame_size_px)
+    reading = read(prediction, geometry, automatic.finding)
+    if reading.status is Status.REFUSED and reading.plane is Plane.UNDETERMINED is not automatic.plane:
+        reading = read(prediction, geometry, automatic.finding, PlaneTracker(pinned=automatic.plane))
+    return replace(reading, provenance=Provenance.EDITED, score=None)
+
+
+def _instance(edit: Edit, score: float, edge: Edge) -> Instance:
+    x, y = edit.mask_origin_px
+    rows, columns = edit.mask.shape
+    box = (float(x), float(y), float(x + columns), float(y + rows))
+    return Instance(edit.label, edit.class_index, score, box, edit.mask, edit.mask_origin_px, edge)

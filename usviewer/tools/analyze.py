@@ -1,0 +1,248 @@
+"""``usviewer analyze``: whole inputs through all stages, no frame dropped, everything written as one folder each."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from usviewer import RESEARCH_USE
+from usviewer.acquire import Source, frame_count, open_source
+from usviewer.calibrate.source import for_source, is_clip
+from usviewer.calibrate.manual import spacing_from_text
+from usviewer.errors import UserError
+from usviewer.frame import Frame, ImageGeometry
+from usviewer.infer.prediction import Prediction
+from usviewer.infer.predictor import Predictor
+from usviewer.infer.registry import load_spec
+from usviewer.infer.session import ENGINES
+from usviewer.measure import PlaneTracker, Trend, read, summarize
+from usviewer.measure.reading import Reading, Status, Summary
+from usviewer.overlay import words
+from usviewer.overlay.scene import compose
+from usviewer.overlay.shown import Shown
+from usviewer.pipeline import Analysed, analyse_clip
+from usviewer.save import deidentify
+from usviewer.save.results import ResultFolder, Wanted
+from usviewer.save.summary import Analysis
+from usviewer.tools.command import DEFAULT_MODEL, console, unused_names
+from usviewer.units import Spacing
+
+DEFAULT_FOLDER = Path("usviewer-results")
+FALLBACK_RATE = 25.0
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What is asked for every input."""
+
+    predictor: Predictor
+    spacing: Spacing | None
+    wanted: Wanted
+
+    @property
+    def model_label(self) -> str:
+        """The model's name and version, for people."""
+        return f"{self.predictor.spec.name} {self.predictor.spec.version}"
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """The options of ``usviewer analyze``."""
+    parser = commands.add_parser("analyze", help="segment and measure whole clips, stills, folders and DICOM files")
+    parser.add_argument(
+        "sources", nargs="+", metavar="SOURCE", help="a clip, a still, a folder of images, a DICOM file"
+    )
+    parser.add_argument("--model", default=DEFAULT_MODEL, metavar="ID", help="which model (default: %(default)s)")
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", help=f"where the results go (default: {DEFAULT_FOLDER}/NAME)"
+    )
+    parser.add_argument("--mm-per-pixel", metavar="X", help="size of a pixel in mm, or X,Y where pixels are not square")
+    parser.add_argument("--masks", action="store_true", help="also write a label image for every frame, and masks.json")
+    parser.add_argument("--no-video", action="store_true", help="write no annotated pictures (twice as fast)")
+    parser.add_argument("--lossless", action="store_true", help="an annotated clip without any loss (large)")
+    parser.add_argument(
+        "--keep-surroundings", action="store_true", help="keep what lies round the ultrasound, burnt-in names included"
+    )
+    parser.add_argument("--engine", choices=ENGINES, default="auto", help="what runs the model (default: %(default)s)")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Analyse every input; one that fails does not stop the others. Exit code 2 when any failed."""
+    screen = console()
+    spacing = spacing_from_text(args.mm_per_pixel) if args.mm_per_pixel else None
+    wanted = Wanted(
+        video=not args.no_video, masks=args.masks, lossless=args.lossless, keep_surroundings=args.keep_surroundings
+    )
+    predictor = Predictor(load_spec(args.model), args.engine)
+    if predictor.notice:
+        screen.print(f"[yellow]{predictor.notice}[/]")
+    job = Job(predictor, spacing, wanted)
+    failed = 0
+    for uri, folder in zip(args.sources, _folders(args.sources, args.out), strict=True):
+        try:
+            analyse(uri, folder, job, screen)
+        except UserError as error:
+            failed += 1
+            print(f"usviewer: {uri}: {error}" if len(args.sources) > 1 else f"usviewer: {error}", file=sys.stderr)
+    return 2 if failed else 0
+
+
+def _folders(sources: Sequence[str], out: Path | None) -> list[Path]:
+    """One folder for each input: ``--out`` itself for a single one, a folder of its name inside for each of several."""
+    if len(sources) == 1 and out is not None:
+        return [out]
+    return [(out or DEFAULT_FOLDER) / name for name in unused_names(sources)]
+
+
+def analyse(uri: str, folder: Path, job: Job, screen: Console) -> None:
+    """One input, from its first frame to its last. Ctrl-C finishes the files with the frames that are done."""
+    with open_source(uri) as source:
+        clip = is_clip(source.info)
+        wanted = replace(job.wanted, video=job.wanted.video and clip, pictures=job.wanted.video and not clip)
+        labels = tuple(label.name for label in job.predictor.spec.labels)
+        with ResultFolder(folder, job.predictor.spec.finding, labels, wanted) as results:
+            clock = _Clock(source)
+            stopped = _run_frames(source, job, results, clock, screen)
+            analysis = _analysis(source, job, results, stopped)
+            results.finish(analysis, clock.last_duration_s)
+    _report(screen, folder, analysis, results)
+    if stopped:
+        raise KeyboardInterrupt
+
+
+def _run_frames(source: Source, job: Job, results: ResultFolder, clock: _Clock, screen: Console) -> bool:
+    """Write every frame; True when the user stopped before the end."""
+    trend = Trend() if is_clip(source.info) else None
+    with (
+        _asked_to_stop() as asked_to_stop,
+        _progress(screen, source) as advance,
+        closing(_analysed(source, job)) as frames,
+    ):
+        for done in frames:
+            summary = trend.add(done.reading) if trend else None
+            scene = compose(
+                done.reading,
+                summary,
+                frame_size_px=(done.frame.width_px, done.frame.height_px),
+                geometry=done.frame.geometry,
+                model_label=job.model_label,
+            )
+            results.add(Shown(done.frame, scene), done.prediction, done.reading, clock.time_s(done.frame))
+            if surroundings := deidentify.notice(done.frame.geometry, job.wanted.keep_surroundings):
+                results.note(surroundings)
+            advance()
+            if asked_to_stop():
+                return True
+    if not results.readings:
+        raise UserError(f"{source.info.name} has no frame that could be read", "Give another file")
+    return False
+
+
+@contextmanager
+def _asked_to_stop() -> Iterator[Callable[[], bool]]:
+    """Ctrl-C lets the frame in hand be finished, so that all files end with the same frame; a second one does not wait."""
+    pressed = False
+
+    def note(_signal: int, _frame: object) -> None:
+        nonlocal pressed
+        if pressed:
+            raise KeyboardInterrupt
+        pressed = True
+
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield lambda: pressed
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _analysed(source: Source, job: Job) -> Generator[Analysed, None, None]:
+    calibrate = for_source(source, job.spacing)
+    clip_tracker = PlaneTracker()
+    carried = is_clip(source.info)
+
+    def measure(prediction: Prediction, geometry: ImageGeometry | None) -> Reading:
+        tracker = clip_tracker if carried else None
+        return read(prediction, geometry, job.predictor.spec.finding, tracker)
+
+    return analyse_clip(source, calibrate, job.predictor.predict, measure)
+
+
+class _Clock:
+    """When each frame is shown in the annotated clip: the source's own times, evenly spaced where it has none."""
+
+    def __init__(self, source: Source) -> None:
+        self._step_s = 1.0 / (source.info.frames_per_second or FALLBACK_RATE)
+        self._last_s: float | None = None
+        self.last_duration_s: float | None = self._step_s
+
+    def time_s(self, frame: Frame) -> float:
+        """Never earlier than the frame before."""
+        own = frame.key.media_time_s
+        even = 0.0 if self._last_s is None else self._last_s + self._step_s
+        at = even if own is None or (self._last_s is not None and own <= self._last_s) else own
+        self._last_s = at
+        return at
+
+
+@contextmanager
+def _progress(screen: Console, source: Source) -> Iterator[Callable[[], None]]:
+    """A bar with the time left; a plain line at the end is all that a log file gets."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal) as bar:
+        task = bar.add_task(source.info.name, total=frame_count(source))
+        yield lambda: bar.advance(task)
+
+
+def _analysis(source: Source, job: Job, results: ResultFolder, stopped: bool) -> Analysis:
+    notes = list(results.notes)
+    if job.predictor.notice:
+        notes.append(job.predictor.notice)
+    aggregate = summarize(results.readings)
+    if not is_clip(source.info) and len(results.readings) > 1:
+        aggregate = None
+        notes.append("The pictures of a folder are not summed up: they may be of different patients")
+    if stopped:
+        notes.append(f"Stopped by the user after {len(results.readings)} frames")
+    return Analysis(
+        source=source.info,
+        finding=job.predictor.spec.finding,
+        model_id=job.predictor.spec.id,
+        model_sha256=job.predictor.spec.sha256,
+        model_label=job.model_label,
+        engine=job.predictor.engine,
+        engine_asked=job.predictor.session.requested,
+        aggregate=aggregate,
+        notes=tuple(notes),
+    )
+
+
+def _report(screen: Console, folder: Path, analysis: Analysis, results: ResultFolder) -> None:
+    """What came out, in a few lines."""
+    measured = sum(reading.status is Status.MEASURED for reading in results.readings)
+    screen.print(f"[bold]{analysis.source.name}[/]: {measured} of {len(results.readings)} frames measured")
+    if analysis.aggregate is not None:
+        screen.print(f"  {_summary_line(analysis.aggregate)}")
+    reasons = {reading.no_scale_reason for reading in results.readings if reading.spacing is None}
+    for sentence in (*sorted(filter(None, reasons)), *analysis.source.notes, *analysis.notes):
+        screen.print(f"  [yellow]{sentence}[/]")
+    screen.print(f"  {analysis.model_label} on {analysis.engine}; results in {folder}")
+    screen.print(f"  {RESEARCH_USE}")
+
+
+def _summary_line(summary: Summary) -> str:
+    low, high = summary.interval
+    unit = summary.unit
+    return (
+        f"{words.title(summary.name)}, {words.convention(summary.edge)}{words.plane_words(summary.plane)}: "
+        f"median {summary.median:.1f} {unit} (95 % {low:.1f} to {high:.1f}), maximum {summary.maximum:.1f} {unit} "
+        f"at frame {summary.maximum_key.index}"
+    )

@@ -1,0 +1,38 @@
+"""What the commands share on the command line."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from usviewer.errors import UserError
+
+DEFAULT_MODEL = "aorta"
+
+
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong in one sentence instead of a usage text."""
+
+    def error(self, message: str) -> None:  # type: ignore[override]
+        """Raise ``UserError`` where argparse would print its usage."""
+        raise UserError(f"{message[:1].upper()}{message[1:]}", f"'{self.prog} --help' lists what can be said")
+
+
+def console() -> Console:
+    """Where a command talks to the user; in a pipe or file lines are not broken at 80 columns."""
+    screen = Console(stderr=True, highlight=False)
+    return screen if screen.is_terminal else Console(stderr=True, highlight=False, width=240)
+
+
+def unused_names(sources: Sequence[str]) -> list[str]:
+    """A folder name for each input, from its file name without the ending; the second of a kind gets "-2"."""
+    names: list[str] = []
+    for source in sources:
+        stem = re.sub(r"[^\w.+-]+", "_", Path(source).stem or Path(source).resolve().name).strip("._") or "input"
+        count = sum(name == stem or name.startswith(f"{stem}-") for name in names)
+        names.append(stem if stem not in names else f"{stem}-{count + 1}")
+    return names
