@@ -15,8 +15,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from usviewer import RESEARCH_USE
 from usviewer.acquire import Source, frame_count, open_source
-from usviewer.calibrate.source import for_source, is_clip
 from usviewer.calibrate.manual import spacing_from_text
+from usviewer.calibrate.source import for_source, is_clip
 from usviewer.errors import UserError
 from usviewer.frame import Frame, ImageGeometry
 from usviewer.infer.prediction import Prediction
@@ -148,7 +148,7 @@ def _run_frames(source: Source, job: Job, results: ResultFolder, clock: _Clock, 
 
 @contextmanager
 def _asked_to_stop() -> Iterator[Callable[[], bool]]:
-    """Ctrl-C lets the frame in hand be finished, so that all files end with the same frame; a second one does not wait."""
+    """Ctrl-C lets the frame in hand be finished, so that all files end alike; a second one does not wait."""
     pressed = False
 
     def note(_signal: int, _frame: object) -> None:
