@@ -1,0 +1,67 @@
+"""Labelled data sets, recognised by what their folder holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from usviewer.errors import UserError
+from usviewer.tools.datasets.base import Dataset, Kind, Length, Options, Sample, Truth
+from usviewer.tools.datasets.boxed import open_coco, open_yolo
+from usviewer.tools.datasets.clips import NOTHING, open_anything, open_label_images, open_negative_clips, open_sweep
+from usviewer.tools.datasets.outlined import open_hc18, open_masks
+from usviewer.tools.datasets.phantoms import open_phantoms
+
+__all__ = ["Dataset", "Kind", "Length", "Options", "Sample", "Truth", "open_dataset"]
+
+_READERS: tuple[Callable[[Path, Options], Dataset | None], ...] = (
+    open_sweep,
+    open_negative_clips,
+    open_hc18,
+    open_masks,
+    open_yolo,
+    open_label_images,
+    open_coco,
+)
+_KNOWN = (
+    "a clip with ellipses.csv, images/ and masks/, images/ and labels/, HC18 with train.csv, a COCO file, or phantom"
+)
+
+
+def open_dataset(uri: str, options: Options) -> Dataset:
+    """The data set at a path or address. ``UserError`` when there is none, or nothing in it is labelled.
+
+    With ``options.negatives`` whatever labels there are count as "nothing to be found"; anything that can be opened
+    as a source will do then.
+    """
+    found = open_phantoms(uri, options) or _open_folder(uri, options)
+    if found is None and options.negatives:
+        found = open_anything(uri, options)
+    if found is None:
+        raise UserError(
+            f"{uri} is no labelled data set",
+            f"Give {_KNOWN}; or add --negatives if nothing is to be found in it",
+        )
+    if options.held_out and not found.held_out:
+        raise UserError("This data set took no part in training, so nothing of it was held out", "Leave out --held-out")
+    return _emptied(found) if options.negatives else found
+
+
+def _open_folder(uri: str, options: Options) -> Dataset | None:
+    folder = Path(uri).resolve()  # so that "." has a name too
+    if not folder.is_dir():
+        if not folder.exists() and not options.negatives:
+            raise UserError(f"There is no {uri}", f"Give {_KNOWN}")
+        return None
+    return next((found for reader in _READERS if (found := reader(folder, options)) is not None), None)
+
+
+def _emptied(dataset: Dataset) -> Dataset:
+    """The same pictures with nothing to be found in them."""
+
+    def samples() -> Iterator[Sample]:
+        return (replace(sample, truth=Truth()) for sample in dataset.samples())
+
+    notes = dataset.notes if NOTHING in dataset.notes else (*dataset.notes, NOTHING)
+    return replace(dataset, kind=Kind.NEGATIVES, labels=(), samples=samples, notes=notes)

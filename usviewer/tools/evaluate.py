@@ -1,0 +1,213 @@
+"""``usviewer evaluate``: a model against labelled pictures, in figures, tables, plots and a results page."""
+
+from __future__ import annotations
+
+import argparse
+import heapq
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from usviewer.calibrate.manual import spacing_from_text
+from usviewer.errors import UserError
+from usviewer.infer.prediction import Prediction
+from usviewer.infer.predictor import Predictor
+from usviewer.infer.registry import load_spec
+from usviewer.infer.session import ENGINES
+from usviewer.measure import read
+from usviewer.pipeline import prefetch
+from usviewer.save.aside import make_folder
+from usviewer.tools.command import console
+from usviewer.tools.datasets import Dataset, Kind, Options, Sample, open_dataset
+from usviewer.tools.evaluation import page
+from usviewer.tools.evaluation.boxes import box_sample, judge_boxes
+from usviewer.tools.evaluation.files import Evaluation, report, write
+from usviewer.tools.evaluation.masks import judge_masks, judge_negative, union
+from usviewer.tools.evaluation.verdict import Verdict, check_task, match_labels
+
+WORST = 10
+# mAP is taken over the whole curve of precision and recall, so boxes far below the model's threshold count too.
+MAP_MIN_SCORE = 0.001
+
+
+# --- command line -----------------------------------------------------------------------------------------------------
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """The options of ``usviewer evaluate``."""
+    parser = commands.add_parser("evaluate", help="compare a model with labelled images")
+    parser.add_argument("model", metavar="MODEL", help="which model, as 'usviewer models list' names it")
+    parser.add_argument(
+        "dataset", metavar="DATASET", help="a folder with labels, a clip or folder with --negatives, or phantom"
+    )
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", help="where the results go (default: evaluation-MODEL-DATASET)"
+    )
+    parser.add_argument("--mm-per-pixel", metavar="X", help="size of a pixel in mm where the data set does not know it")
+    parser.add_argument(
+        "--negatives", action="store_true", help="nothing is to be found: whatever is, is a false alarm"
+    )
+    parser.add_argument("--held-out", action="store_true", help="only the fifth that no aorta training may see")
+    parser.add_argument("--every", type=int, default=1, metavar="N", help="look at one frame in N")
+    parser.add_argument("--limit", type=int, metavar="N", help="look at no more than N frames")
+    parser.add_argument("--count", type=int, default=200, metavar="N", help="how many phantoms (default: %(default)s)")
+    parser.add_argument(
+        "--frames", default="", metavar="CLIP", help="the clip that DATASET/masks/000000.png ... belong to"
+    )
+    parser.add_argument("--engine", choices=ENGINES, default="auto", help="what runs the model (default: %(default)s)")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Evaluate, print the figures, write the files."""
+    screen = console()
+    options = _options(args)
+    spec = load_spec(args.model)
+    dataset = open_dataset(args.dataset, options)
+    check_task(dataset, spec)
+    labels = match_labels(dataset, spec) if dataset.labels else {}
+    predictor = Predictor(spec, args.engine)
+    if predictor.notice:
+        screen.print(predictor.notice, style="yellow", markup=False)
+    with _folder(args.out or Path(f"evaluation-{_plain(args.model)}-{_plain(dataset.name)}")) as folder:
+        found = evaluate(predictor, dataset, labels, screen)
+        sections = found.sections()
+        report(sections, found, Console(highlight=False))
+        write(folder, found, sections)
+    screen.print(f"Results page: {folder / 'index.html'}", markup=False, soft_wrap=True)
+    return 0
+
+
+@contextmanager
+def _folder(path: Path) -> Iterator[Path]:
+    """A folder for the results, made before the long work; gone again when nothing came of it."""
+    existed = path.exists()
+    folder = make_folder(path)
+    try:
+        yield folder
+    except BaseException:
+        if not existed:
+            with suppress(OSError):  # something is in it
+                folder.rmdir()
+        raise
+
+
+def _options(args: argparse.Namespace) -> Options:
+    for name, least in (("every", 1), ("limit", 1), ("count", 1)):
+        value = getattr(args, name)
+        if value is not None and value < least:
+            raise UserError(f"--{name} {value} cannot be right", f"Give a number of {least} or more")
+    return Options(
+        spacing=spacing_from_text(args.mm_per_pixel) if args.mm_per_pixel else None,
+        every=args.every,
+        limit=args.limit,
+        held_out=args.held_out,
+        negatives=args.negatives,
+        count=args.count,
+        frames=args.frames,
+    )
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or "dataset"
+
+
+# --- the work ---------------------------------------------------------------------------------------------------------
+
+
+def evaluate(predictor: Predictor, dataset: Dataset, labels: Mapping[str, str], screen: Console) -> Evaluation:
+    """Every sample through the model; reading the next ones goes on meanwhile."""
+    spec = predictor.spec
+    found = Evaluation(spec, predictor.engine, dataset, labels)
+    worst = _Worst()
+    if dataset.kind is Kind.BOXES:
+        predictor.spec = replace(spec, output=replace(spec.output, min_score=min(MAP_MIN_SCORE, spec.output.min_score)))
+    try:
+        with _progress(screen) as progress, closing(prefetch(dataset.samples())) as samples:
+            task = progress.add_task(dataset.name, total=dataset.count)
+            for sample in samples:
+                prediction = predictor.predict(sample.frame)
+                verdicts = _judge(found, sample, prediction)
+                found.verdicts += verdicts
+                worst.offer(sample, prediction, verdicts, spec.output.min_score, labels)
+                progress.advance(task)
+    finally:
+        predictor.spec = spec
+    if not found.verdicts:
+        raise UserError(f"{dataset.name} has no frame to look at", "Give another data set")
+    found.pictures = worst.pictures()
+    return found
+
+
+def _judge(found: Evaluation, sample: Sample, prediction: Prediction) -> list[Verdict]:
+    spec, dataset = found.spec, found.dataset
+    if dataset.kind is Kind.BOXES:
+        boxes = box_sample(sample, prediction, dataset, found.labels)
+        found.boxes.append(boxes)
+        return judge_boxes(sample, boxes, found.box_names, spec.output.min_score)
+    reading = read(prediction, sample.frame.geometry, spec.finding)
+    if dataset.kind is Kind.NEGATIVES:
+        return [judge_negative(sample, prediction, reading)]
+    return judge_masks(sample, prediction, reading, found.labels, spec)
+
+
+class _Worst:
+    """Keeps the pictures of the worst cases only: those of a whole data set would fill the memory."""
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[float, int, page.Picture]] = []
+        self._count = 0
+
+    def offer(
+        self,
+        sample: Sample,
+        prediction: Prediction,
+        verdicts: Sequence[Verdict],
+        min_score: float,
+        labels: Mapping[str, str],
+    ) -> None:
+        """Draw and keep the case if it is among the worst so far."""
+        verdict = max(verdicts, key=page.badness, default=None)
+        if verdict is None:
+            return
+        bad = page.badness(verdict)
+        if bad <= 0 or (len(self._heap) == WORST and bad <= self._heap[0][0]):
+            return
+        picture = page.Picture(bad, _caption(verdict), _draw(sample, prediction, min_score, labels))
+        self._count += 1
+        heapq.heappush(self._heap, (bad, -self._count, picture))
+        if len(self._heap) > WORST:
+            heapq.heappop(self._heap)
+
+    def pictures(self) -> list[page.Picture]:
+        """The worst first."""
+        return [picture for _, _, picture in sorted(self._heap, key=lambda row: (-row[0], -row[1]))]
+
+
+def _draw(sample: Sample, prediction: Prediction, min_score: float, labels: Mapping[str, str]) -> bytes:
+    truth = [mask for label, mask in sample.truth.masks.items() if label in labels]
+    shown = [instance for instance in prediction.instances if instance.score >= min_score]
+    masks = [union([instance], prediction.frame_size_px) for instance in shown if instance.mask is not None]
+    boxes = [instance.box_xyxy_px for instance in shown if instance.mask is None]
+    return page.draw_case(sample.frame, truth, masks, [box.box_xyxy_px for box in sample.truth.boxes], boxes)
+
+
+def _caption(verdict: Verdict) -> str:
+    parts = [verdict.name, f"{verdict.label}: {verdict.outcome}".strip(": ")]
+    if verdict.wanted and verdict.overlap is not None:
+        parts.append(f"Dice {verdict.overlap.dice:.2f}")
+    if verdict.worst_iou is not None:
+        parts.append(f"lowest IoU {verdict.worst_iou:.2f}")
+    if verdict.score is not None:
+        parts.append(f"score {verdict.score:.2f}")
+    return ", ".join(parts)
+
+
+def _progress(screen: Console) -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal)
