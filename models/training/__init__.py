@@ -1,0 +1,4 @@
+"""How every bundled model was made: recipes that run from the checkout, never shipped in the wheel.
+
+Run them from the repository root, for example ``python -m models.training.aorta --help``.
+"""
