@@ -17,6 +17,7 @@ COMMANDS = {
     "analyze": "segment and measure whole clips, stills, folders and DICOM files",
     "models": "list, show, add, remove and verify models",
     "evaluate": "compare a model with labelled images",
+    "agreement": "compare readings with the operator's calipers over many clips",
 }
 EXIT_BAD_INPUT = 2
 EXIT_BUG = 1

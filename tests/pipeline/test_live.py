@@ -149,3 +149,27 @@ def test_a_recording_is_played_at_its_own_rate_and_again() -> None:
         assert run.snapshot().status.latency_ms.count > 0
     finally:
         assert run.stop()
+
+
+def test_an_overlay_at_the_limit_does_not_flicker(device: FakeDevice) -> None:
+    gate = threading.Event()
+    run = LiveRun(device.open, same, FakeEngine(gate).engine())
+    run.start()
+    try:
+        gate.set()
+        device.frames.put(picture(0))
+        wait_until(lambda: run.snapshot().pair is not None)
+        gate.clear()
+        threading.Event().wait(0.2)
+        device.frames.put(picture(1))
+        wait_until(lambda: run.snapshot().to_show()[2] != "")
+        gate.set()
+        device.frames.put(picture(2))
+        device.frames.put(picture(3))
+        wait_until(lambda: run.snapshot().in_time)
+        assert run.snapshot().too_slow, "a moment in time is not yet fast enough"
+        wait_until(lambda: not run.snapshot().too_slow)
+    finally:
+        gate.set()
+        device.frames.put(None)
+        assert run.stop()

@@ -26,7 +26,9 @@ T = TypeVar("T")
 
 # A pair of image and overlay that is older than this is not shown; the newest image is, without an overlay.
 MAX_PAIR_AGE_S = 0.150
+SLOW_FOR_S = 0.5
 REOPEN_EVERY_S = 1.0
+STATUS_EVERY_S = 0.2
 JOIN_DEADLINE_S = 5.0
 
 Calibrate = Callable[[Frame], Frame]
@@ -67,13 +69,28 @@ class Mailbox(Generic[T]):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Engine:
-    """What turns a frame into a reading: a model that is loaded, with the words that name it."""
+    """What turns a frame into a reading: a model that is loaded, with the words that name it.
+
+    ``requested`` and ``running`` name the inference engine that was asked for and the one that runs; ``notice`` says in
+    one sentence why they differ. ``labels`` is everything the model can find. ``renewed`` gives the same loaded model
+    with fresh state over frames (None: it has none), for a run of its own.
+    """
 
     predict: Predict
     read: Read
     model_label: str
     requested: str
     running: str
+    model_id: str = ""
+    sha256: str = ""
+    finding: str = ""
+    labels: tuple[str, ...] = ()
+    notice: str = ""
+    renewed: Callable[[], Engine] | None = None
+
+    def fresh(self) -> Engine:
+        """This model for another run."""
+        return self.renewed() if self.renewed is not None else self
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,18 +121,26 @@ class LiveSnapshot:
     summary: Summary | None
     status: LiveStatus
     taken_s: float
+    too_slow: bool = False
+
+    @property
+    def in_time(self) -> bool:
+        """Whether the newest result is of a picture that is recent enough to be shown as current."""
+        if self.pair is None or self.newest is None:
+            return True
+        return self.newest.key.capture_time_s - self.pair.frame.key.capture_time_s <= MAX_PAIR_AGE_S
 
     def to_show(self) -> tuple[Frame | None, Analysed | None, str]:
         """Which frame to show, with which result (None: no overlay), and what to say about it.
 
-        The default is the matched pair. When the pair is too old the newest frame is shown bare. While the input is
+        The default is the matched pair. When the pair is too old the newest frame is shown bare, and for half a second
+        after (``too_slow``), so that an overlay at the limit does not flicker. While the input is
         frozen or stalled the last pair stays: it belongs to exactly that picture.
         """
         if self.pair is None or self.newest is None:
             return self.newest, None, ""
-        behind_s = self.newest.key.capture_time_s - self.pair.frame.key.capture_time_s
         same_picture = self.newest.key.digest == self.pair.frame.key.digest
-        if behind_s <= MAX_PAIR_AGE_S or same_picture:
+        if same_picture or (self.in_time and not self.too_slow):
             return self.pair.frame, self.pair, ""
         return self.newest, None, "The model is too slow for this source: picture without overlay"
 
@@ -128,9 +153,11 @@ class LiveRun:
         self._calibrate = calibrate
         self._lock = threading.Lock()
         self._stop = threading.Event()
-        self._waiting: Mailbox[Frame] = Mailbox()
+        self._waiting: Mailbox[tuple[int, Frame]] = Mailbox()
+        self._epoch = 0  # what was captured before the last withdrawal must not be published after it
         self._watch = SignalWatch()
         self._timings = Timings()
+        self._stages_ms: tuple[float, Mapping[str, Percentiles]] = (0.0, {})
         self._engine = engine
         self._source_info: SourceInfo | None = None
         self._message = ""
@@ -139,9 +166,11 @@ class LiveRun:
         self._summary: Summary | None = None
         self._trend = Trend()
         self._captured = 0
+        self._slow_until_s = 0.0
+        self._failure: Exception | None = None
         self._threads = [
-            threading.Thread(target=self._capture, name="usviewer-capture", daemon=True),
-            threading.Thread(target=self._infer, name="usviewer-infer", daemon=True),
+            threading.Thread(target=self._guard, args=(self._capture,), name="usviewer-capture", daemon=True),
+            threading.Thread(target=self._guard, args=(self._infer,), name="usviewer-infer", daemon=True),
         ]
 
     def start(self) -> None:
@@ -164,10 +193,21 @@ class LiveRun:
             self._engine = engine
             self._withdraw()
 
+    def set_calibrate(self, calibrate: Calibrate) -> None:
+        """Exchange the calibration (another scale); what was measured with the old one is withdrawn."""
+        with self._lock:
+            self._calibrate = calibrate
+            self._withdraw()
+
     def reset(self) -> None:
         """Forget the trend and the last result, for example when the scale has changed."""
         with self._lock:
             self._withdraw()
+
+    @property
+    def failure(self) -> Exception | None:
+        """A bug that ended one of the threads: the window raises it where the user hears of it."""
+        return self._failure
 
     def snapshot(self) -> LiveSnapshot:
         """All that the window needs, taken under one lock."""
@@ -177,7 +217,10 @@ class LiveRun:
             if not state.holds_numbers:
                 self._trend.reset()
                 self._summary = None
-            return LiveSnapshot(self._newest, self._pair, self._summary, self._status(state, now), now)
+            snapshot = LiveSnapshot(self._newest, self._pair, self._summary, self._status(state, now), now)
+            if not snapshot.in_time:
+                self._slow_until_s = now + SLOW_FOR_S
+            return replace(snapshot, too_slow=now < self._slow_until_s)
 
     def _status(self, state: SignalState, now: float) -> LiveStatus:
         engine = self._engine
@@ -188,8 +231,8 @@ class LiveRun:
             message=self._message,
             source_rate=self._timings.rate("capture", now),
             result_rate=self._timings.rate("latency", now),
-            latency_ms=self._timings.percentiles("latency"),
-            stages_ms={name: self._timings.percentiles(name) for name in self._timings.stages()},
+            latency_ms=self._percentiles(now).get("latency", Percentiles()),
+            stages_ms=self._percentiles(now),
             dropped=self._waiting.replaced,
             captured=self._captured,
             model_label=engine.model_label if engine else "no model",
@@ -197,7 +240,25 @@ class LiveRun:
             engine_running=engine.running if engine else "",
         )
 
+    def _percentiles(self, now: float) -> Mapping[str, Percentiles]:
+        """Of every stage, a few times a second: nobody reads faster, so they are not reckoned for every poll."""
+        taken_s, stages_ms = self._stages_ms
+        if now - taken_s >= STATUS_EVERY_S:
+            stages_ms = {name: self._timings.percentiles(name) for name in self._timings.stages()}
+            self._stages_ms = (now, stages_ms)
+        return stages_ms
+
+    def _guard(self, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except Exception as error:
+            with self._lock:
+                self._failure = error
+                self._message = "An error in the program ended the live picture."
+                self._watch.gone(time.monotonic())
+
     def _withdraw(self) -> None:
+        self._epoch += 1
         self._pair = None
         self._summary = None
         self._trend.reset()
@@ -216,7 +277,8 @@ class LiveRun:
             self._stop.wait(REOPEN_EVERY_S)
 
     def _play(self, source: Source) -> None:
-        """Frames of a live source come when they come; a recorded one is paced at its own rate and looped."""
+        """Frames of a live source come when they come; recorded and simulated ones are paced, a recording is looped."""
+        paced = not source.info.live or source.info.kind == "phantom"
         with self._lock:
             self._source_info = source.info
             self._message = ""
@@ -226,7 +288,7 @@ class LiveRun:
             for frame in source:
                 if self._stop.is_set():
                     return
-                if not source.info.live:
+                if paced:
                     due_s = max(due_s + period_s, time.monotonic() - period_s)
                     self._stop.wait(max(0.0, due_s - time.monotonic()))
                     frame = replace(frame, key=replace(frame.key, capture_time_s=time.monotonic()))
@@ -236,8 +298,11 @@ class LiveRun:
 
     def _accept(self, frame: Frame) -> None:
         began = time.monotonic()
-        frame = self._calibrate(frame)
+        calibrate = self._calibrate
+        frame = calibrate(frame)
         with self._lock:
+            if calibrate is not self._calibrate:  # exchanged meanwhile: this scale no longer holds
+                return
             self._captured += 1
             changed = self._watch.see(frame)
             if changed:
@@ -245,16 +310,18 @@ class LiveRun:
             self._newest = frame
             self._timings.add("calibrate", began, time.monotonic())
             self._timings.tick("capture", frame.key.capture_time_s)
-        self._waiting.put(frame)
+            epoch = self._epoch
+        self._waiting.put((epoch, frame))
 
     # -- inference thread
 
     def _infer(self) -> None:
         while not self._stop.is_set():
-            frame = self._waiting.take(0.2)
+            waiting = self._waiting.take(0.2)
             engine = self._engine
-            if frame is None or engine is None:
+            if waiting is None or engine is None:
                 continue
+            epoch, frame = waiting
             try:
                 prediction = engine.predict(frame)
                 reading = engine.read(prediction, frame.geometry)
@@ -263,12 +330,12 @@ class LiveRun:
                     self._message = str(error)
                     self._engine = None
                 continue
-            self._publish(engine, frame, prediction, reading)
+            self._publish(epoch, frame, prediction, reading)
 
-    def _publish(self, engine: Engine, frame: Frame, prediction: Prediction, reading: Reading) -> None:
+    def _publish(self, epoch: int, frame: Frame, prediction: Prediction, reading: Reading) -> None:
         now = time.monotonic()
         with self._lock:
-            if engine is not self._engine:  # exchanged meanwhile: this result is of the old one
+            if epoch != self._epoch:  # model, scale or format exchanged meanwhile: this result is of the old one
                 return
             for name, milliseconds in prediction.timings_ms.items():
                 self._timings.add_ms(name, milliseconds)

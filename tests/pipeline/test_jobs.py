@@ -1,0 +1,73 @@
+"""Slow work beside the window: in order, delivered where it is polled, nothing lost at the end."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from tests.fakes import wait_until
+from usviewer.errors import UserError
+from usviewer.pipeline.jobs import Jobs
+
+
+def drain(jobs: Jobs) -> None:
+    def delivered() -> bool:
+        jobs.poll()
+        return not jobs.busy
+
+    wait_until(delivered)
+
+
+def test_results_come_in_order_in_the_thread_that_polls() -> None:
+    jobs, got = Jobs(), []
+    for number in range(5):
+        jobs.submit(lambda n=number: n * n, lambda result: got.append((result, threading.current_thread())))
+    drain(jobs)
+    assert got == [(n * n, threading.main_thread()) for n in range(5)]
+    assert jobs.stop()
+
+
+def test_a_user_error_is_delivered_and_the_worker_goes_on() -> None:
+    jobs, failures, got = Jobs(), [], []
+
+    def fail() -> None:
+        raise UserError("The disk is full", "Free some space")
+
+    jobs.submit(fail, failed=failures.append)
+    jobs.submit(lambda: 1, got.append)
+    drain(jobs)
+    assert [str(error) for error in failures] == ["The disk is full. Free some space."]
+    assert got == [1]
+    assert jobs.stop()
+
+
+def test_a_bug_is_raised_where_it_is_polled() -> None:
+    jobs = Jobs()
+    jobs.submit(lambda: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        drain(jobs)
+    assert jobs.stop()
+
+
+def test_a_cancelled_job_delivers_nothing() -> None:
+    jobs, got, gate = Jobs(), [], threading.Event()
+    jobs.submit(lambda: gate.wait(10))
+    jobs.submit(lambda: 1, got.append).cancel()
+    gate.set()
+    drain(jobs)
+    assert got == []
+    assert jobs.stop()
+
+
+def test_stopping_finishes_what_was_submitted() -> None:
+    jobs, written = Jobs(), []
+    for number in range(20):
+        jobs.submit(lambda n=number: written.append(n))
+    assert jobs.stop()
+    assert written == list(range(20))
+    assert jobs.stop(), "stopping twice is allowed"
+
+
+def test_stopping_what_never_began_is_allowed() -> None:
+    assert Jobs().stop()

@@ -1,0 +1,295 @@
+"""The window as a whole: every action, keys, panels, what is remembered, and what is missing."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PySide6.QtCore import QMimeData, QPointF, Qt, QUrl
+from PySide6.QtGui import QDropEvent
+from PySide6.QtWidgets import QAbstractButton, QFileDialog, QLabel
+
+from tests.fakes import FakeClip, FakeEngine
+from tests.tools.tiny_models import add_dark_finder
+from usviewer.errors import UserError
+from usviewer.settings import Settings, load
+from usviewer.units import ScaleSource, isotropic
+from usviewer.view import theme
+from usviewer.view.actions import ACTIONS, clash, with_keys
+from usviewer.view.main_window import MainWindow
+
+SMALL = "phantom:?live=1&width=320&height=240"
+
+
+@pytest.fixture
+def no_dialogs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(QFileDialog, "getOpenFileName", lambda *_, **__: ("", ""))
+    monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *_, **__: "")
+
+
+@pytest.fixture
+def playing(window: MainWindow, qtbot: Any, monkeypatch: pytest.MonkeyPatch) -> MainWindow:
+    """The window with a source and a model that always finds something."""
+    monkeypatch.setattr("usviewer.view.live.open_source", lambda _uri: FakeClip(500))
+    window.desk.set_engine(FakeEngine().engine())
+    window.open_live(SMALL)
+    qtbot.waitUntil(lambda: window.desk.on_screen.reading is not None, timeout=20_000)
+    return window
+
+
+@pytest.mark.parametrize("name", sorted(ACTIONS))
+def test_every_action_runs_without_a_complaint(playing: MainWindow, no_dialogs: None, name: str, qtbot: Any) -> None:
+    action = playing.actions_by_id[name]
+    assert action.text and action.tooltip
+    playing.run(name)
+    playing.tick()
+    if action.released is not None:
+        action.released(playing)
+    said = playing.desk.notify.current
+    assert said is None or said.level == "info", said
+
+
+def test_no_two_actions_share_a_key() -> None:
+    actions = with_keys({})
+    for action in actions.values():
+        assert clash(actions, action.id, action.key) is None, action
+
+
+def test_every_control_has_a_name_and_a_tooltip_and_is_large_enough(playing: MainWindow) -> None:
+    for panel in ("source", "model", "scale", "overlay", "performance", "keys"):
+        playing.drawer.open_panel(panel)
+        playing.tick()
+    playing.drawer.open_panel("overlay")
+    buttons = [b for b in playing.findChildren(QAbstractButton) if not b.objectName().startswith("qt_")]
+    assert len(buttons) > 15
+    for button in buttons:
+        assert button.accessibleName() or button.text(), button
+        assert button.toolTip(), button.accessibleName() or button.text()
+        if button.isVisible():
+            assert button.height() >= theme.TOUCH_PX, (button.accessibleName(), button.height())
+
+
+def test_no_visible_text_is_cut_off(playing: MainWindow, qtbot: Any) -> None:
+    qtbot.waitUntil(lambda: playing.live.status is not None and playing.live.status.source is not None)
+    for label in playing.rail.findChildren(QLabel):
+        if label.isVisible() and label.text() and not label.wordWrap():
+            assert label.fontMetrics().horizontalAdvance(label.text()) <= label.width() + 1, label.text()
+
+
+def test_space_freezes_through_the_keyboard(playing: MainWindow, qtbot: Any) -> None:
+    playing.activateWindow()
+    playing.desk.canvas.setFocus()
+    qtbot.waitUntil(playing.isActiveWindow)
+    qtbot.keyClick(playing.desk.canvas, Qt.Key.Key_Space)
+    assert playing.live.frozen
+    assert all(button.isChecked() for button in playing._buttons["freeze"])
+
+
+def test_a_held_key_shows_the_untouched_picture(playing: MainWindow, qtbot: Any) -> None:
+    qtbot.keyPress(playing.desk.canvas, Qt.Key.Key_H)
+    scene = playing.desk.canvas.scene
+    assert scene is not None and not scene.items
+    qtbot.keyRelease(playing.desk.canvas, Qt.Key.Key_H)
+    scene = playing.desk.canvas.scene
+    assert scene is not None and scene.items
+
+
+def test_a_key_can_be_changed_and_is_remembered(playing: MainWindow, qtbot: Any, tmp_path: Path) -> None:
+    playing.drawer.open_panel("keys")
+    panel: Any = playing.drawer.panel("keys")
+    panel.fields["freeze"].setKeySequence("F5")
+    panel.fields["freeze"].editingFinished.emit()
+    assert playing.actions_by_id["freeze"].key == "F5"
+    playing.drawer.close_panel()
+    playing.activateWindow()
+    playing.desk.canvas.setFocus()
+    qtbot.waitUntil(playing.isActiveWindow)
+    qtbot.keyClick(playing.desk.canvas, Qt.Key.Key_F5)
+    assert playing.live.frozen
+    qtbot.waitUntil(lambda: not playing.desk.jobs.busy)
+    assert load(tmp_path / "settings.json")[0].keys == {"freeze": "F5"}
+
+
+def test_a_key_that_is_taken_is_refused(playing: MainWindow) -> None:
+    playing.drawer.open_panel("keys")
+    panel: Any = playing.drawer.panel("keys")
+    panel.fields["freeze"].setKeySequence("O")
+    panel.fields["freeze"].editingFinished.emit()
+    assert playing.actions_by_id["freeze"].key == "Space"
+    assert playing.desk.notify.current is not None and "already" in playing.desk.notify.current.text
+
+
+def test_panels_open_one_at_a_time_and_escape_closes(playing: MainWindow) -> None:
+    playing.run("model")
+    playing.run("scale")
+    assert playing.drawer.current == "scale" and playing.drawer.panel("model").isHidden()
+    playing.run("dismiss")
+    assert playing.drawer.current == "" and playing.drawer.isHidden()
+
+
+def test_f10_folds_the_rail_and_f11_leaves_picture_and_number(playing: MainWindow) -> None:
+    playing.run("fold")
+    assert not playing.rail.isVisible()
+    playing.run("fold")
+    playing.run("full_screen")
+    assert not playing.top.isVisible() and playing.rail.isVisible()
+    playing.run("dismiss")
+    assert playing.top.isVisible() and not playing.full_screen
+
+
+def test_the_first_start_offers_three_ways(window: MainWindow, no_dialogs: None, qtbot: Any) -> None:
+    assert window.welcoming and not window.rail.isVisible()
+    cards = [b for b in window.welcome.findChildren(QAbstractButton) if b.property("role") == "card"]
+    assert [card.accessibleName() for card in cards] == [
+        "Watch the demonstration",
+        "Open a clip or DICOM",
+        "Connect a scanner",
+    ]
+    cards[2].click()
+    assert window.drawer.current == "source"
+
+
+def test_the_source_panel_shows_a_live_picture_before_it_is_chosen(window: MainWindow, qtbot: Any) -> None:
+    window.run("source")
+    panel: Any = window.drawer.panel("source")
+    qtbot.waitUntil(lambda: panel.picture.frame is not None, timeout=20_000)
+    assert window.desk.canvas.frame is None and window.welcoming
+    panel._use.click()
+    assert window.live.uri == "phantom:?live=1" and window.drawer.current == ""
+
+
+def test_choosing_a_model_shows_its_card_hash_and_engine(
+    make_window: Callable[..., MainWindow], tmp_path: Path, qtbot: Any
+) -> None:
+    name = add_dark_finder(tmp_path / "m")
+    window = make_window(Settings(model=name, engine="cpu"))
+    window.desk.load_model(name, "cpu")
+    window.run("model")
+    panel: Any = window.drawer.panel("model")
+    qtbot.waitUntil(lambda: window.desk.engine() is not None and panel.list.count() > 0, timeout=20_000)
+    engine = window.desk.engine()
+    assert engine is not None
+    assert panel._hash.toolTip() == engine.sha256
+    assert "inner edge" in panel._what.text()
+    qtbot.waitUntil(lambda: "CPU" in panel._running.text())
+    qtbot.waitUntil(lambda: "no card" in panel.card.toPlainText())
+
+
+def test_a_dropped_model_is_checked_added_and_used(window: MainWindow, tmp_path: Path, qtbot: Any) -> None:
+    add_dark_finder(tmp_path / "m", "first")
+    folder = tmp_path / "m"
+    text = (folder / "manifest.toml").read_text().replace('id = "first"', 'id = "dropped"')
+    (folder / "manifest.toml").write_text(text)
+    drop(window, folder / "model.onnx")
+    qtbot.waitUntil(lambda: (e := window.desk.engine()) is not None and e.model_id == "dropped", timeout=20_000)
+    assert window.desk.settings.model == "dropped"
+
+
+def test_a_dropped_file_that_is_no_model_is_one_sentence(window: MainWindow, tmp_path: Path, qtbot: Any) -> None:
+    (tmp_path / "bad.onnx").write_bytes(b"not a model")
+    drop(window, tmp_path / "bad.onnx")
+    qtbot.waitUntil(lambda: (m := window.desk.notify.current) is not None and m.level == "error", timeout=20_000)
+    assert window.desk.engine() is None
+
+
+def drop(window: MainWindow, path: Path) -> None:
+    data = QMimeData()
+    data.setUrls([QUrl.fromLocalFile(str(path))])
+    actions, button, modifier = Qt.DropAction.CopyAction, Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier
+    window.dropEvent(QDropEvent(QPointF(10, 10), actions, data, button, modifier))
+
+
+def test_a_missing_model_is_said_and_the_picture_goes_on(window: MainWindow, qtbot: Any) -> None:
+    window.desk.load_model("nothing-here", "auto")
+    window.open_live(SMALL)
+    qtbot.waitUntil(lambda: window.desk.on_screen.frame is not None and not window.desk.loading, timeout=20_000)
+    assert window.desk.notify.current is not None and "nothing-here" in window.desk.notify.current.text
+    window.desk.show(window.desk.on_screen.frame, None, None, " ")
+    assert window.rail.answer is not None and "nothing-here" in window.rail.answer.reason
+
+
+def test_preferences_that_cannot_be_written_are_one_sentence(window: MainWindow, tmp_path: Path, qtbot: Any) -> None:
+    (tmp_path / "file").write_text("")
+    window.desk._settings_path = tmp_path / "file" / "settings.json"
+    window.desk.set_setting("mask", "fill")
+    window.desk.set_setting("mask", "none")
+    qtbot.waitUntil(lambda: window.desk.notify.current is not None)
+    assert window.desk.notify.current.level == "error"
+    qtbot.waitUntil(lambda: not window.desk.jobs.busy)
+    assert len(window.desk.notify.history) == 1
+
+
+def test_a_scale_is_refused_where_the_picture_brings_another(window: MainWindow, qtbot: Any) -> None:
+    playing = window
+    playing.open_live(SMALL)
+    qtbot.waitUntil(lambda: playing.desk.on_screen.frame is not None, timeout=20_000)
+    with pytest.raises(UserError, match="differs"):
+        playing.desk.set_user_spacing(isotropic(9 * 0.2, ScaleSource.MANUAL))
+    assert playing.desk.user_spacing() is None
+    playing.run("scale")
+    panel: Any = playing.drawer.panel("scale")
+    panel.typed.setText("a lot")
+    panel.use_typed()
+    assert playing.desk.notify.current is not None and "'a lot'" in playing.desk.notify.current.text
+
+
+def test_the_last_session_comes_back(make_window: Callable[..., MainWindow], tmp_path: Path, qtbot: Any) -> None:
+    first = make_window()
+    first.open_live(SMALL)
+    qtbot.waitUntil(lambda: first.desk.on_screen.frame is not None, timeout=20_000)
+    first.run("mask")
+    first.run("fold")
+    first._closing = True
+    first.close()
+    settings, problems = load(tmp_path / "settings.json")
+    assert not problems
+    assert (settings.source, settings.mode, settings.mask, settings.side_panels) == (SMALL, "live", "fill", False)
+    assert settings.geometry
+    second = make_window(settings)
+    second.restore()
+    assert second.live.uri == SMALL and not second.rail.isVisible()
+
+
+def test_a_file_of_the_last_session_that_is_gone_is_said(
+    make_window: Callable[..., MainWindow], tmp_path: Path
+) -> None:
+    window = make_window(Settings(source=str(tmp_path / "gone.mp4"), mode="review"))
+    window.restore()
+    assert window.welcoming
+    assert window.desk.notify.current is not None and "gone.mp4" in window.desk.notify.current.text
+
+
+def test_closing_while_recording_asks_once(window: MainWindow) -> None:
+    class Keep:
+        recording = True
+
+        def close(self) -> None:
+            self.recording = False
+
+    window.keep = Keep()
+    window.close()
+    assert window.isVisible()
+    said = window.desk.notify.current
+    assert said is not None and "recording" in said.text
+    said.answers["Finish it and close"]()
+    assert not window.isVisible() and not window.keep.recording
+
+
+def test_a_setting_is_kept_whole(window: MainWindow, tmp_path: Path, qtbot: Any) -> None:
+    window.desk.set_setting("mask_opacity", 0.5)
+    qtbot.waitUntil(lambda: not window.desk.jobs.busy)
+    assert json.loads((tmp_path / "settings.json").read_text())["mask_opacity"] == 0.5
+
+
+def test_qt_does_not_lose_references_to_none(window: MainWindow) -> None:
+    """PySide6 6.12 on Python 3.11 takes one from None with every call that returns nothing, and ends in an abort."""
+    label = QLabel()
+    label.setText("a")
+    before = sys.getrefcount(None)
+    for _ in range(1000):
+        label.setText("b")
+    assert sys.getrefcount(None) > before - 100

@@ -1,0 +1,139 @@
+"""Opens the window: command line, settings, fonts, the last line of defence against errors."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from usviewer.errors import UserError
+from usviewer.tools.command import Parser
+
+if TYPE_CHECKING:
+    from usviewer.view.main_window import MainWindow
+
+DEMO = "phantom:?live=1"
+_GIVE_UP_S = 60.0
+
+
+def main(argv: Sequence[str]) -> int:
+    """Open the window as the command line says, and give its exit code. ``UserError`` for bad options or without Qt."""
+    options = _parse(argv)
+    _check_source(options.source)
+    try:
+        from PySide6.QtWidgets import QApplication
+    except ImportError as error:
+        raise UserError(
+            "The window needs PySide6, which is not installed", "Run: pip install PySide6-Essentials"
+        ) from error
+
+    from usviewer import settings as preferences
+    from usviewer.view import theme
+    from usviewer.view.main_window import MainWindow
+
+    application = QApplication.instance() or QApplication(sys.argv[:1])
+    assert isinstance(application, QApplication)
+    application.setApplicationName("usviewer")
+    theme.apply(application)
+    found, problems = preferences.load()
+    window = MainWindow(found)
+    sys.excepthook = _hook(window)
+    window.resize(*options.size)
+    if not options.screenshot:
+        window.restore_geometry()
+    window.show()
+    for problem in problems:
+        window.desk.notify.warn(problem, key="settings")
+    _begin(window, options)
+    if options.screenshot:
+        _shoot(window, options)
+    return int(application.exec())
+
+
+def _parse(argv: Sequence[str]) -> argparse.Namespace:
+    parser = Parser(prog="usviewer", description="Open the window.")
+    parser.add_argument("source", nargs="?", help="a clip, a still, a folder, a DICOM file, or phantom:")
+    parser.add_argument("--demo", action="store_true", help="play the simulated aorta")
+    parser.add_argument("--screenshot", type=Path, metavar="OUT.png", help="save the window after the first reading")
+    parser.add_argument("--size", type=_size, default=(1280, 800), metavar="WxH", help="size of the window")
+    parser.add_argument("--after-s", type=float, default=3.0, metavar="N", help="so long after the first reading")
+    parser.add_argument("--do", action="append", default=[], metavar="ACTION", help="an action to run for the picture")
+    return parser.parse_args(list(argv))
+
+
+def _size(text: str) -> tuple[int, int]:
+    width, _, height = text.lower().partition("x")
+    try:
+        return int(width), int(height)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a size: give WIDTHxHEIGHT, for example 1280x800") from None
+
+
+def _check_source(source: str | None) -> None:
+    if source and not source.startswith("phantom:") and not Path(source).expanduser().exists():
+        raise UserError(f"There is neither a file nor a command '{source}'", "'usviewer --help' lists the commands")
+
+
+def _begin(window: MainWindow, options: argparse.Namespace) -> None:
+    """Load the model beside the window, and open what was asked for."""
+    window.desk.load_model(window.desk.settings.model, window.desk.settings.engine)
+    if options.demo:
+        window.open_live(DEMO)
+    elif options.source and options.source.startswith("phantom:"):
+        window.open_live(options.source)
+    elif options.source:
+        window.open_path(Path(options.source).expanduser())
+    elif not options.screenshot:
+        window.restore()
+
+
+def _hook(window: MainWindow):  # type: ignore[no-untyped-def]
+    """Errors that nobody caught are told to the user; the window goes on."""
+
+    def tell(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        if issubclass(kind, KeyboardInterrupt):
+            window.close()
+            return
+        sys.__excepthook__(kind, error, trace)
+        window.desk.notify.report(error, key="bug")
+
+    return tell
+
+
+def _shoot(window: MainWindow, options: argparse.Namespace) -> None:
+    """Save the window's picture some time after the first reading (or after a minute without one), and quit."""
+    from PySide6.QtCore import QTimer
+
+    began_s = time.monotonic()
+    first_s: list[float] = []
+    timer = QTimer(window, interval=50)
+
+    def look() -> None:
+        now = time.monotonic()
+        ready = window.desk.on_screen.reading is not None or window.welcoming
+        if ready and not first_s:
+            first_s.append(now)
+            for name in options.do:
+                window.run(name)
+        if (first_s and now - first_s[0] >= options.after_s) or now - began_s > _GIVE_UP_S:
+            timer.stop()
+            _save(window, options.screenshot)
+            window.close()
+
+    timer.timeout.connect(look)
+    timer.start()
+
+
+def _save(window: MainWindow, path: Path) -> None:
+    from PySide6.QtCore import QBuffer, QIODevice
+
+    from usviewer.save.aside import write_bytes
+
+    buffer = QBuffer()
+    buffer.open(QIODevice.OpenModeFlag.WriteOnly)
+    window.grab().save(buffer, "PNG")
+    write_bytes(path, bytes(buffer.data().data()))

@@ -1,0 +1,206 @@
+"""The analysis of a whole clip beside its playback: a source of its own, no frame dropped, second to the picture."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Protocol
+
+from usviewer.acquire import Source
+from usviewer.calibrate import is_clip
+from usviewer.errors import UserError
+from usviewer.frame import Frame
+from usviewer.measure.manual import Edit, corrected
+from usviewer.measure.reading import Reading
+from usviewer.pipeline.curve import Curve, curve_of
+from usviewer.pipeline.live import Engine
+from usviewer.pipeline.playback import Playback
+
+STEP_ASIDE_S = 0.002
+# The curve is drawn anew so often, and in no more than a twentieth of the time.
+CURVE_EVERY_S = 0.3
+CURVE_SHARE = 0.05
+
+
+class Kept(Protocol):
+    """Where the results of one clip with one model and one scale are kept between sessions (``save.cache``)."""
+
+    def load(self) -> Mapping[int, Reading] | None:
+        """The automatic readings of every frame; None where there are none."""
+
+    def store(self, readings: Mapping[int, Reading]) -> None:
+        """Keep the automatic readings; ``UserError`` where that fails."""
+
+    def edits(self) -> Mapping[int, Edit]:
+        """What the user corrected, by frame."""
+
+
+class Analysis:
+    """Reads every frame of a clip, or takes what was kept. ``readings`` is filled as it goes."""
+
+    def __init__(
+        self, open_source: Callable[[], Source], playback: Playback, engine: Engine, kept: Kept | None = None
+    ) -> None:
+        self._open_source = open_source
+        self._playback = playback
+        self._engine = engine.fresh()
+        self._kept = kept
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        self._corrected = threading.Event()
+        self._automatic: dict[int, Reading] = {}
+        self._edited: dict[int, Reading] = {}
+        self._curve: Curve | None = None
+        self._curve_due_s = 0.0
+        self._aggregated = True
+        self._complete = False
+        self._message = ""
+        self.failure: Exception | None = None
+        self._thread = threading.Thread(target=self._run, name="usviewer-analysis", daemon=True)
+
+    def start(self) -> None:
+        """Begin, in the thread."""
+        self._thread.start()
+
+    def request_stop(self) -> None:
+        """End soon; may be called twice."""
+        self._stop.set()
+        self._corrected.set()
+
+    def join(self, deadline_s: float) -> bool:
+        """Wait for the end; False when it did not come in time."""
+        if self._thread.is_alive():
+            self._thread.join(deadline_s)
+        return not self._thread.is_alive()
+
+    @property
+    def alive(self) -> bool:
+        """Whether the thread still runs."""
+        return self._thread.is_alive()
+
+    # -- for the window
+
+    def curve(self) -> Curve | None:
+        """The curve over the clip, as far as it is read; the same object until it changes."""
+        with self._lock:
+            return self._curve
+
+    def reading(self, index: int) -> Reading | None:
+        """One frame's reading, corrected where it was."""
+        with self._lock:
+            return self._edited.get(index) or self._automatic.get(index)
+
+    def automatic(self, index: int) -> Reading | None:
+        """What the model said of a frame, whatever was corrected since."""
+        with self._lock:
+            return self._automatic.get(index)
+
+    def progress(self) -> tuple[int, bool, str]:
+        """Frames read, whether that is all, and what went wrong."""
+        with self._lock:
+            return len(self._automatic), self._complete, self._message
+
+    def correct(self, index: int, reading: Reading | None) -> None:
+        """Put a corrected reading in the place of the automatic one; None takes the correction back."""
+        with self._lock:
+            if reading is None:
+                self._edited.pop(index, None)
+            else:
+                self._edited[index] = reading
+        self._corrected.set()
+
+    # -- the thread
+
+    def _run(self) -> None:
+        try:
+            self._work()
+        except UserError as error:
+            self._say(str(error))
+        except Exception as error:  # a bug: the window raises it where the user hears of it
+            self.failure = error
+            self._say("An error in the program ended the analysis.")
+
+    def _work(self) -> None:
+        edits = dict(self._kept.edits()) if self._kept is not None else {}
+        kept = self._kept.load() if self._kept is not None else None
+        if kept is not None:
+            self._take(kept)
+            self._draw_curve()
+        if not self._playback.calibrated() or self._stop.is_set():
+            return
+        with self._open_source() as source:
+            self._aggregated = is_clip(source.info)
+            if kept is not None:
+                self._take_edits((source.seek(index) for index in sorted(edits)), edits)
+            elif not self._read_all(source, edits):
+                return
+        with self._lock:
+            self._complete = True
+        self._draw_curve()
+        if self._kept is not None and kept is None:
+            self._keep(self._kept)
+        while not self._stop.is_set():
+            self._corrected.wait()
+            self._corrected.clear()
+            self._draw_curve()
+
+    def _read_all(self, source: Source, edits: Mapping[int, Edit]) -> bool:
+        for frame in source:
+            if not self._my_turn():
+                return False
+            # Pictures of a folder are each their own patient: no plane is carried from one to the next.
+            self._read(frame, self._engine if self._aggregated else self._engine.fresh(), edits)
+            if time.monotonic() >= self._curve_due_s:
+                self._draw_curve()
+        return True
+
+    def _keep(self, kept: Kept) -> None:
+        try:
+            kept.store(dict(self._automatic))
+        except UserError as error:
+            self._say(str(error))
+
+    def _draw_curve(self) -> None:
+        began_s = time.monotonic()
+        with self._lock:
+            readings = {**self._automatic, **self._edited}
+        count = len(self._playback.picture().times_s) or max(readings, default=-1) + 1
+        curve = curve_of(readings, count, aggregated=self._aggregated)
+        with self._lock:
+            self._curve = curve
+        took_s = time.monotonic() - began_s
+        self._curve_due_s = began_s + max(CURVE_EVERY_S, took_s / CURVE_SHARE)
+
+    def _my_turn(self) -> bool:
+        """Stand back while the playback has work to do; False when it is time to end."""
+        while self._playback.busy.is_set() and not self._stop.wait(STEP_ASIDE_S):
+            pass
+        return not self._stop.is_set()
+
+    def _take(self, kept: Mapping[int, Reading]) -> None:
+        with self._lock:
+            self._automatic = dict(kept)
+            self._complete = True
+
+    def _read(self, frame: Frame, engine: Engine, edits: Mapping[int, Edit]) -> None:
+        calibrated = self._playback.calibrate(frame)
+        reading = engine.read(engine.predict(calibrated), calibrated.geometry)
+        with self._lock:
+            self._automatic[frame.key.index] = reading
+        self._take_edits((frame,), edits)
+
+    def _take_edits(self, frames: Iterable[Frame], edits: Mapping[int, Edit]) -> None:
+        """Measure what was corrected in an earlier session anew, with the scale of this one."""
+        for frame in frames:
+            edit, automatic = edits.get(frame.key.index), self.automatic(frame.key.index)
+            if edit is None or automatic is None or edit.digest != frame.key.digest:
+                continue
+            calibrated = self._playback.calibrate(frame)
+            reading = corrected(automatic, edit, (frame.width_px, frame.height_px), calibrated.geometry)
+            with self._lock:
+                self._edited.setdefault(frame.key.index, reading)
+
+    def _say(self, message: str) -> None:
+        with self._lock:
+            self._message = message

@@ -1,0 +1,98 @@
+"""Slow work beside the window: one worker thread, results delivered where they are polled."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from usviewer.errors import UserError
+
+T = TypeVar("T")
+JOIN_DEADLINE_S = 5.0
+
+
+@dataclass(slots=True, eq=False)
+class Job(Generic[T]):
+    """One piece of work. ``cancel`` keeps its result from being delivered; work that has begun is not interrupted."""
+
+    work: Callable[[], T]
+    done: Callable[[T], None] | None
+    failed: Callable[[UserError], None] | None
+    cancelled: bool = False
+
+    def cancel(self) -> None:
+        """Its result is no longer wanted."""
+        self.cancelled = True
+
+
+class Jobs:
+    """Runs work in the order it was submitted, in one thread that starts with the first job.
+
+    ``poll`` calls the callbacks in the caller's thread: the window polls, so no worker ever touches a widget.
+    """
+
+    def __init__(self, name: str = "usviewer-jobs") -> None:
+        self._name = name
+        self._todo: queue.SimpleQueue[Job[Any] | None] = queue.SimpleQueue()
+        self._finished: queue.SimpleQueue[tuple[Job[Any], Any, BaseException | None]] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._open = 0
+
+    @property
+    def busy(self) -> bool:
+        """True while something is submitted whose result was not yet delivered."""
+        return self._open > 0
+
+    def submit(
+        self,
+        work: Callable[[], T],
+        done: Callable[[T], None] | None = None,
+        failed: Callable[[UserError], None] | None = None,
+    ) -> Job[T]:
+        """Do ``work`` in the worker. From ``poll``: ``done(result)``, or ``failed(error)`` for a ``UserError``."""
+        job = Job(work, done, failed)
+        self._open += 1
+        self._todo.put(job)
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._work, name=self._name, daemon=True)
+            self._thread.start()
+        return job
+
+    def poll(self) -> None:
+        """Deliver what is finished. An exception that is not a ``UserError``, or that nobody takes, is raised here."""
+        while True:
+            try:
+                job, result, error = self._finished.get_nowait()
+            except queue.Empty:
+                return
+            self._open -= 1
+            if job.cancelled:
+                continue
+            if error is None:
+                if job.done is not None:
+                    job.done(result)
+            elif isinstance(error, UserError) and job.failed is not None:
+                job.failed(error)
+            else:
+                raise error
+
+    def stop(self, deadline_s: float = JOIN_DEADLINE_S) -> bool:
+        """Finish everything that was submitted, then end the thread; False when that took too long. May be repeated."""
+        if self._thread is None:
+            return True
+        self._todo.put(None)
+        self._thread.join(deadline_s)
+        return not self._thread.is_alive()
+
+    def _work(self) -> None:
+        while (job := self._todo.get()) is not None:
+            result, failure = None, None
+            try:
+                if not job.cancelled:
+                    result = job.work()
+            except BaseException as error:  # delivered to, and raised by, whoever polls
+                failure = error
+            self._finished.put((job, result, failure))

@@ -1,0 +1,319 @@
+"""The picture of a recorded clip: one thread that alone decodes what is shown, exact or (while dragging) cheap."""
+
+from __future__ import annotations
+
+import threading
+import time
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+from usviewer.acquire import Source
+from usviewer.errors import UserError
+from usviewer.frame import Frame, SourceInfo
+from usviewer.pipeline.live import Calibrate
+
+# While the hand moves, the nearest key frame is shown; after this rest the exact frame is decoded.
+HAND_RESTS_S = 0.10
+FALLBACK_RATE = 25.0
+SLOWEST, FASTEST = 0.25, 4.0
+
+CalibrateFor = Callable[[Source], Calibrate]
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What the user asked the playback for, last."""
+
+    index: int = 0
+    exact: bool = True
+    asked_s: float = 0.0
+    playing: bool = False
+    rate: float = 1.0
+    loop: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Picture:
+    """What the playback shows now. ``times_s`` is empty until the frames are counted."""
+
+    frame: Frame | None
+    times_s: Sequence[float]
+    source: SourceInfo | None
+    wanted: Wanted
+    message: str
+
+
+def media_times(times_s: Sequence[float | None], frames_per_second: float | None) -> tuple[float, ...]:
+    """A time for every frame: the file's own, or evenly spaced at its rate (25 a second when it gives none)."""
+    known = [time_s for time_s in times_s if time_s is not None]
+    if len(known) == len(times_s) and all(a <= b for a, b in pairwise(known)):
+        return tuple(known)
+    step_s = 1.0 / (frames_per_second or FALLBACK_RATE)
+    return tuple(index * step_s for index in range(len(times_s)))
+
+
+class Playback:
+    """Shows one clip. Every method returns at once; what it asked for shows in a later ``picture``.
+
+    ``calibrate_for`` gives the calibration of an open source. It looks at frames from all over the clip, so it has a
+    source and a thread of its own; until it is done the pictures are shown without a geometry. Where it raises
+    ``UserError`` they stay so, and the message says why.
+    """
+
+    def __init__(self, open_source: Callable[[], Source], calibrate_for: CalibrateFor, start_index: int = 0) -> None:
+        self._open_source = open_source
+        self._calibrate_for = calibrate_for
+        self._changed = threading.Condition()
+        self._stop = threading.Event()
+        self._calibration_lock = threading.Lock()
+        self._calibration: Calibrate | None = None
+        self._ready = threading.Event()
+        self._counted = threading.Event()
+        self._unreadable: set[int] = set()
+        self._wanted = Wanted(start_index)
+        self._frame: Frame | None = None
+        self._shown_calibrated = False
+        self._times_s: tuple[float, ...] = ()
+        self._info: SourceInfo | None = None
+        self._message = self._problem = ""  # of the clip, of the frame that was asked for
+        self.busy = threading.Event()
+        self.failure: Exception | None = None
+        self._thread = threading.Thread(target=self._run, name="usviewer-playback", daemon=True)
+        self._calibrator = threading.Thread(target=self._find_calibration, name="usviewer-calibration", daemon=True)
+
+    def start(self) -> None:
+        """Open the clip, in the threads."""
+        self._thread.start()
+        self._calibrator.start()
+
+    def request_stop(self) -> None:
+        """End soon; may be called twice."""
+        self._stop.set()
+        self._ready.set()
+        self._counted.set()
+        with self._changed:
+            self._changed.notify_all()
+
+    def join(self, deadline_s: float) -> bool:
+        """Wait for the end; False when it did not come in time."""
+        for thread in (self._thread, self._calibrator):
+            if thread.is_alive():
+                thread.join(deadline_s)
+        return not self.alive
+
+    @property
+    def alive(self) -> bool:
+        """Whether a thread still runs."""
+        return self._thread.is_alive() or self._calibrator.is_alive()
+
+    # -- what the user asks for
+
+    def seek(self, index: int, *, exact: bool = True) -> None:
+        """Show a frame: the exact one, or (while dragging) the nearest that is cheap, then the exact one."""
+        self._ask(index=index, exact=exact, asked_s=time.monotonic(), playing=False)
+
+    def step(self, frames: int) -> None:
+        """Go some frames on or back from the one that was asked for last, and stop there."""
+        with self._changed:
+            start = self._shown_index() if self._wanted.playing else self._wanted.index
+        self.seek(start + frames)
+
+    def play(self, rate: float | None = None) -> None:
+        """Play from the shown frame, at the clip's own rate times ``rate``; from the start when at the end."""
+        with self._changed:
+            shown = self._shown_index()
+            loop = self._wanted.loop
+            first, last = loop or (0, len(self._times_s) - 1)
+            outside = bool(self._times_s) and not first <= shown < last
+            speed = min(FASTEST, max(SLOWEST, rate if rate is not None else self._wanted.rate))
+        self._ask(index=first if outside else shown, exact=True, playing=True, rate=speed)
+
+    def pause(self) -> None:
+        """Stay on the shown frame."""
+        self._ask(playing=False, index=self._shown_index(), exact=True)
+
+    def set_rate(self, rate: float) -> None:
+        """Play faster or slower, now or when next played."""
+        speed = min(FASTEST, max(SLOWEST, rate))
+        self._ask(rate=speed, index=self._shown_index() if self._wanted.playing else self._wanted.index)
+
+    def set_loop(self, loop: tuple[int, int] | None) -> None:
+        """Play a range of frames (both ends included) again and again; None ends it."""
+        self._ask(loop=loop, index=self._shown_index() if self._wanted.playing else self._wanted.index)
+
+    def _ask(self, **changes: object) -> None:
+        with self._changed:
+            wanted = replace(self._wanted, **changes)  # type: ignore[arg-type]
+            last = max(0, len(self._times_s) - 1) if self._times_s else wanted.index
+            self._wanted = replace(wanted, index=min(max(0, wanted.index), last))
+            self.busy.set()
+            self._changed.notify_all()
+
+    def _shown_index(self) -> int:
+        return self._frame.key.index if self._frame else self._wanted.index
+
+    # -- what there is
+
+    def picture(self) -> Picture:
+        """The picture of this moment."""
+        with self._changed:
+            return Picture(self._frame, self._times_s, self._info, self._wanted, self._problem or self._message)
+
+    def calibrated(self) -> bool:
+        """Wait until frames can be calibrated and are counted; False when the playback ended before that."""
+        self._counted.wait()
+        self._ready.wait()
+        return self._calibration is not None and bool(self._times_s) and not self._stop.is_set()
+
+    def calibrate(self, frame: Frame) -> Frame:
+        """The frame with its geometry; for every thread."""
+        if self._calibration is None:
+            return frame
+        with self._calibration_lock:
+            return self._calibration(frame)
+
+    # -- the thread
+
+    def _run(self) -> None:
+        try:
+            with self._open_source() as source:
+                self._begin(source)
+                self._serve(source)
+        except UserError as error:
+            self._say(str(error))
+        except Exception as error:  # a bug: the window raises it where the user hears of it
+            self.failure = error
+            self._say("An error in the program ended the playback.")
+        finally:
+            self.busy.clear()
+            self._counted.set()
+
+    def _begin(self, source: Source) -> None:
+        """The first picture at once; then the frames are counted."""
+        self.busy.set()
+        if self._wanted.index == 0:
+            first = next(iter(source), None)  # seeking would count the frames first
+            if first is not None:
+                self._set_frame(first)
+        times_s = media_times(source.times_s(), source.info.frames_per_second)
+        with self._changed:
+            self._info, self._times_s = source.info, times_s
+            self._wanted = replace(self._wanted, index=min(self._wanted.index, max(0, len(times_s) - 1)))
+        self._counted.set()
+
+    def _find_calibration(self) -> None:
+        calibration: Calibrate = _unchanged
+        try:
+            with self._open_source() as source:
+                calibration = self._calibrate_for(source)
+        except UserError as error:
+            self._say(str(error))
+        except Exception as error:  # a bug: the window raises it where the user hears of it
+            self.failure = error
+        with self._changed:
+            self._calibration = calibration
+            self._changed.notify_all()
+        self._ready.set()
+
+    def _serve(self, source: Source) -> None:
+        while not self._stop.is_set():
+            with self._changed:
+                wanted = self._wanted
+                if not wanted.playing and self._is_settled(wanted) and not self._lacks_geometry():
+                    self.busy.clear()
+                    self._changed.wait(0.5)
+                    continue
+            if self._lacks_geometry():
+                self._calibrate_shown()
+                continue
+            if wanted.playing:
+                self._play(source, wanted)
+            elif not wanted.exact and time.monotonic() - wanted.asked_s < HAND_RESTS_S:
+                self._show_near(source, wanted)
+            else:
+                self._show(source, wanted.index)
+
+    def _lacks_geometry(self) -> bool:
+        """Whether the picture was shown before the calibration was known."""
+        return not self._shown_calibrated and self._calibration is not None and self._frame is not None
+
+    def _calibrate_shown(self) -> None:
+        assert self._frame is not None
+        self._set_frame(self.calibrate(self._frame))
+
+    def _is_settled(self, wanted: Wanted) -> bool:
+        shown = self._frame is not None and self._frame.key.index == wanted.index
+        return shown or wanted.index in self._unreadable
+
+    def _show_near(self, source: Source, wanted: Wanted) -> None:
+        try:
+            self._set_frame(self.calibrate(source.seek_near(wanted.index)))
+        except UserError:
+            return  # the exact frame, a moment later, says why
+        with self._changed:
+            rests_s = HAND_RESTS_S - (time.monotonic() - wanted.asked_s)
+            self._changed.wait_for(lambda: self._stop.is_set() or self._wanted is not wanted, max(0.0, rests_s))
+
+    def _play(self, source: Source, wanted: Wanted) -> None:
+        """Follow the clock of the clip; frames that are due no more are left out."""
+        times_s = self._times_s
+        first, last = wanted.loop or (0, len(times_s) - 1)
+        began_s, began_at_s = time.monotonic(), times_s[wanted.index]
+        end_s = times_s[last] + (_step_s(times_s) if wanted.loop else 0.0)
+        while not self._stop.is_set() and self._wanted is wanted:
+            at_s = began_at_s + (time.monotonic() - began_s) * wanted.rate
+            if at_s >= end_s and wanted.loop is not None:
+                lap_s = max(end_s - times_s[first], 1e-3)
+                began_at_s -= lap_s * ((at_s - times_s[first]) // lap_s)
+                continue
+            index = min(last, max(first if wanted.loop else 0, bisect_right(times_s, at_s) - 1))
+            if not self._is_settled(replace(wanted, index=index)):
+                self._show(source, index)
+            if index >= last and wanted.loop is None:
+                self._finish(wanted, last)
+                return
+            following_s = end_s if index >= last else times_s[index + 1]
+            self._rest_until(began_s + (following_s - began_at_s) / wanted.rate, wanted)
+
+    def _rest_until(self, due_s: float, wanted: Wanted) -> None:
+        self.busy.clear()
+        with self._changed:
+            left_s = max(0.0, due_s - time.monotonic())
+            self._changed.wait_for(lambda: self._stop.is_set() or self._wanted is not wanted, left_s)
+        self.busy.set()
+
+    def _finish(self, wanted: Wanted, last: int) -> None:
+        """Stand on the last frame, unless something else was asked for meanwhile."""
+        with self._changed:
+            if self._wanted is wanted:
+                self._wanted = replace(wanted, playing=False, index=last)
+
+    def _show(self, source: Source, index: int) -> None:
+        try:
+            frame = self.calibrate(source.seek(index))
+        except UserError as error:
+            with self._changed:
+                self._unreadable.add(index)
+                self._problem = str(error)
+            return
+        self._set_frame(frame)
+
+    def _set_frame(self, frame: Frame) -> None:
+        with self._changed:
+            self._frame, self._problem = frame, ""
+            self._shown_calibrated = self._calibration is not None
+
+    def _say(self, message: str) -> None:
+        with self._changed:
+            self._message = message
+
+
+def _unchanged(frame: Frame) -> Frame:
+    return frame
+
+
+def _step_s(times_s: Sequence[float]) -> float:
+    """How long the last frame of a range is shown: as long as a frame is on average."""
+    return (times_s[-1] - times_s[0]) / (len(times_s) - 1) if len(times_s) > 1 else 1.0 / FALLBACK_RATE

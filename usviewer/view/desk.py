@@ -1,0 +1,248 @@
+"""What the controllers of the window share: the picture, the model, the scale, the messages."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from PySide6.QtCore import QObject, Signal
+
+from usviewer import settings as preferences
+from usviewer.errors import UserError
+from usviewer.frame import Frame
+from usviewer.measure.reading import Reading, Summary
+from usviewer.overlay.scene import MaskStyle, Style, compose
+from usviewer.overlay.shown import Shown
+from usviewer.pipeline.jobs import Job, Jobs
+from usviewer.pipeline.live import Engine
+from usviewer.settings import Settings
+from usviewer.units import ScaleSource, Spacing
+from usviewer.view.canvas import Canvas
+from usviewer.view.notify import Notify
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class OnScreen:
+    """The exact pair that is shown now, and what is said about it; ``holds`` is False where numbers are withdrawn."""
+
+    frame: Frame | None = None
+    reading: Reading | None = None
+    summary: Summary | None = None
+    shown: Shown | None = None
+    note: str = ""
+    holds: bool = True
+
+
+class Desk(QObject):
+    """Shared by the controllers; owns no mode. Everything here is called in the window's thread."""
+
+    engine_changed = Signal()
+    style_changed = Signal()
+    scale_changed = Signal()
+    shown_changed = Signal()
+
+    def __init__(self, settings: Settings, settings_path: Path | None = None, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self.canvas = Canvas()
+        self.notify = Notify()
+        self.jobs = Jobs("usviewer-files")
+        self.loads = Jobs("usviewer-loads")
+        self._engines = Jobs(
+            "usviewer-engines"
+        )  # of its own: an engine that is built for minutes holds up nothing else
+        self.settings = settings
+        self.style = style_of(settings)
+        self.on_screen = OnScreen()
+        self.loading = False
+        self.engine_problem = ""
+        self._settings_path = settings_path
+        self._engine: Engine | None = None
+        self._load: Job[Engine] | None = None
+        self._spacing: Spacing | None = None
+        self._spacing_size_px: tuple[int, int] | None = None
+
+    def tick(self) -> None:
+        """Deliver what the workers have finished."""
+        self.jobs.poll()
+        self.loads.poll()
+        self._engines.poll()
+
+    def close(self) -> bool:
+        """Finish what is being written; False when a worker did not end in time."""
+        if self._load is not None:
+            self._load.cancel()
+        ended = [lane.stop() for lane in (self.jobs, self.loads, self._engines)]
+        return all(ended)
+
+    # -- preferences
+
+    def set_setting(self, name: str, value: Any) -> None:
+        """Change one preference and keep it (in a worker; one sentence when it cannot be written)."""
+        if getattr(self.settings, name) == value:
+            return
+        self.settings = replace(self.settings, **{name: value})
+        self.jobs.submit(
+            partial(preferences.save, self.settings, self._settings_path),
+            failed=partial(self.notify.report, key="settings"),
+        )
+        if name in ("mask", "mask_opacity"):
+            self.set_style(style_of(self.settings))
+
+    def set_style(self, style: Style) -> None:
+        """Draw otherwise from now on, the picture on the screen included."""
+        if style != self.style:
+            self.style = style
+            self._compose()
+            self.style_changed.emit()
+
+    # -- the model
+
+    def engine(self) -> Engine | None:
+        """The model that is loaded; None while it loads, or when there is none."""
+        return self._engine
+
+    def load_model(self, model_id: str, engine: str) -> None:
+        """Load a model beside the window; the old one goes on until the new one is ready."""
+        if self._load is not None:
+            self._load.cancel()
+        self.loading, self.engine_problem = True, ""
+        self._load = self._engines.submit(partial(_load, model_id, engine), self._loaded, self._not_loaded)
+        self.engine_changed.emit()
+
+    def choose_model(self, model_id: str) -> None:
+        """The user's choice of model, kept for the next start."""
+        self.set_setting("model", model_id)
+        self.load_model(model_id, self.settings.engine)
+
+    def choose_engine(self, engine: str) -> None:
+        """The user's choice of engine, kept for the next start."""
+        self.set_setting("engine", engine)
+        self.load_model(self.settings.model, engine)
+
+    def set_engine(self, engine: Engine | None) -> None:
+        """Work with this model from now on."""
+        self._engine = engine
+        self.loading = False
+        self.engine_changed.emit()
+
+    def _loaded(self, engine: Engine) -> None:
+        if engine.notice:
+            self.notify.warn(engine.notice, key="engine")
+        self.notify.withdraw("model")
+        self.set_engine(engine)
+
+    def _not_loaded(self, error: UserError) -> None:
+        self.loading, self.engine_problem = False, str(error)
+        self.notify.report(error, key="model")
+        self.engine_changed.emit()
+
+    # -- the scale
+
+    def user_spacing(self) -> Spacing | None:
+        """The scale that the user has given for this source; None where there is none."""
+        return self._spacing
+
+    def user_spacing_size_px(self) -> tuple[int, int] | None:
+        """The picture size that the user's scale was given on: on any other it does not hold."""
+        return self._spacing_size_px
+
+    def set_user_spacing(self, spacing: Spacing | None) -> None:
+        """Take a scale for the source that is open, or take it back.
+
+        Raises ``UserError`` when nothing is shown, or when the picture brings a scale of its own that contradicts it.
+        """
+        frame = self.on_screen.frame
+        if spacing is not None:
+            if frame is None:
+                raise UserError("There is no picture to give a scale to", "Open a source first")
+            _check_agreement(frame, spacing)
+        self._spacing = spacing
+        self._spacing_size_px = (frame.width_px, frame.height_px) if frame is not None and spacing is not None else None
+        self.scale_changed.emit()
+
+    def forget_scale(self) -> None:
+        """Another source: the user's scale was not for it."""
+        if self._spacing is not None:
+            self._spacing = self._spacing_size_px = None
+            self.scale_changed.emit()
+
+    # -- what is shown
+
+    def show(
+        self,
+        frame: Frame | None,
+        reading: Reading | None,
+        summary: Summary | None,
+        note: str = "",
+        *,
+        holds: bool = True,
+    ) -> None:
+        """Show a picture with its own reading's overlay (bare without), and tell whoever shows numbers.
+
+        ``note`` is said in a corner of the picture. ``holds`` False withdraws the numbers but keeps the overlay.
+        """
+        before = self.on_screen
+        same = (
+            before.frame is frame
+            and before.reading is reading
+            and before.summary is summary
+            and before.holds == holds
+            and before.note == note
+        )
+        if same:
+            return
+        self.on_screen = OnScreen(frame, reading, summary, None, note, holds)
+        self._compose()
+
+    def shown(self) -> tuple[Frame | None, Reading | None, Summary | None, Shown | None]:
+        """The exact pair on the screen now, with what was said about it."""
+        now = self.on_screen
+        return now.frame, now.reading, now.summary, now.shown
+
+    def _compose(self) -> None:
+        now = self.on_screen
+        shown = None
+        if now.frame is None:
+            self.canvas.clear()
+        elif now.reading is None:
+            self.canvas.show_bare(now.frame)
+        else:
+            scene = compose(
+                now.reading,
+                now.summary,
+                self.style,
+                frame_size_px=(now.frame.width_px, now.frame.height_px),
+                geometry=now.frame.geometry,
+                model_label=self._engine.model_label if self._engine else "",
+            )
+            shown = Shown(now.frame, scene)
+            self.canvas.show_pair(shown)
+        self.canvas.set_corner_note(now.note)
+        self.on_screen = replace(now, shown=shown)
+        self.shown_changed.emit()
+
+
+def style_of(settings: Settings) -> Style:
+    """How the overlay is drawn on the screen: the numbers and the research line have their own places there."""
+    mask = MaskStyle(settings.mask) if settings.mask in set(MaskStyle) else MaskStyle.OUTLINE
+    return Style(mask=mask, fill_alpha=settings.mask_opacity, numbers=False, research_line=False)
+
+
+def _load(model_id: str, engine: str) -> Engine:
+    from usviewer.pipeline.engine import load_engine  # brings the inference engines, the slowest imports of all
+
+    return load_engine(model_id, engine)
+
+
+def _check_agreement(frame: Frame, spacing: Spacing) -> None:
+    from usviewer.calibrate.regions import agree
+
+    own = [region.spacing for region in frame.geometry.regions if region.spacing] if frame.geometry else []
+    for stated in own:
+        if stated.source not in (ScaleSource.MANUAL, ScaleSource.USER) and not agree(stated, spacing):
+            raise UserError(
+                f"The picture brings its own scale ({stated.describe()}), which differs from yours",
+                "Measure the distance of the two points again",
+            )

@@ -1,0 +1,95 @@
+"""What a folder holds for review, and a first look at each clip. No Qt; slow work, for a worker."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from natsort import natsorted, ns
+
+from usviewer.acquire import open_source
+from usviewer.calibrate import is_clip
+from usviewer.errors import UserError
+from usviewer.frame import Pixels
+from usviewer.pipeline.curve import Curve, curve_of
+from usviewer.save.cache import ClipNotes, ClipResults, MadeBy
+
+CLIPS = frozenset(".mp4 .m4v .mov .avi .mkv .webm .wmv .mpg .mpeg .ts .gif .dcm .dicom .ima".split())
+PICTURES = frozenset(".png .jpg .jpeg .bmp .tif .tiff .webp".split())
+MOST_CLIPS = 1000
+THUMBNAIL_PX = 176
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Glance:
+    """A clip's first picture (None: it cannot be opened), and its curve where results are kept."""
+
+    pixels: Pixels | None
+    curve: Curve | None
+
+
+def clips_in(folder: Path) -> tuple[Path, ...]:
+    """The clips and DICOM files directly in a folder; the folder itself stands for its still pictures.
+
+    Raises ``UserError`` where there is nothing to show.
+    """
+    try:
+        files = [file for file in folder.iterdir() if file.is_file() and not file.name.startswith(".")]
+    except OSError as error:
+        raise UserError(f"The folder {folder.name} cannot be opened", "Check that you may read it") from error
+    found = natsorted((file for file in files if _is_clip(file)), key=lambda file: file.name, alg=ns.PATH)
+    stills = [folder] if any(file.suffix.lower() in PICTURES for file in files) else []
+    if not found and not stills:
+        raise UserError(f"The folder {folder.name} holds nothing to review", "Choose one with clips, DICOM or pictures")
+    return tuple(found[:MOST_CLIPS] + stills)
+
+
+def clips_beside(path: Path) -> tuple[Path, ...]:
+    """A file and the clips of its folder."""
+    try:
+        found = clips_in(path.parent)
+    except UserError:
+        return (path,)
+    return found if path in found else (path, *found)
+
+
+def _is_clip(file: Path) -> bool:
+    """By its ending; DICOM files often have none."""
+    if file.suffix.lower() in CLIPS:
+        return True
+    if file.suffix and not file.suffix[1:].isdigit():
+        return False
+    try:
+        with file.open("rb") as stream:
+            return stream.read(132)[128:] == b"DICM"
+    except OSError:
+        return False
+
+
+def glance(path: Path, made_by: MadeBy | None) -> Glance:
+    """A small first picture, and the curve where this clip was analysed before."""
+    try:
+        with open_source(path) as source:
+            first = next(iter(source), None)
+    except UserError:
+        return Glance(None, None)
+    if first is None:
+        return Glance(None, None)
+    shrink = THUMBNAIL_PX / max(first.width_px, first.height_px)
+    size = (max(1, round(first.width_px * shrink)), max(1, round(first.height_px * shrink)))
+    small = cv2.resize(np.asarray(first.pixels), size, interpolation=cv2.INTER_AREA)
+    return Glance(np.asarray(small, dtype=np.uint8), result_of(path, made_by) if made_by is not None else None)
+
+
+def result_of(path: Path, made_by: MadeBy) -> Curve | None:
+    """The kept curve of a clip; None where it has not been analysed with this model."""
+    try:
+        readings = ClipResults(ClipNotes(path), made_by, str(path)).load()
+        if readings is None:
+            return None
+        with open_source(path) as source:
+            return curve_of(readings, max(readings) + 1, aggregated=is_clip(source.info))
+    except UserError:
+        return None

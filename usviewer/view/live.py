@@ -1,0 +1,214 @@
+"""Live mode: one source with one model, its states, and the freeze."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import partial
+
+from PySide6.QtCore import QObject, Signal
+
+from usviewer.acquire import open_source
+from usviewer.calibrate import Calibrator
+from usviewer.errors import UserError
+from usviewer.frame import Frame
+from usviewer.measure.reading import Reading, Status, Summary
+from usviewer.pipeline.clip import Analysed
+from usviewer.pipeline.live import LiveRun, LiveSnapshot, LiveStatus
+from usviewer.pipeline.signal import SignalState
+from usviewer.units import Spacing
+from usviewer.view import theme
+from usviewer.view.canvas import Banner
+from usviewer.view.desk import Desk
+
+_BANNERS = {
+    SignalState.CONNECTING: Banner("Connecting", "The picture appears as soon as the source sends one"),
+    SignalState.BLACK: Banner("Black picture", "The source sends a black picture: is the scanner on?", theme.WARNING),
+    SignalState.NO_SIGNAL: Banner("No signal", "Check the cable between the scanner and the grabber", theme.WARNING),
+    SignalState.FROZEN: Banner("Frozen input", "", theme.WARNING, at_top=True),
+    SignalState.FORMAT_CHANGED: Banner("Format changed", "Measuring anew", theme.WARNING, at_top=True),
+    SignalState.GONE: Banner("Source gone", "Waiting for it to come back", theme.ERROR),
+}
+# In these the newest picture holds no ultrasound, so no overlay belongs to it.
+_EMPTY = (SignalState.BLACK, SignalState.NO_SIGNAL)
+
+
+class LiveController(QObject):
+    """Runs the live source and says what is on the screen. ``tick`` is called at the display's rate."""
+
+    reading_added = Signal(object)  # Reading, in the order of the pictures
+    withdrawn = Signal()  # what the trend has shown no longer holds
+
+    def __init__(self, desk: Desk, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self._desk = desk
+        self._run: LiveRun | None = None
+        self._uri = ""
+        self._frozen_s: float | None = None
+        self._last_pair: Analysed | None = None
+        self._last_message = ""
+        self._raised = False
+        self.status: LiveStatus | None = None
+        desk.engine_changed.connect(self._use_engine)
+        desk.scale_changed.connect(self._use_scale)
+
+    # -- the source
+
+    @property
+    def active(self) -> bool:
+        """True while a source is open, whatever its state."""
+        return self._run is not None
+
+    @property
+    def uri(self) -> str:
+        """The source that is open; empty when there is none."""
+        return self._uri
+
+    def open(self, uri: str) -> None:
+        """Show this source. It is opened in the capture thread; the one before is closed first."""
+        self.close()
+        self._desk.forget_scale()
+        self._uri = uri
+        engine = self._desk.engine()
+        self._run = LiveRun(partial(open_source, uri), self._calibrate(), engine.fresh() if engine else None)
+        self._run.start()
+
+    def close(self) -> None:
+        """Let the source go, beside the window: a device that hangs must not hold the window up."""
+        run, self._run = self._run, None
+        self._uri, self.status, self._last_pair, self._last_message = "", None, None, ""
+        self._frozen_s, self._raised = None, False
+        if run is not None:
+            self._desk.loads.submit(run.stop, self._stopped)
+            self._desk.notify.withdraw("source")
+        self._desk.canvas.set_banner(None)
+        self.withdrawn.emit()
+
+    def _stopped(self, ended: bool) -> None:
+        if not ended:
+            self._desk.notify.warn("The source did not close in time: it may still be in use.", key="source")
+
+    def _calibrate(self) -> Callable[[Frame], Frame]:
+        return scaled_for(self._desk.user_spacing(), self._desk.user_spacing_size_px())
+
+    def _use_engine(self) -> None:
+        engine = self._desk.engine()
+        if self._run is not None and not self._desk.loading:
+            self._run.set_engine(engine.fresh() if engine else None)
+            self.withdrawn.emit()
+
+    def _use_scale(self) -> None:
+        if self._run is not None:
+            self._run.set_calibrate(self._calibrate())
+            self.withdrawn.emit()
+
+    # -- freezing
+
+    @property
+    def frozen(self) -> bool:
+        """True while the user holds one picture; the source goes on behind it."""
+        return self._frozen_s is not None
+
+    def freeze(self) -> None:
+        """Hold the exact pair of picture and overlay, or let it go again.
+
+        Where the picture on the screen has no overlay (the model was too slow for it), it is analysed now.
+        """
+        if self._run is None:
+            return
+        if self.frozen:
+            self._frozen_s = None
+            return
+        if self._desk.on_screen.frame is None:
+            return
+        self._frozen_s = time.monotonic()
+        on_screen, engine = self._desk.on_screen, self._desk.engine()
+        self._show_frozen(on_screen.reading, on_screen.summary)
+        if on_screen.reading is None and engine is not None and on_screen.frame is not None:
+            frame = on_screen.frame
+            self._desk.loads.submit(
+                lambda: engine.read(engine.predict(frame), frame.geometry), partial(self._analysed, frame)
+            )
+
+    def _analysed(self, frame: Frame, reading: Reading) -> None:
+        if self.frozen and self._desk.on_screen.frame is frame:
+            self._show_frozen(reading, None)
+
+    def _show_frozen(self, reading: Reading | None, summary: Summary | None) -> None:
+        self._desk.canvas.set_banner(None)
+        self._desk.show(self._desk.on_screen.frame, reading, summary, "Frozen")
+
+    # -- following
+
+    def tick(self) -> None:
+        """Take what is newest and show it."""
+        if self._run is None:
+            return
+        if self._run.failure is not None and not self._raised:
+            self._raised = True
+            raise self._run.failure
+        snapshot = self._run.snapshot()
+        self.status = snapshot.status
+        self._tell(snapshot.status.message)
+        self._follow(snapshot)
+        if not self.frozen:
+            self._show(snapshot)
+
+    def _tell(self, message: str) -> None:
+        if message != self._last_message:
+            self._last_message = message
+            if message:
+                self._desk.notify.report(UserError(message), key="source")
+            else:
+                self._desk.notify.withdraw("source")
+
+    def _follow(self, snapshot: LiveSnapshot) -> None:
+        """The trend gets each reading once, and none that was made while the input was not live."""
+        pair = snapshot.pair
+        if pair is not None and pair is not self._last_pair:
+            self._last_pair = pair
+            if snapshot.status.state.holds_numbers and not self.frozen:
+                self.reading_added.emit(pair.reading)
+
+    def _show(self, snapshot: LiveSnapshot) -> None:
+        state = snapshot.status.state
+        frame, pair, note = snapshot.to_show()
+        if state in _EMPTY:
+            frame, pair, note = snapshot.newest, None, ""
+        reading = pair.reading if pair else None
+        self._desk.canvas.set_banner(banner_of(snapshot.status, reading))
+        self._desk.show(frame, reading, snapshot.summary if reading else None, note, holds=state.holds_numbers)
+
+    def stop(self) -> bool:
+        """Close for good, when the window closes; False when a thread did not end in time."""
+        run, self._run = self._run, None
+        return run is None or run.stop()
+
+
+def banner_of(status: LiveStatus, reading: Reading | None) -> Banner | None:
+    """What is said large over the picture; None when nothing is to be said."""
+    if status.state is SignalState.STALLED:
+        return Banner(f"Stalled {status.state_age_s:.1f} s", "The source sends no new pictures", theme.WARNING)
+    if status.state in _BANNERS:
+        return _BANNERS[status.state]
+    if reading is not None and reading.status is not Status.MEASURED:
+        return Banner(_not_measured(reading), reading.reason if reading.status is Status.REFUSED else "", at_top=True)
+    return None
+
+
+def _not_measured(reading: Reading) -> str:
+    name = {"aorta": "Vessel"}.get(reading.finding, reading.finding.replace("-", " ").replace("_", " ").capitalize())
+    if reading.status is Status.NOT_VISUALISED:
+        return f"{name} not seen" if name not in ("Other", "") else "Nothing found"
+    return "Not measured"
+
+
+def scaled_for(spacing: Spacing | None, size_px: tuple[int, int] | None) -> Callable[[Frame], Frame]:
+    """Calibration that uses the user's scale on pictures of the size it was given on, and on no other."""
+    own, by_user = Calibrator(), Calibrator(spacing)
+
+    def calibrate(frame: Frame) -> Frame:
+        fits = spacing is not None and (frame.width_px, frame.height_px) == size_px
+        return by_user(frame) if fits else own(frame)
+
+    return calibrate

@@ -1,0 +1,140 @@
+"""Paints a Scene with Qt, item for item as ``overlay.raster`` does for files.
+
+Drawn in image coordinates (Qt and ``usviewer.units`` share the corner convention); widths and letters are kept
+at their size on the screen whatever the zoom.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from PySide6.QtCore import QPointF, QRectF, Qt
+from PySide6.QtGui import QColor, QFontMetricsF, QPainter, QPen, QPolygonF, QTransform
+
+from usviewer.frame import Points
+from usviewer.overlay.items import BoxMark, Caliper, Fill, Item, Line, Outline, ScaleBar, Scene, Text
+from usviewer.overlay.palette import HALO, Colour
+from usviewer.units import Point
+from usviewer.view import theme
+
+_DASHES = {Line.SOLID: Qt.PenStyle.SolidLine, Line.DASHED: Qt.PenStyle.DashLine, Line.DOTTED: Qt.PenStyle.DotLine}
+_END_BAR_PX = 14.0
+_TICK_PX = 6.0
+_MANY_POINTS = 100
+_UNSEEN_PX = 0.35
+
+
+def paint(painter: QPainter, scene: Scene, image_to_screen: QTransform) -> None:
+    """Paint all items but panels: on the screen the numbers have their own place beside the picture."""
+    painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+    for item in scene.items:
+        _paint_item(painter, item, image_to_screen)
+
+
+def _paint_item(painter: QPainter, item: Item, to_screen: QTransform) -> None:
+    match item:
+        case Fill():
+            painter.setPen(Qt.PenStyle.NoPen)
+            colour = QColor(*item.colour)
+            colour.setAlphaF(item.alpha)
+            painter.setBrush(colour)
+            painter.drawPolygon(_polygon(item.points_xy_px, to_screen))
+        case Outline():
+            paint_outline(painter, to_screen, item.points_xy_px, item.colour, item.line, item.width)
+        case Caliper():
+            paint_caliper(painter, to_screen, item.ends_xy_px, item.colour, item.line, item.width)
+        case BoxMark():
+            _paint_box(painter, item, to_screen)
+        case ScaleBar():
+            _paint_scale_bar(painter, item, to_screen)
+        case Text():
+            pass  # the research line stands in the window's own status line
+
+
+def _polygon(points_xy_px: Points, to_screen: QTransform) -> QPolygonF:
+    """Positions on the screen. A contour of pixels has a thousand corners, most of which no screen can show."""
+    if len(points_xy_px) > _MANY_POINTS:
+        import cv2
+
+        off_px = _UNSEEN_PX / max(1e-6, math.hypot(to_screen.m11(), to_screen.m12()))
+        fewer = cv2.approxPolyDP(np.asarray(points_xy_px, np.float32)[:, None], off_px, True)
+        points_xy_px = fewer[:, 0].astype(np.float64)
+    return to_screen.map(QPolygonF([QPointF(x, y) for x, y in points_xy_px.tolist()]))
+
+
+def _twice(painter: QPainter, colour: Colour, width: float, line: Line, draw: object) -> None:
+    """First the dark halo, then the line itself."""
+    assert callable(draw)
+    halo = QPen(QColor(*HALO), width + 2)
+    halo.setJoinStyle(Qt.PenJoinStyle.RoundJoin)
+    painter.setPen(halo)
+    draw()
+    pen = QPen(QColor(*colour), width, _DASHES[line])
+    pen.setJoinStyle(Qt.PenJoinStyle.RoundJoin)
+    painter.setPen(pen)
+    draw()
+
+
+def paint_outline(
+    painter: QPainter, to_screen: QTransform, points_xy_px: Points, colour: Colour, line: Line, width: float
+) -> None:
+    """A closed line through image positions."""
+    painter.setBrush(Qt.BrushStyle.NoBrush)
+    polygon = _polygon(points_xy_px, to_screen)
+    _twice(painter, colour, width, line, lambda: painter.drawPolygon(polygon))
+
+
+def paint_caliper(
+    painter: QPainter, to_screen: QTransform, ends_xy_px: tuple[Point, Point], colour: Colour, line: Line, width: float
+) -> None:
+    """A measured length with a bar across each end."""
+    start, end = (to_screen.map(QPointF(*xy)) for xy in ends_xy_px)
+    length = math.hypot(end.x() - start.x(), end.y() - start.y())
+    across = QPointF(1, 0) if length == 0 else QPointF(-(end.y() - start.y()) / length, (end.x() - start.x()) / length)
+    across *= _END_BAR_PX / 2
+
+    def draw() -> None:
+        painter.drawLine(start, end)
+        for at in (start, end):
+            painter.drawLine(at - across, at + across)
+
+    _twice(painter, colour, width, line, draw)
+
+
+def _paint_box(painter: QPainter, item: BoxMark, to_screen: QTransform) -> None:
+    x0, y0, x1, y1 = item.box_xyxy_px
+    rectangle = to_screen.mapRect(QRectF(x0, y0, x1 - x0, y1 - y0))
+    painter.setBrush(Qt.BrushStyle.NoBrush)
+    _twice(painter, item.colour, item.width, Line.SOLID, lambda: painter.drawRect(rectangle))
+    label(painter, item.label, QPointF(rectangle.left(), rectangle.top() - 4), item.colour)
+
+
+def _paint_scale_bar(painter: QPainter, item: ScaleBar, to_screen: QTransform) -> None:
+    start, end = to_screen.map(QPointF(*item.start_xy_px)), to_screen.map(QPointF(*item.end_xy_px))
+    level = abs(end.x() - start.x()) >= abs(end.y() - start.y())
+    tick = QPointF(0, _TICK_PX) if level else QPointF(_TICK_PX, 0)
+
+    def draw() -> None:
+        painter.drawLine(start, end)
+        for part in range(item.divisions + 1):
+            at = start + (end - start) * (part / item.divisions)
+            reach = tick if part in (0, item.divisions) else tick / 2
+            painter.drawLine(at - reach, at + reach)
+
+    _twice(painter, item.colour, item.width, Line.SOLID, draw)
+    label(painter, item.label, QPointF(min(start.x(), end.x()), min(start.y(), end.y()) - _TICK_PX - 4), item.colour)
+
+
+def label(painter: QPainter, text: str, at: QPointF, colour: Colour, size_px: int = theme.TEXT_PX) -> None:
+    """Words on a dark ground, their bottom left corner at a place on the screen."""
+    if not text:
+        return
+    painter.setFont(theme.font(size_px, bold=True))
+    metrics = QFontMetricsF(painter.font())
+    ground = QRectF(at.x() - 4, at.y() - metrics.height(), metrics.horizontalAdvance(text) + 8, metrics.height() + 4)
+    dark = QColor(*HALO)
+    dark.setAlpha(190)
+    painter.fillRect(ground, dark)
+    painter.setPen(QColor(*colour))
+    painter.drawText(QPointF(at.x(), at.y() - metrics.descent() + 1), text)

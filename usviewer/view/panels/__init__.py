@@ -1,0 +1,1 @@
+"""What opens beside the picture: source, model, scale, overlay, performance, keys."""

@@ -1,0 +1,470 @@
+"""Review mode: one clip of a folder, its timeline, its bookmarks and corrections."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from PySide6.QtCore import QObject, Signal
+
+from usviewer.acquire import Source, open_source
+from usviewer.calibrate import for_source
+from usviewer.errors import UserError
+from usviewer.frame import Frame
+from usviewer.infer.prediction import Edge
+from usviewer.measure.manual import Edit, corrected
+from usviewer.measure.reading import Provenance, Reading, Status
+from usviewer.overlay import words
+from usviewer.pipeline.curve import Curve
+from usviewer.pipeline.live import Calibrate
+from usviewer.pipeline.review import ReviewRun, ReviewSnapshot
+from usviewer.save.cache import ClipNotes, ClipResults, MadeBy
+from usviewer.units import Spacing
+from usviewer.view import theme
+from usviewer.view.canvas import Banner
+from usviewer.view.clips import ClipList
+from usviewer.view.desk import Desk
+from usviewer.view.folder import Glance, clips_beside, clips_in, glance, result_of
+from usviewer.view.timeline import RATES, Timeline
+
+LOOP_S = 1.0
+
+
+@dataclass(slots=True, eq=False)
+class _Open:
+    """The clip that is open, and what the user keeps about it."""
+
+    path: Path
+    notes: ClipNotes
+    bookmarks: tuple[int, ...] = ()
+    edits: dict[int, Edit] | None = None  # None: not read yet
+    unsaved: dict[int, Edit | None] | None = None
+
+
+class ReviewController(QObject):
+    """Runs the clip under review and says what is on the screen. ``tick`` is called at the display's rate."""
+
+    changed = Signal()
+
+    def __init__(self, desk: Desk, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self._desk = desk
+        self._open: _Open | None = None
+        self._run: ReviewRun | None = None
+        self._snapshot: ReviewSnapshot | None = None
+        self._last_message = ""
+        self._raised = False
+        self._chores: deque[Callable[[], None]] = deque()
+        self._chore_runs = False
+        self._listed: Curve | None = None
+        self.clips = ClipList()
+        self.timeline = Timeline()
+        self._connect()
+
+    def _connect(self) -> None:
+        line = self.timeline
+        line.sought.connect(self._seek)
+        line.plot.looped.connect(lambda first, last: self.set_loop((first, last)))
+        line.rate_chosen = self.set_rate
+        line.act = {
+            "start": lambda: self.go(0),
+            "step_back": lambda: self.step(-1),
+            "play": self.play_or_pause,
+            "step_on": lambda: self.step(1),
+            "end": lambda: self.go(-1),
+            "loop": self.loop_here,
+            "bookmark": self.bookmark,
+            "maximum": self.go_to_maximum,
+        }
+        self.clips.chosen.connect(self._choose)
+        self._desk.engine_changed.connect(self._use_engine)
+        self._desk.scale_changed.connect(self._use_scale)
+        for widget in (self.clips, line):
+            widget.hide()
+
+    # -- what is open
+
+    @property
+    def active(self) -> bool:
+        """True while a clip is under review."""
+        return self._open is not None
+
+    @property
+    def path(self) -> Path | None:
+        """The clip under review."""
+        return self._open.path if self._open is not None else None
+
+    @property
+    def snapshot(self) -> ReviewSnapshot | None:
+        """The state that was shown last."""
+        return self._snapshot
+
+    def open(self, path: Path) -> None:
+        """Review a clip, with its neighbours listed; or the first of a folder's clips."""
+        self.close()
+        self._show(path)
+        listing = partial(clips_in, path) if path.is_dir() else partial(clips_beside, path)
+        self._desk.loads.submit(listing, partial(self._list, path), self._not_listed)
+
+    def close(self) -> None:
+        """Let the clip go, beside the window."""
+        self._end_run()
+        self._chores.clear()
+        if self._open is not None:
+            self._open = None
+            self._desk.canvas.set_banner(None)
+            self._desk.notify.withdraw("source")
+        self.clips.hide()
+        self.timeline.hide()
+        self.changed.emit()
+
+    def stop(self) -> bool:
+        """Close for good, when the window closes."""
+        self.close()
+        return True
+
+    def _end_run(self) -> None:
+        run, self._run, self._snapshot = self._run, None, None
+        self._last_message, self._raised, self._listed = "", False, None
+        if run is not None:
+            run.request_stop()
+            self._desk.loads.submit(run.stop, self._ended)
+
+    def _ended(self, in_time: bool) -> None:
+        if not in_time:
+            self._desk.notify.warn("The clip did not close in time.", key="source")
+
+    def _choose(self, path: Path) -> None:
+        if self._open is None or path != self._open.path:
+            self._show(path)
+
+    def _show(self, path: Path) -> None:
+        """Open one clip; a folder waits for its list."""
+        self._end_run()
+        self._open = _Open(path, ClipNotes(path))
+        self._desk.forget_scale()
+        self._desk.show(None, None, None)
+        self._desk.canvas.set_banner(Banner("Opening", path.name))
+        self.timeline.setVisible(self._desk.settings.side_panels)
+        self.clips.select(path)
+        self.changed.emit()
+        if not path.is_dir():
+            self._start(0)
+
+    def _start(self, index: int) -> None:
+        assert self._open is not None
+        path = self._open.path
+        self._run = ReviewRun(partial(open_source, path), self._calibration(), index)
+        self._run.start()
+        self._desk.jobs.submit(self._open.notes.bookmarks, partial(self._take_bookmarks, self._open), self._say_nothing)
+        self._use_engine()
+
+    def _calibration(self) -> Callable[[Source], Calibrate]:
+        return partial(_calibrate_for, self._desk.user_spacing(), self._desk.user_spacing_size_px())
+
+    def _list(self, asked: Path, found: tuple[Path, ...]) -> None:
+        """The clips of the folder are known."""
+        if self._open is None or self._open.path != asked:
+            return
+        folder = asked if asked.is_dir() else asked.parent
+        self.clips.set_clips(folder.name, found)
+        self.clips.setVisible(self._desk.settings.side_panels)
+        if asked.is_dir():
+            if found and found[0] != asked:
+                self._show(found[0])
+            else:
+                self._start(0)
+        self.clips.select(self._open.path)
+        self._chores = deque(partial(self._glance_at, clip) for clip in found)
+        self._next_chore()
+
+    def _not_listed(self, error: UserError) -> None:
+        self.close()
+        self._desk.canvas.set_banner(Banner("Nothing to show", str(error), theme.WARNING))
+        self._desk.notify.report(error, key="source")
+
+    # -- the list, one clip after another beside everything else
+
+    def _next_chore(self) -> None:
+        if self._chores and not self._chore_runs:
+            self._chore_runs = True
+            self._chores.popleft()()
+
+    def _chore_done(self) -> None:
+        self._chore_runs = False
+        self._next_chore()
+
+    def _glance_at(self, clip: Path) -> None:
+        self._desk.loads.submit(partial(glance, clip, self._made_by()), partial(self._show_glance, clip))
+
+    def _show_glance(self, clip: Path, seen: Glance) -> None:
+        self.clips.show_thumbnail(clip, seen.pixels)
+        if seen.curve is not None:
+            self.clips.show_result(clip, *self._result_words(seen.curve))
+        self._chore_done()
+
+    def _look_up(self, clip: Path) -> None:
+        made_by = self._made_by()
+        if made_by is None:
+            self._chore_done()
+            return
+        self._desk.loads.submit(partial(result_of, clip, made_by), partial(self._show_result, clip))
+
+    def _show_result(self, clip: Path, curve: Curve | None) -> None:
+        said, analysed = self._result_words(curve) if curve is not None else ("", False)
+        self.clips.show_result(clip, said, analysed)
+        self._chore_done()
+
+    def _result_words(self, curve: Curve) -> tuple[str, bool]:
+        engine = self._desk.engine()
+        if curve.summary is None or engine is None:
+            return "no number", False
+        return words.maximum_words(curve.summary, engine.finding, area="²" in curve.unit), True
+
+    # -- the model and the scale
+
+    def _made_by(self, spacing: Spacing | None = None) -> MadeBy | None:
+        engine = self._desk.engine()
+        return MadeBy(engine.sha256, engine.running, spacing) if engine is not None else None
+
+    def _use_engine(self) -> None:
+        if self._run is None or self._open is None or self._desk.loading:
+            return
+        engine, made_by = self._desk.engine(), self._made_by(self._desk.user_spacing())
+        if engine is None or made_by is None:
+            self._run.set_engine(None)
+            return
+        now = self._open
+        now.edits, now.unsaved = None, {}
+        self._run.set_engine(engine, ClipResults(now.notes, made_by, str(now.path)))
+        read = partial(now.notes.edits, made_by.model_sha256)
+        self._desk.jobs.submit(read, partial(self._take_edits, now, made_by.model_sha256), self._say_nothing)
+        if not self._chores:
+            self._chores.extend(partial(self._look_up, clip) for clip in self.clips.paths if clip != now.path)
+            self._next_chore()
+
+    def _use_scale(self) -> None:
+        """Another scale is another analysis; the picture stays where it is."""
+        if self._run is None or self._open is None:
+            return
+        index = self._snapshot.wanted_index if self._snapshot is not None else 0
+        self._end_run()
+        self._start(index)
+
+    # -- following
+
+    def tick(self) -> None:
+        """Take what is newest and show it."""
+        run = self._run
+        if run is None:
+            return
+        if run.failure is not None and not self._raised:
+            self._raised = True
+            raise run.failure
+        now = self._snapshot = run.snapshot()
+        self._tell(now)
+        if now.frame is not None:
+            edited = now.reading is not None and now.reading.provenance is Provenance.EDITED
+            summary = now.summary if now.reading is not None else None
+            self._desk.show(now.frame, now.reading, summary, "Edited" if edited else "")
+        self._desk.canvas.set_banner(_banner(now))
+        self.timeline.show_snapshot(now, self._open.bookmarks if self._open is not None else ())
+        if now.complete and now.curve is not None and now.curve is not self._listed and self._open is not None:
+            self._listed = now.curve
+            self.clips.show_result(self._open.path, *self._result_words(now.curve))
+
+    def _tell(self, now: ReviewSnapshot) -> None:
+        if now.message != self._last_message:
+            self._last_message = now.message
+            if now.message:
+                self._desk.notify.report(UserError(now.message), key="source")
+            else:
+                self._desk.notify.withdraw("source")
+
+    def _say_nothing(self, _error: UserError) -> None:
+        """The clip itself cannot be read: the playback says so."""
+
+    # -- moving
+
+    def _seek(self, index: int, rests: bool) -> None:
+        if self._run is not None:
+            self._run.seek(index, exact=rests)
+
+    def go(self, index: int) -> None:
+        """Show exactly this frame; -1 is the last."""
+        if self._run is not None and self._snapshot is not None:
+            self._run.seek(index if index >= 0 else max(0, self._snapshot.count - 1))
+
+    def step(self, frames: int) -> None:
+        """Some frames on or back."""
+        if self._run is not None:
+            self._run.step(frames)
+
+    def skip(self, seconds: float) -> None:
+        """Some seconds on or back, by the clip's own times."""
+        now = self._snapshot
+        if now is None or not now.times_s:
+            return
+        at_s = now.times_s[min(now.wanted_index, now.count - 1)] + seconds
+        self.go(min(now.count - 1, bisect_left(now.times_s, at_s - 1e-6)))
+
+    def play_or_pause(self) -> None:
+        """Play from here, or stay here."""
+        if self._run is not None and self._snapshot is not None:
+            if self._snapshot.playing:
+                self._run.pause()
+            else:
+                self._run.play()
+
+    def set_rate(self, rate: float) -> None:
+        """Play at this multiple of the clip's own rate."""
+        if self._run is not None:
+            self._run.set_rate(rate)
+
+    def change_rate(self, steps: int) -> None:
+        """The next faster (1) or slower (-1) of the rates."""
+        if self._snapshot is not None:
+            at = min(range(len(RATES)), key=lambda i: abs(RATES[i] - self._snapshot.rate))  # type: ignore[union-attr]
+            self.set_rate(RATES[min(len(RATES) - 1, max(0, at + steps))])
+
+    def set_loop(self, loop: tuple[int, int] | None) -> None:
+        """Play this range again and again; None ends it."""
+        if self._run is not None:
+            self._run.set_loop(loop)
+
+    def loop_here(self) -> None:
+        """Loop a second to each side of this frame, or end the loop."""
+        now = self._snapshot
+        if now is None or now.frame is None or now.count < 2:
+            return
+        if now.loop is not None:
+            self.set_loop(None)
+            return
+        at_s = now.times_s[min(now.frame.key.index, now.count - 1)]
+        first = bisect_left(now.times_s, at_s - LOOP_S)
+        self.set_loop((first, min(now.count - 1, max(first + 1, bisect_left(now.times_s, at_s + LOOP_S)))))
+
+    def loop_from_here(self, *, end: bool) -> None:
+        """Begin (or end) the looped range at this frame."""
+        now = self._snapshot
+        if now is None or now.frame is None or now.count < 2:
+            return
+        first, last = now.loop or (0, now.count - 1)
+        index = now.frame.key.index
+        self.set_loop((min(first, index - 1), index) if end else (index, max(last, index + 1)))
+
+    @property
+    def looping(self) -> bool:
+        """Whether a range is looped."""
+        return self._snapshot is not None and self._snapshot.loop is not None
+
+    @property
+    def playing(self) -> bool:
+        """Whether the clip plays."""
+        return self._snapshot is not None and self._snapshot.playing
+
+    def go_to_maximum(self) -> None:
+        """Show the frame with the largest value."""
+        if self._snapshot is not None and self._snapshot.summary is not None:
+            self.go(self._snapshot.summary.maximum_key.index)
+        else:
+            raise UserError("Nothing was measured in this clip yet", "Wait for the analysis")
+
+    # -- bookmarks
+
+    def bookmark(self) -> None:
+        """Mark this frame, or take its mark away."""
+        if self._open is None or self._snapshot is None or self._snapshot.frame is None:
+            return
+        marked = set(self._open.bookmarks) ^ {self._snapshot.frame.key.index}
+        self._open.bookmarks = tuple(sorted(marked))
+        keep = partial(self._open.notes.keep_bookmarks, self._open.bookmarks)
+        self._desk.jobs.submit(keep, failed=partial(self._desk.notify.report, key="bookmarks"))
+
+    def go_to_bookmark(self, direction: int) -> None:
+        """The next bookmark (1) or the one before (-1)."""
+        if self._open is None or self._snapshot is None:
+            return
+        here, marks = self._snapshot.wanted_index, self._open.bookmarks
+        beyond = [mark for mark in marks if (mark > here if direction > 0 else mark < here)]
+        if beyond:
+            self.go(min(beyond) if direction > 0 else max(beyond))
+
+    @property
+    def bookmarks(self) -> tuple[int, ...]:
+        """The marked frames."""
+        return self._open.bookmarks if self._open is not None else ()
+
+    def _take_bookmarks(self, asked: _Open, found: tuple[int, ...]) -> None:
+        asked.bookmarks = tuple(sorted({*asked.bookmarks, *found}))
+
+    # -- corrections
+
+    def automatic(self) -> Reading | None:
+        """What the model said of the frame on the screen."""
+        now = self._snapshot
+        return self._run.automatic(now.frame.key.index) if self._run and now and now.frame else None
+
+    def usual_edge(self) -> Edge:
+        """What the model's outlines follow, as far as this clip tells."""
+        return self._snapshot.curve.edge if self._snapshot and self._snapshot.curve else Edge.NOT_STATED
+
+    @property
+    def edits(self) -> Mapping[int, Edit]:
+        """The corrections of this clip, by frame."""
+        return dict(self._open.edits or {}) if self._open is not None else {}
+
+    def keep_edit(self, frame: Frame, edit: Edit | None) -> None:
+        """Measure a corrected outline, show it in the place of the automatic one, and keep it; None takes it back."""
+        automatic = self._run.automatic(frame.key.index) if self._run is not None else None
+        if self._run is None or self._open is None or automatic is None:
+            return
+        size_px = (frame.width_px, frame.height_px)
+        reading = corrected(automatic, edit, size_px, frame.geometry) if edit is not None else None
+        self._run.replace_reading(frame.key.index, reading)
+        self._merge_edits(self._open, automatic.model_sha256, {frame.key.index: edit})
+
+    def _take_edits(self, asked: _Open, model_sha256: str, found: dict[int, Edit]) -> None:
+        asked.edits = found
+        if asked.unsaved:
+            self._merge_edits(asked, model_sha256, asked.unsaved)
+
+    def _merge_edits(self, now: _Open, model_sha256: str, new: Mapping[int, Edit | None]) -> None:
+        if now.edits is None:  # those of earlier sessions are still being read, and must not be written over
+            now.unsaved = {**(now.unsaved or {}), **new}
+            return
+        merged = {**now.edits, **new}
+        now.edits = {index: edit for index, edit in merged.items() if edit is not None}
+        keep = partial(now.notes.keep_edits, model_sha256, dict(now.edits))
+        self._desk.jobs.submit(keep, failed=partial(self._desk.notify.report, key="corrections"))
+
+    def calibrate(self, frame: Frame) -> Frame:
+        """A frame of this clip with its geometry; for every thread."""
+        return self._run.calibrate(frame) if self._run is not None else frame
+
+    def automatic_of(self, index: int) -> Reading | None:
+        """What the model said of one frame."""
+        return self._run.automatic(index) if self._run is not None else None
+
+
+def _calibrate_for(spacing: Spacing | None, size_px: tuple[int, int] | None, source: Source) -> Calibrate:
+    """The calibration of a source; the user's scale holds for pictures of the size it was given on."""
+    fits = (source.info.width_px, source.info.height_px) == size_px
+    return for_source(source, spacing if fits else None)
+
+
+def _banner(now: ReviewSnapshot) -> Banner | None:
+    """What is said over the picture: why there is none, or why there is no number."""
+    if now.frame is None:
+        return Banner("Nothing to show", now.message, theme.WARNING) if now.message else Banner("Opening")
+    reading = now.reading
+    if reading is None or reading.status is Status.MEASURED:
+        return None
+    if reading.status is Status.REFUSED:
+        return Banner("Not measured", reading.reason, at_top=True)
+    name = {"aorta": "Vessel"}.get(reading.finding, words.finding_name(reading))
+    return Banner(f"{name} not seen", at_top=True)

@@ -1,0 +1,378 @@
+"""The strip under the picture: the diameter over the clip, where we are in it, and the buttons to move."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pyqtgraph as pg
+from PySide6.QtCore import QEvent, QObject, QPointF, QSize, Qt, Signal
+from PySide6.QtGui import QColor, QMouseEvent, QPainter, QPaintEvent
+from PySide6.QtWidgets import QComboBox, QFrame, QHBoxLayout, QLabel, QPushButton, QSizePolicy, QVBoxLayout, QWidget
+
+from usviewer.overlay import words
+from usviewer.pipeline.curve import Curve
+from usviewer.pipeline.review import ReviewSnapshot
+from usviewer.view import theme
+from usviewer.view.icons import icon
+
+HEIGHT_PX = 150
+RATES = (0.25, 0.5, 1.0, 2.0, 4.0)
+# Around a steady vessel the axis still spans a quarter of its diameter: pulsation must not look like a storm.
+MIN_SPAN_SHARE = 0.25
+_FOOT, _HEAD, _BOOKMARK = 0.06, 0.96, 0.92
+
+
+def clock(time_s: float) -> str:
+    """Minutes, seconds and tenths: 0:07.3."""
+    tenths = int(time_s * 10 + 1e-6)
+    return f"{tenths // 600}:{tenths // 10 % 60:02d}.{tenths % 10}"
+
+
+def place_words(index: int, times_s: Sequence[float]) -> str:
+    """Where in the clip a frame is: time of the whole time, frame of all frames (counted from one)."""
+    if not times_s:
+        return "Counting frames"
+    count = len(times_s)
+    return f"{clock(times_s[min(index, count - 1)])} / {clock(times_s[-1])}   frame {index + 1} / {count}"
+
+
+class Timeline(QFrame):
+    """Shows a ``ReviewSnapshot``; ``sought`` is the frame under the hand and whether the hand rests."""
+
+    sought = Signal(int, bool)
+
+    def __init__(self, run: Callable[[str], None] | None = None, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setObjectName("timeline")
+        self.setAccessibleName("Timeline")
+        self.setFixedHeight(HEIGHT_PX)
+        self.act: dict[str, Callable[[], object]] = {}
+        self.rate_chosen: Callable[[float], None] = lambda _rate: None
+        self._buttons: dict[str, QPushButton] = {}
+        self._shown_place = ""
+        self.plot = CurvePlot()
+        self.plot.sought.connect(self.sought)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(8, 4, 8, 4)
+        column.setSpacing(2)
+        column.addLayout(self._transport())
+        column.addWidget(self.plot, 1)
+
+    # -- building
+
+    def _transport(self) -> QHBoxLayout:
+        row = QHBoxLayout()
+        row.setSpacing(4)
+        for name, picture, said in (
+            ("start", "first", "First frame"),
+            ("step_back", "step_back", "One frame back"),
+            ("play", "play", "Play or pause"),
+            ("step_on", "step_on", "One frame on"),
+            ("end", "last", "Last frame"),
+        ):
+            row.addWidget(self._button(name, picture, said))
+        self.rate = QComboBox()
+        self.rate.setAccessibleName("Speed")
+        self.rate.setToolTip("Speed of playing, of the clip's own")
+        self.rate.setMinimumHeight(theme.TOUCH_PX - 4)
+        self.rate.setFixedWidth(80)
+        self.rate.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+        for rate in RATES:
+            self.rate.addItem(f"{rate:g}x", rate)
+        self.rate.setCurrentIndex(RATES.index(1.0))
+        self.rate.activated.connect(lambda index: self.rate_chosen(RATES[index]))
+        row.addWidget(self.rate)
+        row.addWidget(self._button("loop", "loop", "Loop two seconds round this frame", checkable=True))
+        row.addWidget(
+            self._button("bookmark", "bookmark", "Bookmark this frame, or take its bookmark away", checkable=True)
+        )
+        row.addWidget(self._button("maximum", "maximum", "Go to the largest diameter"))
+        row.addSpacing(8)
+        self.place = QLabel()
+        self.place.setFont(theme.font(theme.TEXT_PX))
+        self.place.setMinimumWidth(252)
+        row.addWidget(self.place)
+        row.addStretch(1)
+        self.progress = Progress()
+        row.addWidget(self.progress)
+        return row
+
+    def _button(self, name: str, picture: str, said: str, *, checkable: bool = False) -> QPushButton:
+        button = QPushButton(icon(picture), "")
+        button.setIconSize(QSize(20, 20))
+        button.setFixedWidth(theme.TOUCH_PX + 4)
+        button.setStyleSheet("padding: 0;")
+        button.setCheckable(checkable)
+        button.setAccessibleName(said)
+        button.setToolTip(said)
+        button.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+        button.clicked.connect(lambda _checked=False: self.act.get(name, _nothing)())
+        self._buttons[name] = button
+        return button
+
+    # -- showing
+
+    def show_snapshot(self, snapshot: ReviewSnapshot, bookmarks: Sequence[int]) -> None:
+        """Follow the clip; costs little when nothing has changed."""
+        index = snapshot.frame.key.index if snapshot.frame is not None else 0
+        said = place_words(index, snapshot.times_s)
+        if said != self._shown_place:
+            self._shown_place = said
+            self.place.setText(said)
+        self._show_playing(snapshot.playing)
+        self._buttons["loop"].setChecked(snapshot.loop is not None)
+        self._buttons["bookmark"].setChecked(index in bookmarks)
+        self._buttons["maximum"].setEnabled(snapshot.summary is not None)
+        if self.rate.currentData() != snapshot.rate and snapshot.rate in RATES:
+            self.rate.setCurrentIndex(RATES.index(snapshot.rate))
+        self.progress.show_progress(snapshot.analysed, snapshot.count, snapshot.complete, snapshot.curve is not None)
+        self.plot.show_curve(snapshot.curve, snapshot.times_s)
+        self.plot.show_marks(bookmarks, snapshot.loop)
+        self.plot.show_playhead(index)
+
+    def _show_playing(self, playing: bool) -> None:
+        button = self._buttons["play"]
+        if button.property("playing") != playing:
+            button.setProperty("playing", playing)
+            button.setIcon(icon("pause" if playing else "play"))
+            button.setAccessibleName("Pause" if playing else "Play")
+
+
+class Progress(QWidget):
+    """How far the analysis is; nothing once it is complete."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setFixedSize(150, 36)
+        self.setAccessibleName("Analysis")
+        self._done = self._all = 0
+        self._words = ""
+
+    def show_progress(self, done: int, count: int, complete: bool, begun: bool) -> None:
+        """``done`` of ``count`` frames; says nothing while there is no model."""
+        percent = round(100 * done / count) if count else 0
+        said = "" if complete or not (done or begun) else f"analysing  {percent} %"
+        if said != self._words or (done, count) != (self._done, self._all):
+            self._done, self._all, self._words = done, max(1, count), said
+            self.setToolTip("Analysed whole" if complete else said)
+            self.update()
+
+    def paintEvent(self, _event: QPaintEvent) -> None:
+        if not self._words:
+            return
+        painter = QPainter(self)
+        painter.setFont(theme.font(theme.LABEL_PX))
+        painter.setPen(QColor(theme.QUIET))
+        painter.drawText(self.rect().adjusted(0, 2, 0, -12), Qt.AlignmentFlag.AlignRight, self._words)
+        painter.fillRect(0, 26, self.width(), 4, QColor(theme.LINE))
+        painter.fillRect(0, 26, round(self.width() * self._done / self._all), 4, QColor(theme.ACCENT))
+        painter.end()
+
+
+class CurvePlot(pg.PlotWidget):  # type: ignore[misc]
+    """The curve with its marks; click or drag to seek."""
+
+    sought = Signal(int, bool)
+    looped = Signal(int, int)
+
+    def __init__(self) -> None:
+        super().__init__(background=theme.SURFACE)
+        self._loop_from: int | None = None
+        self.setAccessibleName("Diameter over the clip")
+        self.setToolTip("Click or drag to go to a frame; with Shift, drag over a range to loop it")
+        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
+        self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        self.setMouseTracking(False)
+        self._times = np.zeros(0)
+        self._curve: Curve | None = None
+        self._marks: tuple[tuple[int, ...], tuple[int, int] | None] | None = None
+        self._index = -1
+        self._span = (0.0, 1.0)
+        item = self.getPlotItem()
+        item.setMenuEnabled(False)
+        item.hideButtons()
+        item.setMouseEnabled(False, False)
+        item.setContentsMargins(0, 2, 4, 0)
+        self._dress(item)
+        self._line = pg.PlotDataItem(pen=pg.mkPen(theme.CALIPER, width=1.5), connect="finite", antialias=True)
+        self._refused = pg.ScatterPlotItem(size=5, pen=None, brush=theme.WARNING, symbol="x", pxMode=True)
+        self._other = pg.ScatterPlotItem(size=4, pen=None, brush=theme.QUIET, symbol="o", pxMode=True)
+        self._edited = pg.ScatterPlotItem(size=9, pen=pg.mkPen("w", width=1.5), brush=None, symbol="o", pxMode=True)
+        self._largest = pg.ScatterPlotItem(size=11, pen=None, brush=theme.CALIPER, symbol="t", pxMode=True)
+        self._bookmarks = pg.ScatterPlotItem(size=11, pen=None, brush=theme.ACCENT, symbol="s", pxMode=True)
+        self._gaps = pg.BarGraphItem(x0=[], x1=[], y0=0, y1=0, pen=None, brush=QColor(theme.RAISED))
+        self._loop = pg.LinearRegionItem(movable=False, brush=QColor(86, 180, 233, 46), pen=pg.mkPen(theme.ACCENT))
+        self._head = pg.InfiniteLine(angle=90, pen=pg.mkPen(theme.TEXT, width=2))
+        self._loop.hide()
+        for each in (
+            self._gaps, self._loop, self._line, self._refused, self._other, self._edited, self._largest,
+            self._bookmarks, self._head,
+        ):  # fmt: skip
+            item.addItem(each, ignoreBounds=True)
+        self._says = QLabel(self)
+        self._says.setFont(theme.font(theme.LABEL_PX - 1))
+        self._says.setStyleSheet(f"color: {theme.QUIET}; background: transparent;")
+        self._says.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
+        self.viewport().installEventFilter(self)
+
+    def _dress(self, item: pg.PlotItem) -> None:
+        for side in ("left", "bottom"):
+            axis = item.getAxis(side)
+            axis.setPen(pg.mkPen(theme.LINE))
+            axis.setTextPen(pg.mkPen(theme.QUIET))
+            axis.setStyle(tickFont=theme.font(theme.LABEL_PX - 1), tickLength=-4)
+        item.getAxis("left").setWidth(36)
+        item.getAxis("left").setStyle(maxTickLevel=0)
+        item.getAxis("bottom").setHeight(18)
+        item.getAxis("bottom").setStyle(showValues=True)
+        item.getAxis("bottom").tickStrings = tick_words
+
+    # -- showing
+
+    def show_curve(self, curve: Curve | None, times_s: Sequence[float]) -> bool:
+        """Draw a curve; False when it is drawn already."""
+        if curve is self._curve and len(times_s) == len(self._times):
+            return False
+        self._curve = curve
+        if len(times_s) != len(self._times):
+            self._times = np.asarray(times_s, dtype=np.float64)
+            self._marks, self._index = None, -1
+            end = self._times[-1] if len(self._times) > 1 else 1.0
+            self.getPlotItem().setXRange(0.0, max(end, 1e-3), padding=0.004)
+        self._draw()
+        return True
+
+    def _draw(self) -> None:
+        curve = self._curve
+        fits = curve is not None and len(curve.values) == len(self._times)
+        values = curve.values if curve is not None and fits else np.full(len(self._times), np.nan)
+        self._says.setText(curve_words(curve))
+        self._place_words()
+        self._span, self._marks = axis_span(values), None
+        self.getPlotItem().setYRange(*self._span, padding=0)
+        self.getPlotItem().getAxis("left").setStyle(showValues=bool(np.isfinite(values).any()))
+        low, high = self._span
+        foot, head = low + _FOOT * (high - low), low + _HEAD * (high - low)
+        lone = np.isfinite(values) & ~_neighboured(np.isfinite(values))
+        self._line.setData(self._times, values)
+        self._other.setData(self._times[lone], values[lone])
+        if curve is None or not fits:
+            for each in (self._refused, self._edited, self._largest):
+                each.setData([], [])
+            self._gaps.setOpts(x0=[], x1=[], y0=0, y1=0)
+            return
+        refused = curve.refused | curve.other
+        self._refused.setData(self._times[refused], np.full(int(refused.sum()), foot))
+        edited = curve.edited
+        self._edited.setData(self._times[edited], np.where(np.isfinite(values[edited]), values[edited], foot))
+        starts, ends = gaps_of(curve, self._times)
+        self._gaps.setOpts(x0=starts, x1=ends, y0=np.full(len(starts), low), y1=np.full(len(starts), high))
+        top = curve.summary.maximum_key.index if curve.summary is not None else None
+        if top is None or top >= len(values) or not np.isfinite(values[top]):
+            self._largest.setData([], [])
+        else:
+            self._largest.setData([self._times[top]], [min(head, values[top] + 0.1 * (high - low))])
+
+    def show_marks(self, bookmarks: Sequence[int], loop: tuple[int, int] | None) -> None:
+        """Bookmarks and the range that is looped."""
+        marks = (tuple(bookmarks), loop)
+        if marks == self._marks or not len(self._times):
+            return
+        self._marks = marks
+        low, high = self._span
+        known = [index for index in bookmarks if index < len(self._times)]
+        self._bookmarks.setData(self._times[known], np.full(len(known), low + _BOOKMARK * (high - low)))
+        self._loop.setVisible(loop is not None)
+        if loop is not None:
+            self._loop.setRegion((self._times[loop[0]], self._times[min(loop[1], len(self._times) - 1)]))
+
+    def show_playhead(self, index: int) -> None:
+        """Where the picture is."""
+        if index != self._index and 0 <= index < len(self._times):
+            self._index = index
+            self._head.setValue(self._times[index])
+
+    # -- the hand
+
+    def frame_at(self, x_px: float) -> int:
+        """The frame under a place of the plot."""
+        if not len(self._times):
+            return 0
+        at_s = self.getPlotItem().vb.mapSceneToView(QPointF(x_px, 0)).x()
+        return int(np.abs(self._times - at_s).argmin())
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        kinds = (QEvent.Type.MouseButtonPress, QEvent.Type.MouseMove, QEvent.Type.MouseButtonRelease)
+        if watched is not self.viewport() or event.type() not in kinds or not isinstance(event, QMouseEvent):
+            return False
+        held = event.buttons() | event.button()
+        if held & Qt.MouseButton.LeftButton and len(self._times):
+            self._follow_hand(event)
+        return True
+
+    def _follow_hand(self, event: QMouseEvent) -> None:
+        """Dragging seeks; with Shift it chooses the range to loop."""
+        index, kind = self.frame_at(event.position().x()), event.type()
+        if kind is QEvent.Type.MouseButtonPress and event.modifiers() & Qt.KeyboardModifier.ShiftModifier:
+            self._loop_from = index
+        elif self._loop_from is None:
+            self.sought.emit(index, kind is QEvent.Type.MouseButtonRelease)
+        elif index != self._loop_from:
+            self.looped.emit(min(index, self._loop_from), max(index, self._loop_from))
+        if kind is QEvent.Type.MouseButtonRelease:
+            self._loop_from = None
+
+    def _place_words(self) -> None:
+        self._says.adjustSize()
+        self._says.move(self.width() - self._says.width() - 12, 2)
+
+    def resizeEvent(self, event: QEvent) -> None:
+        super().resizeEvent(event)
+        if hasattr(self, "_says"):
+            self._place_words()
+
+    def wheelEvent(self, event: QEvent) -> None:
+        event.ignore()
+
+
+def curve_words(curve: Curve | None) -> str:
+    """What the curve shows: quantity, convention, plane and unit."""
+    if curve is None or not curve.name:
+        return ""
+    edge = f" {words.convention(curve.edge)}" if "²" not in curve.unit else ""
+    return f"{words.title(curve.name)}{edge}{words.plane_words(curve.plane)} · {curve.unit}"
+
+
+def tick_words(values: Sequence[float], _scale: float, spacing: float) -> list[str]:
+    """Times on the axis; with tenths only where the ticks are that near."""
+    return [clock(max(0.0, value)) if spacing < 1 else clock(max(0.0, value))[:-2] for value in values]
+
+
+def axis_span(values: np.ndarray) -> tuple[float, float]:
+    """Least and greatest value of the axis: a little more than the values, and not too little about a steady one."""
+    known = values[np.isfinite(values)]
+    if not len(known):
+        return 0.0, 1.0
+    low, high = float(known.min()), float(known.max())
+    room = max(0.12 * (high - low), (MIN_SPAN_SHARE * high - (high - low)) / 2, 1e-6)
+    return max(0.0, low - room), high + 1.6 * room
+
+
+def gaps_of(curve: Curve, times_s: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Stretches (starts, ends) that were analysed and where nothing was seen."""
+    nothing = curve.analysed & ~np.isfinite(curve.values) & ~curve.refused & ~curve.other
+    edges = np.diff(np.concatenate([[False], nothing, [False]]).astype(np.int8))
+    starts, ends = np.flatnonzero(edges == 1), np.flatnonzero(edges == -1)
+    half = 0.5 * float(np.median(np.diff(times_s))) if len(times_s) > 1 else 0.5
+    return times_s[starts] - half, times_s[ends - 1] + half
+
+
+def _neighboured(known: np.ndarray) -> np.ndarray:
+    """Frames whose neighbour is known too: the line shows them."""
+    padded = np.concatenate([[False], known, [False]])
+    return np.asarray(padded[:-2] | padded[2:])
+
+
+def _nothing() -> None:
+    return

@@ -1,0 +1,121 @@
+"""The last seconds as a small curve, with gaps where the vessel was not measured."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from PySide6.QtCore import QPointF, QRectF, QSize, Qt
+from PySide6.QtGui import QColor, QPainter, QPaintEvent, QPen, QPolygonF
+from PySide6.QtWidgets import QSizePolicy, QWidget
+
+from usviewer.measure.reading import Dimension, Reading, Status
+from usviewer.view import theme
+
+SPAN_S = 10.0
+_GAP_S = 0.5
+# A steady vessel must not look like a storm: the axis spans at least this share of the value.
+_MIN_SPAN_SHARE = 0.3
+
+
+class TrendView(QWidget):
+    """Value over time; add one point a reading. The right edge is now."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setMinimumHeight(56)
+        self.setMaximumHeight(230)
+        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
+        self.setAccessibleName("Trend of the last 10 seconds")
+        self._points: deque[tuple[float, float | None]] = deque()
+        self._unit = ""
+        self._scale = 1.0
+        self._now_s = 0.0
+
+    def sizeHint(self) -> QSize:
+        return QSize(240, 110)
+
+    def set_scale(self, scale: float) -> None:
+        """Letters and height for a rail of this scale."""
+        self._scale = scale
+        self.setMaximumHeight(round(230 * scale))
+        self.update()
+
+    def reset(self) -> None:
+        """Forget the curve."""
+        self._points.clear()
+        self.update()
+
+    def add(self, reading: Reading) -> None:
+        """One more reading, at the time its picture was captured."""
+        value, unit = _value_of(reading)
+        if value is not None and unit != self._unit:
+            self._points.clear()
+            self._unit = unit
+        self._now_s = reading.key.capture_time_s
+        self._points.append((self._now_s, value))
+        while self._points and self._now_s - self._points[0][0] > SPAN_S:
+            self._points.popleft()
+        self.update()
+
+    def runs(self) -> list[list[tuple[float, float]]]:
+        """The stretches without a gap, oldest first, as (seconds before now, value)."""
+        runs: list[list[tuple[float, float]]] = [[]]
+        last_s = None
+        for at_s, value in self._points:
+            if value is None or (last_s is not None and at_s - last_s > _GAP_S):
+                runs.append([])
+            if value is not None:
+                runs[-1].append((self._now_s - at_s, value))
+                last_s = at_s
+        return [run for run in runs if run]
+
+    def paintEvent(self, _event: QPaintEvent) -> None:
+        painter = QPainter(self)
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        painter.setFont(theme.font(round(theme.LABEL_PX * self._scale)))
+        painter.setPen(QColor(theme.QUIET))
+        area = QRectF(self.rect()).adjusted(0, 9, -30 * self._scale, -20 * self._scale)
+        foot = QRectF(0, area.bottom() + 2, area.width(), 16 * self._scale)
+        painter.drawText(foot, Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter, "10 s ago")
+        painter.drawText(foot, Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter, "now")
+        painter.setPen(QPen(QColor(theme.LINE), 1))
+        for y in (area.top() + 0.5, round(area.center().y()) + 0.5, area.bottom() + 0.5):
+            painter.drawLine(QPointF(area.left(), y), QPointF(area.right(), y))
+        runs = self.runs()
+        if runs:
+            self._paint_curve(painter, area, runs)
+        painter.end()
+
+    def _paint_curve(self, painter: QPainter, area: QRectF, runs: list[list[tuple[float, float]]]) -> None:
+        values = [value for run in runs for _, value in run]
+        middle = (max(values) + min(values)) / 2
+        half = max(max(values) - min(values), _MIN_SPAN_SHARE * middle, 1e-6) / 2 * 1.1
+        painter.setPen(QColor(theme.QUIET))
+        for value, y in ((middle + half, area.top()), (middle - half, area.bottom())):
+            place = QRectF(area.right() + 4, y - 8, 30 * self._scale, 16)
+            painter.drawText(
+                place, Qt.AlignmentFlag.AlignVCenter | Qt.AlignmentFlag.AlignLeft, _figure(value, self._unit)
+            )
+        painter.setPen(QPen(QColor(theme.CALIPER), 1.6))
+        for run in runs:
+            points = [
+                QPointF(
+                    area.right() - ago_s / SPAN_S * area.width(),
+                    area.center().y() - (value - middle) / half * area.height() / 2,
+                )
+                for ago_s, value in run
+            ]
+            painter.drawPolyline(QPolygonF(points if len(points) > 1 else [points[0], points[0] + QPointF(1, 0)]))
+
+
+def _value_of(reading: Reading) -> tuple[float | None, str]:
+    main = reading.measurements[0] if reading.status is Status.MEASURED and reading.measurements else None
+    if main is None or main.dimension not in (Dimension.LENGTH, Dimension.AREA):
+        return None, ""
+    if main.value_mm is not None:
+        return main.value_mm, "mm" if main.dimension is Dimension.LENGTH else "mm2"
+    return main.value_px, "px"
+
+
+def _figure(value: float, unit: str) -> str:
+    return f"{value / 10:.1f}" if unit == "mm" else f"{value:.0f}"
