@@ -32,7 +32,9 @@ from models.training.yolov8 import ConvUnit, YoloV8, anchor_points, boxes_xywh
 from usviewer.acquire.phantom import PhantomPlane, PhantomSource, random_spec
 
 SIDE_PX = 320
-FRAME_PX = (640, 384)
+FRAME_PX = (640, 360)
+INPUT_PX = (640, 640)
+PADDING = 114
 OPSET = 17
 EVERY_ABSENT = 6
 
@@ -69,17 +71,20 @@ def published_name(name: str) -> str:
 
 
 def render(count: int) -> list[tuple[NDArray[np.uint8], NDArray[np.bool_]]]:
-    """Frames (384, 640, 3) of random phantoms, each with the lumen's mask; some have no aorta."""
+    """Random phantoms as the network sees them, (640, 640, 3) with padding, and the lumen's mask; some have no aorta."""
     width, height = FRAME_PX
+    top = (INPUT_PX[1] - height) // 2
     frames = []
     for seed in range(count):
         plane = PhantomPlane.ABSENT if seed % EVERY_ABSENT == 0 else PhantomPlane.TRANSVERSE
         spec = replace(random_spec(seed), width=width, height=height, plane=plane)
         source = PhantomSource(spec)
         index = seed * 7 % 90
-        mask = source.truth_mask(index)
-        empty = np.zeros((height, width), np.bool_)
-        frames.append((source.seek(index).pixels, empty if mask is None else mask))
+        pixels, inside = np.full((*INPUT_PX[::-1], 3), PADDING, np.uint8), np.zeros(INPUT_PX[::-1], np.bool_)
+        pixels[top : top + height] = source.seek(index).pixels
+        if (mask := source.truth_mask(index)) is not None:
+            inside[top : top + height] = mask
+        frames.append((pixels, inside))
     return frames
 
 
@@ -101,7 +106,9 @@ def _window(
     x0 = _start(columns, width, rng)
     y0 = _start(rows, height, rng)
     cut = np.s_[y0 : y0 + SIDE_PX, x0 : x0 + SIDE_PX]
-    image, inside = pixels[cut].astype(np.float32) * rng.uniform(0.7, 1.3), mask[cut]
+    image, inside = pixels[cut].astype(np.float32), mask[cut]
+    if rng.random() < 0.5:
+        image = np.where(image == PADDING, image, image * rng.uniform(0.7, 1.3))
     if rng.random() < 0.5:
         image, inside = image[:, ::-1], inside[:, ::-1]
     return np.ascontiguousarray(np.clip(image, 0, 255), np.uint8), np.ascontiguousarray(inside)
@@ -200,7 +207,7 @@ def export(model: YoloV8, path: Path) -> None:
         warnings.simplefilter("ignore")  # the tracing exporter is deprecated, and gives the smaller, plainer graph
         torch.onnx.export(
             model,
-            (torch.rand(1, 3, FRAME_PX[1], FRAME_PX[0]),),
+            (torch.rand(1, 3, 384, 640),),
             str(aside),
             input_names=["images"],
             output_names=["output0", "output1"],
