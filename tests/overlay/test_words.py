@@ -4,10 +4,11 @@ from dataclasses import replace
 
 import pytest
 
-from tests.scenes import aorta_reading, flat_frame, summary_of
+from tests.scenes import aorta_reading, flat_frame, scaled_geometry, summary_of
 from usviewer.infer.prediction import Edge
-from usviewer.measure.reading import Dimension, Measurement, Plane, Provenance, Status
-from usviewer.overlay import palette
+from usviewer.measure import manual
+from usviewer.measure.reading import Dimension, Measurement, Plane, Provenance, Site, Status
+from usviewer.overlay import palette, words
 from usviewer.overlay.palette import Size
 from usviewer.overlay.words import fitting, panel_lines
 
@@ -114,3 +115,66 @@ def test_an_area_is_never_shown_as_a_length():
 def test_a_measurement_without_a_value_is_a_dash_not_zero():
     empty = Measurement("ap_diameter", Dimension.LENGTH)
     assert headline(replace(aorta_reading(KEY), measurements=(empty,))) == "- "
+
+
+def test_an_age_is_said_in_weeks_and_days_with_its_error_and_the_given_one_without():
+    hadlock = Measurement("gestational_age_hadlock", Dimension.WEEKS, value=20.018)
+    given = Measurement("gestational_age_given", Dimension.WEEKS, value=20.0)
+    centile = Measurement("head_circumference_centile", Dimension.PERCENT, value=43.21)
+    index = Measurement("cephalic_index", Dimension.PERCENT, value=78.26)
+    circumference = replace(aorta_reading(KEY).measurements[0], name="head_circumference", sd_mm=1.0)
+    measured = (circumference, index, hadlock, given, centile)
+    reading = replace(aorta_reading(KEY), finding="fetal-head", edge=Edge.OUTER, measurements=measured)
+    lines = said(reading)
+    assert lines[:3] == ["FETAL HEAD  HC", "23.9 mm", "outer-outer · transverse"]
+    assert "this frame, 23.9 ± 2.0 mm" in lines
+    assert "GA, Hadlock 1984 20w0d ± 9 days" in lines
+    assert "GA given 20w0d" in lines
+    assert "HC centile, INTERGROWTH-21st 43.2" in lines
+    assert "Cephalic index 78.3 %" in lines
+
+
+def test_a_brain_is_a_checklist_without_a_number_or_a_scale():
+    reading = replace(
+        aorta_reading(KEY, spacing=None),
+        finding="fetal-brain",
+        measurements=(),
+        labels=("CSP", "MIDLINE_FALX"),
+        scores=(0.81, 0.93),
+        no_scale_reason="",
+    )
+    lines = said(reading)
+    assert lines[:4] == ["FETAL BRAIN", "CSP 0.81", "Choroid plexus not seen", "Midline falx 0.93"]
+    assert "Transventricular plane: Choroid plexus missing" in lines
+    assert "Transthalamic plane: all found; check by eye thalami, no cerebellum" in lines
+    assert not any("scale" in line.lower() for line in lines)
+
+
+def test_no_nerve_is_said_once():
+    reading = replace(
+        aorta_reading(KEY), finding="nerve", status=Status.NOT_VISUALISED, measurements=(), reason="No nerve seen"
+    )
+    assert said(reading)[0] == "No nerve seen"
+    assert sum("nerve" in line.lower() for line in said(reading, model="M")) == 1
+
+
+def test_the_site_follows_the_plane_and_a_summary_of_another_site_is_not_used():
+    reading = replace(aorta_reading(KEY), site=Site.DISTAL)
+    assert said(reading)[2] == "inner-inner · transverse · distal"
+    assert fitting(summary_of(reading), reading) is None
+    assert fitting(summary_of(reading, site=Site.DISTAL), reading) is not None
+
+
+def test_what_stands_beside_a_shape_drawn_by_hand() -> None:
+    key = flat_frame().key
+    geometry = scaled_geometry(640, 480)
+    assert words.beside_words(manual.caliper(key, (0.0, 0.0), (0.0, 100.0), geometry)) == "21.3 mm"
+    assert words.beside_words(manual.caliper(key, (0.0, 0.0), (0.0, 100.0), None)) == "100 px"
+    drawn = manual.ellipse(key, ((100.0, 100.0), (200.0, 100.0)), 30.0, None)
+    assert words.beside_words(drawn) == "100 x 60 px\ncircumference 255 px, area 4712 px²"
+
+
+def test_the_largest_value_of_a_clip_in_a_list() -> None:
+    summary = summary_of(aorta_reading(flat_frame().key))
+    assert words.maximum_words(summary, "aorta") == "max 2.5 cm"
+    assert words.maximum_words(summary, "nerve", area=True) == "max 25 mm²"

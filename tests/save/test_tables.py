@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 
 from tests.conftest import ROOT
+from tests.measure.drawing import ellipse_mask, geometry, instance, predicted, reading
 from tests.scenes import GIVEN, aorta_reading, flat_frame, summary_of
 from usviewer.errors import UserError
 from usviewer.frame import SourceInfo
-from usviewer.infer.prediction import Instance, Prediction
-from usviewer.measure.reading import Dimension, Measurement, Status
+from usviewer.infer.prediction import Edge, Instance, Prediction
+from usviewer.measure import bands, read, summarize
+from usviewer.measure.reading import Dimension, Errors, Measurement, Site, Status
 from usviewer.save.summary import Analysis, summary_document
 from usviewer.save.tables import (
     INSTANCE_COLUMNS,
@@ -70,9 +72,10 @@ def analysis(**changes) -> Analysis:
 
 
 def test_the_columns_are_those_of_the_documentation():
-    before, aorta, other, after = documented("readings.csv")
-    assert list(reading_columns("aorta")) == [*before, *aorta, *after]
-    assert list(reading_columns("nerve")) == [*before, *other, *after]
+    before, *findings, after = documented("readings.csv")
+    assert len(findings) == 5
+    for finding, columns in zip(("aorta", "fetal-head", "fetal-brain", "nerve", "other"), findings, strict=True):
+        assert list(reading_columns(finding)) == [*before, *columns, *after]
     assert [list(INSTANCE_COLUMNS)] == documented("instances.csv")
 
 
@@ -111,8 +114,8 @@ def test_without_a_scale_there_are_pixels_and_the_reason():
 
 def test_another_finding_has_the_best_ones_area():
     areas = (Measurement("area_1", Dimension.AREA, 90.0, 4.0), Measurement("area_2", Dimension.AREA, 10.0))
-    row = reading_row(replace(READING, finding="nerve", measurements=areas))
-    assert tuple(row) == reading_columns("nerve")
+    row = reading_row(replace(READING, finding="other", measurements=areas))
+    assert tuple(row) == reading_columns("other")
     assert (row["area_px2"], row["area_mm2"]) == (90.0, 4.0)
 
 
@@ -193,3 +196,95 @@ def test_an_aggregated_area_is_not_called_a_length():
     area = replace(READING, finding="nerve", measurements=(Measurement("area", Dimension.AREA, 90.0, 4.0),))
     document = summary_document(analysis(aggregate=summary_of(area)), [area])
     assert document["aggregate"]["unit"] == "mm2"
+
+
+def test_a_row_says_how_sure_its_answer_is():
+    errors = Errors(scale=0.3, edge=0.4)
+    first = replace(READING.measurements[0], sd_mm=0.5, errors=errors)
+    row = reading_row(replace(READING, measurements=(first, *READING.measurements[1:]), site=Site.MID))
+    assert (row["answer"], row["answer_sd_mm"], row["site"]) == ("ap_diameter", 0.5, "mid")
+    assert (row["answer_low_95_mm"], row["answer_high_95_mm"]) == (22.88, 24.84)
+    assert (row["error_scale_mm"], row["error_edge_mm"], row["error_plane_mm"]) == (0.3, 0.4, None)
+    silent = reading_row(READING)
+    assert (silent["answer"], silent["answer_sd_mm"], silent["answer_low_95_mm"]) == ("ap_diameter", None, None)
+    assert reading_row(UNSEEN)["answer"] is None
+
+
+def brain(index, **scores):
+    boxes = [Instance(name, i, score, (10.0, 10.0, 60.0, 40.0)) for i, (name, score) in enumerate(scores.items())]
+    return read(predicted(*boxes, index=index), None, "fetal-brain")
+
+
+def head(index=0, given=28.0, mm=0.5):
+    mask = ellipse_mask((320.3, 240.7), 115, 90)
+    found = predicted(instance(mask, edge=Edge.OUTER), index=index, time_s=index * 0.1, edge_sd_px=1.0)
+    return read(found, geometry(mm) if mm else None, "fetal-head", gestational_age_weeks=given)
+
+
+def test_a_head_has_its_biometry_in_the_row():
+    row = reading_row(head())
+    assert tuple(row) == reading_columns("fetal-head")
+    assert row["head_circumference_mm"] == pytest.approx(323.2, abs=0.1)
+    assert row["cephalic_index_percent"] == pytest.approx(78.3, abs=0.1)
+    assert row["gestational_age_hadlock_words"].startswith("36w")
+    assert row["gestational_age_hadlock_sd_days"] == 12.4
+    assert row["gestational_age_given_weeks"] == 28.0
+    assert row["head_circumference_centile_percent"] > 99
+    bare = reading_row(head(mm=None))
+    assert all(value is None for name, value in bare.items() if name.endswith(("_mm", "_mm2", "_weeks", "_days")))
+
+
+def test_a_brain_has_a_score_for_each_structure():
+    row = reading_row(brain(3, CSP=0.8, MIDLINE_FALX=0.91234567))
+    assert tuple(row) == reading_columns("fetal-brain")
+    assert (row["choroid_plexus_score"], row["csp_score"], row["midline_falx_score"]) == (None, 0.8, 0.9123)
+    assert (row["transventricular_missing"], row["transthalamic_missing"]) == ("CHOROID_PLEXUS", "")
+
+
+def test_a_clip_of_a_brain_says_what_was_seen_how_often():
+    clip = [brain(0), brain(1, CSP=0.5), brain(2, CSP=0.9, MIDLINE_FALX=0.7)]
+    document = summary_document(analysis(finding="fetal-brain", aggregate=None), clip)
+    assert document["structures"]["CSP"] == {"frames": 2, "share": 0.6667, "best_score": 0.9, "best_frame": 2}
+    assert document["structures"]["CHOROID_PLEXUS"]["frames"] == 0
+    assert document["planes"]["transthalamic"] == {"frames": 1, "best_frame": 2, "missing": ()}
+    assert document["planes"]["transventricular"]["missing"] == ("CHOROID_PLEXUS",)
+    apart = summary_document(analysis(finding="fetal-brain", aggregate=None, summed=False), clip)
+    assert (apart["structures"], apart["planes"]) == (None, None)
+
+
+def test_a_clip_of_a_head_is_dated_by_its_median():
+    clip = [head(i) for i in range(12)]
+    found = summary_document(analysis(finding="fetal-head", aggregate=summarize(clip)), clip)["biometry"]
+    assert found["head_circumference"] == pytest.approx(323.2, abs=0.1)
+    assert found["biparietal_diameter"] == pytest.approx(90.0, abs=0.1)
+    assert found["gestational_age_hadlock"]["words"].startswith("36w")
+    assert (found["gestational_age_given_weeks"], found["head_circumference_centile_percent"]) == (28.0, 100.0)
+    unscaled = [head(i, mm=None) for i in range(12)]
+    bare = summary_document(analysis(finding="fetal-head", aggregate=summarize(unscaled)), unscaled)["biometry"]
+    assert (bare["unit"], bare["gestational_age_hadlock"], bare["head_circumference_centile_percent"]) == (
+        "px",
+        None,
+        None,
+    )
+
+
+def test_a_clip_of_an_aorta_has_its_sweep_its_pulse_and_only_the_table_that_was_asked_for():
+    errors = Errors(0.2, 0.3)
+    values = [40.0 + np.sin(i * 0.05 * 2 * np.pi * 1.2) for i in range(80)]
+    clip = [reading(value, i * 0.05, site=Site.DISTAL, errors=errors) for i, value in enumerate(values)]
+    asked = analysis(aggregate=summarize(clip), reference=bands.table_of("nhs"))
+    document = summary_document(asked, clip)
+    (sweep,) = document["sweep"]
+    assert (sweep["site"], sweep["unit"], sweep["frames"]) == ("distal", "mm", 80)
+    assert sweep["interval_95"][0] < sweep["maximum"] < sweep["interval_95"][1]
+    assert document["pulse"]["heart_rate_per_min"] == pytest.approx(72, rel=0.05)
+    assert "12 months" in document["reference"]["says"]
+    assert document["aggregate"]["site"] == "distal"
+    assert document["aggregate"]["errors"]["edge"] == 0.3
+    assert summary_document(analysis(aggregate=summarize(clip)), clip)["reference"] is None
+
+
+def test_a_still_of_an_aorta_has_no_pulse_but_says_why():
+    still = [reading(40.0, 0.0)]
+    found = summary_document(analysis(aggregate=summarize(still)), still)["pulse"]
+    assert (found["systolic"], bool(found["reason"])) == (None, True)

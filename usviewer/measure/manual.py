@@ -145,6 +145,7 @@ class Edit:
 
     ``instance`` counts the outlines of the automatic reading; at their number the drawing is one more. ``mask``
     (read-only) covers the rectangle whose top-left pixel is ``mask_origin_px``; an empty one says: nothing is there.
+    ``classes`` is everything the model can find, in the order of its classes.
     """
 
     digest: str
@@ -154,16 +155,23 @@ class Edit:
     mask: Mask
     mask_origin_px: tuple[int, int]
     edge: Edge = Edge.NOT_STATED
+    classes: tuple[str, ...] = ()
 
 
 def edit_of(
-    whole: Mask, digest: str, instance: int, label: str, class_index: int, edge: Edge = Edge.NOT_STATED
+    whole: Mask,
+    digest: str,
+    instance: int,
+    label: str,
+    class_index: int,
+    edge: Edge = Edge.NOT_STATED,
+    classes: tuple[str, ...] = (),
 ) -> Edit:
     """An edit from a mask over the whole frame (height, width)."""
     x, y, width, height = cv2.boundingRect(whole.view(np.uint8))
     mask = whole[y : y + height, x : x + width].copy()
     mask.setflags(write=False)
-    return Edit(digest, instance, label, class_index, mask, (x, y), edge)
+    return Edit(digest, instance, label, class_index, mask, (x, y), edge, classes)
 
 
 def filled(outline_xy_px: Points, frame_size_px: tuple[int, int]) -> Mask:
@@ -172,29 +180,35 @@ def filled(outline_xy_px: Points, frame_size_px: tuple[int, int]) -> Mask:
     OpenCV's polygons also take the pixels that the line passes through, which makes every shape a pixel too wide.
     """
     width, height = frame_size_px
+    whole = np.zeros((height, width), dtype=np.uint8)
     starts = np.asarray(outline_xy_px, dtype=np.float64).reshape(-1, 2)
+    if len(starts) < 3:
+        return whole.view(np.bool_)
     ends = np.roll(starts, -1, axis=0)
-    centres_y = np.arange(height) + 0.5
-    crosses = (starts[:, 1, None] <= centres_y) != (ends[:, 1, None] <= centres_y)
-    edges, rows = np.nonzero(crosses)
-    (x0, y0), (x1, y1) = starts[edges].T, ends[edges].T
-    x = x0 + (centres_y[rows] - y0) * (x1 - x0) / (y1 - y0)
-    columns = np.clip(np.ceil(x - 0.5), 0, width).astype(np.intp)
-    flips = np.zeros((height, width + 1), dtype=np.uint8)
+    (left, top), (right, bottom) = starts.min(axis=0), starts.max(axis=0)
+    x0, x1 = (int(np.clip(side, 0, width)) for side in (math.floor(left), math.ceil(right) + 1))
+    y0, y1 = (int(np.clip(side, 0, height)) for side in (math.floor(top), math.ceil(bottom) + 1))
+    centres_y = np.arange(y0, y1) + 0.5
+    edges, rows = np.nonzero((starts[:, 1, None] <= centres_y) != (ends[:, 1, None] <= centres_y))
+    (ax, ay), (bx, by) = starts[edges].T, ends[edges].T
+    x = ax + (centres_y[rows] - ay) * (bx - ax) / (by - ay)
+    columns = np.clip(np.ceil(x - 0.5), x0, x1).astype(np.intp) - x0
+    flips = np.zeros((y1 - y0, x1 - x0 + 1), dtype=np.uint8)
     np.bitwise_xor.at(flips, (rows, columns), 1)
-    return np.asarray(np.bitwise_xor.accumulate(flips, axis=1)[:, :width].view(np.bool_))
+    whole[y0:y1, x0:x1] = np.bitwise_xor.accumulate(flips, axis=1)[:, :-1]
+    return whole.view(np.bool_)
 
 
 def edited_prediction(automatic: Reading, edit: Edit, frame_size_px: tuple[int, int]) -> Prediction:
     """The model's outlines with the person's in its place: what is measured, and what is trained on.
 
-    A drawn instance has the score 1. Classes other than the drawn one's are numbered by their order in the reading.
+    A drawn instance has the score 1.
     """
     instances = []
     for number, outline in enumerate(automatic.outlines_xy_px):
         if number != edit.instance and len(outline):
             label = automatic.labels[number] if number < len(automatic.labels) else automatic.finding
-            class_index = edit.class_index if label == edit.label else number
+            class_index = edit.classes.index(label) if label in edit.classes else edit.class_index
             score = automatic.scores[number] if number < len(automatic.scores) else 0.0
             whole = filled(outline, frame_size_px)
             rest = edit_of(whole, edit.digest, number, label, class_index)

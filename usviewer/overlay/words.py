@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from usviewer.infer.prediction import Edge
+from usviewer.measure import biometry, fetal_brain, nerve
 from usviewer.measure.reading import Dimension, Measurement, Plane, Provenance, Reading, Status, Summary
 from usviewer.overlay import palette
 from usviewer.overlay.palette import Colour, Size
@@ -15,17 +17,27 @@ _TITLES = {
     "longitudinal_diameter": "Longitudinal diameter",
     "major_diameter": "Long axis",
     "minor_diameter": "Short axis",
-    "hc": "HC",
-    "bpd": "BPD",
-    "ofd": "OFD",
-    "ci": "Cephalic index",
+    "head_circumference": "HC",
+    "biparietal_diameter": "BPD",
+    "occipitofrontal_diameter": "OFD",
+    "cephalic_index": "Cephalic index",
+    "gestational_age_hadlock": "GA, Hadlock 1984",
+    "gestational_age_intergrowth": "GA, INTERGROWTH-21st",
+    "gestational_age_given": "GA given",
+    "head_circumference_centile": "HC centile, INTERGROWTH-21st",
+    "depth": "Depth of the nearest edge",
+    "centroid_depth": "Depth of the middle",
 }
+# Ages from a measurement; they carry their error. The age that the operator gave has none here.
+_ESTIMATED_AGES = frozenset({"gestational_age_hadlock", "gestational_age_intergrowth"})
+_STRUCTURES = {"CSP": "CSP", "CHOROID_PLEXUS": "Choroid plexus", "MIDLINE_FALX": "Midline falx"}
 # Kept in the files, but neither drawn nor listed: beside the AP and transverse diameters they only confuse.
 AUXILIARY = frozenset({"major_diameter", "minor_diameter"})
 # Reported in cm to one decimal (clinical.md 1.2); everything else in mm.
 _IN_CENTIMETRES = frozenset({"aorta"})
 _CONVENTIONS = {Edge.INNER: "inner-inner", Edge.OUTER: "outer-outer", Edge.NOT_STATED: "edge not stated"}
 _MAX_OTHER_LINES = 3
+_MAX_HEAD_LINES = 8
 _NORMAL_95 = 1.96
 
 
@@ -60,7 +72,7 @@ def headline_of(reading: Reading) -> Measurement | None:
 
 
 def fitting(summary: Summary | None, reading: Reading) -> Summary | None:
-    """The summary if it speaks of the same thing as the reading: quantity, unit, plane and edge; else None.
+    """The summary if it speaks of the same thing as the reading: quantity, unit, plane, edge, site; else None.
 
     A median over one frame is that frame, so it is not called a median. Only lengths are aggregated on the picture.
     """
@@ -68,7 +80,8 @@ def fitting(summary: Summary | None, reading: Reading) -> Summary | None:
     if summary is None or main is None or main.dimension is not Dimension.LENGTH or summary.count < 2:
         return None
     unit = "px" if main.value_mm is None else "mm"
-    same = (summary.name, summary.unit, summary.plane, summary.edge) == (main.name, unit, reading.plane, reading.edge)
+    theirs = (summary.name, summary.unit, summary.plane, summary.edge, summary.site)
+    same = theirs == (main.name, unit, reading.plane, reading.edge, reading.site)
     return summary if same else None
 
 
@@ -82,13 +95,64 @@ def big_number(value: float, unit: str, finding: str) -> tuple[str, str]:
 def value_text(measurement: Measurement) -> str:
     """A measurement's value with its unit; pixels where there is no scale."""
     if measurement.dimension is Dimension.PERCENT:
-        return "-" if measurement.value is None else f"{measurement.value:.1f} %"
+        return "-" if measurement.value is None else f"{measurement.value:.1f}{_percent(measurement.name)}"
     if measurement.dimension is Dimension.WEEKS:
-        return "-" if measurement.value is None else f"{measurement.value:.1f} weeks"
+        return "-" if measurement.value is None else _age_text(measurement.name, measurement.value)
     power = "²" if measurement.dimension is Dimension.AREA else ""
     if measurement.value_mm is not None:
         return f"{measurement.value_mm:.1f} mm{power}"
     return "-" if measurement.value_px is None else f"{measurement.value_px:.0f} px{power}"
+
+
+def maximum_words(summary: Summary, finding: str, *, area: bool = False) -> str:
+    """The largest value of a clip, for a list of clips."""
+    if area:
+        return f"max {summary.maximum:.0f} {summary.unit}²"
+    return "max " + " ".join(big_number(summary.maximum, summary.unit, finding))
+
+
+def _percent(name: str) -> str:
+    """A centile is a rank, not a share."""
+    return "" if name.endswith("_centile") else " %"
+
+
+def _age_text(name: str, weeks: float) -> str:
+    spread = f" ± {_NORMAL_95 * biometry.age_sd_days(weeks):.0f} days" if name in _ESTIMATED_AGES else ""
+    return f"{biometry.age_words(weeks)}{spread}"
+
+
+def structure_name(label: str) -> str:
+    """A structure of the brain in the clinician's words."""
+    return _STRUCTURES.get(fetal_brain.structure(label), label.replace("_", " ").capitalize())
+
+
+def checklist_lines(reading: Reading) -> tuple[str, ...]:
+    """Which structures were seen, with the model's score, and what each standard plane still needs."""
+    seen = fetal_brain.scores_of(reading)
+    found = [
+        f"{structure_name(n)} {seen[n]:.2f}" if n in seen else f"{structure_name(n)} not seen" for n in _STRUCTURES
+    ]
+    return (*found, *(plane_check(plane, seen) for plane in fetal_brain.PLANES))
+
+
+def plane_check(plane: fetal_brain.StandardPlane, seen: Collection[str]) -> str:
+    """One standard plane: what is missing, or what only the operator can check."""
+    lacking = fetal_brain.missing(plane, seen)
+    if lacking:
+        return f"{plane.name.capitalize()} plane: {' and '.join(structure_name(name) for name in lacking)} missing"
+    return f"{plane.name.capitalize()} plane: all found; check by eye {', '.join(plane.by_eye)}"
+
+
+def beside_words(reading: Reading) -> str:
+    """What stands beside a shape that was drawn by hand: its length, or (two lines) the numbers of an ellipse.
+
+    Calibrated or silent: in pixels where there is no scale.
+    """
+    values = {measurement.name: value_text(measurement) for measurement in reading.measurements}
+    if "length" in values:
+        return values["length"]
+    axes = f"{values['long_axis'].rpartition(' ')[0]} x {values['short_axis']}"
+    return f"{axes}\ncircumference {values['circumference']}, area {values['area']}"
 
 
 def panel_lines(reading: Reading, summary: Summary | None, model_label: str) -> tuple[TextLine, ...]:
@@ -104,18 +168,25 @@ def panel_lines(reading: Reading, summary: Summary | None, model_label: str) -> 
 
 def finding_name(reading: Reading) -> str:
     """The structure's name at the start of a sentence."""
-    return reading.finding.replace("_", " ").capitalize() or "Structure"
+    return reading.finding.replace("_", " ").replace("-", " ").capitalize() or "Structure"
 
 
 def _measured(reading: Reading, summary: Summary | None) -> list[TextLine]:
     main = headline_of(reading)
+    if reading.finding == fetal_brain.FINDING:
+        lines = [TextLine(line) for line in checklist_lines(reading)]
+        return [TextLine(finding_name(reading).upper()), *lines]
     if main is None:
         return [TextLine(finding_name(reading), Size.TITLE)]
     heading = TextLine(f"{finding_name(reading).upper()}  {title(main.name)}")
     drawn = "" if reading.provenance is Provenance.AUTOMATIC else f" · {reading.provenance}"
-    how = TextLine(f"{convention(reading.edge)}{plane_words(reading.plane)}{drawn}")
+    how = TextLine(f"{convention(reading.edge)}{plane_words(reading.plane)}{_site_words(reading)}{drawn}")
     number, *details = _aggregate(reading, main, summary) if summary else _single(reading, main)
     return [heading, number, how, *details]
+
+
+def _site_words(reading: Reading) -> str:
+    return f" · {reading.site}" if reading.site else ""
 
 
 def _aggregate(reading: Reading, main: Measurement, summary: Summary) -> list[TextLine]:
@@ -124,7 +195,7 @@ def _aggregate(reading: Reading, main: Measurement, summary: Summary) -> list[Te
     number, unit = big_number(summary.median, summary.unit, reading.finding)
     return [
         TextLine(number, Size.HEADLINE, unit=unit),
-        TextLine(f"median of the last {summary.span_s:.1f} s"),
+        TextLine(f"median of the {'clip' if summary.whole else 'last'} {summary.span_s:.1f} s"),
         TextLine(f"{summary.median:.{digits}f} {summary.unit}, 95 % {low:.{digits}f} to {high:.{digits}f}"),
         TextLine(f"this frame {value_text(main)} · max {summary.maximum:.{digits}f}", Size.SMALL, palette.QUIET),
     ]
@@ -140,12 +211,15 @@ def _single(reading: Reading, main: Measurement) -> list[TextLine]:
 
 
 def _others(reading: Reading) -> list[TextLine]:
-    rest = [m for m in reading.measurements[1:] if m.name not in AUXILIARY][:_MAX_OTHER_LINES]
+    most = _MAX_HEAD_LINES if reading.finding == "fetal-head" else _MAX_OTHER_LINES
+    rest = [m for m in reading.measurements[1:] if m.name not in AUXILIARY][:most]
     return [TextLine(f"{title(m.name)} {value_text(m)}", Size.SMALL, palette.QUIET) for m in rest]
 
 
 def _not_visualised(reading: Reading, _summary: Summary | None) -> list[TextLine]:
-    lines = [TextLine(f"{finding_name(reading)} not visualised", Size.TITLE)]
+    # "No nerve seen" is the nerve's own word: beside it "not visualised" would be said twice.
+    said = reading.reason if reading.finding == nerve.FINDING and reading.reason else ""
+    lines = [TextLine(said or f"{finding_name(reading)} not visualised", Size.TITLE)]
     return lines + ([TextLine(reading.reason)] if _adds_something(reading.reason, lines[0].text) else [])
 
 
@@ -162,7 +236,7 @@ def _origins(reading: Reading, model_label: str) -> list[TextLine]:
     lines = []
     if reading.spacing is not None:
         lines.append(TextLine(f"Scale {reading.spacing.describe()}", Size.SMALL, palette.QUIET))
-    elif reading.status is Status.MEASURED:
+    elif reading.status is Status.MEASURED and reading.finding != fetal_brain.FINDING:
         reason = reading.no_scale_reason or "No scale: lengths in pixels"
         lines.append(TextLine(reason, Size.SMALL, palette.WARNING))
     model = model_label or reading.model_id

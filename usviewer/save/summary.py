@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from statistics import median
 from typing import Any
 
 from usviewer import RESEARCH_USE, __version__
 from usviewer.frame import SourceInfo
+from usviewer.infer.prediction import Edge
+from usviewer.measure import bands, biometry, sweep
+from usviewer.measure.fetal_brain import planes_over, structures_over
+from usviewer.measure.pulse import Pulse, pulse_of
 from usviewer.measure.reading import Dimension, Reading, Status, Summary
 from usviewer.overlay.words import convention
 from usviewer.units import Spacing
@@ -21,7 +26,9 @@ class Analysis:
     """What produced the readings of a clip.
 
     ``engine`` is the one that ran, ``engine_asked`` the one asked for (empty: the fastest). ``aggregate`` is the number
-    to quote, None where nothing was measured. ``notes`` are sentences for the user.
+    to quote, None where nothing was measured. ``notes`` are sentences for the user. ``summed`` is False for pictures
+    that may be of different patients: nothing is then said over all of them. ``reference`` is a table that the user
+    asked for.
     """
 
     source: SourceInfo
@@ -33,6 +40,8 @@ class Analysis:
     engine_asked: str = ""
     aggregate: Summary | None = None
     notes: tuple[str, ...] = ()
+    summed: bool = True
+    reference: bands.Table | None = None
 
 
 def summary_document(analysis: Analysis, readings: Sequence[Reading]) -> dict[str, Any]:
@@ -52,7 +61,93 @@ def summary_document(analysis: Analysis, readings: Sequence[Reading]) -> dict[st
         "model": {"id": analysis.model_id, "label": analysis.model_label, "sha256": analysis.model_sha256},
         "engine": {"asked": analysis.engine_asked, "ran": analysis.engine},
         "notes": [*analysis.source.notes, *analysis.notes],
+        **_over_the_clip(analysis, readings),
     }
+
+
+def _over_the_clip(analysis: Analysis, readings: Sequence[Reading]) -> dict[str, Any]:
+    """What only some findings have, and only over frames of one patient; null for the others."""
+    found: dict[str, Any] = dict.fromkeys(("sweep", "pulse", "reference", "biometry", "structures", "planes"))
+    if not analysis.summed:
+        return found
+    aggregate = analysis.aggregate
+    if analysis.finding == "aorta" and aggregate is not None:
+        summaries = sweep(readings)
+        found["sweep"] = [_sweep(summary) for summary in summaries]
+        found["pulse"] = _pulse(pulse_of(readings, aggregate))
+        found["reference"] = _reference(summaries, analysis.reference)
+    if analysis.finding == "fetal-head" and aggregate is not None:
+        found["biometry"] = biometry_over(readings, aggregate)
+    if analysis.finding == "fetal-brain":
+        found["structures"] = {name: _rounded_floats(asdict(s)) for name, s in structures_over(readings).items()}
+        found["planes"] = {name: asdict(plane) for name, plane in planes_over(readings).items()}
+    return found
+
+
+def _sweep(summary: Summary) -> dict[str, Any]:
+    interval = summary.maximum_interval
+    return {
+        "site": str(summary.site) or None,
+        "maximum": round(summary.maximum, 3),
+        "interval_95": None if interval is None else [round(edge, 3) for edge in interval],
+        "unit": summary.unit,
+        "frame": summary.maximum_key.index,
+        "time_s": summary.maximum_key.media_time_s,
+        "frames": summary.count,
+    }
+
+
+def _pulse(pulse: Pulse) -> dict[str, Any]:
+    return _rounded_floats(asdict(pulse))
+
+
+def _reference(summaries: Sequence[Summary], table: bands.Table | None) -> dict[str, Any] | None:
+    """What the table that was asked for says of the largest diameter, or why it says nothing."""
+    if table is None or not summaries:
+        return None
+    verdict = bands.compare(summaries[0], table)
+    return {"table": table.id, "title": table.title, "says": verdict.text or None, "reason": verdict.reason or None}
+
+
+def biometry_over(readings: Sequence[Reading], aggregate: Summary) -> dict[str, Any]:
+    """The head over a clip: the median of each value; ages and centile from the median circumference."""
+    same = [r for r in readings if r.status is Status.MEASURED and r.edge is aggregate.edge]
+    values = {name: _median(same, name, aggregate.unit) for name in _HEAD}
+    age = None
+    if aggregate.unit == "mm" and aggregate.edge is Edge.OUTER:
+        age = aggregate.median
+    given = next((m.value for r in same if (m := r.get("gestational_age_given")) and m.value is not None), None)
+    centile = biometry.circumference_centile(age, given) if age is not None and given is not None else None
+    return {
+        "unit": aggregate.unit,
+        "head_circumference": round(aggregate.median, 3),
+        "interval_95": [round(edge, 3) for edge in aggregate.interval],
+        **{name: None if value is None else round(value, 3) for name, value in values.items()},
+        "gestational_age_hadlock": _age(biometry.age_by_hadlock(age) if age is not None else None),
+        "gestational_age_intergrowth": _age(biometry.age_by_intergrowth(age) if age is not None else None),
+        "gestational_age_given_weeks": None if given is None else round(given, 3),
+        "head_circumference_centile_percent": None if centile is None else round(centile, 2),
+    }
+
+
+_HEAD = ("biparietal_diameter", "occipitofrontal_diameter", "cephalic_index")
+
+
+def _median(readings: Sequence[Reading], name: str, unit: str) -> float | None:
+    found = [m for reading in readings if (m := reading.get(name)) is not None]
+    values = [m.value if m.value is not None else m.value_mm if unit == "mm" else m.value_px for m in found]
+    known = [value for value in values if value is not None]
+    return median(known) if known else None
+
+
+def _age(weeks: float | None) -> dict[str, Any] | None:
+    if weeks is None:
+        return None
+    return {"weeks": round(weeks, 3), "words": biometry.age_words(weeks), "sd_days": biometry.age_sd_days(weeks)}
+
+
+def _rounded_floats(values: dict[str, Any]) -> dict[str, Any]:
+    return {key: round(value, 4) if isinstance(value, float) else value for key, value in values.items()}
 
 
 def _source(source: SourceInfo) -> dict[str, Any]:
@@ -91,6 +186,11 @@ def _aggregate(summary: Summary | None, readings: Sequence[Reading]) -> dict[str
         "plane": str(summary.plane),
         "edge": str(summary.edge),
         "convention": convention(summary.edge),
+        "site": str(summary.site) or None,
+        "maximum_interval_95": None
+        if summary.maximum_interval is None
+        else [round(edge, 3) for edge in summary.maximum_interval],
+        "errors": None if summary.errors is None else _rounded_floats(asdict(summary.errors)),
     }
 
 

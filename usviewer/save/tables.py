@@ -14,7 +14,8 @@ from types import TracebackType
 from typing import Any
 
 from usviewer.infer.prediction import Prediction
-from usviewer.measure.reading import Dimension, Measurement, Reading
+from usviewer.measure import biometry, fetal_brain
+from usviewer.measure.reading import Dimension, Measurement, Reading, Status
 from usviewer.save.aside import Aside, cannot_write, write_text
 from usviewer.units import Spacing
 
@@ -35,6 +36,13 @@ _AFTER = (
     "model_id",
     "model_sha256",
     "frame_digest",
+    "answer",
+    "answer_sd_mm",
+    "answer_low_95_mm",
+    "answer_high_95_mm",
+    "error_scale_mm",
+    "error_edge_mm",
+    "error_plane_mm",
 )
 # In the order of their columns. A finding that is not here has the area of what was found.
 _MEASUREMENTS = {
@@ -46,8 +54,41 @@ _MEASUREMENTS = {
         "minor_diameter": Dimension.LENGTH,
         "area": Dimension.AREA,
     },
+    "fetal-head": {
+        "area": Dimension.AREA,
+        "head_circumference": Dimension.LENGTH,
+        "biparietal_diameter": Dimension.LENGTH,
+        "occipitofrontal_diameter": Dimension.LENGTH,
+        "cephalic_index": Dimension.PERCENT,
+        "gestational_age_hadlock": Dimension.WEEKS,
+        "gestational_age_intergrowth": Dimension.WEEKS,
+        "gestational_age_given": Dimension.WEEKS,
+        "head_circumference_centile": Dimension.PERCENT,
+    },
+    "fetal-brain": {},
+    "nerve": {
+        "area": Dimension.AREA,
+        "depth": Dimension.LENGTH,
+        "centroid_depth": Dimension.LENGTH,
+        "long_axis": Dimension.LENGTH,
+        "short_axis": Dimension.LENGTH,
+    },
 }
 _GENERIC = {"area": Dimension.AREA}
+# What a finding says beside measurements, after their columns.
+_EXTRAS: Mapping[str, tuple[str, ...]] = {
+    "aorta": ("site",),
+    "fetal-head": (
+        "gestational_age_hadlock_words",
+        "gestational_age_hadlock_sd_days",
+        "gestational_age_intergrowth_words",
+        "gestational_age_intergrowth_sd_days",
+    ),
+    "fetal-brain": (
+        *(f"{name.lower()}_score" for name in fetal_brain.STRUCTURES),
+        *(f"{plane.name}_missing" for plane in fetal_brain.PLANES),
+    ),
+}
 _UNITS = {
     Dimension.LENGTH: ("px", "mm"),
     Dimension.AREA: ("px2", "mm2"),
@@ -60,7 +101,7 @@ INSTANCE_COLUMNS = ("frame", "file", "label", "score", "x0", "y0", "x1", "y1", "
 def reading_columns(finding: str) -> tuple[str, ...]:
     """The columns of ``readings.csv`` for one finding, in order."""
     middle = [column for name, kind in _measured(finding).items() for column in _columns_of(name, kind)]
-    return (*_BEFORE, *middle, *_AFTER)
+    return (*_BEFORE, *middle, *_EXTRAS.get(finding, ()), *_AFTER)
 
 
 def reading_row(reading: Reading, file: str = "") -> dict[str, Cell]:
@@ -88,7 +129,9 @@ def reading_row(reading: Reading, file: str = "") -> dict[str, Cell]:
         "model_sha256": reading.model_sha256,
         "frame_digest": reading.key.digest,
     }
-    return row | _spacing_cells(reading.spacing) | _measured_cells(reading)
+    return (
+        row | _spacing_cells(reading.spacing) | _measured_cells(reading) | _extra_cells(reading) | _error_cells(reading)
+    )
 
 
 def instance_rows(prediction: Prediction, file: str = "") -> Iterator[dict[str, Cell]]:
@@ -190,6 +233,45 @@ def _measured_cells(reading: Reading) -> dict[str, Cell]:
         found = reading.get(name) or reading.get(f"{name}_1")
         if found is not None:
             cells |= zip(_columns_of(name, dimension), _values(found), strict=True)
+    return cells
+
+
+def _extra_cells(reading: Reading) -> dict[str, Cell]:
+    if reading.finding == "aorta":
+        return {"site": str(reading.site)}
+    if reading.finding == "fetal-head":
+        return _age_cells(reading, "gestational_age_hadlock") | _age_cells(reading, "gestational_age_intergrowth")
+    if reading.finding == "fetal-brain":
+        return _structure_cells(reading)
+    return {}
+
+
+def _age_cells(reading: Reading, name: str) -> dict[str, Cell]:
+    found = reading.get(name)
+    if found is None or found.value is None:
+        return {}
+    return {f"{name}_words": biometry.age_words(found.value), f"{name}_sd_days": biometry.age_sd_days(found.value)}
+
+
+def _structure_cells(reading: Reading) -> dict[str, Cell]:
+    seen = fetal_brain.scores_of(reading)
+    scores = {f"{name.lower()}_score": _rounded(seen.get(name), 4) for name in fetal_brain.STRUCTURES}
+    missing = {f"{p.name}_missing": " ".join(fetal_brain.missing(p, seen)) for p in fetal_brain.PLANES}
+    return {**scores, **missing}
+
+
+def _error_cells(reading: Reading) -> dict[str, Cell]:
+    """How sure the answer is: its standard deviation, interval and sources, where they are known."""
+    answer = next(iter(reading.measurements), None)
+    if answer is None or reading.status is not Status.MEASURED:
+        return {}
+    cells: dict[str, Cell] = {"answer": answer.name, "answer_sd_mm": _rounded(answer.sd_mm, 3)}
+    if answer.interval_mm is not None:
+        low, high = answer.interval_mm
+        cells |= {"answer_low_95_mm": round(low, 2), "answer_high_95_mm": round(high, 2)}
+    if answer.errors is not None:
+        sources = ("scale", "edge", "plane")
+        cells |= {f"error_{source}_mm": _rounded(getattr(answer.errors, source), 3) for source in sources}
     return cells
 
 

@@ -120,6 +120,11 @@ class HandBar(QFrame):
         button.clicked.connect(lambda _checked=False: act())
         return button
 
+    @property
+    def says(self) -> str:
+        """What the bar says now."""
+        return self._says.text()
+
     # -- acting
 
     def _outline(self) -> None:

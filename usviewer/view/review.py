@@ -40,6 +40,7 @@ class _Open:
 
     path: Path
     notes: ClipNotes
+    model_sha256: str = ""
     bookmarks: tuple[int, ...] = ()
     edits: dict[int, Edit] | None = None  # None: not read yet
     unsaved: dict[int, Edit | None] | None = None
@@ -239,7 +240,7 @@ class ReviewController(QObject):
             self._run.set_engine(None)
             return
         now = self._open
-        now.edits, now.unsaved = None, {}
+        now.edits, now.unsaved, now.model_sha256 = None, {}, made_by.model_sha256
         self._run.set_engine(engine, ClipResults(now.notes, made_by, str(now.path)))
         read = partial(now.notes.edits, made_by.model_sha256)
         self._desk.jobs.submit(read, partial(self._take_edits, now, made_by.model_sha256), self._say_nothing)
@@ -327,8 +328,9 @@ class ReviewController(QObject):
 
     def change_rate(self, steps: int) -> None:
         """The next faster (1) or slower (-1) of the rates."""
-        if self._snapshot is not None:
-            at = min(range(len(RATES)), key=lambda i: abs(RATES[i] - self._snapshot.rate))  # type: ignore[union-attr]
+        if self._run is not None:
+            rate = self._run.snapshot().rate
+            at = min(range(len(RATES)), key=lambda index: abs(RATES[index] - rate))
             self.set_rate(RATES[min(len(RATES) - 1, max(0, at + steps))])
 
     def set_loop(self, loop: tuple[int, int] | None) -> None:
@@ -426,20 +428,22 @@ class ReviewController(QObject):
         size_px = (frame.width_px, frame.height_px)
         reading = corrected(automatic, edit, size_px, frame.geometry) if edit is not None else None
         self._run.replace_reading(frame.key.index, reading)
-        self._merge_edits(self._open, automatic.model_sha256, {frame.key.index: edit})
+        self._merge_edits(self._open, {frame.key.index: edit})
 
     def _take_edits(self, asked: _Open, model_sha256: str, found: dict[int, Edit]) -> None:
+        if asked.model_sha256 != model_sha256:
+            return
         asked.edits = found
         if asked.unsaved:
-            self._merge_edits(asked, model_sha256, asked.unsaved)
+            self._merge_edits(asked, asked.unsaved)
 
-    def _merge_edits(self, now: _Open, model_sha256: str, new: Mapping[int, Edit | None]) -> None:
+    def _merge_edits(self, now: _Open, new: Mapping[int, Edit | None]) -> None:
         if now.edits is None:  # those of earlier sessions are still being read, and must not be written over
             now.unsaved = {**(now.unsaved or {}), **new}
             return
         merged = {**now.edits, **new}
         now.edits = {index: edit for index, edit in merged.items() if edit is not None}
-        keep = partial(now.notes.keep_edits, model_sha256, dict(now.edits))
+        keep = partial(now.notes.keep_edits, now.model_sha256, dict(now.edits))
         self._desk.jobs.submit(keep, failed=partial(self._desk.notify.report, key="corrections"))
 
     def calibrate(self, frame: Frame) -> Frame:

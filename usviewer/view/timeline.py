@@ -212,7 +212,7 @@ class CurvePlot(pg.PlotWidget):  # type: ignore[misc]
             item.addItem(each, ignoreBounds=True)
         self._says = QLabel(self)
         self._says.setFont(theme.font(theme.LABEL_PX - 1))
-        self._says.setStyleSheet(f"color: {theme.QUIET}; background: transparent;")
+        self._says.setStyleSheet(f"color: {theme.QUIET}; background: {theme.SURFACE}; padding: 0 4px;")
         self._says.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
         self.viewport().installEventFilter(self)
 

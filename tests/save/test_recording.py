@@ -1,0 +1,115 @@
+"""A recording: both streams, every picture, whole or not there."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from tests.scenes import aorta_reading, fan, scaled_geometry
+from usviewer.errors import UserError
+from usviewer.frame import Frame, ImageGeometry, make_frame
+from usviewer.overlay.scene import compose
+from usviewer.save.recording import ClipRecorder, Taken
+
+SIZE = (160, 120)
+
+
+def frame(index: int, geometry: ImageGeometry | None = None, size: tuple[int, int] = SIZE) -> Frame:
+    rng = np.random.default_rng(index)
+    pixels = rng.integers(0, 255, (size[1], size[0], 3), dtype=np.uint8)
+    return make_frame(pixels, "device:fake", index, capture_time_s=100.0 + index * 0.05, geometry=geometry)
+
+
+def taken(index: int, geometry: ImageGeometry | None = None, finding: str = "aorta") -> Taken:
+    picture = frame(index, geometry)
+    reading = replace(aorta_reading(picture.key, (80.0, 60.0), 20.0), finding=finding)
+    scene = compose(reading, frame_size_px=SIZE, geometry=geometry)
+    return Taken(picture, scene, reading)
+
+
+def pictures(path: Path) -> list[tuple[float, np.ndarray]]:
+    with av.open(str(path)) as file:
+        return [(float(f.time), f.to_ndarray(format="rgb24")) for f in file.decode(video=0)]
+
+
+def test_raw_is_untouched_and_annotated_is_what_was_seen(tmp_path: Path) -> None:
+    recorder = ClipRecorder(tmp_path, "exam", keep_surroundings=True)
+    for index in range(4):
+        recorder.add(taken(index))
+    (folder,) = recorder.close()
+    raw, annotated = pictures(folder / "raw.mp4"), pictures(folder / "annotated.mp4")
+    assert len(raw) == len(annotated) == 4
+    for index, (time_s, pixels) in enumerate(raw):
+        assert time_s == pytest.approx(index * 0.05, abs=1e-4)
+        np.testing.assert_array_equal(pixels, frame(index).pixels)
+    with (folder / "readings.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["frame_digest"] for row in rows] == [frame(index).key.digest for index in range(4)]
+    centre = annotated[0][1][40:80, 60:100].astype(int)
+    assert np.abs(centre - frame(0).pixels[40:80, 60:100]).mean() > 10  # the outline and its caliper are on it
+
+
+def test_what_surrounds_the_ultrasound_is_blanked_in_both_streams(tmp_path: Path) -> None:
+    geometry = scaled_geometry(*SIZE, sector=fan(*SIZE))
+    recorder = ClipRecorder(tmp_path, "exam")
+    recorder.add(taken(0, geometry))
+    recorder.add(Taken(frame(1, geometry), None, None))
+    (folder,) = recorder.close()
+    for _, pixels in pictures(folder / "raw.mp4"):
+        assert not pixels[:, :8].any()
+    assert pictures(folder / "annotated.mp4")[1][1][:60, :8].max() < 12
+    assert recorder.said == ""
+
+
+def test_where_the_sector_is_a_guess_nothing_is_blanked_and_it_is_said(tmp_path: Path) -> None:
+    recorder = ClipRecorder(tmp_path, "exam")
+    recorder.add(taken(0, scaled_geometry(*SIZE, sector=fan(*SIZE, certain=False))))
+    recorder.close()
+    assert "not certain" in recorder.said
+
+
+def test_another_size_or_model_begins_another_part(tmp_path: Path) -> None:
+    recorder = ClipRecorder(tmp_path, "exam")
+    recorder.add(taken(0))
+    recorder.add(taken(1, finding="nerve"))
+    recorder.add(Taken(frame(2, size=(200, 100)), None, None))
+    folders = recorder.close()
+    assert [folder.name for folder in folders] == ["exam", "exam-2", "exam-3"]
+    assert not (folders[2] / "readings.csv").exists()
+
+
+def test_nothing_that_is_there_is_written_over(tmp_path: Path) -> None:
+    for _ in range(2):
+        recorder = ClipRecorder(tmp_path, "exam")
+        recorder.add(taken(0))
+        recorder.close()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["exam", "exam-2"]
+
+
+def test_a_recording_without_a_picture_leaves_nothing(tmp_path: Path) -> None:
+    assert ClipRecorder(tmp_path, "exam").close() == ()
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_full_disk_is_one_sentence_and_leaves_nothing(tmp_path: Path, full_after: Callable[[int], None]) -> None:
+    recorder = ClipRecorder(tmp_path, "exam", keep_surroundings=True)
+    recorder.add(taken(0))
+    full_after(4096)
+    with pytest.raises(UserError, match="Could not write"):
+        for index in range(1, 60):
+            recorder.add(taken(index))
+        recorder.close()
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_a_folder_that_may_not_be_written_is_one_sentence(tmp_path: Path) -> None:
+    blocked = tmp_path / "blocked"
+    blocked.write_text("a file")
+    with pytest.raises(UserError, match="Could not write"):
+        ClipRecorder(blocked, "exam").add(taken(0))
