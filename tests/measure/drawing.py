@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 
 from usviewer.frame import FrameKey, ImageGeometry, Mask, Region, Sector
 from usviewer.infer.prediction import Edge, Instance, Prediction
-from usviewer.measure.reading import Dimension, Measurement, Plane, Reading, Status
+from usviewer.measure.reading import Dimension, Measurement, Plane, Reading, Site, Status
 from usviewer.units import ScaleSource, Spacing
 
 SIZE = (640, 480)
@@ -40,9 +41,13 @@ def key(time_s=0.0, source="clip", index=0) -> FrameKey:
     return FrameKey(source, index, time_s, 100.0 + time_s, "digest")
 
 
-def prediction(*masks: Mask, time_s=0.0, size=SIZE, scores=None) -> Prediction:
+def prediction(*masks: Mask, time_s=0.0, size=SIZE, scores=None, edge_sd_px=None) -> Prediction:
     found = [instance(m, s) for m, s in zip(masks, scores or [0.9] * len(masks), strict=True)]
-    return Prediction(key(time_s), size, tuple(found), "aorta", "abc", "test")
+    return predicted(*found, time_s=time_s, size=size, edge_sd_px=edge_sd_px)
+
+
+def predicted(*found: Instance, time_s=0.0, size=SIZE, edge_sd_px=None, index=0) -> Prediction:
+    return Prediction(key(time_s, index=index), size, found, "aorta", "abc", "test", edge_sd_px=edge_sd_px)
 
 
 def geometry(x_mm=0.25, y_mm=None, sector: Sector | None = None, size=SIZE) -> ImageGeometry:
@@ -72,10 +77,14 @@ def reading(
     model="abc",
     source="clip",
     relative_sd=0.0,
+    site=Site.NOT_SET,
+    errors=None,
 ) -> Reading:
     spacing = Spacing(mm, mm, ScaleSource.USER, relative_sd=relative_sd) if mm else None
     name = "ap_diameter" if plane is Plane.TRANSVERSE else "longitudinal_diameter"
     value = Measurement(name, Dimension.LENGTH, value_px or value_mm * 4, value_mm if mm else None)
+    if errors is not None:
+        value = replace(value, sd_mm=errors.total, errors=errors)
     index = round(time_s * 20)
     return Reading(
         key(time_s, source, index),
@@ -87,4 +96,5 @@ def reading(
         spacing=spacing,
         model_id="aorta",
         model_sha256=model,
+        site=site,
     )

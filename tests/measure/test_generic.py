@@ -11,7 +11,7 @@ from usviewer.units import ScaleSource, Spacing
 
 def test_every_instance_is_listed_with_its_area():
     reading = read(
-        prediction(ellipse_mask((200, 200), 40, 40), ellipse_mask((400, 300), 20, 20)), geometry(0.5), "nerve"
+        prediction(ellipse_mask((200, 200), 40, 40), ellipse_mask((400, 300), 20, 20)), geometry(0.5), "other"
     )
     assert reading.status is Status.MEASURED
     assert [m.name for m in reading.measurements] == ["area_1", "area_2"]
@@ -21,14 +21,14 @@ def test_every_instance_is_listed_with_its_area():
 
 
 def test_one_area_has_a_plain_name_and_no_mm2_without_a_scale():
-    reading = read(prediction(ellipse_mask((200, 200), 40, 40)), None, "nerve")
+    reading = read(prediction(ellipse_mask((200, 200), 40, 40)), None, "other")
     assert reading.get("area").value_mm is None
     assert reading.get("area").value_px == pytest.approx(np.pi * 1600, rel=0.01)
     assert reading.no_scale_reason
 
 
 def test_nothing_found():
-    reading = read(prediction(), geometry(), "nerve")
+    reading = read(prediction(), geometry(), "other")
     assert (reading.status, reading.measurements) == (Status.NOT_VISUALISED, ())
     assert reading.reason
 
@@ -51,6 +51,6 @@ def test_edges_that_differ_are_not_stated():
 
 def test_an_object_outside_the_region_does_not_cost_the_other_its_scale():
     known = ImageGeometry((Region((0, 0, 300, 480), Spacing(0.5, 0.5, ScaleSource.DICOM)),))
-    reading = read(prediction(ellipse_mask((200, 200), 40, 40), ellipse_mask((400, 300), 20, 20)), known, "nerve")
+    reading = read(prediction(ellipse_mask((200, 200), 40, 40), ellipse_mask((400, 300), 20, 20)), known, "other")
     assert reading.get("area_1").value_mm is not None
     assert reading.get("area_2").value_mm is None

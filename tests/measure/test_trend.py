@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -5,8 +7,8 @@ from hypothesis import strategies as st
 
 from tests.measure.drawing import reading
 from usviewer.infer.prediction import Edge
-from usviewer.measure.reading import Plane, Status
-from usviewer.measure.trend import Trend, median_interval, summarize
+from usviewer.measure.reading import Errors, Plane, Site, Status
+from usviewer.measure.trend import Trend, median_interval, summarize, sweep
 
 
 def feed(trend, values, start=0.0, step=0.05, **how):
@@ -181,3 +183,41 @@ def test_a_clip_without_a_measurement_has_no_summary():
 def test_a_single_still_is_summarised_as_one():
     summary = summarize([reading(40.0, 0.0)])
     assert (summary.count, summary.span_s, summary.median, summary.maximum) == (1, 0.0, 40.0, 40.0)
+
+
+def test_sites_are_never_mixed():
+    trend = Trend()
+    for index in range(40):
+        summary = trend.add(reading(20.0, index * 0.05, site=Site.PROXIMAL))
+    assert (summary.site, summary.count) == (Site.PROXIMAL, 40)
+    assert trend.add(reading(30.0, 2.0, site=Site.DISTAL)) is None
+
+
+def test_a_sweep_gives_every_site_its_maximum_the_largest_first():
+    proximal = [reading(20.0 + 0.1 * (i % 3), i * 0.05, site=Site.PROXIMAL) for i in range(20)]
+    distal = [reading(32.0 + 0.1 * (i % 3), 2 + i * 0.05, site=Site.DISTAL) for i in range(20)]
+    along = [reading(60.0, 4 + i * 0.05, plane=Plane.LONGITUDINAL, site=Site.DISTAL) for i in range(60)]
+    first, second = sweep([*proximal, *distal, *along])
+    assert (first.site, second.site) == (Site.DISTAL, Site.PROXIMAL)
+    assert first.maximum == pytest.approx(32.1, abs=0.11)
+    assert first.maximum_key in {r.key for r in distal}
+    low, high = first.maximum_interval
+    assert low < first.maximum < high
+
+
+def test_a_sweep_along_the_vessel_has_no_maximum():
+    assert sweep([reading(60.0, i * 0.05, plane=Plane.LONGITUDINAL) for i in range(60)]) == ()
+    assert sweep([]) == ()
+
+
+def test_the_intervals_hold_what_the_frames_state_and_what_they_scatter():
+    errors = Errors(scale=0.3, edge=0.4, plane=0.0)
+    still = summarize([reading(20.0, i * 0.05, errors=errors) for i in range(60)])
+    assert still.interval == pytest.approx((20 - 1.96 * 0.5, 20 + 1.96 * 0.5), abs=1e-6)
+    assert still.maximum_interval == pytest.approx(still.interval)
+    assert (still.errors.scale, still.errors.edge, still.errors.frames) == pytest.approx((0.3, 0.4, 0.0))
+    rng = np.random.default_rng(2)
+    noisy = summarize([reading(20.0 + rng.normal(0, 1.0), i * 0.05, errors=errors) for i in range(60)])
+    assert noisy.errors.frames > 0.05
+    assert noisy.interval[1] - noisy.interval[0] > still.interval[1] - still.interval[0]
+    assert noisy.maximum_interval[1] - noisy.maximum == pytest.approx(1.96 * math.hypot(0.5, 0.67), rel=0.3)

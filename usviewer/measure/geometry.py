@@ -78,6 +78,15 @@ class Ellipse:
         """Unit vector along the minor axis."""
         return (-math.sin(self.angle_rad), math.cos(self.angle_rad))
 
+    @property
+    def circumference(self) -> float:
+        """Perimeter by Ramanujan's second approximation (1914): exact to 0.0001 mm for heads (``clinical.md`` 2.1)."""
+        a, b = self.semi_major, self.semi_minor
+        if a + b == 0.0:
+            return 0.0
+        h = ((a - b) / (a + b)) ** 2
+        return math.pi * (a + b) * (1.0 + 3.0 * h / (10.0 + math.sqrt(4.0 - 3.0 * h)))
+
     def polygon(self, count: int = 90) -> Points:
         """Points (count, 2) around the ellipse."""
         turn = np.linspace(0.0, 2.0 * math.pi, count, endpoint=False)

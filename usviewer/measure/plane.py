@@ -8,7 +8,7 @@ import numpy as np
 
 from usviewer.frame import FrameKey, Points
 from usviewer.measure.geometry import Ellipse, Shape
-from usviewer.measure.reading import Plane
+from usviewer.measure.reading import Plane, Site
 
 # clinical.md 1.6: below the first a section across the vessel, above the second along it, between them ask.
 TRANSVERSE_BELOW = 1.6
@@ -58,15 +58,17 @@ def plane_of(elongation: float, contact: Contact) -> Plane:
 class PlaneTracker:
     """Holds the plane over the frames of one source: a new one counts after half a second.
 
-    ``pinned`` is the operator's own word and wins over what the masks show.
+    ``pinned`` is the operator's own word and wins over what the masks show; ``site``, too, is the operator's and goes
+    into every reading. Both may be set at any time.
     """
 
-    def __init__(self, pinned: Plane | None = None) -> None:
+    def __init__(self, pinned: Plane | None = None, site: Site = Site.NOT_SET) -> None:
         self.pinned = pinned
+        self.site = site
         self.reset()
 
     def reset(self) -> None:
-        """Forget what was seen (a seek, another source or model); a pin stays."""
+        """Forget what was seen (a seek, another source or model); pin and site stay."""
         self._held = Plane.UNDETERMINED
         self._challenger: tuple[Plane, float] | None = None
         self._last: tuple[str, float] | None = None

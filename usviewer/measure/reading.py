@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -26,6 +27,17 @@ class Plane(StrEnum):
     UNDETERMINED = "undetermined"
 
 
+class Site(StrEnum):
+    """Where along the aorta the plane lies; only the operator knows, so it is set by hand."""
+
+    NOT_SET = ""
+    PROXIMAL = "proximal"
+    MID = "mid"
+    DISTAL = "distal"
+    RIGHT_ILIAC = "right iliac"
+    LEFT_ILIAC = "left iliac"
+
+
 class Dimension(StrEnum):
     """What kind of quantity a value is; sets the unit: px or mm, px2 or mm2, percent, weeks, none."""
 
@@ -43,12 +55,36 @@ class Provenance(StrEnum):
     MANUAL = "manual"
 
 
+# Half-width of the central 95 % of a normal distribution, in standard deviations.
+NORMAL_95 = 1.96
+
+
+@dataclass(frozen=True, slots=True)
+class Errors:
+    """Standard deviations by where they come from, in mm (mm2 for an area); None where a source cannot be judged.
+
+    ``scale``: of the millimetres per pixel. ``edge``: of the outline's position. ``plane``: of how the structure is
+    cut. ``frames``: of the median of several frames; a single frame has none. See ``measure.uncertainty``.
+    """
+
+    scale: float | None = None
+    edge: float | None = None
+    plane: float | None = None
+    frames: float | None = None
+
+    @property
+    def total(self) -> float:
+        """All together; they are independent, so their squares add."""
+        return math.hypot(*(part for part in (self.scale, self.edge, self.plane, self.frames) if part is not None))
+
+
 @dataclass(frozen=True, slots=True)
 class Measurement:
     """One named value. ``value_mm`` (mm, or mm2 for an area) exists only with a spacing; ``value_px`` always.
 
     For ``PERCENT`` and ``WEEKS`` the value stands in ``value`` and the other two are None. ``ends_xy_px`` is where the
-    caliper lies. ``sd_mm`` is the standard error of this single value.
+    caliper lies. ``sd_mm`` is the standard error of this single value, ``errors`` what it is made of; both are None
+    where the error of the outline is not known.
     """
 
     name: str
@@ -58,6 +94,14 @@ class Measurement:
     value: float | None = None
     ends_xy_px: tuple[Point, Point] | None = None
     sd_mm: float | None = None
+    errors: Errors | None = None
+
+    @property
+    def interval_mm(self) -> tuple[float, float] | None:
+        """95 % interval of this single value; None where there is no millimetre or no known error."""
+        if self.value_mm is None or self.sd_mm is None:
+            return None
+        return (max(0.0, self.value_mm - NORMAL_95 * self.sd_mm), self.value_mm + NORMAL_95 * self.sd_mm)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -88,6 +132,7 @@ class Reading:
     model_id: str = ""
     model_sha256: str = ""
     provenance: Provenance = Provenance.AUTOMATIC
+    site: Site = Site.NOT_SET
 
     def get(self, name: str) -> Measurement | None:
         """The measurement of that name, or None."""
@@ -99,7 +144,9 @@ class Summary:
     """Aggregate of one measurement over a span of time.
 
     Values are in mm when ``unit`` is "mm", in px when it is "px"; never mixed. ``interval`` is the 95 % interval of the
-    median. ``count`` is the number of readings that went in.
+    median. ``count`` is the number of readings that went in. ``whole`` is True for a whole recording, False for the
+    time before one frame. ``maximum_interval`` is the 95 % interval of the maximum, ``errors`` what the interval of the
+    median is made of (in the unit of the values).
     """
 
     name: str
@@ -112,3 +159,7 @@ class Summary:
     maximum_key: FrameKey
     plane: Plane = Plane.UNDETERMINED
     edge: Edge = Edge.NOT_STATED
+    whole: bool = False
+    site: Site = Site.NOT_SET
+    maximum_interval: tuple[float, float] | None = None
+    errors: Errors | None = None

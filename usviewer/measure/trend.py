@@ -5,20 +5,24 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from usviewer.frame import FrameKey
 from usviewer.infer.prediction import Edge
 from usviewer.measure.plane import time_of
-from usviewer.measure.reading import Measurement, Plane, Reading, Status, Summary
+from usviewer.measure.reading import NORMAL_95, Errors, Measurement, Plane, Reading, Site, Status, Summary
 from usviewer.units import Spacing
 
-NORMAL_95 = 1.96
+Values = NDArray[np.float64]
+
 MAX_GAP_S = 0.5
 # One beat at 60 per minute. Shorter spans are not called an aggregate.
 MIN_SPAN_S = 1.0
+# Standard deviation of the median of three normal values, in that of one.
+MEDIAN_OF_THREE = 0.67
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,21 +36,24 @@ class _Kind:
     spacing: Spacing | None
     model: tuple[str, str]
     source: str
+    site: Site
 
 
 @dataclass(frozen=True, slots=True)
 class _Sample:
+    """One value; ``errors`` are those that averaging does not remove."""
+
     time_s: float
     value: float
-    sd: float
+    errors: Errors
     key: FrameKey
 
 
 class Trend:
     """Sliding window, by media time (capture time where the recording has none), over the answer of each reading.
 
-    Starts anew after 0.5 s without a measured reading, and on any change of quantity, unit, spacing, plane, edge, model
-    or source, and when time runs backwards. Pixels and millimetres are never mixed.
+    Starts anew after 0.5 s without a measured reading, and on any change of quantity, unit, spacing, plane, edge,
+    site, model or source, and when time runs backwards. Pixels and millimetres are never mixed.
     """
 
     def __init__(self, window_s: float = 2.0, min_span_s: float = MIN_SPAN_S) -> None:
@@ -82,18 +89,41 @@ class Trend:
 def summarize(readings: Iterable[Reading]) -> Summary | None:
     """The aggregate of a whole clip, or None when nothing was measured.
 
-    Values of different kinds (plane, unit, edge, model ...) are never mixed: a transverse diameter comes before a
+    Values of different kinds (plane, unit, edge, site, model ...) are never mixed: a transverse diameter comes before a
     longitudinal one, which may underestimate; then millimetres before pixels; then the kind with the most frames.
     """
+    groups = _grouped(readings)
+    best = max(groups, key=lambda k: (_rank(k), len(groups[k])), default=None)
+    return None if best is None else _summary(best, groups[best])
+
+
+def sweep(readings: Iterable[Reading]) -> tuple[Summary, ...]:
+    """The aggregate of each site that a sweep went through, the one with the largest maximum first.
+
+    Longitudinal diameters may underestimate: they are never the maximum of a sweep. Neither are pixels where there are
+    millimetres, and a kind with fewer frames of the same site.
+    """
+    groups = {kind: samples for kind, samples in _grouped(readings).items() if kind.plane is not Plane.LONGITUDINAL}
+    top = max(map(_rank, groups), default=None)
+    best: dict[Site, _Kind] = {}
+    for kind in (kind for kind in groups if _rank(kind) == top):
+        if kind.site not in best or len(groups[kind]) > len(groups[best[kind.site]]):
+            best[kind.site] = kind
+    found = [_summary(kind, groups[kind]) for kind in best.values()]
+    return tuple(sorted(found, key=lambda summary: -summary.maximum))
+
+
+def _grouped(readings: Iterable[Reading]) -> dict[_Kind, list[_Sample]]:
     groups: dict[_Kind, list[_Sample]] = {}
     for reading in readings:
         kind = _kind_of(reading)
         if kind is not None:
             groups.setdefault(kind, []).append(_sample_of(reading, time_of(reading.key)))
-    if not groups:
-        return None
-    best = max(groups, key=lambda k: (k.plane is not Plane.LONGITUDINAL, k.unit == "mm", len(groups[k])))
-    return _summary(best, groups[best])
+    return groups
+
+
+def _rank(kind: _Kind) -> tuple[bool, bool]:
+    return (kind.plane is not Plane.LONGITUDINAL, kind.unit == "mm")
 
 
 def _kind_of(reading: Reading) -> _Kind | None:
@@ -110,6 +140,7 @@ def _kind_of(reading: Reading) -> _Kind | None:
         reading.spacing if unit == "mm" else None,
         (reading.model_id, reading.model_sha256),
         reading.key.source,
+        reading.site,
     )
 
 
@@ -123,14 +154,19 @@ def _answer(reading: Reading) -> Measurement | None:
 def _sample_of(reading: Reading, time_s: float) -> _Sample:
     answer = reading.measurements[0]
     if answer.value_mm is not None:
-        return _Sample(time_s, answer.value_mm, _systematic_sd(answer, reading.spacing), reading.key)
-    return _Sample(time_s, answer.value_px or 0.0, 0.0, reading.key)
+        return _Sample(time_s, answer.value_mm, _errors_of(answer, reading.spacing), reading.key)
+    return _Sample(time_s, answer.value_px or 0.0, Errors(), reading.key)
 
 
-def _systematic_sd(answer: Measurement, spacing: Spacing | None) -> float:
-    """Error that averaging does not remove, in mm: the scale's own, or all that the measurement states."""
+def _errors_of(answer: Measurement, spacing: Spacing | None) -> Errors:
+    """Errors that all frames of a clip share, in mm: those that the measurement states, or the scale's own.
+
+    The outline is taken to be off alike on all frames: that much more a median cannot promise.
+    """
+    if answer.errors is not None:
+        return answer.errors
     scale_sd = (spacing.relative_sd if spacing else 0.0) * (answer.value_mm or 0.0)
-    return max(scale_sd, answer.sd_mm or 0.0)
+    return Errors(scale=max(scale_sd, answer.sd_mm or 0.0))
 
 
 def _differs(reading: Reading, kind: _Kind) -> bool:
@@ -142,7 +178,8 @@ def _summary(kind: _Kind, samples: Sequence[_Sample]) -> Summary:
     values = np.array([sample.value for sample in samples])
     low, high = median_interval(values)
     median = float(np.median(values))
-    systematic = NORMAL_95 * float(np.median([sample.sd for sample in samples]))
+    shared = _median_errors(samples)
+    systematic = NORMAL_95 * shared.total
     steady = _steady(values)
     top = int(np.argmax(steady))
     times = [sample.time_s for sample in samples]
@@ -157,10 +194,34 @@ def _summary(kind: _Kind, samples: Sequence[_Sample]) -> Summary:
         _key_near(samples, top, float(steady[top])),
         kind.plane,
         kind.edge,
+        site=kind.site,
+        maximum_interval=_around_maximum(float(steady[top]), values, systematic),
+        errors=replace(shared, frames=(high - low) / (2.0 * NORMAL_95)) if kind.unit == "mm" else None,
     )
 
 
-def median_interval(values: np.ndarray[tuple[int], np.dtype[np.float64]]) -> tuple[float, float]:
+def _median_errors(samples: Sequence[_Sample]) -> Errors:
+    """The median of each source, over the samples that know it."""
+    parts = {name: [getattr(sample.errors, name) for sample in samples] for name in ("scale", "edge", "plane")}
+    known = {name: [part for part in values if part is not None] for name, values in parts.items()}
+    return Errors(**{name: float(np.median(values)) if values else None for name, values in known.items()})
+
+
+def _around_maximum(maximum: float, values: Values, systematic: float) -> tuple[float, float]:
+    """95 % interval of the maximum: what all frames share, and the scatter of single frames round their neighbours."""
+    half = math.hypot(systematic, NORMAL_95 * MEDIAN_OF_THREE * _scatter(values))
+    return (max(0.0, maximum - half), maximum + half)
+
+
+def _scatter(values: Values) -> float:
+    """Standard deviation of a single frame about the middle of its two neighbours, whatever the slow course."""
+    if len(values) < 3:
+        return 0.0
+    away = values[1:-1] - 0.5 * (values[:-2] + values[2:])
+    return float(1.4826 * np.median(np.abs(away)) / math.sqrt(1.5))
+
+
+def median_interval(values: Values) -> tuple[float, float]:
     """95 % interval of the median from order statistics (binomial, normal approximation), without a distribution.
 
     Neighbouring frames repeat one another, so the count is first reduced to that of independent values,
@@ -178,7 +239,7 @@ def median_interval(values: np.ndarray[tuple[int], np.dtype[np.float64]]) -> tup
     return float(ordered[low]), float(ordered[high])
 
 
-def _independent_count(values: np.ndarray[tuple[int], np.dtype[np.float64]]) -> float:
+def _independent_count(values: Values) -> float:
     deviation = values - values.mean()
     power = float(deviation @ deviation)
     if len(values) < 3 or power == 0.0:
@@ -187,7 +248,7 @@ def _independent_count(values: np.ndarray[tuple[int], np.dtype[np.float64]]) -> 
     return len(values) * (1.0 - correlation) / (1.0 + correlation)
 
 
-def _steady(values: np.ndarray[tuple[int], np.dtype[np.float64]]) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+def _steady(values: Values) -> Values:
     """Median of three neighbours: a maximum must not be one frame's slip."""
     if len(values) < 3:
         return values

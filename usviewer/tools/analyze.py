@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -23,15 +24,15 @@ from usviewer.infer.prediction import Prediction
 from usviewer.infer.predictor import Predictor
 from usviewer.infer.registry import load_spec
 from usviewer.infer.session import ENGINES
-from usviewer.measure import PlaneTracker, Trend, read, summarize
-from usviewer.measure.reading import Reading, Status, Summary
+from usviewer.measure import PlaneTracker, Trend, bands, biometry, read, summarize
+from usviewer.measure.reading import NORMAL_95, Reading, Site, Status, Summary
 from usviewer.overlay import words
 from usviewer.overlay.scene import compose
 from usviewer.overlay.shown import Shown
 from usviewer.pipeline import Analysed, analyse_clip
 from usviewer.save import deidentify
 from usviewer.save.results import ResultFolder, Wanted
-from usviewer.save.summary import Analysis
+from usviewer.save.summary import Analysis, summary_document
 from usviewer.tools.command import DEFAULT_MODEL, console, unused_names
 from usviewer.units import Spacing
 
@@ -46,6 +47,9 @@ class Job:
     predictor: Predictor
     spacing: Spacing | None
     wanted: Wanted
+    site: Site = Site.NOT_SET
+    gestational_age_weeks: float | None = None
+    reference: bands.Table | None = None
 
     @property
     def model_label(self) -> str:
@@ -70,6 +74,19 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument(
         "--keep-surroundings", action="store_true", help="keep what lies round the ultrasound, burnt-in names included"
     )
+    parser.add_argument(
+        "--site", choices=[site.value for site in Site if site.value], help="where along the aorta the plane lies"
+    )
+    parser.add_argument(
+        "--gestational-age-weeks",
+        metavar="W+D",
+        help="age that is known otherwise, such as 28+3: the centile of a fetal head is read against it",
+    )
+    parser.add_argument(
+        "--reference",
+        choices=[table.id for table in bands.TABLES],
+        help="compare an aorta's largest diameter with this table, where conventions match (default: none)",
+    )
     parser.add_argument("--engine", choices=ENGINES, default="auto", help="what runs the model (default: %(default)s)")
     parser.set_defaults(run=run)
 
@@ -81,10 +98,12 @@ def run(args: argparse.Namespace) -> int:
     wanted = Wanted(
         video=not args.no_video, masks=args.masks, lossless=args.lossless, keep_surroundings=args.keep_surroundings
     )
+    given = biometry.weeks_from_text(args.gestational_age_weeks) if args.gestational_age_weeks else None
+    reference = bands.table_of(args.reference) if args.reference else None
     predictor = Predictor(load_spec(args.model), args.engine)
     if predictor.notice:
         screen.print(f"[yellow]{predictor.notice}[/]")
-    job = Job(predictor, spacing, wanted)
+    job = Job(predictor, spacing, wanted, Site(args.site or ""), given, reference)
     failed = 0
     for uri, folder in zip(args.sources, _folders(args.sources, args.out), strict=True):
         try:
@@ -166,12 +185,12 @@ def _asked_to_stop() -> Iterator[Callable[[], bool]]:
 
 def _analysed(source: Source, job: Job) -> Generator[Analysed, None, None]:
     calibrate = for_source(source, job.spacing)
-    clip_tracker = PlaneTracker()
+    clip_tracker = PlaneTracker(site=job.site)
     carried = is_clip(source.info)
 
     def measure(prediction: Prediction, geometry: ImageGeometry | None) -> Reading:
-        tracker = clip_tracker if carried else None
-        return read(prediction, geometry, job.predictor.spec.finding, tracker)
+        tracker = clip_tracker if carried else PlaneTracker(site=job.site)
+        return read(prediction, geometry, job.predictor.spec.finding, tracker, job.gestational_age_weeks)
 
     return analyse_clip(source, calibrate, job.predictor.predict, measure)
 
@@ -207,7 +226,8 @@ def _analysis(source: Source, job: Job, results: ResultFolder, stopped: bool) ->
     if job.predictor.notice:
         notes.append(job.predictor.notice)
     aggregate = summarize(results.readings)
-    if not is_clip(source.info) and len(results.readings) > 1:
+    summed = is_clip(source.info) or len(results.readings) <= 1
+    if not summed:
         aggregate = None
         notes.append("The pictures of a folder are not summed up: they may be of different patients")
     if stopped:
@@ -222,6 +242,8 @@ def _analysis(source: Source, job: Job, results: ResultFolder, stopped: bool) ->
         engine_asked=job.predictor.session.requested,
         aggregate=aggregate,
         notes=tuple(notes),
+        summed=summed,
+        reference=job.reference,
     )
 
 
@@ -231,6 +253,8 @@ def _report(screen: Console, folder: Path, analysis: Analysis, results: ResultFo
     screen.print(f"[bold]{analysis.source.name}[/]: {measured} of {len(results.readings)} frames measured")
     if analysis.aggregate is not None:
         screen.print(f"  {_summary_line(analysis.aggregate)}")
+    for line in _over_the_clip(summary_document(analysis, results.readings)):
+        screen.print(f"  {line}", markup=False)
     reasons = {reading.no_scale_reason for reading in results.readings if reading.spacing is None}
     for sentence in (*sorted(filter(None, reasons)), *analysis.source.notes, *analysis.notes):
         screen.print(f"  [yellow]{sentence}[/]")
@@ -246,3 +270,40 @@ def _summary_line(summary: Summary) -> str:
         f"median {summary.median:.1f} {unit} (95 % {low:.1f} to {high:.1f}), maximum {summary.maximum:.1f} {unit} "
         f"at frame {summary.maximum_key.index}"
     )
+
+
+def _over_the_clip(document: Mapping[str, Any]) -> Iterator[str]:
+    """What the summary says of this finding in particular, a line each."""
+    for sweep in document["sweep"] or ():
+        if sweep["site"] and sweep["interval_95"]:
+            low, high = sweep["interval_95"]
+            yield f"{sweep['site']}: maximum {sweep['maximum']:.1f} {sweep['unit']} (95 % {low:.1f} to {high:.1f})"
+    if (pulse := document["pulse"]) and pulse["systolic"] is not None:
+        yield (
+            f"Systolic {pulse['systolic']:.1f}, diastolic {pulse['diastolic']:.1f} {pulse['unit']}, "
+            f"pulsatility {pulse['pulsatility_percent']:.1f} %, {pulse['heart_rate_per_min']:.0f} beats per minute"
+        )
+    if reference := document["reference"]:
+        yield reference["says"] or reference["reason"]
+    yield from _head_lines(document["biometry"])
+    for name, seen in (document["structures"] or {}).items():
+        yield f"{words.structure_name(name)}: seen in {seen['frames']} of {document['frames']['read']} frames"
+    for name, plane in (document["planes"] or {}).items():
+        lacking = " and ".join(words.structure_name(each) for each in plane["missing"])
+        yield f"{name.capitalize()} plane: {lacking + ' never seen' if lacking else str(plane['frames']) + ' frames'}"
+
+
+def _head_lines(head: Mapping[str, Any] | None) -> Iterator[str]:
+    if head is None:
+        return
+    unit = head["unit"]
+    yield (
+        f"BPD {head['biparietal_diameter']:.1f} {unit}, OFD {head['occipitofrontal_diameter']:.1f} {unit}, "
+        f"cephalic index {head['cephalic_index']:.1f} %"
+    )
+    for name, key in (("Hadlock 1984", "hadlock"), ("INTERGROWTH-21st", "intergrowth")):
+        if age := head[f"gestational_age_{key}"]:
+            yield f"Gestational age {age['words']} +- {NORMAL_95 * age['sd_days']:.0f} days ({name})"
+    if head["head_circumference_centile_percent"] is not None:
+        given = biometry.age_words(head["gestational_age_given_weeks"])
+        yield f"HC centile {head['head_circumference_centile_percent']:.1f} at the given age of {given}"

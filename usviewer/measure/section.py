@@ -1,0 +1,203 @@
+"""One outlined structure: its axes, extents and area as measurements, in pixels and (with a spacing) in millimetres."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from usviewer.frame import ImageGeometry, Points, Sector
+from usviewer.infer.prediction import Instance, Prediction
+from usviewer.measure import uncertainty
+from usviewer.measure.geometry import Ellipse, Moments, Shape, ellipse_overlap, projected_extent, shape_of
+from usviewer.measure.reading import Dimension, Measurement, Reading
+from usviewer.units import Point, Spacing
+
+# Nearer to the border of what is visible than this, more of the structure may lie beyond it.
+BORDER_PX = 2.0
+EDGE_GUESSED = "Near the edge of what is visible"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Found:
+    """One instance with its outline and how much it is like an ellipse (intersection over union)."""
+
+    instance: Instance
+    shape: Shape
+    overlap: float
+
+    @property
+    def quality(self) -> float:
+        """Score and likeness to an ellipse together, 0 to 1."""
+        return self.instance.score * self.overlap
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Section:
+    """A shape with its scale, if any, and how far its outline may be off (standard deviation in px, if known)."""
+
+    shape: Shape
+    spacing: Spacing | None
+    edge_sd_px: float | None = None
+
+    @property
+    def ellipse(self) -> Ellipse:
+        """The ellipse of the moments, in mm where there is a scale."""
+        return self._scaled(self.spacing).moments.ellipse()
+
+    def axis(self, name: str, *, minor: bool, plane: bool = False) -> Measurement:
+        """The long or the short axis of the ellipse; ``plane`` adds the error of an oblique cut across a vessel."""
+        length_px, _ = _axis_of(self._scaled(None).moments.ellipse(), minor)
+        scaled = self._scaled(self.spacing)
+        length, direction = _axis_of(scaled.moments.ellipse(), minor)
+        return self._length(name, length_px, length, scaled.ends(direction, length, fits=True), plane)
+
+    def extent(self, name: str, direction_px: Point, *, across: bool, fits: bool) -> Measurement:
+        """Extent along a direction of the picture, or across it, of the ellipse; of the mask where none fits."""
+        in_px, scaled = self._scaled(None), self._scaled(self.spacing)
+        length_px = in_px.extent(in_px.direction(direction_px, across), fits)
+        direction = scaled.direction(direction_px, across)
+        length = scaled.extent(direction, fits)
+        return self._length(name, length_px, length, scaled.ends(direction, length, fits), plane=True)
+
+    def circumference(self, name: str) -> Measurement:
+        """Circumference of the ellipse (Ramanujan)."""
+        length_px = self._scaled(None).moments.ellipse().circumference
+        length_mm = self.ellipse.circumference if self.spacing else None
+        value = Measurement(name, Dimension.LENGTH, length_px, length_mm)
+        return uncertainty.length_with_errors(value, self.spacing, self.edge_sd_px, uncertainty.CIRCUMFERENCE_GAIN)
+
+    def area(self, name: str) -> Measurement:
+        """Area of the mask."""
+        area_px = self.shape.moments.area
+        area_mm2 = self.spacing.area_mm2(area_px) if self.spacing else None
+        value = Measurement(name, Dimension.AREA, area_px, area_mm2)
+        return uncertainty.area_with_errors(value, self.spacing, self.edge_sd_px, self.ellipse.circumference)
+
+    def _length(
+        self, name: str, length_px: float, length: float, ends: tuple[Point, Point], plane: bool
+    ) -> Measurement:
+        length_mm = length if self.spacing else None
+        plane_mm = uncertainty.transverse_plane_mm(length, 2.0 * self.ellipse.semi_minor) if plane else None
+        value = Measurement(name, Dimension.LENGTH, length_px, length_mm, ends_xy_px=ends)
+        return uncertainty.length_with_errors(value, self.spacing, self.edge_sd_px, plane_mm=plane_mm)
+
+    def _scaled(self, spacing: Spacing | None) -> _Scaled:
+        x_scale, y_scale = (spacing.x_mm_per_px, spacing.y_mm_per_px) if spacing else (1.0, 1.0)
+        return _Scaled(self.shape, self.shape.moments.scaled(x_scale, y_scale), x_scale, y_scale)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Scaled:
+    """The shape in mm (with a spacing) or px (without), and the way back to pixels."""
+
+    shape: Shape
+    moments: Moments
+    x_scale: float
+    y_scale: float
+
+    def direction(self, direction_px: Point, across: bool) -> Point:
+        """A direction, or its perpendicular; turned after scaling, so that it stays one where pixels are not square."""
+        x, y = direction_px[0] * self.x_scale, direction_px[1] * self.y_scale
+        return (y, -x) if across else (x, y)
+
+    def extent(self, direction: Point, fits: bool) -> float:
+        """Full extent of the ellipse, or of the mask's own pixels where no ellipse fits."""
+        if fits:
+            return self.moments.extent(direction)
+        return projected_extent(self.shape.outline_xy_px * (self.x_scale, self.y_scale), direction)
+
+    def ends(self, direction: Point, length: float, fits: bool) -> tuple[Point, Point]:
+        """Ends in pixels of a caliper exactly as long as the number, through the centroid along the direction.
+
+        Of a mask that is no ellipse the extent need not be centred on the centroid: its own ends count.
+        """
+        unit = np.asarray(direction) / np.hypot(*direction)
+        centre = np.asarray(self.moments.centroid_xy)
+        if not fits:
+            positions = (self.shape.outline_xy_px * (self.x_scale, self.y_scale) - centre) @ unit
+            centre = centre + unit * 0.5 * (positions.max() + positions.min())
+        first, last = centre - unit * 0.5 * length, centre + unit * 0.5 * length
+        return self._to_px(first), self._to_px(last)
+
+    def _to_px(self, point: NDArray[np.float64]) -> Point:
+        return (float(point[0]) / self.x_scale, float(point[1]) / self.y_scale)
+
+
+def _axis_of(ellipse: Ellipse, minor: bool) -> tuple[float, Point]:
+    if minor:
+        return 2.0 * ellipse.semi_minor, ellipse.minor_direction
+    return 2.0 * ellipse.semi_major, ellipse.major_direction
+
+
+# --- from a prediction to a section -----------------------------------------------------------------------------------
+
+
+def found_in(prediction: Prediction, most: int) -> list[Found]:
+    """The first instances that have a mask with something in it."""
+    found = []
+    for instance in prediction.instances[:most]:
+        shape = shape_of(instance.mask, instance.mask_origin_px) if instance.mask is not None else None
+        if shape is not None:
+            found.append(Found(instance, shape, ellipse_overlap(shape)))
+    return found
+
+
+def with_outlines(reading: Reading, found: list[Found], geometry: ImageGeometry) -> Reading:
+    """The reading with what was found; the first is the one that is measured, and sets score, edge and scale."""
+    first = found[0]
+    spacing, reason = geometry.spacing_for(first.shape.outline_xy_px)
+    return replace(
+        reading,
+        outlines_xy_px=tuple(f.shape.outline_xy_px for f in found),
+        labels=tuple(f.instance.label for f in found),
+        boxes_xyxy_px=tuple(f.instance.box_xyxy_px for f in found),
+        scores=tuple(f.instance.score for f in found),
+        score=first.instance.score,
+        edge=first.instance.edge,
+        spacing=spacing,
+        no_scale_reason=reason,
+    )
+
+
+def too_small(
+    shape: Shape,
+    spacing: Spacing | None,
+    geometry: ImageGeometry,
+    frame_size_px: tuple[int, int],
+    least_mm2: float,
+    least_share: float,
+) -> bool:
+    """Below an area in mm2, or without a scale below a share of what is visible."""
+    if spacing is not None:
+        return spacing.area_mm2(shape.moments.area) < least_mm2
+    return shape.moments.area < least_share * _visible_px(geometry.sector, frame_size_px)
+
+
+def near_guess(shape: Shape, sector: Sector | None) -> bool:
+    """True when the shape meets or crosses an outline that is only a guess: a warning, where a sure one refuses."""
+    if sector is None or sector.certain or len(sector.outline_xy_px) < 3:
+        return False
+    outline = sector.outline_xy_px.astype(np.float32)
+    around: Points = shape.moments.ellipse().polygon(24)
+    return any(cv2.pointPolygonTest(outline, (float(x), float(y)), True) <= BORDER_PX for x, y in around)
+
+
+def warned(reading: Reading, warning: str) -> Reading:
+    """The reading with one warning more."""
+    return replace(reading, warnings=(*reading.warnings, warning))
+
+
+def share(value: float) -> float:
+    """Within 0 and 1."""
+    return float(min(1.0, max(0.0, value)))
+
+
+def _visible_px(sector: Sector | None, frame_size_px: tuple[int, int]) -> float:
+    """Area of the sector by the shoelace formula; of the frame where no sector is known."""
+    if sector is None or len(sector.outline_xy_px) < 3:
+        return float(frame_size_px[0] * frame_size_px[1])
+    x, y = sector.outline_xy_px.T
+    return 0.5 * abs(float(np.dot(x, np.roll(y, 1)) - np.dot(y, np.roll(x, 1))))

@@ -1,0 +1,339 @@
+"""``usviewer agreement``: readings of many clips beside the operator's calipers: bias, limits of agreement, a plot."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from usviewer import RESEARCH_USE, __version__
+from usviewer.errors import UserError
+from usviewer.measure.agreement import Agreement, Values, agreement, bootstrap, interval, mean, resampled
+from usviewer.overlay.words import title
+from usviewer.save.aside import make_folder
+from usviewer.save.plots import write_bland_altman
+from usviewer.save.tables import Cell, write_csv, write_json
+from usviewer.tools.command import console
+
+FORMAT = 1
+COLUMNS = (
+    "clip",
+    "frame",
+    "file",
+    "measurement",
+    "unit",
+    "reference",
+    "measured",
+    "mean",
+    "difference",
+    "edge",
+    "plane",
+    "status",
+    "reason",
+)
+_ANSWERS = {"aorta": "ap_diameter", "fetal-head": "head_circumference", "nerve": "area"}
+_NEEDED = ("clip", "value")
+NOT_READ = "not read"
+
+
+@dataclass(frozen=True, slots=True)
+class Caliper:
+    """One of the operator's own values; without frame and file it is for the whole clip."""
+
+    clip: str
+    frame: int | None
+    file: str
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """An operator's value and what was measured in its place; without a measured value there is a ``reason``."""
+
+    caliper: Caliper
+    measured: float | None
+    status: str
+    reason: str = ""
+    edge: str = ""
+    plane: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """What ``analyze`` wrote about one clip."""
+
+    rows: Sequence[Mapping[str, str]]
+    aggregate: Mapping[str, Any] | None
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """The options of ``usviewer agreement``."""
+    parser = commands.add_parser("agreement", help="compare readings with the operator's calipers over many clips")
+    parser.add_argument(
+        "readings", nargs="+", type=Path, metavar="READINGS", help="readings.csv of analyze, or the folder it lies in"
+    )
+    parser.add_argument(
+        "--reference", type=Path, required=True, metavar="CSV", help="the operator's values: clip, frame or file, value"
+    )
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the sheet goes")
+    parser.add_argument("--measurement", metavar="NAME", help="which measurement (default: the finding's answer)")
+    parser.add_argument("--unit", choices=("mm", "px"), default="mm", help="unit of the values (default: %(default)s)")
+    parser.add_argument(
+        "--of-clip",
+        choices=("median", "maximum"),
+        default="median",
+        help="what a value for a whole clip is compared with (default: %(default)s)",
+    )
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Write the sheet and print its figures."""
+    screen = console()
+    clips, finding = read_clips(args.readings)
+    calipers = read_calipers(args.reference)
+    name = args.measurement or _answer_of(finding)
+    pairs = pair_up(clips, calipers, name, args.unit, args.of_clip)
+    measured = [pair for pair in pairs if pair.measured is not None]
+    if len(measured) < 2:
+        reasons = "; ".join(sorted({pair.reason for pair in pairs if pair.reason})[:3])
+        raise UserError(
+            f"Only {len(measured)} of {len(pairs)} values could be paired ({reasons})" if reasons else "No pairs",
+            "Check the names of clips and the frames in the reference",
+        )
+    folder = make_folder(args.out)
+    document = sheet(pairs, name, args.unit)
+    write_csv(folder / "agreement.csv", COLUMNS, [_row(pair, name, args.unit) for pair in pairs])
+    write_json(folder / "agreement.json", document)
+    _plot(folder, measured, name, args.unit, document)
+    for line in _lines(document):
+        screen.print(line, markup=False)
+    screen.print(f"Results in {folder}", markup=False, soft_wrap=True)
+    return 0
+
+
+# --- what is read -----------------------------------------------------------------------------------------------------
+
+
+def read_clips(paths: Sequence[Path]) -> tuple[dict[str, Clip], str]:
+    """Every clip by the name of its folder, and the one finding of them all. ``UserError`` for anything else."""
+    clips: dict[str, Clip] = {}
+    findings = set()
+    for given in paths:
+        path = given / "readings.csv" if given.is_dir() else given
+        rows = _rows(path, ("frame", "finding", "status"))
+        name = path.resolve().parent.name
+        if name in clips:
+            raise UserError(f"Two of the readings are of a clip named {name}", "Rename one of their folders")
+        findings |= {row["finding"] for row in rows}
+        clips[name] = Clip(rows, _aggregate_beside(path))
+    if len(findings) != 1:
+        raise UserError("The readings are of different findings", "Give readings of one model")
+    return clips, findings.pop()
+
+
+def read_calipers(path: Path) -> list[Caliper]:
+    """The operator's values: columns ``clip``, ``value`` and, for a single picture, ``frame`` or ``file``."""
+    found = []
+    for number, row in enumerate(_rows(path, _NEEDED), 2):
+        try:
+            frame = int(row["frame"]) if row.get("frame") else None
+            value = float(row["value"])
+            if not (np.isfinite(value) and value > 0):
+                raise ValueError
+        except ValueError:
+            raise UserError(
+                f"Line {number} of {path.name} has no number", "Give value (and frame) as plain numbers"
+            ) from None
+        found.append(Caliper(row["clip"], frame, row.get("file") or "", value))
+    if not found:
+        raise UserError(f"{path.name} holds no values", "Give a line for each caliper")
+    return found
+
+
+def _rows(path: Path, needed: Sequence[str]) -> list[dict[str, str]]:
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file)
+            missing = [name for name in needed if name not in (reader.fieldnames or ())]
+            if missing:
+                raise UserError(f"{path.name} has no column '{missing[0]}'", "docs/files.md lists the columns")
+            return [{key: value or "" for key, value in row.items() if key is not None} for row in reader]
+    except OSError as error:
+        raise UserError(
+            f"{path} cannot be read: {error.strerror}", "Give the readings.csv that analyze wrote"
+        ) from None
+    except (UnicodeDecodeError, csv.Error):
+        raise UserError(f"{path.name} is no table", "Give a CSV file in UTF-8") from None
+
+
+def _aggregate_beside(path: Path) -> Mapping[str, Any] | None:
+    """The clip's own summary; None where it is not there or says nothing."""
+    try:
+        document = json.loads(path.with_name("summary.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    found = document.get("aggregate") if isinstance(document, dict) else None
+    return found if isinstance(found, dict) else None
+
+
+def _answer_of(finding: str) -> str:
+    if finding not in _ANSWERS:
+        raise UserError(f"'{finding}' has no measurement of its own", "Say which with --measurement")
+    return _ANSWERS[finding]
+
+
+# --- pairs ------------------------------------------------------------------------------------------------------------
+
+
+def pair_up(
+    clips: Mapping[str, Clip], calipers: Sequence[Caliper], name: str, unit: str, of_clip: str = "median"
+) -> list[Pair]:
+    """Each of the operator's values with what was measured there."""
+    return [_pair(clips.get(caliper.clip), caliper, name, unit, of_clip) for caliper in calipers]
+
+
+def _pair(clip: Clip | None, caliper: Caliper, name: str, unit: str, of_clip: str) -> Pair:
+    if clip is None:
+        return Pair(caliper, None, NOT_READ, f"there are no readings of {caliper.clip}")
+    if caliper.frame is None and not caliper.file:
+        return _pair_clip(clip, caliper, name, unit, of_clip)
+    row = next((row for row in clip.rows if _is_frame(row, caliper)), None)
+    if row is None:
+        return Pair(caliper, None, NOT_READ, f"{caliper.clip} has no such frame")
+    column = f"{name}_{unit}" if f"{name}_{unit}" in row else f"{name}_{unit}2"
+    if column not in row:
+        raise UserError(f"The readings have no '{name}' in {unit}", "docs/files.md lists the measurements")
+    edge, plane = row.get("edge", ""), row.get("plane", "")
+    if not row[column]:
+        reason = row.get("reason") or row.get("no_scale_reason") or f"{name} is not measured in this plane"
+        return Pair(caliper, None, row["status"], reason, edge, plane)
+    return Pair(caliper, float(row[column]), row["status"], "", edge, plane)
+
+
+def _is_frame(row: Mapping[str, str], caliper: Caliper) -> bool:
+    if caliper.file:
+        return row.get("file") == caliper.file
+    return row["frame"] == str(caliper.frame)
+
+
+def _pair_clip(clip: Clip, caliper: Caliper, name: str, unit: str, of_clip: str) -> Pair:
+    found = clip.aggregate
+    if found is None or found.get("name") != name or not str(found.get("unit", "")).startswith(unit):
+        return Pair(caliper, None, NOT_READ, f"{caliper.clip} has no summary of this measurement in {unit}")
+    return Pair(caliper, float(found[of_clip]), of_clip, "", str(found.get("edge", "")), str(found.get("plane", "")))
+
+
+# --- figures ----------------------------------------------------------------------------------------------------------
+
+
+def sheet(pairs: Sequence[Pair], name: str, unit: str) -> dict[str, Any]:
+    """The content of ``agreement.json``; intervals by drawing whole clips. No date, no path."""
+    measured = [pair for pair in pairs if pair.measured is not None]
+    differences = np.array([_difference(pair) for pair in measured])
+    groups = [pair.caliper.clip for pair in measured]
+    figures = agreement(differences)
+    assert figures is not None  # run refuses fewer than two pairs
+    bias = bootstrap(differences, groups, mean)
+    reasons = [pair.reason for pair in pairs if pair.measured is None]
+    return {
+        "format": FORMAT,
+        "program": f"usviewer {__version__}",
+        "research_use": RESEARCH_USE,
+        "measurement": name,
+        "unit": unit,
+        "edges": sorted({pair.edge for pair in measured if pair.edge}),
+        "values": len(pairs),
+        "pairs": len(measured),
+        "clips": len(set(groups)),
+        "unpaired": {reason: reasons.count(reason) for reason in dict.fromkeys(reasons)},
+        "bias": round(figures.bias, 4),
+        "bias_95": None
+        if bias is None or bias.low is None or bias.high is None
+        else [round(bias.low, 4), round(bias.high, 4)],
+        "sd": _rounded(figures.sd),
+        "limits_of_agreement": _limits(figures),
+        "limits_of_agreement_95": _limit_intervals(differences, groups),
+        "mean_absolute_error": round(figures.mean_absolute_error, 4),
+    }
+
+
+def _limits(figures: Agreement) -> list[float] | None:
+    if figures.lower_limit is None or figures.upper_limit is None:
+        return None
+    return [round(figures.lower_limit, 4), round(figures.upper_limit, 4)]
+
+
+def _limit_intervals(differences: Values, groups: Sequence[str]) -> list[list[float]] | None:
+    """95 % interval of the lower and of the upper limit; None with fewer than three clips."""
+    names = list(dict.fromkeys(groups))
+    if len(names) < 3:
+        return None
+    members = [np.array([d for d, g in zip(differences, groups, strict=True) if g == name]) for name in names]
+    lowers, uppers = [], []
+    for draw in resampled(len(names)):
+        found = agreement(np.concatenate([members[i] for i in draw]))
+        if found is not None and found.lower_limit is not None and found.upper_limit is not None:
+            lowers.append(found.lower_limit)
+            uppers.append(found.upper_limit)
+    return [[round(edge, 4) for edge in interval(limits)] for limits in (lowers, uppers)] if lowers else None
+
+
+def _difference(pair: Pair) -> float:
+    assert pair.measured is not None
+    return pair.measured - pair.caliper.value
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 4)
+
+
+def _row(pair: Pair, name: str, unit: str) -> dict[str, Cell]:
+    caliper, measured = pair.caliper, pair.measured
+    return {
+        "clip": caliper.clip,
+        "frame": caliper.frame,
+        "file": caliper.file,
+        "measurement": name,
+        "unit": unit,
+        "reference": caliper.value,
+        "measured": _rounded(measured),
+        "mean": None if measured is None else _rounded((measured + caliper.value) / 2),
+        "difference": None if measured is None else _rounded(measured - caliper.value),
+        "edge": pair.edge,
+        "plane": pair.plane,
+        "status": pair.status,
+        "reason": pair.reason,
+    }
+
+
+def _plot(folder: Path, measured: Sequence[Pair], name: str, unit: str, document: Mapping[str, Any]) -> None:
+    reference = np.array([pair.caliper.value for pair in measured])
+    values = np.array([pair.measured for pair in measured], dtype=np.float64)
+    edges = ", ".join(document["edges"])
+    write_bland_altman(
+        reference,
+        values,
+        folder / "bland-altman.png",
+        unit=unit,
+        quantity=title(name),
+        note=f"{document['clips']} clips; edge: {edges}" if edges else f"{document['clips']} clips",
+    )
+
+
+def _lines(document: Mapping[str, Any]) -> list[str]:
+    unit = document["unit"]
+    lines = [
+        f"{title(document['measurement'])}: {document['pairs']} pairs of {document['values']} values, "
+        f"{document['clips']} clips",
+        f"  bias {document['bias']:+.2f} {unit}, mean absolute error {document['mean_absolute_error']:.2f} {unit}",
+    ]
+    if limits := document["limits_of_agreement"]:
+        lines.append(f"  95 % limits of agreement {limits[0]:+.2f} to {limits[1]:+.2f} {unit}")
+    return [*lines, *(f"  not paired ({count}): {reason}" for reason, count in document["unpaired"].items())]
