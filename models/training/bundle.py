@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -44,6 +45,16 @@ def raw_outputs(model: nn.Module, pictures: Sequence[Gray], batch: int = 16) -> 
 def find(outputs: NDArray[np.float32], placement: Placement, spec: ModelSpec) -> tuple[Instance, ...]:
     """What the viewer would find in one picture's output (without its batch axis)."""
     return decode((outputs[None],), placement, spec)
+
+
+def origin(args: argparse.Namespace) -> str:
+    """How the shipped weights came about, for the card."""
+    if args.init is None:
+        return f"The shipped weights: {args.steps} steps of {args.batch} pictures."
+    return (
+        f"The shipped weights continue those of the run `{args.init.parent.name}` for {args.steps} steps of {args.batch}"
+        " on all pictures."
+    )
 
 
 def read_card(recipe: str, **values: object) -> str:

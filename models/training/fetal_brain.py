@@ -271,7 +271,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser.add_argument("--fold", type=int, help="train and score this fold only")
     parser.add_argument("--width", type=int, default=WIDTH_PX)
     parser.add_argument("--height", type=int, default=HEIGHT_PX)
-    parser.add_argument("--steps", type=int, default=700)
+    parser.add_argument("--steps", type=int, default=500)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--rate", type=float, default=2e-3, help="highest learning rate")
     parser.add_argument("--seed", type=int, default=1)

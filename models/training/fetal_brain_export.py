@@ -12,7 +12,7 @@ import numpy as np
 from torch import nn
 
 from models.training import fetal_brain as recipe
-from models.training.bundle import read_card, write_bundle
+from models.training.bundle import origin, read_card, write_bundle
 from models.training.export import export_onnx, sha256_of
 from models.training.failures import FOUND, TRUTH, Gray, box_tile, write_montage
 from models.training.fetal_brain import Detections
@@ -133,6 +133,7 @@ def card(model: nn.Module, args: argparse.Namespace, figures: Figures) -> str:
         right=right,
         wrong=wrong,
         missed=missed,
+        origin=origin(args),
         golden=GOLDEN,
     )
 

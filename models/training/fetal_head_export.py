@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from models.training import fetal_head as recipe
-from models.training.bundle import read_card, write_bundle
+from models.training.bundle import origin, read_card, write_bundle
 from models.training.export import export_onnx, sha256_of
 from models.training.failures import FOUND, TRUTH, Gray, tile, write_montage
 from models.training.networks import parameter_count
@@ -66,8 +66,8 @@ def collect(model: nn.Module, args: argparse.Namespace) -> Figures:
     others = [load_picture(image.path, spec) for image in kept]
     silent = [found[0].score if found else 0.0 for found in recipe.look(model, others, spec)]
     heads = np.array([s.score for s in scores]) if scores else np.ones(1)
-    # Between the two groups, but never so high that more than one head in a hundred is refused.
-    gate = round(float(np.clip(min(np.percentile(heads, 1), (max(silent) + np.percentile(heads, 5)) / 2), 0.5, 0.9)), 2)
+    # Half-way between what was drawn by mistake (a mean cannot be below one half) and the lowest of the heads.
+    gate = round(float(np.clip((max(0.5, *silent) + np.percentile(heads, 1)) / 2, 0.5, 0.9)), 2)
     alarms = float(np.mean([s >= gate for s in silent]))
     return Figures(len(files), scores, gate, float((heads < gate).mean()), alarms, len(others))
 
@@ -114,6 +114,7 @@ def card(model: nn.Module, args: argparse.Namespace, figures: Figures) -> str:
         refused=figures.refused,
         negatives=figures.negatives,
         false_alarms=figures.false_alarms,
+        origin=origin(args),
         golden=GOLDEN,
     )
 

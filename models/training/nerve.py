@@ -297,7 +297,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser.add_argument("--out", type=Path, default=Path("models/nerve"), help="where the model goes")
     parser.add_argument("--fold", type=int, help="train and score this fold only")
     parser.add_argument("--side", type=int, default=192, help="input of the network, pixels a side")
-    parser.add_argument("--steps", type=int, default=600)
+    parser.add_argument("--steps", type=int, default=1800)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--rate", type=float, default=3e-3, help="highest learning rate")
     parser.add_argument("--seed", type=int, default=1)

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from models.training import nerve as recipe
-from models.training.bundle import read_card, write_bundle
+from models.training.bundle import origin, read_card, write_bundle
 from models.training.export import export_onnx, sha256_of
 from models.training.failures import FOUND, TRUTH, Gray, tile, write_montage
 from models.training.networks import SmallUNet, parameter_count
@@ -107,6 +107,7 @@ def card(model: nn.Module, args: argparse.Namespace, figures: Figures) -> str:
         missed=float((values < 0.1).mean()),
         vessel=figures.vessel(),
         alarms="\n".join(f"| {kind} pictures, held out | {count} | {share:.1%} |" for kind, (count, share) in kinds),
+        origin=origin(args),
         golden=GOLDEN,
     )
 

@@ -71,7 +71,7 @@ def published_name(name: str) -> str:
 
 
 def render(count: int) -> list[tuple[NDArray[np.uint8], NDArray[np.bool_]]]:
-    """Random phantoms as the network sees them, (640, 640, 3) with padding, and the lumen's mask; some have no aorta."""
+    """Random phantoms as the network sees them, (640, 640, 3) with padding, and the lumen's mask; not all have one."""
     width, height = FRAME_PX
     top = (INPUT_PX[1] - height) // 2
     frames = []
