@@ -18,6 +18,7 @@ COMMANDS = {
     "models": "list, show, add, remove and verify models",
     "evaluate": "compare a model with labelled images",
     "agreement": "compare readings with the operator's calipers over many clips",
+    "calibrate": "find the scale of a source, confirm its ruler and remember it",
 }
 EXIT_BAD_INPUT = 2
 EXIT_BUG = 1

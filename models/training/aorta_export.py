@@ -163,6 +163,7 @@ def manifest(figures: Figures, notes: Recorded) -> dict[str, object]:
             "activation": "sigmoid",
             "mask_threshold": 0.5,
             "min_score": figures.gate,
+            "keep_score": min(0.5, figures.gate),
             "max_instances": 1,
         },
         "labels": [{"name": "aorta", "color": "#56B4E9", "edge": "inner"}],

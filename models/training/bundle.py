@@ -52,8 +52,8 @@ def origin(args: argparse.Namespace) -> str:
     if args.init is None:
         return f"The shipped weights: {args.steps} steps of {args.batch} pictures."
     return (
-        f"The shipped weights continue those of the run `{args.init.parent.name}` for {args.steps} steps of {args.batch}"
-        " on all pictures."
+        f"The shipped weights continue the run `{args.init.parent.name}` for {args.steps} steps of {args.batch}"
+        " pictures, on all pictures."
     )
 
 

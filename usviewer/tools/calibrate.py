@@ -1,0 +1,213 @@
+"""``usviewer calibrate``: what scale a source has, from where and by what evidence; confirms and remembers a ruler."""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from usviewer.acquire import Source, frame_count, open_source
+from usviewer.calibrate import find_sector, layouts
+from usviewer.calibrate.regions import FileScale
+from usviewer.calibrate.ruler import NO_RULER, Found, Ruler, find_ruler, spacing
+from usviewer.calibrate.ruler_text import can_read
+from usviewer.calibrate.source import file_scale, is_clip
+from usviewer.calibrate.watch import RulerScale, Watch, take_reference
+from usviewer.errors import UserError
+from usviewer.frame import Frame, Sector
+from usviewer.save.aside import make_folder, write_text
+from usviewer.tools.command import console
+from usviewer.units import Spacing
+
+# So many frames from all over a clip: tissue has moved between them, a ruler has not.
+FRAMES = 6
+PROPOSAL, CONFIRMED, REMEMBERED, STATED, NONE = "proposal", "confirmed", "remembered", "stated", "none"
+ASK = "Look at the ticks and say what one is worth: --tick-mm N"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What was found. ``spacing`` is None while it is only a proposal, and where there is nothing (``reason``)."""
+
+    state: str
+    spacing: Spacing | None = None
+    ruler: Ruler | None = None
+    across: Ruler | None = None
+    reason: str = ""
+    changed_at_frame: int | None = None
+    remembered: bool = False
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """The options of ``usviewer calibrate``."""
+    parser = commands.add_parser("calibrate", help="find the scale of a source, confirm its ruler and remember it")
+    parser.add_argument("source", metavar="SOURCE", help="a clip, a still, a DICOM file")
+    parser.add_argument("--json", action="store_true", help="print the findings as JSON")
+    parser.add_argument("--tick-mm", type=float, metavar="N", help="confirm the ruler: N mm from tick to tick")
+    parser.add_argument("--across-tick-mm", type=float, metavar="N", help="the same for a second, horizontal ruler")
+    parser.add_argument("--confirm", action="store_true", help="confirm the ruler with what was read beside it")
+    parser.add_argument("--remember", action="store_true", help="use this ruler again where the same screen is seen")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print what was found: 0, also where there is no scale; raises ``UserError`` for bad input."""
+    with open_source(args.source) as source:
+        answer = examine(source, args)
+        if args.json:
+            print(json.dumps(as_json(source, answer), indent=2, ensure_ascii=False))
+        else:
+            _print(source, answer)
+    return 0
+
+
+def examine(source: Source, args: argparse.Namespace) -> Answer:
+    """The scale of a source: the file's own first, then a ruler on its pictures."""
+    stated = file_scale(source)
+    if stated is not None and stated.spacings:
+        return _by_file(source, stated, args)
+    frames = _spread(source)
+    own = frames[0].geometry
+    if own is not None and any(region.spacing for region in own.regions):
+        return _by_file(source, FileScale(own.regions), args)
+    found = find_ruler([frame.pixels for frame in frames])
+    if found.ruler is None:
+        _refuse_confirmation(args, found.reason)
+        refusal = stated.no_scale_reason if stated is not None and found.reason == NO_RULER else ""
+        return Answer(NONE, reason=f"{refusal}. {found.reason}" if refusal else found.reason)
+    return _by_ruler(source, found, found.ruler, frames, args)
+
+
+def _by_file(source: Source, stated: FileScale, args: argparse.Namespace) -> Answer:
+    _refuse_confirmation(args, f"{source.info.name} states its scale itself")
+    if len(stated.spacings) > 1:
+        return Answer(STATED, reason="Several regions with different scales: each is used in its own place")
+    return Answer(STATED, stated.spacings[0])
+
+
+def _refuse_confirmation(args: argparse.Namespace, why: str) -> None:
+    if args.tick_mm is not None or args.across_tick_mm is not None or args.confirm or args.remember:
+        raise UserError(f"There is no ruler to confirm: {why[:1].lower()}{why[1:]}", "Leave the options out")
+
+
+def _by_ruler(source: Source, found: Found, ruler: Ruler, frames: list[Frame], args: argparse.Namespace) -> Answer:
+    """A ruler is a proposal until its ticks' worth is confirmed, now or in an earlier, remembered time."""
+    across = found.horizontal if ruler is found.vertical else None
+    known, _ = layouts.load()
+    device = layouts.device_of(source.info)
+    layout = layouts.recognized(known, device, ruler, frames[0].pixels)
+    tick_mm = args.tick_mm if args.tick_mm is not None else _read_value(ruler) if args.confirm else None
+    state = CONFIRMED if tick_mm is not None else REMEMBERED if layout else PROPOSAL
+    tick_mm = layout.tick_mm if tick_mm is None and layout else tick_mm
+    if tick_mm is None:
+        if args.remember:
+            raise UserError("Only a confirmed ruler is remembered", ASK)
+        return Answer(PROPOSAL, None, ruler, across, _proposal(ruler))
+    scale = spacing(ruler, tick_mm, across, args.across_tick_mm, pixel_aspect=source.info.pixel_aspect)
+    sector = _certain(find_sector([frame.pixels for frame in frames]))
+    reference = take_reference(ruler, [frame.pixels for frame in frames], sector)
+    if args.remember:
+        today = datetime.datetime.now(datetime.UTC).date().isoformat()
+        kept = layouts.with_layout(known, layouts.layout_of(device, ruler, tick_mm, reference, today))
+        make_folder(layouts.layouts_path().parent)
+        write_text(layouts.layouts_path(), layouts.to_text(kept))
+    changed = _first_change(source, RulerScale(scale, Watch(reference)))
+    return Answer(state, scale, ruler, across, "", changed, args.remember or state == REMEMBERED)
+
+
+def _certain(sector: Sector) -> Sector | None:
+    return sector if sector.certain else None
+
+
+def _read_value(ruler: Ruler) -> float:
+    if ruler.tick_mm is None:
+        raise UserError("The numbers beside the ruler do not say what a tick is worth", ASK)
+    return ruler.tick_mm
+
+
+def _proposal(ruler: Ruler) -> str:
+    if ruler.tick_mm is not None:
+        return f"Read beside the ruler: {ruler.tick_mm:g} mm a tick. Confirm with --confirm, or --tick-mm N"
+    unread = "" if can_read() else " Tesseract, which reads the numbers, is not installed."
+    return f"What a tick is worth is not known.{unread} {ASK}"
+
+
+def _first_change(source: Source, scale: RulerScale) -> int | None:
+    """The first frame of a clip from which on the confirmed scale does not hold."""
+    if source.info.live or not is_clip(source.info):
+        return None
+    return next((frame.key.index for frame in source if not scale(frame).spacings), None)
+
+
+def _spread(source: Source) -> list[Frame]:
+    """The first frame, and for a clip a few others from all over it, all of one size."""
+    if source.info.live:
+        return [frame for frame, _ in zip(source, range(FRAMES), strict=False)]
+    count = frame_count(source) or 0
+    wanted = FRAMES if is_clip(source.info) else 1
+    indices = sorted({round(step * (count - 1) / max(1, wanted - 1)) for step in range(wanted)})
+    frames: list[Frame] = []
+    for index in indices:
+        with suppress(UserError):
+            frames.append(source.seek(index))
+    if not frames:
+        raise UserError(f"{source.info.name} has no frame that could be read", "Give another file")
+    return [frame for frame in frames if frame.pixels.shape == frames[0].pixels.shape]
+
+
+def as_json(source: Source, answer: Answer) -> dict[str, Any]:
+    """The findings with stable keys (``docs/calibration.md``); what is not known is null."""
+    scale, ruler = answer.spacing, answer.ruler
+    return {
+        "name": source.info.name,
+        "size_px": [source.info.width_px, source.info.height_px],
+        "state": answer.state,
+        "mm_per_pixel": None if scale is None else [scale.x_mm_per_px, scale.y_mm_per_px],
+        "source": None if scale is None else str(scale.source),
+        "detail": None if scale is None else scale.detail,
+        "relative_sd": None if scale is None else scale.relative_sd,
+        "reason": answer.reason or None,
+        "changed_at_frame": answer.changed_at_frame,
+        "remembered": answer.remembered,
+        "ruler": None if ruler is None else _ruler_json(ruler),
+        "across": None if answer.across is None else _ruler_json(answer.across),
+    }
+
+
+def _ruler_json(ruler: Ruler) -> dict[str, Any]:
+    return {
+        "side": ruler.side,
+        "axis": ruler.axis,
+        "ticks_px": list(ruler.ticks_px),
+        "across_px": list(ruler.across_px),
+        "pitch_px": ruler.pitch_px,
+        "residual_px": ruler.residual_px,
+        "relative_sd": ruler.relative_sd,
+        "major_period": ruler.major_period,
+        "divisions": ruler.divisions,
+        "labels": [{"text": label.text, "box_xyxy_px": list(label.box_xyxy_px)} for label in ruler.labels],
+        "read_tick_mm": ruler.tick_mm,
+        "evidence": ruler.evidence,
+    }
+
+
+def _print(source: Source, answer: Answer) -> None:
+    screen = console()
+    screen.print(f"[bold]{source.info.name}[/]: {answer.state}")
+    if answer.spacing is not None:
+        print(answer.spacing.describe())
+        if answer.spacing.detail:
+            screen.print(f"  {answer.spacing.detail}", markup=False)
+    elif answer.ruler is not None:
+        print(answer.ruler.describe())
+    if answer.across is not None:
+        screen.print(f"  Also {answer.across.describe()}", markup=False)
+    if answer.reason:
+        screen.print(f"  {answer.reason}", markup=False)
+    if answer.changed_at_frame is not None:
+        screen.print(f"  [yellow]The ruler changes at frame {answer.changed_at_frame}: no millimetres from there on[/]")
+    if answer.remembered and answer.state == CONFIRMED:
+        screen.print("  Remembered")
