@@ -4,6 +4,7 @@ import pytest
 
 from tests.measure.drawing import geometry, predicted
 from usviewer.infer.prediction import Instance
+from usviewer.infer.registry import load_spec
 from usviewer.measure import fetal_brain, read, summarize
 from usviewer.measure.reading import Status
 
@@ -68,3 +69,10 @@ def test_over_a_clip():
 
 def test_an_empty_clip():
     assert fetal_brain.structures_over([])[CSP] == fetal_brain.Seen(0, 0.0, None, None)
+
+
+@pytest.mark.parametrize("model_id", ["fetal-brain"])
+def test_every_label_of_the_bundled_detector_is_one_of_the_structures(model_id: str) -> None:
+    """A detector whose label was not recognised had its structure drawn and listed as not seen."""
+    names = {fetal_brain.structure(label.name) for label in load_spec(model_id).labels}
+    assert names == set(fetal_brain.STRUCTURES)

@@ -20,6 +20,7 @@ from usviewer.measure.reading import Reading, Status
 FINDING = "fetal-brain"
 CHOROID_PLEXUS, CSP, MIDLINE_FALX = "CHOROID_PLEXUS", "CSP", "MIDLINE_FALX"
 STRUCTURES = (CHOROID_PLEXUS, CSP, MIDLINE_FALX)
+_OTHER_NAMES = {"CAVUM_SEPTI_PELLUCIDI": CSP, "FALX": MIDLINE_FALX}
 NONE = "No structure of the brain is recognised"
 
 
@@ -90,8 +91,9 @@ def scores_of(reading: Reading) -> dict[str, float]:
 
 
 def structure(label: str) -> str:
-    """One name for the spellings of a label: ``Midline falx`` is ``MIDLINE_FALX``."""
-    return re.sub(r"[^0-9A-Z]+", "_", label.upper()).strip("_")
+    """One name for the spellings: ``Midline falx`` is ``MIDLINE_FALX``, ``cavum septi pellucidi`` is ``CSP``."""
+    name = re.sub(r"[^0-9A-Z]+", "_", label.upper()).strip("_")
+    return _OTHER_NAMES.get(name, name)
 
 
 def missing(plane: StandardPlane, seen: Iterable[str]) -> tuple[str, ...]:
