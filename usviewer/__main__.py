@@ -18,6 +18,8 @@ COMMANDS = {
     "models": "list, show, add, remove and verify models",
     "evaluate": "compare a model with labelled images",
     "agreement": "compare readings with the operator's calipers over many clips",
+    "bench": "measure how fast this computer is, stage by stage",
+    "devices": "list capture cards and cameras, or say why there is none",
     "calibrate": "find the scale of a source, confirm its ruler and remember it",
 }
 EXIT_BAD_INPUT = 2
@@ -47,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
         if not arguments or arguments[0] not in (*COMMANDS, "-h", "--help", "--version"):
-            return importlib.import_module("usviewer.app").main(arguments)
+            return int(importlib.import_module("usviewer.app").main(arguments))
         parser = build_parser(next((a for a in arguments[:1] if a in COMMANDS), None))
         chosen = parser.parse_args(arguments)
         return int(chosen.run(chosen))

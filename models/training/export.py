@@ -23,7 +23,9 @@ LARGEST_DIFFERENCE = 2e-3
 """Most that a logit may differ between PyTorch and ONNX Runtime, both in FP32."""
 
 
-def export_onnx(model: nn.Module, path: Path, size_px: tuple[int, int], channels: int = 1, output: str = "logits") -> None:
+def export_onnx(
+    model: nn.Module, path: Path, size_px: tuple[int, int], channels: int = 1, output: str = "logits"
+) -> None:
     """Write the graph (`image` uint8 -> `output` float32, dynamic batch), then prove that it computes the same."""
     model = model.cpu().float().eval()
     height, width = size_px

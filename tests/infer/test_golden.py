@@ -12,12 +12,12 @@ import pytest
 from tests.infer.pictures import SpecFactory, disc_picture
 from usviewer.errors import UserError
 from usviewer.frame import Pixels
-from usviewer.infer import decode, golden, predictor
+from usviewer.infer import decode, golden, runner
 from usviewer.infer.manifest import InputSpec, ModelSpec
 from usviewer.infer.predictor import Predictor
 from usviewer.infer.preprocess import Placement, Tensor
 
-PREPARE = predictor.prepare
+PREPARE = runner.prepare
 
 
 def shifted(pixels: Pixels, spec: InputSpec, *rest: object) -> tuple[Tensor, Placement]:
@@ -68,7 +68,7 @@ def test_another_preprocessing_is_noticed(
 def test_half_an_input_pixel_is_noticed(
     spec: ModelSpec, expected: golden.Expected, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(predictor, "prepare", shifted)
+    monkeypatch.setattr(runner, "prepare", shifted)
     assert problem(spec, expected).startswith("its raw outputs differ")
 
 

@@ -6,7 +6,17 @@ import pytest
 from tests.infer.pictures import SpecFactory, cloudy
 from usviewer.errors import UserError
 from usviewer.infer.preprocess import prepare
-from usviewer.infer.session import ENGINES, open_session, usable_cores
+from usviewer.infer.session import (
+    ENGINES,
+    KINDS,
+    engine_threads,
+    name_of,
+    open_session,
+    ort,
+    usable_cores,
+    usable_engines,
+    vino,
+)
 
 
 def test_openvino_agrees_with_onnx_runtime(yolo: SpecFactory) -> None:
@@ -21,7 +31,7 @@ def test_openvino_agrees_with_onnx_runtime(yolo: SpecFactory) -> None:
         assert np.abs(a - b).mean() / a.std() < 1e-3
 
 
-@pytest.mark.parametrize("engine", sorted(set(ENGINES) - {"openvino"}))
+@pytest.mark.parametrize("engine", sorted(engine for engine in ENGINES if not engine.startswith("openvino")))
 def test_what_runs_is_said_and_nothing_is_printed(
     unet: SpecFactory, engine: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -68,3 +78,90 @@ def test_an_error_while_running_is_one_sentence(unet: SpecFactory, engine: str) 
 
 def test_threads() -> None:
     assert usable_cores() >= 1
+
+
+def test_outputs_live_in_buffers_that_are_kept(unet: SpecFactory) -> None:
+    session = open_session(unet({"blob": True}), "cpu", threads=1)
+    rng = np.random.default_rng(0)
+    fresh = open_session(unet({"blob": True}, "other"), "cpu", threads=1)
+    tensor = np.empty((1, 1, 96, 128), np.float32)
+    addresses = set()
+    for _ in range(4):
+        tensor[...] = rng.random(tensor.shape)
+        (output,) = session.run(tensor)
+        addresses.add(output.ctypes.data)
+        (expected,) = fresh._run(tensor.copy())
+        np.testing.assert_allclose(output, expected, rtol=1e-5)
+    assert len(addresses) == 1
+
+
+def test_a_tensor_elsewhere_in_memory_is_seen(unet: SpecFactory) -> None:
+    session = open_session(unet({"blob": True}), "cpu", threads=1)
+    dark, bright = np.zeros((1, 1, 96, 128), np.float32), np.ones((1, 1, 96, 128), np.float32)
+    for tensor in (dark, bright, dark, np.ascontiguousarray(bright[:, :, ::-1])[:, :, ::-1]):
+        (output,) = session.run(tensor)
+        assert (output[0, 0, 40, 40] > 0) == (tensor[0, 0, 40, 40] == 0)
+
+
+@pytest.mark.parametrize("engine", ["cpu", "openvino"])
+def test_shapes_may_change_and_come_back(unet: SpecFactory, engine: str) -> None:
+    spec = unet({"blob": True, "height": None, "width": None}, width=0, height=0, side=128, stride=32)
+    session = open_session(spec, engine, threads=1)
+    for height in (96, 128, 64, 32, 96, 128):
+        (output,) = session.run(np.zeros((1, 1, height, 128), np.float32))
+        assert output.shape == (1, 1, height, 128) and output[0, 0, 5, 5] == pytest.approx(8.0)
+
+
+def test_engines_that_cannot_be_tried_say_why(unet: SpecFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    session = open_session(unet(), "cpu-int8")
+    assert session.actual == "cpu" and "usviewer models quantize unet" in session.notice
+    monkeypatch.setattr(vino, "has_bf16", lambda: False)
+    refused = open_session(unet(name="second"), "openvino-bf16")
+    assert refused.actual == "cpu" and "this processor has no bf16" in refused.notice
+
+
+def test_threads_leave_a_core_to_the_window() -> None:
+    assert engine_threads(live=False) == usable_cores()
+    assert engine_threads(live=True) == max(1, usable_cores() - 1)
+
+
+def test_every_engine_has_a_name_and_the_cpu_is_always_there(unet: SpecFactory) -> None:
+    assert ENGINES == ("auto", *KINDS)
+    assert usable_engines(unet())[0] == "cpu"
+    assert all(name_of(engine) for engine in KINDS)
+
+
+def test_gpu_options() -> None:
+    """What a GPU would be asked for, as far as the wheel here allows to look."""
+    spec = _Spec()
+    options = ort._provider_options(spec, "tensorrt-fp16", "TensorrtExecutionProvider")  # type: ignore[arg-type]
+    assert options["trt_fp16_enable"] == "1" and options["trt_engine_cache_enable"] == "1"
+    assert spec.sha256[:32] in options["trt_engine_cache_path"]
+    plain = ort._provider_options(spec, "tensorrt", "TensorrtExecutionProvider")  # type: ignore[arg-type]
+    assert plain["trt_fp16_enable"] == "0"
+    assert ort._actual("tensorrt-fp16", "TensorrtExecutionProvider") == "tensorrt-fp16"
+    assert ort._actual("tensorrt", "CUDAExecutionProvider") == "cuda"
+    assert ort._actual("auto", "CPUExecutionProvider") == "cpu"
+
+
+class _Spec:
+    sha256 = "ab" * 32
+
+
+def test_pip_libraries_of_cuda_are_preloaded_quietly(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    called: list[bool] = []
+
+    class Library:
+        @staticmethod
+        def preload_dlls() -> None:
+            called.append(True)
+            print("Failed to load libcudnn")
+
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: object())
+    ort._preload(Library)
+    assert called == [True] and capsys.readouterr().out == ""
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    ort._preload(Library)
+    assert called == [True]

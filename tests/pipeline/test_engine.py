@@ -26,7 +26,8 @@ def test_an_engine_says_what_it_is_and_reads(tmp_path: Path) -> None:
 def test_a_fresh_engine_shares_the_model_but_not_the_state(tmp_path: Path) -> None:
     engine = load_engine(add_dark_finder(tmp_path / "m"), "cpu", 1)
     other = engine.fresh()
-    assert other.predict is engine.predict
+    assert (other.sha256, other.running) == (engine.sha256, engine.running)
+    assert other.predict is not engine.predict, "what was there a moment ago belongs to one run"
     assert other.read is not engine.read
 
 

@@ -150,6 +150,7 @@ def test_a_scale_of_the_user_measures_anew_and_is_forgotten_with_the_clip(bench:
     assert geometry is not None and geometry.regions[0].spacing.source is ScaleSource.MANUAL
     bench.open(folder / "clip 10.avi")
     assert bench.desk.user_spacing() is None
+    bench.until(lambda: bench.desk.on_screen.frame.geometry is not None)
     assert not bench.desk.on_screen.frame.geometry.regions
 
 

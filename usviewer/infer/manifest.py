@@ -83,7 +83,8 @@ class InputSpec:
 class OutputSpec:
     """What the graph gives, and what of it becomes an instance.
 
-    ``masks`` is the output with the mask prototypes (yolov8-segment). ``min_score`` is the presence gate. For a U-Net,
+    ``masks`` is the output with the mask prototypes (yolov8-segment). ``min_score`` is the presence gate; an object
+    that passed it stays over the next frames down to ``keep_score`` (``infer.presence``). For a U-Net,
     channel 0 is no label when ``background``, ``max_instances`` counts per label and blobs under ``min_area_px`` pixels
     *of the input* are noise. For YOLO ``max_instances`` counts all labels together, and ``iou_threshold`` is that of
     the suppression, across labels when ``agnostic``.
@@ -95,6 +96,7 @@ class OutputSpec:
     background: bool = False
     mask_threshold: float = 0.5
     min_score: float = 0.25
+    keep_score: float = 0.25
     min_area_px: float = 12.0
     max_instances: int = MAX_INSTANCES
     iou_threshold: float = 0.7
@@ -280,13 +282,18 @@ def _check_input(spec: InputSpec, table: _Table) -> None:
 def _output(table: _Table, decoder: str) -> OutputSpec:
     unet = decoder == "unet"
     activation = table.choice("activation", ("sigmoid", "softmax", "none")) if unet else "none"
+    min_score = table.fraction("min_score", 0.5 if unet else 0.25)
+    keep_score = table.fraction("keep_score", min_score)
+    if keep_score > min_score:
+        raise table.wrong("keep_score", "no more than min_score")
     spec = OutputSpec(
         name=table.take("name", str),
         masks=table.take("masks", str) if decoder == "yolov8-segment" else "",
         activation=activation,
         background=table.take("background", bool, activation == "softmax") if unet else False,
         mask_threshold=table.fraction("mask_threshold", 0.5) if unet else 0.5,
-        min_score=table.fraction("min_score", 0.5 if unet else 0.25),
+        min_score=min_score,
+        keep_score=keep_score,
         min_area_px=table.number("min_area", 12.0) if unet else 0.0,
         max_instances=table.whole("max_instances", 1, MAX_INSTANCES, 1 if unet else MAX_INSTANCES),
         iou_threshold=0.7 if unet else table.fraction("iou_threshold", 0.7),

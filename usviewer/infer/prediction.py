@@ -47,7 +47,10 @@ class Instance:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Prediction:
-    """All instances of one frame, best first. ``timings_ms`` has preprocess, infer and decode."""
+    """All instances of one frame, best first. ``timings_ms`` has preprocess, infer and decode.
+
+    ``edge_sd_px`` is how far an outline is off, as a standard deviation in frame pixels; None where that is not known.
+    """
 
     key: FrameKey
     frame_size_px: tuple[int, int]
@@ -56,6 +59,7 @@ class Prediction:
     model_sha256: str
     engine: str
     timings_ms: Mapping[str, float] = field(default_factory=dict)
+    edge_sd_px: float | None = None
 
 
 def full_mask(instance: Instance, frame_size_px: tuple[int, int]) -> Mask:

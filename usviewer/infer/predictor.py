@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from usviewer.errors import UserError
 from usviewer.frame import Frame, Pixels
+from usviewer.infer import choice as choices
 from usviewer.infer import golden, onnx_file
-from usviewer.infer.decode import decode
+from usviewer.infer.edge import edge_sd_px
 from usviewer.infer.manifest import ModelSpec
-from usviewer.infer.prediction import Instance, Prediction
-from usviewer.infer.preprocess import PixelBox, Workspace, prepare
-from usviewer.infer.session import Outputs, open_session
+from usviewer.infer.prediction import Prediction
+from usviewer.infer.presence import Presence
+from usviewer.infer.runner import Runner, observe
+from usviewer.infer.runner import check_golden as reproduce_golden
+from usviewer.infer.session import ENGINES, KINDS, Session, engine_threads, name_of, open_session
 
 
 class Predictor:
@@ -27,18 +29,29 @@ class Predictor:
         *,
         spinning: bool = True,
         check_golden: bool = True,
+        frames: Callable[[], Sequence[Frame]] | None = None,
     ) -> None:
         """Load the model: hash, graph, engine, golden case, in this order; the golden case also warms the engine up.
 
-        Raises ``UserError`` at the first that is not right. ``check_golden`` is False only where the case is made.
+        ``auto`` takes the fastest engine that agrees with the CPU in single precision (``infer.choice``); the first
+        time on a computer that takes some seconds. ``frames`` gives pictures to compare on where the bundled ones show
+        nothing. An engine of lower precision that does not agree is not used, and ``notice`` says so. Raises
+        ``UserError`` at the first that is not right. ``check_golden`` is False only where the case is made.
         """
         onnx_file.check_hashes(spec)
         onnx_file.check_fits(spec, onnx_file.inspect(spec.path))
         self.spec = spec
-        self.session = open_session(spec, engine, threads, spinning=spinning)
-        self._work = Workspace()
-        if check_golden and spec.golden is not None:
-            self._check_golden()
+        self.choice: choices.Choice | None = None
+        session = self._open(engine, threads or engine_threads(live=False), spinning, frames)
+        rectangular = self.choice is None or self.choice.rectangular
+        self._runner = Runner(spec, session, rectangular=rectangular)
+        if check_golden:
+            reproduce_golden(self._runner)
+
+    @property
+    def session(self) -> Session:
+        """The engine."""
+        return self._runner.session
 
     @property
     def engine(self) -> str:
@@ -50,13 +63,20 @@ class Predictor:
         """One sentence when another engine runs than was asked for, else empty."""
         return self.session.notice
 
-    def predict(self, frame: Frame, prompts: Sequence[Any] = (), state: Any = None) -> Prediction:
+    def set_min_score(self, min_score: float) -> None:
+        """Another presence gate, for evaluation over the whole range of scores."""
+        self._runner.set_min_score(min_score)
+        self.spec = self._runner.spec
+
+    def predict(self, frame: Frame, prompts: Sequence[Any] = (), state: Presence | None = None) -> Prediction:
         """What the model sees on the frame, in the frame's pixels.
 
-        ``prompts`` and ``state`` are for models that take them; the others see only the frame.
+        ``state`` carries over what was seen on the frames before (a clip or a live run); without it the frame speaks
+        for itself. ``prompts`` are for models that take them.
         """
-        sector = frame.geometry.sector if frame.geometry else None
-        _, instances, timings = self._infer(frame.pixels, sector.box_xyxy_px if sector else None)
+        instances, timings = self._runner.instances(frame, faint=state is not None)
+        if state is not None:
+            instances = state.admit(instances, frame.key, self.spec.output)
         return Prediction(
             key=frame.key,
             frame_size_px=(frame.width_px, frame.height_px),
@@ -65,32 +85,39 @@ class Predictor:
             model_sha256=self.spec.sha256,
             engine=self.session.actual,
             timings_ms=timings,
+            edge_sd_px=edge_sd_px(self.spec, frame),
         )
 
     def observe(self, pixels: Pixels, source: str = golden.RECORDED) -> golden.Expected:
         """What the model says about a whole picture, as a golden case keeps it."""
-        outputs, instances, _ = self._infer(pixels, None)
-        return golden.observe(outputs, instances, 1 if self.spec.input.layout == "NCHW" else -1, source)
+        return observe(self._runner, pixels, source)
 
-    def _infer(
-        self, pixels: Pixels, sector_box_px: PixelBox | None
-    ) -> tuple[Outputs, tuple[Instance, ...], dict[str, float]]:
-        start = time.perf_counter()
-        tensor, placement = prepare(pixels, self.spec.input, sector_box_px, self._work)
-        prepared = time.perf_counter()
-        outputs = self.session.run(tensor)
-        inferred = time.perf_counter()
-        instances = decode(outputs, placement, self.spec)
-        decoded = time.perf_counter()
-        times = {"preprocess": prepared - start, "infer": inferred - prepared, "decode": decoded - inferred}
-        return outputs, instances, {stage: seconds * 1e3 for stage, seconds in times.items()}
+    def _open(
+        self, requested: str, threads: int, spinning: bool, frames: Callable[[], Sequence[Frame]] | None
+    ) -> Session:
+        engine = (choices.forced_engine() or "auto") if requested == "auto" else requested
+        if engine not in ENGINES:
+            raise UserError(f"There is no engine '{engine}'", f"Choose one of {', '.join(ENGINES)}")
+        notice = ""
+        if engine == "auto":
+            self.choice = choices.choose(self.spec, threads, frames=frames, spinning=spinning)
+            engine, notice = self.choice.engine, self.choice.notice
+        elif not KINDS[engine].exact:
+            engine, notice = self._checked(engine, threads, spinning, frames)
+        session = open_session(self.spec, engine, threads, spinning=spinning)
+        session.requested, session.notice = requested, session.notice or notice
+        return session
 
-    def _check_golden(self) -> None:
-        case = self.spec.golden
-        assert case is not None
-        observed = self.observe(golden.read_picture(case.frame))
-        if problem := golden.deviation(golden.read_expected(case.expected), observed):
-            raise UserError(
-                f"Model '{self.spec.id}' does not reproduce its golden case on the {self.engine}: {problem}",
-                "Use the engine 'cpu' or add the model again",
-            )
+    def _checked(
+        self, engine: str, threads: int, spinning: bool, frames: Callable[[], Sequence[Frame]] | None
+    ) -> tuple[str, str]:
+        """An engine of lower precision that was asked for, or the CPU and the reason why."""
+        made = choices.choose(self.spec, threads, frames=frames, engines=(engine,), spinning=spinning)
+        trial = made.trial(engine)
+        if trial is None:
+            return engine, made.notice  # cannot be tried at all: opening it says why
+        if trial.problem or not trial.deviation.passed:
+            why = trial.problem or trial.deviation.describe()
+            return "cpu", f"{name_of(engine)} was asked for, but it is not exact enough ({why}): running on the CPU."
+        self.choice = made
+        return engine, ""

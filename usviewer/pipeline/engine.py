@@ -8,6 +8,7 @@ from collections.abc import Callable
 from usviewer.frame import Frame, ImageGeometry
 from usviewer.infer.prediction import Prediction
 from usviewer.infer.predictor import Predictor
+from usviewer.infer.presence import Presence
 from usviewer.infer.registry import load_spec
 from usviewer.measure import PlaneTracker, read
 from usviewer.measure.reading import Reading
@@ -19,22 +20,22 @@ def load_engine(model_id: str, engine: str = "auto", threads: int | None = None)
     predictor = Predictor(load_spec(model_id), engine, threads, spinning=False)
     turn = threading.Lock()
 
-    def predict(frame: Frame) -> Prediction:
+    def predict(frame: Frame, presence: Presence) -> Prediction:
         with turn:  # a predictor serves one thread at a time; freezing may ask while the live run does
-            return predictor.predict(frame)
+            return predictor.predict(frame, state=presence)
 
     return _engine(predictor, predict, engine)
 
 
-def _engine(predictor: Predictor, predict: Callable[[Frame], Prediction], requested: str) -> Engine:
-    """The same loaded model with a plane tracker of its own: state over frames belongs to one run."""
-    spec, tracker = predictor.spec, PlaneTracker()
+def _engine(predictor: Predictor, predict: Callable[[Frame, Presence], Prediction], requested: str) -> Engine:
+    """The same loaded model with a tracker of its own: state over frames belongs to one run."""
+    spec, tracker, presence = predictor.spec, PlaneTracker(), Presence()
 
     def measure(prediction: Prediction, geometry: ImageGeometry | None) -> Reading:
         return read(prediction, geometry, spec.finding, tracker)
 
     return Engine(
-        predict,
+        lambda frame: predict(frame, presence),
         measure,
         f"{spec.name} {spec.version}",
         requested,

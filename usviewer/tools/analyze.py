@@ -22,6 +22,7 @@ from usviewer.errors import UserError
 from usviewer.frame import Frame, ImageGeometry
 from usviewer.infer.prediction import Prediction
 from usviewer.infer.predictor import Predictor
+from usviewer.infer.presence import Presence
 from usviewer.infer.registry import load_spec
 from usviewer.infer.session import ENGINES
 from usviewer.measure import PlaneTracker, Trend, bands, biometry, read, summarize
@@ -192,7 +193,8 @@ def _analysed(source: Source, job: Job) -> Generator[Analysed, None, None]:
         tracker = clip_tracker if carried else PlaneTracker(site=job.site)
         return read(prediction, geometry, job.predictor.spec.finding, tracker, job.gestational_age_weeks)
 
-    return analyse_clip(source, calibrate, job.predictor.predict, measure)
+    presence = Presence() if carried else None
+    return analyse_clip(source, calibrate, lambda frame: job.predictor.predict(frame, state=presence), measure)
 
 
 class _Clock:

@@ -7,7 +7,6 @@ import heapq
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
-from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
@@ -17,6 +16,7 @@ from usviewer.calibrate.manual import spacing_from_text
 from usviewer.errors import UserError
 from usviewer.infer.prediction import Prediction
 from usviewer.infer.predictor import Predictor
+from usviewer.infer.presence import Presence
 from usviewer.infer.registry import load_spec
 from usviewer.infer.session import ENGINES
 from usviewer.measure import read
@@ -124,24 +124,29 @@ def evaluate(predictor: Predictor, dataset: Dataset, labels: Mapping[str, str], 
     """Every sample through the model; reading the next ones goes on meanwhile."""
     spec = predictor.spec
     found = Evaluation(spec, predictor.engine, dataset, labels)
-    worst = _Worst()
+    worst, presence = _Worst(), Presence()
     if dataset.kind is Kind.BOXES:
-        predictor.spec = replace(spec, output=replace(spec.output, min_score=min(MAP_MIN_SCORE, spec.output.min_score)))
+        predictor.set_min_score(min(MAP_MIN_SCORE, spec.output.min_score))
     try:
         with _progress(screen) as progress, closing(prefetch(dataset.samples())) as samples:
             task = progress.add_task(dataset.name, total=dataset.count)
             for sample in samples:
-                prediction = predictor.predict(sample.frame)
+                prediction = predictor.predict(sample.frame, state=presence if _is_of_a_clip(sample) else None)
                 verdicts = _judge(found, sample, prediction)
                 found.verdicts += verdicts
                 worst.offer(sample, prediction, verdicts, spec.output.min_score, labels)
                 progress.advance(task)
     finally:
-        predictor.spec = spec
+        predictor.set_min_score(spec.output.min_score)
     if not found.verdicts:
         raise UserError(f"{dataset.name} has no frame to look at", "Give another data set")
     found.pictures = worst.pictures()
     return found
+
+
+def _is_of_a_clip(sample: Sample) -> bool:
+    """Frames of a clip are seen as the product sees them: what was there a moment ago may stay."""
+    return sample.frame.key.media_time_s is not None
 
 
 def _judge(found: Evaluation, sample: Sample, prediction: Prediction) -> list[Verdict]:

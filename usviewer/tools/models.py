@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,12 @@ from rich.table import Table
 from rich.text import Text
 
 from usviewer.errors import UserError
-from usviewer.infer import golden, registry
+from usviewer.frame import Frame
+from usviewer.infer import choice, golden, registry
 from usviewer.infer.manifest import ModelSpec
+from usviewer.infer.quantize import CALIBRATION_FRAMES, quantize
+from usviewer.infer.session import engine_threads
+from usviewer.tools.benchmark.frames import held_frames
 
 EXIT_FAILED = 2
 
@@ -36,6 +40,14 @@ def add_parser(commands: Any) -> None:
     verify = actions.add_parser("verify", help="check hash, graph and golden case of a model, or of all")
     verify.add_argument("id", nargs="?")
     verify.set_defaults(run=run, act=_verify)
+    engines = actions.add_parser("engines", help="time every engine on a model, check it, and keep the choice")
+    engines.add_argument("id")
+    engines.add_argument("--frames", metavar="SOURCE", help="your own clip to compare on (default: bundled pictures)")
+    engines.set_defaults(run=run, act=_engines)
+    int8 = actions.add_parser("quantize", help="make an int8 variant, kept only if its masks agree")
+    int8.add_argument("id")
+    int8.add_argument("--frames", metavar="SOURCE", help="your own clip to calibrate on (default: bundled pictures)")
+    int8.set_defaults(run=run, act=_quantize)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -103,6 +115,32 @@ def _verify(args: argparse.Namespace, output: Console) -> int:
         else:
             output.print(f"{model_id}: good ({_golden(spec)})", markup=False)
     return EXIT_FAILED if failed else 0
+
+
+def _engines(args: argparse.Namespace, output: Console) -> int:
+    spec = registry.verify_model(args.id)
+    frames = _frames(args.frames)
+    for live in (False, True):
+        threads = engine_threads(live=live)
+        made = choice.choose(spec, threads, frames=frames, spinning=not live, anew=True)
+        output.print(f"{'With the window' if live else 'Whole clips'}:")
+        for line in made.lines():
+            output.print(f"  {line}", markup=False)
+    return 0
+
+
+def _quantize(args: argparse.Namespace, output: Console) -> int:
+    spec = registry.verify_model(args.id)
+    frames = _frames(args.frames)
+    for trial in quantize(spec, frames() if frames else ()):
+        output.print(trial.describe(), markup=False)
+    output.print(f"Kept. '{spec.id}' runs on it where it is the fastest.", markup=False)
+    return 0
+
+
+def _frames(source: str | None) -> Callable[[], Sequence[Frame]] | None:
+    """Frames from all over a clip; None where none is named."""
+    return None if source is None else lambda: held_frames(source, None, CALIBRATION_FRAMES)
 
 
 def _facts(spec: ModelSpec) -> dict[str, str]:

@@ -1,0 +1,335 @@
+"""Which engine runs a model on this computer: the fastest of those that agree with the CPU in single precision.
+
+Every engine that may run is loaded, compared with the reference on pictures where masks appear (``infer.parity``) and
+timed on the same pictures in turns. What came out is kept for as long as machine, model and libraries stay the same.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import os
+import platform
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import platformdirs
+
+from usviewer.errors import UserError
+from usviewer.frame import Frame
+from usviewer.infer import check_frames, parity, session
+from usviewer.infer.manifest import ModelSpec
+from usviewer.infer.parity import Deviation
+from usviewer.infer.prediction import Instance
+from usviewer.infer.preprocess import place
+from usviewer.infer.runner import Runner, check_golden, squared
+from usviewer.infer.session import KINDS, name_of, open_session, tensorrt
+from usviewer.infer.variants import int8_sha256
+
+SCHEMA = 1
+ENGINE_VARIABLE = "USVIEWER_ENGINE"
+
+BUDGET_S = 6.0
+# On a busy computer loading alone takes longer: every engine is still looked at, within this many budgets.
+PATIENCE = 4.0
+NO_TIME = "not tried, this computer is too busy"
+FRAMES = 6
+MIN_SAMPLES, MAX_SAMPLES = 6, 40
+# Lower precision must be worth it: as much faster, or single precision stays.
+WORTH = 0.95
+
+Found = tuple[Instance, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One engine: how far it is from the reference, and how long a frame takes it (preprocess, infer, decode).
+
+    ``problem`` says why it could not be tried; then the other figures mean nothing.
+    """
+
+    engine: str
+    deviation: Deviation = field(default_factory=Deviation)
+    p50_ms: float = 0.0
+    p95_ms: float = 0.0
+    samples: int = 0
+    problem: str = ""
+
+    @property
+    def passed(self) -> bool:
+        """It ran, agreed and was timed."""
+        return not self.problem and self.samples > 0 and self.deviation.passed
+
+    def describe(self) -> str:
+        """One line with the figures."""
+        if self.problem:
+            return f"{name_of(self.engine)}: {self.problem}"
+        timed = f"{self.p50_ms:.1f} ms (95 % within {self.p95_ms:.1f} ms)" if self.samples else "not timed"
+        verdict = "" if self.deviation.passed else ", left out"
+        return f"{name_of(self.engine)}: {timed}; {self.deviation.describe()}{verdict}"
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What runs a model, and why.
+
+    ``rectangular``: a model of dynamic size runs at the picture's aspect ratio; ``rectangle`` is how far that is from
+    the full square. ``pending`` engines are still being built in the background. ``notice`` is one sentence when
+    nothing could be compared, empty otherwise.
+    """
+
+    engine: str
+    rectangular: bool
+    threads: int
+    trials: tuple[Trial, ...] = ()
+    rectangle: Deviation | None = None
+    pending: tuple[str, ...] = ()
+    notice: str = ""
+
+    def trial(self, engine: str) -> Trial | None:
+        """The trial of one engine, if it was tried."""
+        return next((trial for trial in self.trials if trial.engine == engine), None)
+
+    def lines(self) -> tuple[str, ...]:
+        """Everything that was found out, a line each."""
+        lines = [f"{name_of(self.engine)} was chosen, {self.threads} thread{'s' if self.threads != 1 else ''}"]
+        lines += [trial.describe() for trial in self.trials]
+        if self.rectangle is not None:
+            kept = "used" if self.rectangular else "left out"
+            lines.append(f"Input at the picture's aspect ratio: {self.rectangle.describe()}, {kept}")
+        lines += [f"{name_of(engine)}: is being built in the background" for engine in self.pending]
+        return (*lines, self.notice) if self.notice else tuple(lines)
+
+
+def forced_engine() -> str:
+    """The engine that the environment asks for in place of ``auto``; empty where it asks for none."""
+    engine = os.environ.get(ENGINE_VARIABLE, "")
+    return "" if engine == "auto" else engine
+
+
+def choose(
+    spec: ModelSpec,
+    threads: int,
+    *,
+    frames: Callable[[], Sequence[Frame]] | None = None,
+    engines: Sequence[str] | None = None,
+    spinning: bool = False,
+    budget_s: float = BUDGET_S,
+    anew: bool = False,
+) -> Choice:
+    """The choice that was kept, or a new one, which takes about ``budget_s``.
+
+    ``frames`` gives the user's own pictures; without it, or where no mask appears on them, bundled ones serve.
+    ``engines`` restricts what is tried (the CPU is always there to compare with). Raises ``UserError`` where the model
+    does not run on the CPU or does not reproduce its golden case there.
+    """
+    tried = _candidates(spec, engines)
+    path = _path(spec, threads, spinning, tried)
+    kept = None if anew else _load(path)
+    if kept is not None and not _finished(spec, kept.pending):
+        return kept
+    made = _Bench(spec, threads, spinning, budget_s).choose(tried, frames)
+    # A choice is kept for months: one that saw nothing, or not everything, is not worth that.
+    if not made.notice and not any(trial.problem == NO_TIME for trial in made.trials):
+        _store(path, made)
+    return made
+
+
+def _candidates(spec: ModelSpec, engines: Sequence[str] | None) -> tuple[str, ...]:
+    usable = session.usable_engines(spec)
+    return usable if engines is None else tuple(engine for engine in usable if engine == "cpu" or engine in engines)
+
+
+class _Bench:
+    """One making of a choice."""
+
+    def __init__(self, spec: ModelSpec, threads: int, spinning: bool, budget_s: float) -> None:
+        self._spec, self._threads, self._spinning = spec, threads, spinning
+        self._due_s = time.monotonic() + budget_s
+        self._patience_s = time.monotonic() + PATIENCE * budget_s
+
+    def choose(self, engines: Sequence[str], frames: Callable[[], Sequence[Frame]] | None) -> Choice:
+        """See the module."""
+        reference = Runner(self._spec, self._open("cpu"), rectangular=False)
+        check_golden(reference)
+        pictures, expected = self._pictures(reference, frames)
+        if not any(expected):
+            notice = f"The engines could not be compared: {parity.NOTHING_FOUND}. The CPU runs in single precision."
+            return Choice("cpu", True, self._threads, notice=notice)
+        rectangle = self._rectangle(pictures, expected)
+        rectangular = rectangle is None or rectangle.passed
+        pending = _start_builds(self._spec, engines)
+        trials = self._trials([e for e in engines if e not in pending], pictures, expected, rectangular)
+        return Choice(_best(trials), rectangular, self._threads, trials, rectangle, pending)
+
+    def _pictures(
+        self, reference: Runner, frames: Callable[[], Sequence[Frame]] | None
+    ) -> tuple[tuple[Frame, ...], list[Found]]:
+        """Pictures of one source on which the reference finds something, and what it finds."""
+        sources: list[Callable[[], Sequence[Frame]]] = [] if frames is None else [frames]
+        sources.append(functools.partial(check_frames.bundled_frames, self._spec))
+        pictures: tuple[Frame, ...] = ()
+        found: list[Found] = []
+        for give in sources:
+            pictures = check_frames.spread(give(), FRAMES)
+            found = [reference.instances(picture)[0] for picture in pictures]
+            if any(found):
+                break
+        return pictures, found
+
+    def _rectangle(self, pictures: Sequence[Frame], expected: Sequence[Found]) -> Deviation | None:
+        """How far the picture's own aspect ratio is from the square; None where there is no difference."""
+        if not any(_differs(self._spec, picture) for picture in pictures):
+            return None
+        return self._deviation(Runner(self._spec, self._open("cpu")), pictures, expected)
+
+    def _deviation(self, runner: Runner, pictures: Sequence[Frame], expected: Sequence[Found]) -> Deviation:
+        gate = self._spec.output.min_score
+        return parity.joined(
+            parity.compare(wanted, runner.instances(picture)[0], picture, gate)
+            for picture, wanted in zip(pictures, expected, strict=True)
+        )
+
+    def _trials(
+        self, engines: Sequence[str], pictures: Sequence[Frame], expected: Sequence[Found], rectangular: bool
+    ) -> tuple[Trial, ...]:
+        runners: dict[str, Runner] = {}
+        trials: dict[str, Trial] = {}
+        for engine in engines:
+            if engine != "cpu" and time.monotonic() > self._patience_s:
+                trials[engine] = Trial(engine, problem=NO_TIME)
+                continue
+            try:
+                runner = Runner(self._spec, self._open(engine), rectangular=rectangular)
+                trials[engine] = Trial(engine, self._deviation(runner, pictures, expected))
+                runners[engine] = runner
+            except UserError as error:
+                trials[engine] = Trial(engine, problem=error.what)
+        for engine, times_ms in self._time(runners, pictures).items():
+            p50, p95 = np.percentile(times_ms, (50, 95))
+            trials[engine] = replace(trials[engine], p50_ms=float(p50), p95_ms=float(p95), samples=len(times_ms))
+        return tuple(trials.values())
+
+    def _time(self, runners: dict[str, Runner], pictures: Sequence[Frame]) -> dict[str, list[float]]:
+        """Milliseconds a frame, in turns: what else the computer does then falls on all of them alike."""
+        times: dict[str, list[float]] = {engine: [] for engine in runners}
+        for turn in range(MAX_SAMPLES):
+            if turn >= MIN_SAMPLES and time.monotonic() > self._due_s:
+                break
+            for engine, runner in runners.items():
+                _, stages = runner.instances(pictures[turn % len(pictures)])
+                times[engine].append(sum(stages.values()))
+        return times
+
+    def _open(self, engine: str) -> session.Session:
+        opened = open_session(self._spec, engine, self._threads, spinning=self._spinning)
+        if opened.actual != engine:
+            raise UserError("it does not start on this computer", "Use the engine 'cpu'")
+        return opened
+
+
+def _best(trials: Sequence[Trial]) -> str:
+    """The fastest that passed; single precision unless the other is clearly faster."""
+    passed = [trial for trial in trials if trial.passed]
+    if not passed:
+        return "cpu"
+    return min(passed, key=lambda t: t.p50_ms * (WORTH if KINDS[t.engine].exact else 1.0)).engine
+
+
+def _differs(spec: ModelSpec, frame: Frame) -> bool:
+    box = frame.geometry.sector.box_xyxy_px if frame.geometry and frame.geometry.sector else None
+    size = (frame.width_px, frame.height_px)
+    return place(size, spec.input, box) != place(size, squared(spec.input), box)
+
+
+# --- engines that are built in the background -------------------------------------------------------------------------
+
+
+def _start_builds(spec: ModelSpec, engines: Sequence[str]) -> tuple[str, ...]:
+    """Engines of TensorRT that were not built yet; their building begins."""
+    library = session.versions()["onnxruntime"]
+    waiting = [e for e in engines if e.startswith("tensorrt") and not tensorrt.is_built(spec, e, library)]
+    for engine in waiting:
+        tensorrt.start_build(spec, engine)
+    return tuple(waiting)
+
+
+def _finished(spec: ModelSpec, pending: Sequence[str]) -> bool:
+    library = session.versions()["onnxruntime"]
+    return any(tensorrt.is_built(spec, engine, library) for engine in pending)
+
+
+# --- what is kept -----------------------------------------------------------------------------------------------------
+
+
+def machine() -> dict[str, object]:
+    """What of this computer decides about speed."""
+    return {"processor": processor(), "system": platform.system(), "cores": session.usable_cores()}
+
+
+def processor() -> str:
+    """The processor's name, as far as the system tells it."""
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _path(spec: ModelSpec, threads: int, spinning: bool, engines: Sequence[str]) -> Path:
+    facts = {
+        "schema": SCHEMA,
+        "machine": machine(),
+        "bf16": "openvino-bf16" in engines,
+        "model": spec.sha256,
+        "int8": int8_sha256(spec),
+        "manifest": repr((spec.input, spec.output)),
+        "versions": session.versions(),
+        "threads": threads,
+        "spinning": spinning,
+        "engines": list(engines),
+    }
+    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
+    cache = Path(platformdirs.user_cache_dir("usviewer", appauthor=False))
+    return cache / "engines" / f"{spec.id}-{digest}.json"
+
+
+def _store(path: Path, choice: Choice) -> None:
+    """A cache: where it cannot be written the next start measures again."""
+    with suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        aside = path.with_suffix(f".{os.getpid()}.tmp")
+        aside.write_text(json.dumps(asdict(choice), indent=1), encoding="utf-8")
+        aside.replace(path)
+
+
+def _load(path: Path) -> Choice | None:
+    """What was kept; None where there is nothing, or nothing that makes sense."""
+    try:
+        return _parse(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _parse(values: dict[str, Any]) -> Choice:
+    trials = tuple(Trial(**{**row, "deviation": Deviation(**row["deviation"])}) for row in values["trials"])
+    rectangle = Deviation(**values["rectangle"]) if values["rectangle"] is not None else None
+    choice = Choice(
+        str(values["engine"]),
+        bool(values["rectangular"]),
+        int(values["threads"]),
+        trials,
+        rectangle,
+        tuple(map(str, values["pending"])),
+        str(values["notice"]),
+    )
+    named = (choice.engine, *choice.pending, *(trial.engine for trial in trials))
+    if any(engine not in KINDS for engine in named):
+        raise ValueError("an engine that there is not")
+    return choice

@@ -1,0 +1,148 @@
+"""Whether an engine says the same as the CPU in single precision, in what matters: the mask and its diameters."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from usviewer.frame import Frame, Mask
+from usviewer.infer.prediction import Instance
+
+MIN_IOU = 0.99
+MAX_DIAMETER_MM = 0.3
+MAX_DIAMETER_PX = 1.0
+# An instance whose score is this close to the gate may be there for one engine and not for the other.
+GATE_MARGIN = 0.02
+
+NOTHING_FOUND = "no mask appeared on the pictures of the check"
+
+
+@dataclass(frozen=True, slots=True)
+class Deviation:
+    """How far an engine is from the reference, over all instances that were compared.
+
+    ``iou`` is the least overlap, ``diameter_px`` and ``diameter_mm`` the largest difference of a diameter (``_mm`` over
+    the frames that have a scale, None where none has), ``problem`` says what cannot be put in numbers.
+    """
+
+    compared: int = 0
+    iou: float = 1.0
+    diameter_px: float = 0.0
+    diameter_mm: float | None = None
+    unscaled_px: float = 0.0
+    problem: str = ""
+
+    @property
+    def passed(self) -> bool:
+        """Nothing missing, masks alike, diameters alike; a comparison of nothing proves nothing."""
+        within = (self.diameter_mm or 0.0) <= MAX_DIAMETER_MM and self.unscaled_px <= MAX_DIAMETER_PX
+        return self.compared > 0 and not self.problem and self.iou >= MIN_IOU and within
+
+    def describe(self) -> str:
+        """One phrase with the figures."""
+        if self.problem or not self.compared:
+            return self.problem or NOTHING_FOUND
+        millimetres = "" if self.diameter_mm is None else f" ({self.diameter_mm:.2f} mm)"
+        return f"overlap {self.iou:.4f}, diameter {self.diameter_px:.2f} px{millimetres} off"
+
+
+def compare(reference: Sequence[Instance], found: Sequence[Instance], frame: Frame, gate: float) -> Deviation:
+    """One frame: every instance of the reference must be there, and no other. ``gate`` is the model's least score."""
+    free = list(found)
+    result = Deviation()
+    for wanted in reference:
+        best = max(free, key=lambda other: _overlap(wanted, other), default=None)
+        if best is None or _overlap(wanted, best) <= 0.1:
+            if wanted.score > gate + GATE_MARGIN:
+                return Deviation(problem=f"'{wanted.label}' is missing on a picture")
+            continue
+        free = [other for other in free if other is not best]
+        result = joined((result, _difference(wanted, best, frame)))
+    extra = [instance for instance in free if instance.score > gate + GATE_MARGIN]
+    if extra:
+        return Deviation(problem=f"'{extra[0].label}' appears where the CPU finds none")
+    return result
+
+
+def joined(parts: Iterable[Deviation]) -> Deviation:
+    """The worst of several."""
+    worst = Deviation()
+    for part in parts:
+        millimetres = [mm for mm in (worst.diameter_mm, part.diameter_mm) if mm is not None]
+        worst = Deviation(
+            worst.compared + part.compared,
+            min(worst.iou, part.iou),
+            max(worst.diameter_px, part.diameter_px),
+            max(millimetres) if millimetres else None,
+            max(worst.unscaled_px, part.unscaled_px),
+            worst.problem or part.problem,
+        )
+    return worst
+
+
+def _difference(wanted: Instance, found: Instance, frame: Frame) -> Deviation:
+    x0, y0, x1, y1 = wanted.box_xyxy_px
+    corners = np.array([(x0, y0), (x1, y1)])
+    spacing = frame.geometry.spacing_for(corners)[0] if frame.geometry else None
+    pixels = _largest_difference(wanted, found, 1.0, 1.0)
+    millimetres = _largest_difference(wanted, found, spacing.x_mm_per_px, spacing.y_mm_per_px) if spacing else None
+    return Deviation(1, _overlap(wanted, found), pixels, millimetres, 0.0 if spacing else pixels)
+
+
+def _largest_difference(wanted: Instance, found: Instance, x_scale: float, y_scale: float) -> float:
+    first, second = diameters(wanted, x_scale, y_scale), diameters(found, x_scale, y_scale)
+    return max(abs(a - b) for a, b in zip(first, second, strict=True))
+
+
+def diameters(instance: Instance, x_scale: float = 1.0, y_scale: float = 1.0) -> tuple[float, ...]:
+    """Across, down, major and minor diameter of the ellipse with the mask's moments; a box's own sides.
+
+    The full extent of an ellipse along a direction is four times the standard deviation of its area along it.
+    """
+    if instance.mask is None:
+        x0, y0, x1, y1 = instance.box_xyxy_px
+        return ((x1 - x0) * x_scale, (y1 - y0) * y_scale)
+    moments = cv2.moments(instance.mask.view(np.uint8), binaryImage=True)
+    area = moments["m00"]
+    if area == 0:
+        return (0.0, 0.0, 0.0, 0.0)
+    # A pixel is a square, not a point: its own variance is 1/12 along each axis.
+    xx = (moments["mu20"] / area + 1 / 12) * x_scale**2
+    yy = (moments["mu02"] / area + 1 / 12) * y_scale**2
+    xy = moments["mu11"] / area * x_scale * y_scale
+    middle, half = (xx + yy) / 2, math.hypot((xx - yy) / 2, xy)
+    return tuple(4 * math.sqrt(max(0.0, variance)) for variance in (xx, yy, middle + half, middle - half))
+
+
+def _overlap(first: Instance, second: Instance) -> float:
+    """Intersection over union of the masks, or of the boxes where there are none; 0 for different labels."""
+    if first.class_index != second.class_index:
+        return 0.0
+    if first.mask is None or second.mask is None:
+        return _box_overlap(first, second)
+    shared = _shared_pixels(first.mask, first.mask_origin_px, second.mask, second.mask_origin_px)
+    union = first.area_px + second.area_px - shared
+    return shared / union if union else 0.0
+
+
+def _shared_pixels(first: Mask, first_at: tuple[int, int], second: Mask, second_at: tuple[int, int]) -> int:
+    x0, y0 = max(first_at[0], second_at[0]), max(first_at[1], second_at[1])
+    x1 = min(first_at[0] + first.shape[1], second_at[0] + second.shape[1])
+    y1 = min(first_at[1] + first.shape[0], second_at[1] + second.shape[0])
+    if x0 >= x1 or y0 >= y1:
+        return 0
+    a = first[y0 - first_at[1] : y1 - first_at[1], x0 - first_at[0] : x1 - first_at[0]]
+    b = second[y0 - second_at[1] : y1 - second_at[1], x0 - second_at[0] : x1 - second_at[0]]
+    return int(np.count_nonzero(a & b))
+
+
+def _box_overlap(first: Instance, second: Instance) -> float:
+    ax0, ay0, ax1, ay1 = first.box_xyxy_px
+    bx0, by0, bx1, by1 = second.box_xyxy_px
+    shared = max(0.0, min(ax1, bx1) - max(ax0, bx0)) * max(0.0, min(ay1, by1) - max(ay0, by0))
+    union = (ax1 - ax0) * (ay1 - ay0) + (bx1 - bx0) * (by1 - by0) - shared
+    return shared / union if union else 0.0

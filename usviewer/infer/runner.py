@@ -1,0 +1,96 @@
+"""A picture through one session: prepared, run, decoded. The hot path, with its buffers."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+from usviewer.errors import UserError
+from usviewer.frame import Frame, Pixels
+from usviewer.infer import golden
+from usviewer.infer.decode import decode
+from usviewer.infer.manifest import InputSpec, ModelSpec
+from usviewer.infer.prediction import Instance
+from usviewer.infer.preprocess import PixelBox, Workspace, prepare
+from usviewer.infer.session import KINDS, Outputs, Session
+
+Timings = dict[str, float]
+
+# Channels in the wrong order were off by 0.5 to 0.8 of the spread on random networks, bf16 and int8 by 0.01 to 0.1.
+REDUCED_TOLERANCE = 0.25
+
+
+class Runner:
+    """A model on a session. **Not** for two threads at once.
+
+    ``rectangular`` models of dynamic size run at the picture's aspect ratio, as their manifest says; without it the
+    shorter side is padded to the longer one.
+    """
+
+    def __init__(self, spec: ModelSpec, session: Session, *, rectangular: bool = True) -> None:
+        self.spec, self.session = spec, session
+        self.input = spec.input if rectangular else squared(spec.input)
+        self._work = Workspace()
+        self.set_min_score(spec.output.min_score)
+
+    def set_min_score(self, min_score: float) -> None:
+        """Another presence gate, for evaluation over the whole range of scores."""
+        output = replace(self.spec.output, min_score=min_score, keep_score=min(min_score, self.spec.output.keep_score))
+        self.spec = replace(self.spec, output=output)
+        self._faint = replace(self.spec, output=replace(output, min_score=output.keep_score))
+
+    def instances(self, frame: Frame, *, faint: bool = False) -> tuple[tuple[Instance, ...], Timings]:
+        """What is found on a frame, and the milliseconds of preprocess, infer and decode.
+
+        ``faint`` gives what reaches the model's ``keep_score``, too.
+        """
+        sector = frame.geometry.sector if frame.geometry else None
+        spec = self._faint if faint else self.spec
+        _, instances, timings = self.run(frame.pixels, sector.box_xyxy_px if sector else None, self.input, spec)
+        return instances, timings
+
+    def run(
+        self, pixels: Pixels, sector_box_px: PixelBox | None, input_spec: InputSpec, spec: ModelSpec | None = None
+    ) -> tuple[Outputs, tuple[Instance, ...], Timings]:
+        """Raw outputs (valid until the next call), instances and milliseconds."""
+        start = time.perf_counter()
+        tensor, placement = prepare(pixels, input_spec, sector_box_px, self._work)
+        prepared = time.perf_counter()
+        outputs = self.session.run(tensor)
+        inferred = time.perf_counter()
+        instances = decode(outputs, placement, spec or self.spec)
+        decoded = time.perf_counter()
+        times = {"preprocess": prepared - start, "infer": inferred - prepared, "decode": decoded - inferred}
+        return outputs, instances, {stage: seconds * 1e3 for stage, seconds in times.items()}
+
+
+def squared(spec: InputSpec) -> InputSpec:
+    """The same input at its full square where its size is dynamic."""
+    return spec if spec.width_px else replace(spec, width_px=spec.side_px, height_px=spec.side_px)
+
+
+def observe(runner: Runner, pixels: Pixels, source: str = golden.RECORDED) -> golden.Expected:
+    """What the model says about a whole picture, as a golden case keeps it."""
+    outputs, instances, _ = runner.run(pixels, None, runner.spec.input)
+    return golden.observe(outputs, instances, 1 if runner.spec.input.layout == "NCHW" else -1, source)
+
+
+def check_golden(runner: Runner) -> None:
+    """Raise ``UserError`` when the model does not say on this engine what its golden case expects.
+
+    An engine of lower precision only has to be near: what it does to a mask is checked when it is chosen.
+    """
+    case, session = runner.spec.golden, runner.session
+    if case is None:
+        return
+    expected, observed = golden.read_expected(case.expected), observe(runner, golden.read_picture(case.frame))
+    if KINDS[session.actual].exact:
+        problem = golden.deviation(expected, observed)
+    else:
+        off = golden.output_deviation(expected, observed)
+        problem = "" if off <= REDUCED_TOLERANCE else f"its raw outputs differ by {off:.1%} of their spread"
+    if problem:
+        raise UserError(
+            f"Model '{runner.spec.id}' does not reproduce its golden case on the {session.describe()}: {problem}",
+            "Use the engine 'cpu' or add the model again",
+        )

@@ -1,0 +1,135 @@
+"""What every engine is to the rest of the program: a name, a precision, and a session that runs."""
+
+from __future__ import annotations
+
+import os
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+import numpy as np
+import psutil
+from numpy.typing import NDArray
+
+from usviewer.errors import UserError
+from usviewer.infer.preprocess import Tensor
+
+Outputs = tuple[NDArray[np.float32], ...]
+T = TypeVar("T")
+
+# A source changes its picture's shape rarely; a few compiled shapes are kept all the same.
+KEPT_SHAPES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One engine that can be asked for.
+
+    ``title`` names it for people, ``precision`` what it computes in. ``exact`` engines compute in single precision and
+    must reproduce a model's golden case; of the others the check against the CPU decides (``infer.choice``).
+    ``provider`` is ONNX Runtime's name of it, empty for OpenVINO.
+    """
+
+    title: str
+    precision: str
+    exact: bool
+    provider: str = ""
+    on_cpu: bool = False
+
+
+KINDS: Mapping[str, Kind] = {
+    "cpu": Kind("CPU", "fp32", True, "CPUExecutionProvider", on_cpu=True),
+    "cpu-int8": Kind("CPU", "int8", False, "CPUExecutionProvider", on_cpu=True),
+    "openvino": Kind("OpenVINO", "fp32", True, on_cpu=True),
+    "openvino-bf16": Kind("OpenVINO", "bf16", False, on_cpu=True),
+    "openvino-int8": Kind("OpenVINO", "int8", False, on_cpu=True),
+    "cuda": Kind("CUDA", "fp32", True, "CUDAExecutionProvider"),
+    "tensorrt": Kind("TensorRT", "fp32", True, "TensorrtExecutionProvider"),
+    "tensorrt-fp16": Kind("TensorRT", "fp16", False, "TensorrtExecutionProvider"),
+    "coreml": Kind("CoreML", "fp16", False, "CoreMLExecutionProvider"),
+    "directml": Kind("DirectML", "fp32", True, "DmlExecutionProvider"),
+}
+ENGINES = ("auto", *KINDS)
+
+
+@dataclass(slots=True, eq=False)
+class Session:
+    """A model on an engine.
+
+    ``requested`` is the engine that was asked for, ``actual`` the one that runs, read from the engine itself.
+    ``notice`` is one sentence for the user when the two differ, empty otherwise. Not for two threads at once.
+    """
+
+    requested: str
+    actual: str
+    notice: str
+    threads: int
+    library: str
+    _run: Callable[[Tensor], Outputs]
+
+    def run(self, tensor: Tensor) -> Outputs:
+        """The outputs that the manifest names, in its order; valid until the next call."""
+        try:
+            return self._run(tensor)
+        except UserError:
+            raise
+        except Exception as error:  # engines raise types of their own
+            raise UserError(f"The engine stopped with an error: {first_line(error)}", "Try another engine") from error
+
+    def describe(self) -> str:
+        """One phrase: processor, library, precision and threads."""
+        kind = KINDS[self.actual]
+        words = [self.library]
+        if kind.precision != "fp32":
+            words.append(kind.precision)
+        if kind.on_cpu:
+            words.append(f"{self.threads} thread{'s' if self.threads != 1 else ''}")
+        return f"{'CPU' if kind.on_cpu else kind.title} ({', '.join(words)})"
+
+
+class ByShape(Generic[T]):
+    """Something made once for each input shape; the least recently used is dropped."""
+
+    def __init__(self, make: Callable[[tuple[int, ...]], T]) -> None:
+        self._make = make
+        self._kept: OrderedDict[tuple[int, ...], T] = OrderedDict()
+
+    def __getitem__(self, shape: tuple[int, ...]) -> T:
+        found = self._kept.get(shape)
+        if found is None:
+            found = self._kept[shape] = self._make(shape)
+            if len(self._kept) > KEPT_SHAPES:
+                self._kept.popitem(last=False)
+        else:
+            self._kept.move_to_end(shape)
+        return found
+
+
+def usable_cores() -> int:
+    """Physical cores that this process may use, at least one."""
+    physical = psutil.cpu_count(logical=False) or 1
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else physical
+    return max(1, min(physical, allowed))
+
+
+def engine_threads(*, live: bool) -> int:
+    """How many threads an engine gets: all usable cores for whole clips, one less while a window keeps its pace."""
+    return max(1, usable_cores() - live)
+
+
+def name_of(engine: str) -> str:
+    """An engine's name for people, with its precision where that is reduced."""
+    kind = KINDS[engine]
+    return kind.title if kind.precision == "fp32" or engine == "coreml" else f"{kind.title} {kind.precision}"
+
+
+def fallback(engine: str, why: str) -> str:
+    """The sentence for an engine that does not run."""
+    return f"{name_of(engine)} was asked for, but {why}: running on the CPU."
+
+
+def first_line(error: Exception) -> str:
+    """What an engine's exception says, in one line."""
+    text = str(error).strip().splitlines()
+    return text[0][:200] if text else type(error).__name__

@@ -1,0 +1,103 @@
+"""OpenVINO on the CPU: single precision, bf16 where the processor has it, and int8 models."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import numpy as np
+
+from usviewer.errors import UserError
+from usviewer.infer.manifest import ModelSpec
+from usviewer.infer.preprocess import Tensor
+from usviewer.infer.session.base import ByShape, Outputs, Session, first_line
+from usviewer.infer.variants import int8_file
+
+
+def open_openvino(spec: ModelSpec, engine: str, threads: int) -> Session:
+    """A session, compiled for each shape of the input: dynamic shapes cost a third of the speed.
+
+    Raises ``UserError`` where the graph cannot be read.
+    """
+    import openvino
+
+    core = openvino.Core()
+    path = int8_file(spec) if engine == "openvino-int8" else spec.path
+    settings = {
+        "INFERENCE_NUM_THREADS": str(threads),
+        "NUM_STREAMS": "1",
+        "PERFORMANCE_HINT": "LATENCY",
+        # A thread that is bound to a core waits for it while another process has it and the next core is free.
+        "ENABLE_CPU_PINNING": "NO",
+        # Without it lower precision would be used unasked where the processor has it.
+        "INFERENCE_PRECISION_HINT": "bf16" if engine == "openvino-bf16" else "f32",
+    }
+    compiled = ByShape(lambda shape: _Compiled(core, path, spec, shape, settings))
+    try:
+        if spec.input.width_px:
+            _ = compiled[_shape(spec)]
+        else:
+            core.read_model(path)
+    except Exception as error:
+        raise UserError(f"OpenVINO cannot load {spec.path.name}: {first_line(error)}", "Use the engine 'cpu'") from None
+    library = f"OpenVINO {version()}"
+    return Session(engine, engine, "", threads, library, lambda tensor: compiled[tensor.shape].run(tensor))
+
+
+@functools.cache
+def has_bf16() -> bool:
+    """Whether the processor computes in bf16: forced where it does not, it fails or is many times slower."""
+    import openvino
+
+    return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+def version() -> str:
+    """Of the library; empty where it is not installed."""
+    try:
+        import openvino
+    except ImportError:
+        return ""
+    return str(openvino.__version__).split("-")[0]
+
+
+def _shape(spec: ModelSpec) -> tuple[int, ...]:
+    height, width, channels = spec.input.height_px, spec.input.width_px, spec.input.channels
+    return (1, channels, height, width) if spec.input.layout == "NCHW" else (1, height, width, channels)
+
+
+class _Compiled:
+    """The model for one shape of its input."""
+
+    def __init__(self, core: Any, path: Any, spec: ModelSpec, shape: tuple[int, ...], settings: dict[str, str]) -> None:
+        model = core.read_model(path)
+        if list(model.inputs[0].get_partial_shape()) != list(shape):
+            model.reshape(list(shape))
+        if spec.output.masks:
+            model = _channels_last(model, spec.output.masks)
+        compiled = core.compile_model(model, "CPU", settings)
+        self._request = compiled.create_infer_request()
+        self._table = compiled.output(spec.output.name)
+        self._masks = compiled.output(spec.output.masks) if spec.output.masks else None
+
+    def run(self, tensor: Tensor) -> Outputs:
+        """The outputs, in the engine's own memory, overwritten by the next call."""
+        self._request.infer({0: tensor}, share_inputs=True)
+        table = self._request.get_tensor(self._table).data
+        if self._masks is None:
+            return (table,)
+        return table, np.moveaxis(self._request.get_tensor(self._masks).data, -1, 1)
+
+
+def _channels_last(model: Any, output: str) -> Any:
+    """The mask prototypes as the engine computes them: turning them around cost a tenth of a frame.
+
+    The caller gets them turned back, as a view.
+    """
+    from openvino import Layout
+    from openvino.preprocess import PrePostProcessor
+
+    steps = PrePostProcessor(model)
+    steps.output(output).model().set_layout(Layout("NCHW"))
+    steps.output(output).tensor().set_layout(Layout("NHWC"))
+    return steps.build()

@@ -1,0 +1,129 @@
+"""A peer in a process of its own, timed in turns with our own cases on the same frames."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import cv2
+import numpy as np
+
+from usviewer.errors import UserError
+from usviewer.frame import Frame
+from usviewer.infer.manifest import ModelSpec
+from usviewer.tools.benchmark.cases import Stages
+
+PEERS = {"ultralytics": Path(__file__).with_name("peer_ultralytics.py")}
+
+
+class Peer:
+    """The peer's process. A context: it ends with it."""
+
+    def __init__(self, kind: str, python: str, frames: Sequence[Frame], folder: Path) -> None:
+        """``python`` is the interpreter of an environment that has the peer. ``UserError`` where it does not start."""
+        path = folder / "frames.npy"
+        np.save(path, np.stack([cv2.cvtColor(frame.pixels, cv2.COLOR_RGB2BGR) for frame in frames]))
+        # The package sets one thread unless it is told; what it gets is asked for with every model.
+        environment = {**os.environ, "OMP_NUM_THREADS": str(os.cpu_count() or 1)}
+        self._log = (folder / "peer.log").open("w+", encoding="utf-8", errors="replace")
+        try:
+            self._process = subprocess.Popen(
+                [python, str(PEERS[kind]), str(path)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._log,
+                text=True,
+                env=environment,
+            )
+        except OSError as error:
+            self._log.close()
+            raise UserError(
+                f"{python} does not start: {error.strerror}", "Give the Python of an environment with the peer"
+            ) from None
+        self.kind = kind
+        self.said: dict[str, Any] = {}
+
+    @property
+    def pid(self) -> int:
+        """Of the process."""
+        return self._process.pid
+
+    def ask(self, **question: Any) -> dict[str, Any]:
+        """One question, one answer. Raises ``UserError`` with the peer's own words where it fails."""
+        try:
+            assert self._process.stdin is not None and self._process.stdout is not None
+            self._process.stdin.write(json.dumps(question) + "\n")
+            self._process.stdin.flush()
+            line = self._process.stdout.readline()
+        except OSError:
+            line = ""
+        if not line:
+            raise UserError(f"The peer {self.kind} ended: {self._last_words()}", "Check its environment")
+        answer: dict[str, Any] = json.loads(line)
+        if "error" in answer:
+            raise UserError(f"The peer {self.kind} cannot do that: {answer['error'][:300]}", "Check its environment")
+        return answer
+
+    def _last_words(self) -> str:
+        self._log.seek(0)
+        lines = self._log.read().strip().splitlines()
+        return lines[-1][:300] if lines else "it said nothing"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+        try:
+            self._process.wait(10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        if self._process.stdout is not None:
+            self._process.stdout.close()
+        self._log.close()
+
+
+class PeerCase:
+    """One route of the peer: a file of weights, with or without drawing. Timed as the whole call."""
+
+    def __init__(self, peer: Peer, weights: str, spec: ModelSpec, threads: int, *, drawn: bool) -> None:
+        """See ``peer_ultralytics.py`` for what ``weights`` may be; ``threads`` 0 leaves the peer's own number.
+
+        Input size, least score and suppression are those of the model's manifest, as for our own cases.
+        """
+        self._peer, self._drawn = peer, drawn
+        route = Path(weights).suffix.lstrip(".").replace("yaml", "pt")
+        given = f"{threads} threads" if threads else "as shipped"
+        self.name = f"{peer.kind} predict{' + plot' if drawn else ''}, .{route}, {given}"
+        side = max(spec.input.width_px, spec.input.height_px) or spec.input.side_px
+        options = {
+            "imgsz": side,
+            "conf": spec.output.min_score,
+            "iou": spec.output.iou_threshold,
+            "max_det": spec.output.max_instances,
+            "agnostic_nms": spec.output.agnostic,
+        }
+        peer.said |= peer.ask(
+            do="load", name=self.name, weights=weights, onnx=str(spec.path), options=options, threads=threads
+        )
+        self._frames = 0
+        self.engine = ", ".join(f"{name} {version}" for name, version in peer.said.items())
+        self.found = 0
+        self.notice = ""
+
+    def run(self, count: int) -> list[Stages]:
+        """See ``cases.Case``."""
+        answer = self._peer.ask(do="run", name=self.name, count=count, draw=self._drawn)
+        self.found += int(answer["found"])
+        self._frames += count
+        mask = answer["mask"]
+        self.notice = f"{answer['threads']} torch threads" + (f", masks {mask[0]}x{mask[1]}" if mask else ", no mask")
+        self.notice += f", {self.found / self._frames:.2f} found a frame"
+        return [{"total": float(ms)} for ms in answer["ms"]]

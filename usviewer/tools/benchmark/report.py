@@ -1,0 +1,147 @@
+"""What was measured, as JSON and as a page of Markdown."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from usviewer.save.aside import make_folder, write_text
+from usviewer.tools.benchmark.cases import Result, Spread
+from usviewer.tools.benchmark.live import LiveResult
+from usviewer.tools.benchmark.soak import SoakResult
+
+
+@dataclass(slots=True)
+class Report:
+    """Everything of one run."""
+
+    command: str
+    machine: Mapping[str, Any]
+    model: Mapping[str, Any]
+    source: str
+    results: list[Result] = field(default_factory=list)
+    choices: list[str] = field(default_factory=list)
+    live: list[LiveResult] = field(default_factory=list)
+    soak: list[SoakResult] = field(default_factory=list)
+    memory_mb: float = 0.0
+    notes: list[str] = field(default_factory=list)
+
+
+def write(report: Report, folder: Path) -> tuple[Path, Path]:
+    """``bench.json`` and ``bench.md``, each whole or not at all."""
+    make_folder(folder)
+    as_json, as_text = folder / "bench.json", folder / "bench.md"
+    write_text(as_json, json.dumps(asdict(report), indent=1) + "\n")
+    write_text(as_text, markdown(report))
+    return as_json, as_text
+
+
+def markdown(report: Report) -> str:
+    """The page."""
+    parts = [
+        "# Benchmark",
+        f"`{report.command}`",
+        _facts(report.machine),
+        _facts(report.model),
+        f"Source: {report.source}. Memory of the process at the end: {report.memory_mb:.0f} MB.",
+    ]
+    if report.results:
+        parts += ["## A frame, ms", _table(report.results, clean=False)]
+        if any(result.clean_ms for result in report.results):
+            parts += [
+                "### While no other process used more than an eighth of a core",
+                _table(report.results, clean=True),
+            ]
+        parts += ["### Stages, p50 ms", _stages(report.results), _ratios(report.results)]
+    if report.choices:
+        parts += ["## Choice of the engine", _list(report.choices)]
+    parts += [_live(result) for result in report.live]
+    parts += [_soak(result) for result in report.soak]
+    if report.notes:
+        parts += ["## Notes", _list(report.notes)]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _facts(facts: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key.replace('_', ' ')}: {value}" for key, value in facts.items())
+
+
+def _list(lines: Sequence[str]) -> str:
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def _table(results: Sequence[Result], *, clean: bool) -> str:
+    rows = ["| case | runs on | p50 | p95 | p99 | max | frames | frames/s |", "|---|---|---|---|---|---|---|---|"]
+    for result in results:
+        stages = result.clean_ms if clean else result.stages_ms
+        for stage in ("total", "with drawing"):
+            if stage in stages:
+                name = result.name + (", drawn" if stage == "with drawing" else "")
+                rate = f"{result.frames_per_second:.1f}" if stage == "total" and not clean else ""
+                rows.append(f"| {name} | {result.engine} | {_cells(stages[stage])} | {rate} |")
+    return "\n".join(rows)
+
+
+def _cells(spread: Spread) -> str:
+    times = (spread.p50, spread.p95, spread.p99, spread.maximum)
+    return " | ".join(f"{time:.1f}" for time in times) + f" | {spread.count}"
+
+
+def _stages(results: Sequence[Result]) -> str:
+    own = [result for result in results if "infer" in result.stages_ms]
+    names = [
+        name for name in ("preprocess", "infer", "decode", "measure", "draw") if any(name in r.stages_ms for r in own)
+    ]
+    rows = [f"| case | {' | '.join(names)} |", "|---" * (len(names) + 1) + "|"]
+    for result in own:
+        cells = (f"{result.stages_ms[name].p50:.2f}" if name in result.stages_ms else "" for name in names)
+        rows.append(f"| {result.name} | {' | '.join(cells)} |")
+    return "\n".join(rows) if own else ""
+
+
+def ratios(results: Sequence[Result]) -> list[tuple[str, str, float]]:
+    """How many times longer a peer's route takes (median) than each of our cases; drawn ones against drawn ones."""
+    own = [result for result in results if "infer" in result.stages_ms]
+    found = []
+    for peer in (result for result in results if "infer" not in result.stages_ms):
+        stage = "with drawing" if "plot" in peer.name else "total"
+        for ours in own:
+            mine, theirs = ours.clean_ms or ours.stages_ms, peer.clean_ms or peer.stages_ms
+            if stage in mine:
+                found.append((peer.name, ours.name, theirs["total"].p50 / mine[stage].p50))
+    return found
+
+
+def _ratios(results: Sequence[Result]) -> str:
+    found = ratios(results)
+    if not found:
+        return ""
+    rows = [
+        "### Ratios of the medians (undisturbed blocks where there are any)",
+        "",
+        "| peer | against | times |",
+        "|---|---|---|",
+    ]
+    return "\n".join([*rows, *(f"| {peer} | {ours} | {times:.2f} |" for peer, ours, times in found)])
+
+
+def _live(result: LiveResult) -> str:
+    return (
+        f"## Live, {result.rate:g} frames a second for {result.seconds:g} s on {result.engine}\n\n"
+        f"Capture to overlay: p50 {result.latency_ms.p50:.1f}, p95 {result.latency_ms.p95:.1f}, "
+        f"p99 {result.latency_ms.p99:.1f}, max {result.latency_ms.maximum:.1f} ms. {result.captured} captured, "
+        f"{result.overlays} overlays, {result.dropped} dropped; {result.newest:.2%} of the overlays were of the newest "
+        "frame that could be had."
+    )
+
+
+def _soak(result: SoakResult) -> str:
+    return (
+        f"## Soak, {result.frames} frames on {result.engine}\n\n"
+        f"Memory grew by {result.growth_mb:.1f} MB. Median of the first {result.first_ms:.2f} ms, of the last "
+        f"{result.last_ms:.2f} ms; the fixed work beside them {result.fixed_first_ms:.3f} and "
+        f"{result.fixed_last_ms:.3f} ms: drift {result.drift:+.1%}. {'Steady.' if result.steady else 'Not steady.'}"
+    )

@@ -1,0 +1,72 @@
+"""``usviewer devices``: which capture cards and cameras are here, and what to do about one that is not."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import Any
+
+from rich.console import Console
+
+from usviewer import acquire
+from usviewer.acquire.device import DeviceInfo
+from usviewer.acquire.device_format import best_first
+
+EVERYWHERE = (
+    "Plug it straight into the computer, not through a hub, with the cable that came with it, and wait a few seconds.",
+    "Cards that need their maker's own driver are seen once that is installed (Magewell, Blackmagic, Epiphan).",
+)
+HINTS = {
+    "linux": (
+        "'lsusb' (or 'lspci' for a card in a slot) should name it. If it does not: cable, port, power.",
+        "'ls /dev/video*' should show it. If it is named but not there, the kernel has no driver for it: see 'dmesg'.",
+        "In a container or virtual machine the device has to be handed in (--device /dev/video0, USB pass-through).",
+    ),
+    "win32": (
+        "Device Manager should show it under Cameras or Imaging devices, without a yellow mark.",
+        "Settings, Privacy & security, Camera: 'Let desktop apps access your camera' must be on.",
+    ),
+    "darwin": (
+        "System Settings, Privacy & Security, Camera: the terminal or program that starts usviewer must be allowed.",
+        "System Information, Camera should show it.",
+    ),
+}
+
+
+def add_parser(commands: Any) -> None:
+    """Add ``devices`` to the command line."""
+    parser = commands.add_parser("devices", help="list capture cards and cameras, or say why one is missing")
+    parser.add_argument("--formats", action="store_true", help="every format of each device, in the order of choice")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print what is plugged in; 0 also where there is nothing."""
+    console = Console(highlight=False)
+    output = console if console.is_terminal else Console(highlight=False, width=200)
+    devices = acquire.list_devices()
+    for device in devices:
+        output.print(*_lines(device, args.formats), sep="\n", markup=False)
+    if not devices:
+        output.print("No capture card or camera was found.", markup=False)
+        output.print(*(f"  - {hint}" for hint in hints(sys.platform)), sep="\n", markup=False)
+    return 0
+
+
+def hints(platform: str) -> tuple[str, ...]:
+    """What to look at when a device is missing, on one system."""
+    return EVERYWHERE + HINTS.get(platform, ())
+
+
+def _lines(device: DeviceInfo, with_formats: bool) -> list[str]:
+    formats = best_first(device.formats)
+    ids = [f"{device.vendor_id}:{device.product_id}" if device.vendor_id else "", device.bus]
+    ids.append(f"serial {device.serial}" if device.serial else "no serial number: known by its port")
+    lines = [
+        device.name,
+        f"  open with   {device.uri}",
+        f"  identity    {', '.join(part for part in ids if part)}; now at {device.path}",
+        f"  opens as    {formats[0] if formats else 'what the device decides'}",
+    ]
+    lines += [f"  also        {form}" for form in formats[1:] if with_formats]
+    return lines + [f"  warning     {warning}" for warning in device.warnings]
