@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.devices import FakeBackend, card
 from tests.recordings import dicom_dataset, picture, save_packed, write_clip
 from usviewer.acquire import Source, frame_count, open_source
 from usviewer.errors import UserError
@@ -139,3 +140,50 @@ def test_an_abandoned_pass_disturbs_nothing_and_close_may_be_repeated(uri: Path 
     del abandoned
     source.close()
     source.close()
+
+
+# -- live sources
+
+
+@pytest.fixture(params=["phantom", "device"])
+def live(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Source:
+    if request.param == "phantom":
+        return open_source("phantom:?live=1&width=320&height=240")
+    grabber = card()
+    backend = FakeBackend(grabber)
+    monkeypatch.setattr("usviewer.acquire.device.system_backend", lambda: backend)
+    monkeypatch.setattr("usviewer.acquire.device.MAX_WAITING", 0)
+    grabber.put(*(picture(number) for number in range(COUNT)))
+    return open_source(grabber.info.uri)
+
+
+def test_a_live_source_describes_itself_and_has_no_times(live: Source) -> None:
+    with live as source:
+        assert isinstance(source, Source)
+        info = source.info
+        assert info.live and info.uri and info.name and info.kind and info.frame_count is None
+        assert frame_count(source) is None and list(source.times_s()) == []
+        for seek in (source.seek, source.seek_near):
+            with pytest.raises(UserError, match="sought"):
+                seek(0)
+
+
+def test_frames_of_a_live_source_are_numbered_and_carry_their_digest(live: Source) -> None:
+    with live as source:
+        frames = iter(source)
+        seen = [next(frames) for _ in range(COUNT)]
+        assert [frame.key.index for frame in seen] == list(range(COUNT))
+        for frame in seen:
+            assert frame.pixels.dtype == np.uint8 and frame.pixels.shape[2:] == (3,)
+            assert frame.pixels.flags.c_contiguous and not frame.pixels.flags.writeable
+            assert frame.key.digest == digest_of(frame.pixels)
+            assert frame.key.source == source.info.uri and frame.key.capture_time_s > 0
+
+
+def test_a_closed_live_source_ends_and_may_be_closed_again(live: Source) -> None:
+    frames = iter(live)
+    next(frames)
+    live.close()
+    assert next(frames, None) is None
+    assert list(live) == []
+    live.close()

@@ -1,14 +1,18 @@
-"""Where frames come from: recorded clips, DICOM, pictures, folders of pictures, the phantom."""
+"""Where frames come from: recorded clips, DICOM, pictures, folders of pictures, capture cards, the phantom."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from usviewer.acquire.source import RecordedSource, Source, frame_count
 from usviewer.errors import UserError
 
-__all__ = ["RecordedSource", "Source", "frame_count", "open_source"]
+if TYPE_CHECKING:
+    from usviewer.acquire.device import DeviceInfo
+
+__all__ = ["RecordedSource", "Source", "frame_count", "list_devices", "open_source"]
 
 HEAD_BYTES = 132
 
@@ -16,18 +20,31 @@ HEAD_BYTES = 132
 def open_source(uri: str | Path) -> Source:
     """Open whatever ``uri`` names, by its content and not by the ending of its name.
 
-    A path to a clip, a DICOM file, a picture or a folder of pictures, or ``phantom:`` with options. Raises
-    ``UserError`` with one sentence for everything that cannot be shown.
+    A path to a clip, a DICOM file, a picture or a folder of pictures, ``phantom:`` with options, or the ``device:`` of
+    ``list_devices``. Raises ``UserError`` with one sentence for everything that cannot be shown.
     """
     text = str(uri)
     if text.startswith("phantom:"):
         from usviewer.acquire.phantom import open_phantom  # its simulation is only loaded when asked for
 
         return open_phantom(text)
+    if text.startswith("device:"):
+        from usviewer.acquire.device import open_device
+
+        return open_device(text)
     text = text.removeprefix("file://")
     if scheme := re.match(r"([a-z][a-z0-9+.-]+)://", text, re.IGNORECASE):
-        raise UserError(f"Sources of the kind {scheme[1]} cannot be opened", "Give a file, a folder or phantom:")
+        raise UserError(
+            f"Sources of the kind {scheme[1]} cannot be opened", "Give a file, a folder, a device: or phantom:"
+        )
     return open_path(Path(text).expanduser())
+
+
+def list_devices() -> tuple[DeviceInfo, ...]:
+    """Capture cards and cameras that are plugged in now; each says in ``uri`` how to open it."""
+    from usviewer.acquire import device  # asks the system, so it is only loaded when asked for
+
+    return device.list_devices()
 
 
 def open_path(path: Path) -> Source:

@@ -128,6 +128,10 @@ class Converter:
 
     def rgb(self, frame: VideoFrame) -> Pixels:
         """Pixels (height, width, 3) as a player shows them: full range, display matrix applied."""
+        return upright(self.as_stored(frame), display_matrix(frame))
+
+    def as_stored(self, frame: VideoFrame) -> Pixels:
+        """The same without the display matrix, of which asking keeps the frame until the next garbage collection."""
         transparent = frame.format.name == "pal8" or any(part.is_alpha for part in frame.format.components)
         converted = self._scaler.reformat(
             frame,
@@ -137,7 +141,7 @@ class Converter:
             threads=1,
         )
         pixels = np.asarray(converted.to_ndarray(), dtype=np.uint8)
-        return upright(on_black(pixels) if transparent else pixels, display_matrix(frame))
+        return on_black(pixels) if transparent else pixels
 
 
 def on_black(rgba: Pixels) -> Pixels:

@@ -17,6 +17,7 @@ BEAMS, SAMPLES = 224, 560
 _MARGIN_RAD, _MARGIN_MM = 0.16, 12.0
 _WHITE_DB = 25.0
 _BAND_ROWS = 8
+_REACH_SD = 5.5  # beyond it the kernel is below what the picture's 256 levels show
 
 
 def beam_grid(spec: PhantomSpec) -> PolarGrid:
@@ -66,19 +67,26 @@ def _spread(field: Field, grid: PolarGrid, spec: PhantomSpec, axial_px: float, n
     reach = math.ceil(4 * axial_px)
     kernel = np.exp(-0.5 * np.square(np.arange(-reach, reach + 1) / axial_px))
     kernel /= np.linalg.norm(kernel, norm)
-    along = cv2.filter2D(field, -1, kernel[:, None].astype(np.float32), borderType=cv2.BORDER_REFLECT)
-    along = along.reshape(field.shape)
+    blurred = cv2.filter2D(field, -1, kernel[:, None].astype(np.float32), borderType=cv2.BORDER_REFLECT)
+    along = np.asarray(blurred.reshape(field.shape), np.float32)
     step_rad = float(grid.angle_rad[1] - grid.angle_rad[0])
     sd_px = lateral_sd_mm(spec, grid.range_mm - spec.face_radius_mm) / (grid.range_mm * step_rad)
-    beams = np.arange(grid.shape[1])
-    apart2 = np.square(beams[:, None] - beams[None, :])
     out: Field = np.empty(along.shape, np.float32)
     for start in range(0, grid.shape[0], _BAND_ROWS):
         rows = slice(start, start + _BAND_ROWS)
-        lateral = np.exp(-0.5 * apart2 / float(np.mean(sd_px[rows])) ** 2)
-        lateral /= np.linalg.norm(lateral, norm, axis=1, keepdims=True) if norm == 2 else lateral.sum(1, keepdims=True)
-        out[rows] = np.einsum("rbc,ab->rac", along[rows], lateral.astype(np.float32), optimize=True)
+        out[rows] = _across(along[rows], float(np.mean(sd_px[rows])), norm)
     return out
+
+
+def _across(rows: Field, sd_px: float, norm: int) -> Field:
+    """Blur (ranges, beams, channels) along beams; at the sides the part of the kernel that is left keeps the norm."""
+    reach = math.ceil(_REACH_SD * sd_px)
+    kernel = np.exp(-0.5 * np.square(np.arange(-reach, reach + 1) / sd_px))
+    kept = np.convolve(np.ones(rows.shape[1]), kernel**norm, "same") ** (1 / norm)
+    blurred = cv2.sepFilter2D(
+        rows, -1, kernel.astype(np.float32), np.ones(1, np.float32), borderType=cv2.BORDER_CONSTANT
+    )
+    return np.asarray(blurred.reshape(rows.shape) / kept.astype(np.float32)[None, :, None], np.float32)
 
 
 class Scanner:

@@ -1,0 +1,284 @@
+"""Capture cards and cameras: who they are, which format is opened, and their newest picture.
+
+A device is named by what it is (vendor, product, serial number or the place it is plugged in), never by its index, and
+nothing else is ever opened in its place. Everything that touches the system lies behind ``Backend``.
+"""
+
+from __future__ import annotations
+
+import errno
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+from usviewer.acquire.device_format import DeviceFormat, asked_formats, best_first
+from usviewer.acquire.source import check_size
+from usviewer.errors import UserError
+from usviewer.frame import Frame, Pixels, SourceInfo, make_frame
+
+SCHEME = "device:"
+GRAB_S = 0.1
+NO_PICTURE_S = 2.0
+# A program of ours that lets the device go (the preview) needs a moment; only then is it really in use.
+BUSY_PATIENCE_S = 1.0
+BUSY_AGAIN_S = 0.05
+MAX_WAITING = 64
+MAX_TRIES = 3
+FINAL_ERRORS = (errno.EACCES, errno.EPERM, errno.ENODEV, errno.ENOENT, errno.ENXIO)
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceInfo:
+    """What is known of a device that is plugged in; unknown is empty.
+
+    ``uri`` names it for ``open_source`` and is the same after it was unplugged or the computer restarted. ``path`` is
+    what the system opens at the moment; ``port`` where it is plugged in; ``bus`` "USB 2", "USB 3", "PCI" or "virtual".
+    ``hindrance`` says in one sentence why it cannot be opened, where that is known already.
+    """
+
+    uri: str
+    name: str
+    path: str
+    vendor_id: str = ""
+    product_id: str = ""
+    serial: str = ""
+    port: str = ""
+    bus: str = ""
+    formats: tuple[DeviceFormat, ...] = ()
+    hindrance: str = ""
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the user should know before choosing it, one sentence each."""
+        best = next(iter(best_first(self.formats)), None)
+        found = [self.hindrance] if self.hindrance else []
+        if self.bus == "USB 2":
+            slow = "compressed or slow pictures only" if best is None or best.compressed or best.slow else "little room"
+            found.append(f"On a USB 2 connection: {slow}. Use a USB 3 port and cable if it is made for it")
+        elif best is not None and best.slow:
+            found.append(f"Gives only {best.rate:.3g} pictures a second")
+        return tuple(found)
+
+    @property
+    def detail(self) -> str:
+        """One line for a list: the format that would be opened, the bus, and the first warning."""
+        best = next(iter(best_first(self.formats)), None)
+        parts = [str(best) if best else "", self.bus, *self.warnings[:1]]
+        return " · ".join(part for part in parts if part)
+
+
+class Reader(Protocol):
+    """An open device. Failures are ``OSError``. One thread at a time."""
+
+    @property
+    def format(self) -> DeviceFormat:
+        """What it really gives."""
+
+    def grab(self, timeout_s: float) -> tuple[Any, float] | None:
+        """The oldest picture that waits, still packed, and when it was captured (monotonic); None if none comes."""
+
+    def unpack(self, packet: Any) -> Pixels | None:
+        """RGB (height, width, 3); None where the packet is damaged."""
+
+    def close(self) -> None:
+        """Let the device go."""
+
+
+class Backend(Protocol):
+    """How one system finds and opens devices."""
+
+    def devices(self) -> Sequence[DeviceInfo]:
+        """What is plugged in now; ``uri`` without regard to others of the same name."""
+
+    def open(self, device: DeviceInfo, wanted: DeviceFormat | None) -> Reader:
+        """Open exactly that device; None leaves the format to it. ``OSError`` when it cannot be done."""
+
+
+def list_devices(backend: Backend | None = None) -> tuple[DeviceInfo, ...]:
+    """Capture cards and cameras that are plugged in, each with a ``uri`` of its own."""
+    found = (backend or system_backend()).devices()
+    counts = Counter(device.uri for device in found)
+    return tuple(
+        replace(device, uri=_with_port(device)) if counts[device.uri] > 1 else device
+        for device in sorted(found, key=lambda device: (device.bus == "virtual", device.name, device.path))
+    )
+
+
+def open_device(uri: str, backend: Backend | None = None) -> DeviceSource:
+    """Open the device of an address from ``list_devices``, and never another one.
+
+    ``?size=1280x720&rate=30&format=mjpeg`` overrides the choice of format. ``UserError`` when it is not there, in use,
+    or may not be opened.
+    """
+    return DeviceSource(uri, backend or system_backend())
+
+
+def system_backend() -> Backend:
+    """That of the system the program runs on."""
+    import sys
+
+    if sys.platform.startswith("linux"):
+        from usviewer.acquire.device_linux import LinuxBackend  # each exists on its own system only
+
+        return LinuxBackend()
+    if sys.platform == "win32":
+        from usviewer.acquire.device_ffmpeg import WindowsBackend
+
+        return WindowsBackend()
+    from usviewer.acquire.device_macos import MacBackend
+
+    return MacBackend()
+
+
+def find_device(uri: str, backend: Backend) -> DeviceInfo:
+    """The one device that an address means; ``UserError`` when it is not there, or when two could be meant."""
+    identity = uri.partition("?")[0]
+    devices = list_devices(backend)
+    # Of two cards with one serial number each is told by its port; the one that is left keeps both names.
+    meant = [device for device in devices if identity in (device.uri, _with_port(device))]
+    if len(meant) == 1:
+        return meant[0]
+    name = identity.removeprefix(SCHEME) or "without a name"
+    if meant or sum(device.uri.startswith(f"{identity}@") for device in devices) > 1:
+        raise UserError(
+            f"Two devices that are called the same are connected ({name})", "Choose again which of them is meant"
+        )
+    raise UserError(
+        f"The chosen device is not connected ({name})", "Plug it in again; no other one is opened in its place"
+    )
+
+
+class DeviceSource:
+    """A live source: each step of the iteration gives the newest picture that the device has.
+
+    Pictures that waited meanwhile are passed over. The iteration ends within ``GRAB_S`` of ``close``, which may come
+    from another thread; a device that vanishes or is silent for ``NO_PICTURE_S`` ends it with a ``UserError``.
+    """
+
+    def __init__(self, uri: str, backend: Backend) -> None:
+        wanted = asked_formats(uri)
+        device = find_device(uri, backend)
+        self._uri, self._name = uri, device.name
+        self._reader = _open(device, wanted or best_first(device.formats), backend)
+        self._reading = self._closed = False
+        self._index = 0
+        try:
+            # Numbers of devices are given anew when one is plugged in: was it still this one that was opened?
+            if find_device(uri, backend).path != device.path:
+                raise UserError(f"{device.name} was plugged in again just now", "It is tried again")
+            running = self._reader.format
+            check_size(device.name, running.width_px, running.height_px)
+        except UserError:
+            self.close()
+            raise
+        notes = (f"Opened as {running}", *device.warnings)
+        self._info = SourceInfo(
+            uri, device.name, "device", running.width_px, running.height_px, running.rate, live=True, notes=notes
+        )
+
+    @property
+    def info(self) -> SourceInfo:
+        """Size and rate as the device announced them when it was opened."""
+        return self._info
+
+    def __iter__(self) -> Iterator[Frame]:
+        last_s = time.monotonic()
+        while not self._closed:
+            try:
+                picture = self._newest()
+            except OSError as error:
+                raise _why(self._name, error) from error
+            if picture is not None:
+                yield make_frame(picture[0], self._uri, self._index, capture_time_s=picture[1])
+                self._index += 1
+                last_s = time.monotonic()
+            elif time.monotonic() - last_s > NO_PICTURE_S and not self._closed:
+                raise UserError(
+                    f"{self._name} gives no picture", "Check the cable to the scanner and that the scanner is on"
+                )
+
+    def seek(self, index: int) -> Frame:
+        """Refused: there is only now."""
+        raise UserError("A live source cannot be sought", "Record it first")
+
+    seek_near = seek
+
+    def times_s(self) -> Sequence[float | None]:
+        """None: a live source has no times."""
+        return ()
+
+    def close(self) -> None:
+        """End the iteration and let the device go, at once or when the thread that reads it has left it."""
+        self._closed = True
+        if not self._reading:
+            self._reader.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _newest(self) -> tuple[Pixels, float] | None:
+        """The last of the pictures that wait, and its time of capture; None where none came."""
+        self._reading = True
+        try:
+            if self._closed or (held := self._reader.grab(GRAB_S)) is None:
+                return None
+            for _ in range(MAX_WAITING):
+                newer = self._reader.grab(0)
+                if newer is None:
+                    break
+                held = newer
+            pixels = self._reader.unpack(held[0])
+            return None if pixels is None else (pixels, held[1])
+        finally:
+            self._reading = False
+            if self._closed:  # closed from outside while the device was being read
+                self._reader.close()
+
+
+def _with_port(device: DeviceInfo) -> str:
+    return f"{device.uri}@{device.port}" if device.port and "@" not in device.uri else device.uri
+
+
+def _open(device: DeviceInfo, formats: Sequence[DeviceFormat], backend: Backend) -> Reader:
+    """In the first of the best formats that the device really takes."""
+    if device.hindrance:
+        raise UserError(device.hindrance)
+    failure: OSError = OSError(errno.EIO, "")
+    for wanted in formats[:MAX_TRIES] or (None,):
+        try:
+            return _open_patiently(device, wanted, backend)
+        except OSError as error:
+            failure = error
+            if error.errno in (*FINAL_ERRORS, errno.EBUSY):
+                break
+    raise _why(device.name, failure) from failure
+
+
+def _open_patiently(device: DeviceInfo, wanted: DeviceFormat | None, backend: Backend) -> Reader:
+    until_s = time.monotonic() + BUSY_PATIENCE_S
+    while True:
+        try:
+            return backend.open(device, wanted)
+        except OSError as error:
+            if error.errno != errno.EBUSY or time.monotonic() > until_s:
+                raise
+        time.sleep(BUSY_AGAIN_S)
+
+
+def _why(name: str, error: OSError) -> UserError:
+    """One sentence for what the system said."""
+    if error.errno == errno.EBUSY:
+        return UserError(f"Another program is using {name}", "Close it there (OBS, a browser, a meeting)")
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return UserError(f"You may not use {name}", "'usviewer devices' says how to allow it")
+    if error.errno in FINAL_ERRORS:
+        return UserError(f"{name} was unplugged", "Plug it in again; no other one is opened in its place")
+    return UserError(f"{name} does not answer as it should", "Unplug it, wait a moment and plug it in again")

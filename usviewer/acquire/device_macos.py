@@ -1,0 +1,77 @@
+"""Devices of macOS: found by name through AVFoundation, told apart by the system's report on cameras."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from collections.abc import Mapping, Sequence
+from urllib.parse import quote
+
+import av
+from av.error import FFmpegError
+
+from usviewer.acquire.device import SCHEME, DeviceInfo
+from usviewer.acquire.device_ffmpeg import FFmpegReader, format_options
+from usviewer.acquire.device_format import DeviceFormat
+
+REPORT = ("/usr/sbin/system_profiler", "SPCameraDataType", "-json")
+REPORT_S = 10.0
+
+
+class MacBackend:
+    """AVFoundation does not tell formats: the device gives what it gives, at the first rate that it takes."""
+
+    def devices(self) -> Sequence[DeviceInfo]:
+        """Video inputs; regions of the screen are not devices."""
+        try:
+            found = av.enumerate_input_devices("avfoundation")
+        except (FFmpegError, ValueError):
+            return ()
+        names = [device.description for device in found if "video" in device.media_types]
+        return from_names([name for name in names if not name.startswith("Capture screen")], _report())
+
+    def open(self, device: DeviceInfo, wanted: DeviceFormat | None) -> FFmpegReader:
+        """By name; ``OSError`` where no rate is taken."""
+        for rate in (None,) if wanted else ("60", "30", "29.97", "25", "50"):
+            options = {"framerate": rate} if rate else format_options(wanted)
+            try:
+                return FFmpegReader("avfoundation", f"{device.path}:none", options, wanted)
+            except OSError as error:
+                failure = error
+        raise failure
+
+
+def _report() -> str:
+    try:
+        return subprocess.run(REPORT, capture_output=True, text=True, timeout=REPORT_S, check=False).stdout
+    except (OSError, subprocess.SubprocessError):
+        return ""
+
+
+def from_names(names: Sequence[str], report: str) -> list[DeviceInfo]:
+    """Devices from the names of AVFoundation and the system's report; two of one name cannot be told apart."""
+    return [
+        _device(name, cameras[0] if len(cameras := _cameras(report, name)) == 1 else {}, names.count(name) > 1)
+        for name in dict.fromkeys(names)
+    ]
+
+
+def _cameras(report: str, name: str) -> list[Mapping[str, str]]:
+    try:
+        listed = json.loads(report).get("SPCameraDataType", [])
+    except (ValueError, AttributeError):
+        return []
+    return [camera for camera in listed if camera.get("_name") == name]
+
+
+def _device(name: str, camera: Mapping[str, str], doubled: bool) -> DeviceInfo:
+    hindrance = f"Two devices are called {name}: unplug one, macOS opens them by name only" if doubled else ""
+    unique = camera.get("spcamera_unique-id", "")
+    ids = re.search(r"VendorID_(\d+) ProductID_(\d+)", camera.get("spcamera_model-id", ""))
+    if ids is None or not unique:
+        identity = f"avf-{quote(unique or name, safe='')}"
+        return DeviceInfo(f"{SCHEME}{identity}", name, name, hindrance=hindrance)
+    vendor, product = (f"{int(number):04x}" for number in ids.groups())
+    uri = f"{SCHEME}usb-{vendor}:{product}-{quote(unique, safe='')}"
+    return DeviceInfo(uri, name, name, vendor, product, hindrance=hindrance)
