@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from usviewer.view.main_window import MainWindow
 
 DEMO = "phantom:?live=1"
+ADDRESSES = ("phantom:", "device:")
 _GIVE_UP_S = 60.0
 
 
@@ -56,7 +57,7 @@ def main(argv: Sequence[str]) -> int:
 
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser = Parser(prog="usviewer", description="Open the window.")
-    parser.add_argument("source", nargs="?", help="a clip, a still, a folder, a DICOM file, or phantom:")
+    parser.add_argument("source", nargs="?", help="a clip, a still, a folder, a DICOM file, device: or phantom:")
     parser.add_argument("--demo", action="store_true", help="play the simulated aorta")
     parser.add_argument("--screenshot", type=Path, metavar="OUT.png", help="save the window after the first reading")
     parser.add_argument("--size", type=_size, default=(1280, 800), metavar="WxH", help="size of the window")
@@ -74,7 +75,7 @@ def _size(text: str) -> tuple[int, int]:
 
 
 def _check_source(source: str | None) -> None:
-    if source and not source.startswith("phantom:") and not Path(source).expanduser().exists():
+    if source and not source.startswith(ADDRESSES) and not Path(source).expanduser().exists():
         raise UserError(f"There is neither a file nor a command '{source}'", "'usviewer --help' lists the commands")
 
 
@@ -83,7 +84,7 @@ def _begin(window: MainWindow, options: argparse.Namespace) -> None:
     window.desk.load_model(window.desk.settings.model, window.desk.settings.engine)
     if options.demo:
         window.open_live(DEMO)
-    elif options.source and options.source.startswith("phantom:"):
+    elif options.source and options.source.startswith(ADDRESSES):
         window.open_live(options.source)
     elif options.source:
         window.open_path(Path(options.source).expanduser())

@@ -304,6 +304,11 @@ def test_beam_is_narrowest_at_the_focus() -> None:
     assert widths[1] > 1.3 * widths[0]
 
 
+def test_a_narrow_fan_is_blurred_by_a_beam_wider_than_itself() -> None:
+    power, _ = _power(fan_deg=20.0, face_radius_mm=10.0, vessel_depth_mm=120.0, depth_mm=160.0)
+    assert np.isfinite(power).all() and power.min() >= 0 and power.max() > 0
+
+
 def test_lumen_is_dark_and_bone_casts_a_shadow(still: PhantomSource) -> None:
     power, spec = _power()
     grid = beam_grid(spec)

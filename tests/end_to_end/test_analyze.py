@@ -195,6 +195,12 @@ def test_bad_options_get_one_sentence(
     assert not out.exists()
 
 
+def test_a_live_source_has_no_end_and_is_refused(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["analyze", "phantom:?live=1", "--out", str(tmp_path / "out")]) == 2
+    assert one_sentence(capfd.readouterr().err)
+    assert not (tmp_path / "out").exists()
+
+
 def test_an_output_that_is_a_file_is_refused_and_kept(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out"
     out.write_text("mine")

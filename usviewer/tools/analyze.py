@@ -125,6 +125,10 @@ def _folders(sources: Sequence[str], out: Path | None) -> list[Path]:
 def analyse(uri: str, folder: Path, job: Job, screen: Console) -> None:
     """One input, from its first frame to its last. Ctrl-C finishes the files with the frames that are done."""
     with open_source(uri) as source:
+        if source.info.live:
+            raise UserError(
+                f"{source.info.name} is live and has no end", "Record it in the window, then analyse the recording"
+            )
         clip = is_clip(source.info)
         wanted = replace(job.wanted, video=job.wanted.video and clip, pictures=job.wanted.video and not clip)
         labels = tuple(label.name for label in job.predictor.spec.labels)

@@ -82,7 +82,7 @@ def _across(rows: Field, sd_px: float, norm: int) -> Field:
     """Blur (ranges, beams, channels) along beams; at the sides the part of the kernel that is left keeps the norm."""
     reach = math.ceil(_REACH_SD * sd_px)
     kernel = np.exp(-0.5 * np.square(np.arange(-reach, reach + 1) / sd_px))
-    kept = np.convolve(np.ones(rows.shape[1]), kernel**norm, "same") ** (1 / norm)
+    kept = np.convolve(np.ones(rows.shape[1]), kernel**norm)[reach : reach + rows.shape[1]] ** (1 / norm)
     blurred = cv2.sepFilter2D(
         rows, -1, kernel.astype(np.float32), np.ones(1, np.float32), borderType=cv2.BORDER_CONSTANT
     )
