@@ -199,7 +199,11 @@ def fuse(model: nn.Module) -> nn.Module:
 
 
 def export(model: YoloV8, path: Path) -> None:
-    """Write the graph in the published layout, with the metadata by which `usviewer models add` knows it."""
+    """Write the graph in the published layout, with the metadata by which `usviewer models add` knows it.
+
+    Beside it `NAME-batch.onnx`, the same with an open batch size: that is how the peer tells whether it may run a file
+    at the picture's aspect ratio.
+    """
     fuse(model)
     axes = {"images": {2: "height", 3: "width"}, "output0": {2: "anchors"}, "output1": {2: "rows", 3: "columns"}}
     aside = path.with_suffix(".tmp.onnx")
@@ -232,9 +236,21 @@ def export(model: YoloV8, path: Path) -> None:
         "channels": "3",
     }
     onnx.helper.set_model_props(graph, said)
-    onnx.checker.check_model(graph)
-    onnx.save(graph, str(aside))
-    aside.replace(path)
+    for batch, target in ((None, path.with_stem(f"{path.stem}-batch")), (1, path)):
+        _set_batch(graph, batch)
+        onnx.checker.check_model(graph)
+        onnx.save(graph, str(aside))
+        aside.replace(target)
+
+
+def _set_batch(model: onnx.ModelProto, batch: int | None) -> None:
+    for value in (*model.graph.input, *model.graph.output):
+        side = value.type.tensor_type.shape.dim[0]
+        side.Clear()
+        if batch is None:
+            side.dim_param = "batch"
+        else:
+            side.dim_value = batch
 
 
 def _rename(model: onnx.ModelProto) -> None:

@@ -195,19 +195,39 @@ def test_a_model_that_fails_its_golden_case_is_not_chosen_for(spec: ModelSpec) -
 def test_tensorrt_is_built_in_the_background_while_another_serves(
     spec: ModelSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The wheel here has no TensorRT: its presence is claimed, the building is only noted."""
+    """There is no GPU here: its presence is claimed (the CPU serves as CUDA), the building is only noted."""
     started: list[tuple[str, ...]] = []
-    usable: Sequence[str] = ("cpu", "tensorrt")
+    usable: Sequence[str] = ("cpu", "cuda", "tensorrt")
+    open_session = choice.open_session
+
+    def claimed(asked: ModelSpec, engine: str, *rest: object, **named: object) -> Session:
+        opened = open_session(asked, "cpu" if engine == "cuda" else engine, *rest, **named)  # type: ignore[arg-type]
+        opened.actual = "cuda" if engine == "cuda" else opened.actual
+        return opened
+
+    monkeypatch.setattr(choice, "open_session", claimed)
     monkeypatch.setattr(session, "usable_engines", lambda _: usable)
     monkeypatch.setattr(tensorrt, "start_build", lambda _, engine: started.append((engine,)))
     made = choose(spec)
-    assert (made.engine, made.pending, started) == ("cpu", ("tensorrt",), [("tensorrt",)])
+    assert made.engine in ("cpu", "cuda") and (made.pending, started) == (("tensorrt",), [("tensorrt",)])
     assert made.lines()[-1] == "TensorRT: is being built in the background"
     assert choose(spec) == made and len(started) == 1
     tensorrt.mark_built(spec, "tensorrt", session.versions()["onnxruntime"])
     again = choose(spec)
     assert again.pending == () and len(started) == 1
     trial = again.trial("tensorrt")
+    assert trial is not None and trial.problem == "it does not start on this computer"
+
+
+def test_without_a_gpu_nothing_is_built(spec: ModelSpec, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The wheel for GPUs names CUDA and TensorRT on every computer."""
+    if "cuda" in usable_engines(spec):
+        pytest.skip("the wheel for GPUs is installed")
+    monkeypatch.setattr(session, "usable_engines", lambda _: ("cpu", "cuda", "tensorrt"))
+    monkeypatch.setattr(tensorrt, "start_build", None)
+    made = choose(spec)
+    assert (made.engine, made.pending, made.trial("tensorrt")) == ("cpu", (), None)
+    trial = made.trial("cuda")
     assert trial is not None and trial.problem == "it does not start on this computer"
 
 

@@ -37,8 +37,7 @@ def test_two_writers_of_one_name_do_not_mix(tmp_path):
 
 
 def test_a_full_disk_is_one_sentence_and_leaves_nothing(tmp_path, full_after):
-    full_after(4096)
-    with pytest.raises(UserError, match=r"Could not write a\.bin"):
+    with full_after(4096), pytest.raises(UserError, match=r"Could not write a\.bin"):
         write_bytes(tmp_path / "a.bin", os.urandom(100_000))
     assert list(tmp_path.iterdir()) == []
 

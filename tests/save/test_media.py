@@ -172,8 +172,7 @@ def test_a_clip_without_pictures_is_no_clip(tmp_path):
 
 def test_a_full_disk_is_one_sentence_and_leaves_nothing(tmp_path, full_after):
     noise = np.random.default_rng(3).integers(0, 256, (30, 64, 96, 3), dtype=np.uint8)
-    full_after(20_000)
-    with pytest.raises(UserError, match=r"Could not write a\.mp4"):
+    with full_after(20_000), pytest.raises(UserError, match=r"Could not write a\.mp4"):
         write(tmp_path / "a.mp4", list(noise), [index / 30 for index in range(30)], lossless=True)
     assert list(tmp_path.iterdir()) == []
 

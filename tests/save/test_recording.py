@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 
@@ -97,11 +98,12 @@ def test_a_recording_without_a_picture_leaves_nothing(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_a_full_disk_is_one_sentence_and_leaves_nothing(tmp_path: Path, full_after: Callable[[int], None]) -> None:
+def test_a_full_disk_is_one_sentence_and_leaves_nothing(
+    tmp_path: Path, full_after: Callable[[int], AbstractContextManager[None]]
+) -> None:
     recorder = ClipRecorder(tmp_path, "exam", keep_surroundings=True)
     recorder.add(taken(0))
-    full_after(4096)
-    with pytest.raises(UserError, match="Could not write"):
+    with full_after(4096), pytest.raises(UserError, match="Could not write"):
         for index in range(1, 60):
             recorder.add(taken(index))
         recorder.close()
