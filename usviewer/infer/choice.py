@@ -164,8 +164,12 @@ class _Bench:
             return Choice("cpu", True, self._threads, notice=notice)
         rectangle = self._rectangle(pictures, expected)
         rectangular = rectangle is None or rectangle.passed
-        pending = _start_builds(self._spec, engines)
-        trials = self._trials([e for e in engines if e not in pending], pictures, expected, rectangular)
+        unbuilt = _unbuilt(self._spec, engines)
+        trials = self._trials([e for e in engines if e not in unbuilt], pictures, expected, rectangular)
+        # Without CUDA there is no GPU for which TensorRT could build.
+        pending = unbuilt if any(trial.engine == "cuda" and not trial.problem for trial in trials) else ()
+        for engine in pending:
+            tensorrt.start_build(self._spec, engine)
         return Choice(_best(trials), rectangular, self._threads, trials, rectangle, pending)
 
     def _pictures(
@@ -251,13 +255,10 @@ def _differs(spec: ModelSpec, frame: Frame) -> bool:
 # --- engines that are built in the background -------------------------------------------------------------------------
 
 
-def _start_builds(spec: ModelSpec, engines: Sequence[str]) -> tuple[str, ...]:
-    """Engines of TensorRT that were not built yet; their building begins."""
+def _unbuilt(spec: ModelSpec, engines: Sequence[str]) -> tuple[str, ...]:
+    """Engines of TensorRT that were not built yet: loading one would take minutes."""
     library = session.versions()["onnxruntime"]
-    waiting = [e for e in engines if e.startswith("tensorrt") and not tensorrt.is_built(spec, e, library)]
-    for engine in waiting:
-        tensorrt.start_build(spec, engine)
-    return tuple(waiting)
+    return tuple(e for e in engines if e.startswith("tensorrt") and not tensorrt.is_built(spec, e, library))
 
 
 def _finished(spec: ModelSpec, pending: Sequence[str]) -> bool:

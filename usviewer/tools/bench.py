@@ -64,7 +64,11 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--peer", choices=tuple(PEERS), help="also time this program, in its own process")
     parser.add_argument("--peer-python", metavar="PYTHON", help="the interpreter of an environment that has the peer")
     parser.add_argument(
-        "--peer-pt", metavar="FILE.pt|NAME.yaml", help="its own weights, or its architecture to be filled"
+        "--peer-weights",
+        type=_words,
+        default=(),
+        metavar="A,B",
+        help="beside the model's ONNX file: FILE.pt, FILE.onnx, or NAME.yaml, filled with the model's weights",
     )
     parser.add_argument("--out", type=Path, default=DEFAULT_FOLDER, metavar="DIR", help="default: %(default)s")
     parser.set_defaults(run=run)
@@ -142,12 +146,13 @@ def _command(args: argparse.Namespace) -> str:
         "rate",
         "soak",
         "peer",
-        "peer_pt",
+        "peer_weights",
     ):
         value = getattr(args, key)
         if value not in (None, (), False, 0, 0.0):
-            text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
-            text = Path(text).name if key in ("source", "peer_pt") and "/" in text else text
+            words_of = value if isinstance(value, tuple) else (value,)
+            paths = key in ("source", "peer_weights")
+            text = ",".join(Path(word).name if paths and "/" in str(word) else str(word) for word in words_of)
             words.append(f"--{key.replace('_', '-')}" + ("" if value is True else f" {text}"))
     return " ".join([*words, f"--size {args.size[0]}x{args.size[1]}"])
 
@@ -215,10 +220,10 @@ def _measure(
 
 
 def _peer_cases(spec: ModelSpec, args: argparse.Namespace, peer: Peer, threads: int) -> list[Case]:
-    routes = [str(spec.path), *([args.peer_pt] if args.peer_pt else [])]
+    """The model's own file and what else was named, with our number of threads; PyTorch also with the peer's own."""
+    routes = [str(spec.path), *args.peer_weights]
     cases: list[Case] = [PeerCase(peer, route, spec, threads, drawn=False) for route in routes]
-    if args.peer_pt:
-        cases.append(PeerCase(peer, args.peer_pt, spec, 0, drawn=False))
+    cases += [PeerCase(peer, route, spec, 0, drawn=False) for route in routes if not route.endswith(".onnx")]
     if args.draw:
         cases += [PeerCase(peer, route, spec, threads, drawn=True) for route in routes]
     return cases

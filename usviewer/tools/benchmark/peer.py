@@ -99,9 +99,9 @@ class PeerCase:
         Input size, least score and suppression are those of the model's manifest, as for our own cases.
         """
         self._peer, self._drawn = peer, drawn
-        route = Path(weights).suffix.lstrip(".").replace("yaml", "pt")
+        route = "PyTorch" if not weights.endswith(".onnx") else f"ONNX {Path(weights).name}"
         given = f"{threads} threads" if threads else "as shipped"
-        self.name = f"{peer.kind} predict{' + plot' if drawn else ''}, .{route}, {given}"
+        self.name = f"{peer.kind} predict{' + plot' if drawn else ''}, {route}, {given}"
         side = max(spec.input.width_px, spec.input.height_px) or spec.input.side_px
         options = {
             "imgsz": side,
