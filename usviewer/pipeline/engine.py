@@ -10,6 +10,7 @@ from usviewer.infer.prediction import Prediction
 from usviewer.infer.predictor import Predictor
 from usviewer.infer.presence import Presence
 from usviewer.infer.registry import load_spec
+from usviewer.infer.session import engine_threads
 from usviewer.measure import PlaneTracker, read
 from usviewer.measure.reading import Reading
 from usviewer.pipeline.live import Engine
@@ -17,7 +18,7 @@ from usviewer.pipeline.live import Engine
 
 def load_engine(model_id: str, engine: str = "auto", threads: int | None = None) -> Engine:
     """Load a model, check it and warm it up. Slow; ``UserError`` where anything about it is not right."""
-    predictor = Predictor(load_spec(model_id), engine, threads, spinning=False)
+    predictor = Predictor(load_spec(model_id), engine, threads or engine_threads(live=True), spinning=False)
     turn = threading.Lock()
 
     def predict(frame: Frame, presence: Presence) -> Prediction:

@@ -169,10 +169,15 @@ class Playback:
 
     def calibrate(self, frame: Frame) -> Frame:
         """The frame with its geometry; for every thread."""
-        if self._calibration is None:
-            return frame
+        return self._calibrated(frame)[0]
+
+    def _calibrated(self, frame: Frame) -> tuple[Frame, bool]:
+        """The frame, and whether the calibration was known when it was asked: it may become known at any moment."""
+        calibration = self._calibration
+        if calibration is None:
+            return frame, False
         with self._calibration_lock:
-            return self._calibration(frame)
+            return calibration(frame), True
 
     # -- the thread
 
@@ -196,7 +201,7 @@ class Playback:
         if self._wanted.index == 0:
             first = next(iter(source), None)  # seeking would count the frames first
             if first is not None:
-                self._set_frame(first)
+                self._set_frame(first, False)
         times_s = media_times(source.times_s(), source.info.frames_per_second)
         with self._changed:
             self._info, self._times_s = source.info, times_s
@@ -241,7 +246,7 @@ class Playback:
 
     def _calibrate_shown(self) -> None:
         assert self._frame is not None
-        self._set_frame(self.calibrate(self._frame))
+        self._set_frame(*self._calibrated(self._frame))
 
     def _is_settled(self, wanted: Wanted) -> bool:
         shown = self._frame is not None and self._frame.key.index == wanted.index
@@ -249,7 +254,7 @@ class Playback:
 
     def _show_near(self, source: Source, wanted: Wanted) -> None:
         try:
-            self._set_frame(self.calibrate(source.seek_near(wanted.index)))
+            self._set_frame(*self._calibrated(source.seek_near(wanted.index)))
         except UserError:
             return  # the exact frame, a moment later, says why
         with self._changed:
@@ -292,18 +297,18 @@ class Playback:
 
     def _show(self, source: Source, index: int) -> None:
         try:
-            frame = self.calibrate(source.seek(index))
+            shown = self._calibrated(source.seek(index))
         except UserError as error:
             with self._changed:
                 self._unreadable.add(index)
                 self._problem = str(error)
             return
-        self._set_frame(frame)
+        self._set_frame(*shown)
 
-    def _set_frame(self, frame: Frame) -> None:
+    def _set_frame(self, frame: Frame, calibrated: bool) -> None:
         with self._changed:
             self._frame, self._problem = frame, ""
-            self._shown_calibrated = self._calibration is not None
+            self._shown_calibrated = calibrated
 
     def _say(self, message: str) -> None:
         with self._changed:
