@@ -134,7 +134,7 @@ def test_a_clip_that_was_analysed_before_is_not_analysed_again(bench: Workbench,
     bench.open(folder / "clip 10.avi")
     bench.open(clip)
     assert len(bench.engine.seen) == seen + 12  # type: ignore[attr-defined]
-    assert bench.desk.on_screen.reading is not None
+    bench.until(lambda: bench.desk.on_screen.reading is not None)
     bench.until(lambda: bench.review.clips.said(folder / "clip 10.avi") == "max 20 px")
 
 

@@ -50,9 +50,9 @@ class Workbench:
         self.qtbot.waitUntil(turned, timeout=timeout_ms)
 
     def open(self, path: Path) -> None:
-        """Open and wait until all of it is analysed."""
+        """Open and wait until all is analysed and a picture is shown (kept results are there before it)."""
         self.review.open(path)
-        self.until(self.is_done)
+        self.until(lambda: self.is_done() and self.desk.on_screen.frame is not None)
 
     def is_done(self) -> bool:
         now = self.review.snapshot
