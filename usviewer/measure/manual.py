@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import cv2
@@ -54,25 +55,16 @@ def ellipse(
     moments = _moments(axis_xy_px, half_width_px)
     in_px = moments.ellipse()
     in_mm = moments.scaled(spacing.x_mm_per_px, spacing.y_mm_per_px).ellipse() if spacing else None
-    values = (
+    values: tuple[tuple[str, Dimension, Callable[[Ellipse], float]], ...] = (
         (LONG_AXIS, Dimension.LENGTH, lambda e: 2 * e.semi_major),
         (SHORT_AXIS, Dimension.LENGTH, lambda e: 2 * e.semi_minor),
-        (CIRCUMFERENCE, Dimension.LENGTH, ramanujan),
+        (CIRCUMFERENCE, Dimension.LENGTH, lambda e: e.circumference),
         (AREA, Dimension.AREA, lambda e: math.pi * e.semi_major * e.semi_minor),
     )
     measurements = tuple(
         Measurement(name, dimension, value(in_px), value(in_mm) if in_mm else None) for name, dimension, value in values
     )
     return _manual(key, ELLIPSE, measurements, (outline,), spacing, reason)
-
-
-def ramanujan(ellipse: Ellipse) -> float:
-    """Circumference of an ellipse, in the units of its axes."""
-    a, b = ellipse.semi_major, ellipse.semi_minor
-    if a + b == 0:
-        return 0.0
-    h = ((a - b) / (a + b)) ** 2
-    return math.pi * (a + b) * (1 + 3 * h / (10 + math.sqrt(4 - 3 * h)))
 
 
 def _moments(axis_xy_px: tuple[Point, Point], half_width_px: float) -> Moments:
