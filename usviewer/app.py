@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from usviewer.view.main_window import MainWindow
 
 DEMO = "phantom:?live=1"
-ADDRESSES = ("phantom:", "device:")
+ADDRESSES = ("phantom:", "device:", "screen:")
 _GIVE_UP_S = 60.0
 
 
@@ -89,7 +89,7 @@ def _begin(window: MainWindow, options: argparse.Namespace) -> None:
     elif options.source:
         window.open_path(Path(options.source).expanduser())
     elif not options.screenshot:
-        window.restore()
+        window.session.restore()
 
 
 def _hook(window: MainWindow):  # type: ignore[no-untyped-def]

@@ -86,7 +86,7 @@ def test_space_freezes_through_the_keyboard(playing: MainWindow, qtbot: Any) -> 
     qtbot.waitUntil(playing.isActiveWindow)
     qtbot.keyClick(playing.desk.canvas, Qt.Key.Key_Space)
     assert playing.live.frozen
-    assert all(button.isChecked() for button in playing._buttons["freeze"])
+    assert all(button.isChecked() for button in playing.commands.buttons["freeze"])
 
 
 def test_a_held_key_shows_the_untouched_picture(playing: MainWindow, qtbot: Any) -> None:
@@ -250,7 +250,7 @@ def test_the_last_session_comes_back(make_window: Callable[..., MainWindow], tmp
     assert (settings.source, settings.mode, settings.mask, settings.side_panels) == (SMALL, "live", "fill", False)
     assert settings.geometry
     second = make_window(settings)
-    second.restore()
+    second.session.restore()
     assert second.live.uri == SMALL and not second.rail.isVisible()
 
 
@@ -258,7 +258,7 @@ def test_a_file_of_the_last_session_that_is_gone_is_said(
     make_window: Callable[..., MainWindow], tmp_path: Path
 ) -> None:
     window = make_window(Settings(source=str(tmp_path / "gone.mp4"), mode="review"))
-    window.restore()
+    window.session.restore()
     assert window.welcoming
     assert window.desk.notify.current is not None and "gone.mp4" in window.desk.notify.current.text
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from usviewer.view.action import Action, Needs
+from usviewer.view.actions_exam import ACTIONS as OF_EXAM
 from usviewer.view.actions_review import ACTIONS as OF_REVIEW
 
 __all__ = ["ACTIONS", "Action", "Needs", "clash", "key_of", "tooltip_of", "with_keys"]
@@ -24,7 +25,7 @@ _OWN = (
         "open",
         "Open a file…",
         "Open a clip, a still or a DICOM file",
-        lambda window: window.ask_for_file(),
+        lambda window: window.session.ask_for_file(),
         key="O",
         icon="open",
         group="Source",
@@ -33,7 +34,7 @@ _OWN = (
         "open_folder",
         "Open a folder…",
         "Open a folder of clips or pictures",
-        lambda window: window.ask_for_folder(),
+        lambda window: window.session.ask_for_folder(),
         key="Shift+O",
         icon="open",
         group="Source",
@@ -52,7 +53,7 @@ _OWN = (
         "close_source",
         "Close the source",
         "Let the source go and return to the start",
-        lambda window: window.close_source(),
+        lambda window: window.session.close(),
         key="Ctrl+W",
         icon="close",
         needs=Needs.SOURCE,
@@ -62,7 +63,7 @@ _OWN = (
         "mode",
         "Live / review",
         "Change between the live source and the clip under review",
-        lambda window: window.change_mode(),
+        lambda window: window.session.change_mode(),
         key="L",
         icon="review",
         group="Source",
@@ -186,7 +187,7 @@ _OWN = (
 )  # fmt: skip
 
 
-ACTIONS: Mapping[str, Action] = {action.id: action for action in _OWN + OF_REVIEW}
+ACTIONS: Mapping[str, Action] = {action.id: action for action in _OWN + OF_EXAM + OF_REVIEW}
 
 
 def with_keys(keys: Mapping[str, str]) -> dict[str, Action]:

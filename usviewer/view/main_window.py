@@ -9,53 +9,41 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from PySide6.QtCore import QByteArray, QEvent, QRect, QSize, Qt, QTimer
-from PySide6.QtGui import (
-    QAction,
-    QCloseEvent,
-    QDragEnterEvent,
-    QDropEvent,
-    QKeyEvent,
-    QKeySequence,
-    QResizeEvent,
-    QShowEvent,
-)
-from PySide6.QtWidgets import QFileDialog, QHBoxLayout, QPushButton, QStackedLayout, QVBoxLayout, QWidget
+from PySide6.QtCore import QByteArray, QEvent, QRect, Qt, QTimer
+from PySide6.QtGui import QCloseEvent, QDragEnterEvent, QDropEvent, QKeyEvent, QResizeEvent, QShowEvent
+from PySide6.QtWidgets import QHBoxLayout, QStackedLayout, QVBoxLayout, QWidget
 
-from usviewer.errors import UserError
-from usviewer.measure.reading import Reading
 from usviewer.overlay.scene import MaskStyle
-from usviewer.pipeline.signal import SignalState
+from usviewer.pipeline.findings import NO_FINDINGS, Findings
 from usviewer.settings import Settings
 from usviewer.view import theme
-from usviewer.view.action import Action, Needs
-from usviewer.view.actions import key_of, tooltip_of, with_keys
-from usviewer.view.answer import answer_of
-from usviewer.view.canvas import Banner
+from usviewer.view.action import Action
+from usviewer.view.actions import tooltip_of
+from usviewer.view.commands import Commands
 from usviewer.view.desk import Desk
-from usviewer.view.icons import icon
 from usviewer.view.live import LiveController
 from usviewer.view.panels.drawer import Drawer
+from usviewer.view.panels.makers import panel_makers
 from usviewer.view.rail import Rail
+from usviewer.view.saying import Sayings
+from usviewer.view.session import Session
 from usviewer.view.status_line import StatusLine
 from usviewer.view.top_line import TopLine
 from usviewer.view.welcome import Welcome
 
 TICK_MS = 16
+SAY_EVERY_S = 0.2
 COMPLETE_AFTER_S = 3.0
-TOP_BUTTONS = ("open", "mode", "overlay", "performance", "keys", "full_screen")
-_TOP_WORDS = {"open": "Open", "mode": "Review"}
-_RAIL_WORDS = {"play": "Play"}
-_DOTS = {
-    SignalState.LIVE: theme.GOOD,
-    SignalState.BACK: theme.GOOD,
-    SignalState.CONNECTING: theme.QUIET,
-    SignalState.GONE: theme.ERROR,
+TOP_BUTTONS = {
+    "open": "Open",
+    "mode": "Review",
+    "exam": "Exam",
+    "overlay": "",
+    "performance": "",
+    "keys": "",
+    "full_screen": "",
 }
-_WITHDRAWN = {
-    SignalState.CONNECTING: "",
-    SignalState.FROZEN: "Frozen input: this frame only, no current number",
-}
+RAIL_BUTTONS = ((0, "freeze"), (0, "play"), (1, "caliper"), (2, "save"), (3, "record"))
 _MASKS = tuple(MaskStyle)
 
 
@@ -72,22 +60,19 @@ class MainWindow(QWidget):
         self.review: Any = None
         self.hand: Any = None
         self.keep: Any = None
+        self.full_screen = False
         self._waits: list[Callable[[], None]] = []
         self._completing, self._began_s = False, time.monotonic()
-        self.actions_by_id: dict[str, Action] = with_keys(settings.keys)
-        self.full_screen = False
-        self._last_live, self._last_clip = "", ""
         self._closing = False
-        self._enabled_s = 0.0
+        self._said_s = 0.0
         self._has_frame = False
-        self._qactions: dict[str, QAction] = {}
-        self._buttons: dict[str, list[QPushButton]] = {}
+        self.session, self.commands, self._say = Session(self), Commands(self), Sayings(self)
         self.top, self.rail, self.status = TopLine(), Rail(), StatusLine()
         self._build()
-        self._make_qactions()
+        self.commands.take_keys()
         self._connect()
         self.set_side_panels(settings.side_panels)
-        self._show_welcome()
+        self.show_welcome()
         self._timer = QTimer(self, interval=TICK_MS, timerType=Qt.TimerType.PreciseTimer)
         self._timer.timeout.connect(self.tick)
         self._timer.start()
@@ -117,12 +102,19 @@ class MainWindow(QWidget):
         self.review.clips.setObjectName("sidebar")
         self._row.insertWidget(0, self.review.clips)
         self._middle.addWidget(self.review.timeline)
-        self.review.changed.connect(self._arrange_sides)
-        self._arrange_sides()
-        self._enable()
+        self.review.changed.connect(self.arrange_sides)
+        self.arrange_sides()
+        self.commands.enable()
         waits, self._waits = self._waits, []
         for act in waits:
             act()
+
+    def when_complete(self, act: Callable[[], None]) -> None:
+        """Do it now, or as soon as the slow parts are there."""
+        if self.review is not None:
+            act()
+        else:
+            self._waits = [act]
 
     def _build(self) -> None:
         self._place = _Place()
@@ -132,7 +124,7 @@ class MainWindow(QWidget):
         self._stack.addWidget(self.welcome)
         self._stack.addWidget(self.desk.canvas)
         self.desk.notify.setParent(self._place)
-        self.drawer = Drawer(self._panel_makers(), self)
+        self.drawer = Drawer(panel_makers(self), self)
         self._middle, self._row = QVBoxLayout(), QHBoxLayout()
         self._middle.setSpacing(0)
         self._middle.addWidget(self._place, 1)
@@ -148,124 +140,63 @@ class MainWindow(QWidget):
         column.addWidget(self.status)
         self._fill_rail()
         self._fill_top()
-        self._buttons["play"][0].hide()
-
-    def _panel_makers(self) -> dict[str, Callable[[], Any]]:
-        def source() -> Any:
-            from usviewer.view.panels.source import SourcePanel
-
-            return SourcePanel(self.desk, self.open_live, self.ask_for_file)
-
-        def model() -> Any:
-            from usviewer.view.panels.model import ModelPanel
-
-            return ModelPanel(self.desk)
-
-        def scale() -> Any:
-            from usviewer.view.panels.scale import ScalePanel
-
-            known = "calibrate" in self.actions_by_id
-            return ScalePanel(self.desk, (lambda: self.run("calibrate")) if known else None)
-
-        def overlay() -> Any:
-            from usviewer.view.panels.overlay import OverlayPanel
-
-            return OverlayPanel(self.desk)
-
-        def performance() -> Any:
-            from usviewer.view.panels.performance import PerformancePanel
-
-            return PerformancePanel(self.desk, lambda: self.live.status)
-
-        def keys() -> Any:
-            from usviewer.view.panels.keys import KeysPanel
-
-            return KeysPanel(self.desk, lambda: self.actions_by_id, self._make_qactions)
-
-        return {f.__name__: f for f in (source, model, scale, overlay, performance, keys)}
 
     def _fill_rail(self) -> None:
-        for index, name in ((0, "freeze"), (0, "play"), (1, "caliper"), (2, "save"), (3, "record")):
-            button = self._button(name)
+        for index, name in RAIL_BUTTONS:
+            button = self.commands.button(name)
             button.setProperty("role", "record" if name == "record" else "rail")
             self.rail.buttons.addWidget(button, index // 2, index % 2)
+        self.commands.buttons["play"][0].hide()
 
     def _fill_top(self) -> None:
         for chip, name in ((self.top.source, "source"), (self.top.model, "model"), (self.top.scale, "scale")):
             chip.setToolTip(tooltip_of(self.actions_by_id[name]))
             chip.clicked.connect(lambda _=False, name=name: self.run(name))
-        for name in TOP_BUTTONS:
-            button = self._button(name, words=False)
-            button.setText(_TOP_WORDS.get(name, ""))
+        for name, text in TOP_BUTTONS.items():
+            button = self.commands.button(name, words=False)
+            button.setText(text)
             self.top.add_button(button)
-
-    def _button(self, name: str, *, words: bool = True) -> QPushButton:
-        action = self.actions_by_id[name]
-        button = QPushButton(icon(action.icon), "")
-        button.setIconSize(QSize(18, 18))
-        button.setCheckable(action.checked is not None)
-        button.setAccessibleName(action.text)
-        button.setFocusPolicy(Qt.FocusPolicy.TabFocus)
-        button.setProperty("words", words)
-        button.clicked.connect(lambda _=False: self.run(name))
-        self._buttons.setdefault(name, []).append(button)
-        return button
-
-    def _make_qactions(self) -> None:
-        """Shortcuts and button texts from the records; again when the user has changed a key."""
-        self.actions_by_id = with_keys(self.desk.settings.keys)
-        for qaction in self._qactions.values():
-            self.removeAction(qaction)
-            qaction.deleteLater()
-        self._qactions = {}
-        for name, action in self.actions_by_id.items():
-            if action.released is None:  # a held key is followed by hand, below
-                qaction = QAction(action.text, self)
-                qaction.setShortcut(QKeySequence(action.key))
-                qaction.setAutoRepeat(name in _REPEATS)
-                qaction.triggered.connect(lambda _=False, name=name: self.run(name))
-                self.addAction(qaction)
-                self._qactions[name] = qaction
-            for button in self._buttons.get(name, ()):
-                button.setToolTip(tooltip_of(action))
-                if button.property("words"):
-                    button.setText(f"{_RAIL_WORDS.get(name, action.text)}   {key_of(action)}")
 
     def _connect(self) -> None:
         desk = self.desk
         desk.shown_changed.connect(self._show_answer)
-        desk.engine_changed.connect(self._show_chips)
-        desk.scale_changed.connect(self._show_chips)
+        desk.engine_changed.connect(self._say.chips)
+        desk.scale_changed.connect(self._say.chips)
+        desk.given_changed.connect(self._say.answer)
         desk.notify.changed.connect(self._arrange)
-        self.drawer.changed.connect(self._enable)
-        self.live.reading_added.connect(self._add_to_trend)
+        self.drawer.changed.connect(self.commands.enable)
+        self.live.reading_added.connect(self.rail.trend.add)
         self.live.withdrawn.connect(self.rail.trend.reset)
 
     # -- running
 
-    def run(self, name: str) -> None:
-        """Do what an action says, if what it needs is there; what goes wrong is said in one place."""
-        action = self.actions_by_id[name]
-        if not self.possible(action):
-            return
-        try:
-            action.run(self)
-        except UserError as error:
-            self.desk.notify.report(error)
-        self._enable()
+    @property
+    def actions_by_id(self) -> dict[str, Action]:
+        """Every action with the user's own key."""
+        return self.commands.by_id
 
-    def possible(self, action: Action) -> bool:
-        """Whether what the action needs is there."""
-        reviewing = self.review is not None and self.review.active
-        if self.review is None and action.group in ("Measure", "Keep") and action.id != "freeze":
-            return False
-        return {
-            Needs.NOTHING: True,
-            Needs.SOURCE: self.live.active or reviewing,
-            Needs.FRAME: self.desk.on_screen.frame is not None,
-            Needs.LIVE: self.live.active and self.desk.on_screen.frame is not None,
-            Needs.REVIEW: reviewing,
-        }[action.needs]
+    def run(self, name: str) -> None:
+        """Do what an action says, if what it needs is there."""
+        self.commands.run(name)
+
+    def open_live(self, uri: str) -> None:
+        """Show a live source."""
+        self.session.open_live(uri)
+
+    def open_path(self, path: Path) -> None:
+        """Open a file or folder under review; a model is added instead."""
+        self.session.open_path(path)
+
+    def findings(self) -> Findings:
+        """What the frames so far say together: of the live source, or of the clip under review."""
+        if self.live.active:
+            return self.live.findings
+        snapshot = self.review.snapshot if self.review is not None else None
+        return snapshot.findings if snapshot is not None else NO_FINDINGS
+
+    def go_to_frame(self) -> Callable[[int], None] | None:
+        """How a frame of the clip under review is shown; None in the live view."""
+        return self.review.go if self.review is not None and self.review.active else None
 
     def tick(self) -> None:
         """One turn at the display's rate."""
@@ -276,125 +207,36 @@ class MainWindow(QWidget):
         self.drawer.tick()
         if self.review is None and not self._completing:
             self._complete_in_time()
-        self._show_status()
+        self._say.status()
         now = time.monotonic()
-        if now - self._enabled_s > 0.2:
-            self._enabled_s = now
-            self._enable()
-            self._show_chips()
+        if now - self._said_s > SAY_EVERY_S:
+            self._said_s = now
+            self.commands.enable()
+            self._say.chips()
 
-    def _enable(self) -> None:
-        for name, action in self.actions_by_id.items():
-            possible = self.possible(action)
-            if (qaction := self._qactions.get(name)) is not None:
-                qaction.setEnabled(possible)
-            on = possible and action.checked is not None and action.checked(self)
-            for button in self._buttons.get(name, ()):
-                button.setEnabled(possible)
-                if button.isCheckable():
-                    button.setChecked(on)
+    def _show_answer(self) -> None:
+        if self._has_frame != (self.desk.on_screen.frame is not None):
+            self._has_frame = not self._has_frame
+            self.commands.enable()
+        self._say.answer()
 
-    # -- what is open
-
-    def open_live(self, uri: str) -> None:
-        """Show a live source."""
-        self.drawer.close_panel()
-        if self.review is not None:
-            self.review.close()
-        self._last_live = uri
-        self._show_picture()
-        self.live.open(uri)
-        self._keep_session(uri, "live")
-
-    def open_path(self, path: Path) -> None:
-        """Open a file or folder under review; a model is added instead."""
-        if path.suffix.lower() == ".onnx" or (path / "manifest.toml").is_file():
-            self.drawer.open_panel("model")
-            self.drawer.panel("model").add(path)  # type: ignore[attr-defined]
-            return
-        self.drawer.close_panel()
-        self._last_clip = str(path)
-        self._show_picture()
-        self.live.close()
-        self.desk.show(None, None, None)
-        self._keep_session(str(path), "review")
-        if self.review is None:
-            self.desk.canvas.set_banner(Banner("Opening", path.name))
-            self._waits = [lambda: self._review(path)]
-        else:
-            self._review(path)
-
-    def _review(self, path: Path) -> None:
-        self.review.open(path)
-        self._arrange_sides()
+    # -- how it looks
 
     def restore_geometry(self) -> None:
         """The window where it was last."""
         if self.desk.settings.geometry:
             self.restoreGeometry(QByteArray.fromBase64(self.desk.settings.geometry.encode()))
 
-    def restore(self) -> None:
-        """What was open last, if it was; the welcome where nothing was."""
-        settings = self.desk.settings
-        if not settings.source:
-            return
-        if settings.mode == "live":
-            self.open_live(settings.source)
-        elif Path(settings.source).exists():
-            self.open_path(Path(settings.source))
-        else:
-            self.desk.notify.warn(f"{Path(settings.source).name} from the last session is no longer there.")
-
-    def close_source(self) -> None:
-        """Back to the start."""
-        self.live.close()
-        if self.review is not None:
-            self.review.close()
-        self.desk.show(None, None, None)
-        self._show_welcome()
-        self._keep_session("", "")
-
-    def change_mode(self) -> None:
-        """From the live source to the clip, and back."""
-        if self.live.active:
-            if self._last_clip:
-                self.open_path(Path(self._last_clip))
-            else:
-                self.ask_for_file()
-        elif self._last_live:
-            self.open_live(self._last_live)
-        else:
-            self.drawer.open_panel("source")
-
-    def ask_for_file(self) -> None:
-        """Let the user choose a file."""
-        path, _ = QFileDialog.getOpenFileName(self, "Open a clip, a still or a DICOM file", self._folder())
-        if path:
-            self.open_path(Path(path))
-
-    def ask_for_folder(self) -> None:
-        """Let the user choose a folder."""
-        path = QFileDialog.getExistingDirectory(self, "Open a folder of clips or pictures", self._folder())
-        if path:
-            self.open_path(Path(path))
-
-    def _folder(self) -> str:
-        return str(Path(self._last_clip).parent) if self._last_clip else ""
-
-    def _keep_session(self, uri: str, mode: str) -> None:
-        self.desk.set_setting("source", uri)
-        self.desk.set_setting("mode", mode)
-
-    # -- how it looks
-
-    def _show_welcome(self) -> None:
+    def show_welcome(self) -> None:
+        """The three ways to begin."""
         self._stack.setCurrentWidget(self.welcome)
-        self._arrange_sides()
+        self.arrange_sides()
 
-    def _show_picture(self) -> None:
+    def show_picture(self) -> None:
+        """The place of the picture, which may be still to come."""
         self._stack.setCurrentWidget(self.desk.canvas)
         self.desk.canvas.setFocus()
-        self._arrange_sides()
+        self.arrange_sides()
 
     @property
     def welcoming(self) -> bool:
@@ -404,7 +246,7 @@ class MainWindow(QWidget):
     def set_side_panels(self, shown: bool) -> None:
         """Show or fold the rail and the timeline."""
         self.desk.set_setting("side_panels", shown)
-        self._arrange_sides()
+        self.arrange_sides()
 
     def set_full_screen(self, on: bool) -> None:
         """Picture and number alone."""
@@ -413,17 +255,18 @@ class MainWindow(QWidget):
             self.showFullScreen()
         else:
             self.showNormal()
-        self._arrange_sides()
+        self.arrange_sides()
 
-    def _arrange_sides(self) -> None:
+    def arrange_sides(self) -> None:
+        """Show what belongs to the mode, unless it is folded away."""
         shown = self.desk.settings.side_panels and not self.welcoming
         self.rail.setVisible(shown)
         self.top.setVisible(not self.full_screen)
         self.rail.set_buttons_visible(not self.full_screen)
         if self.review is not None:
             reviewing = self.review.active and shown and not self.full_screen
-            self._buttons["play"][0].setVisible(self.review.active)
-            self._buttons["freeze"][0].setVisible(not self.review.active)
+            self.commands.buttons["play"][0].setVisible(self.review.active)
+            self.commands.buttons["freeze"][0].setVisible(not self.review.active)
             self.rail.trend.setVisible(not self.review.active)
             self.review.timeline.setVisible(reviewing)
             self.review.clips.setVisible(reviewing)
@@ -448,84 +291,14 @@ class MainWindow(QWidget):
         elif self.full_screen:
             self.set_full_screen(False)
 
-    # -- saying
-
-    def _show_answer(self) -> None:
-        now, engine = self.desk.on_screen, self.desk.engine()
-        if self._has_frame != (now.frame is not None):
-            self._has_frame = now.frame is not None
-            self._enable()
-        over = "the last" if self.live.active else "the clip,"
-        if self.review is not None and self.review.snapshot is not None and not self.review.snapshot.complete:
-            over = "the clip so far,"
-        waiting = "Hold still for a heart beat"
-        if self.live.frozen or not self.live.active:
-            waiting = "This frame only: less than a heart beat of it was measured"
-        self.rail.show_answer(
-            answer_of(
-                now.reading,
-                now.summary,
-                holds=now.holds,
-                over=over,
-                labels=engine.labels if engine else (),
-                withdrawn=self._withdrawn(),
-                waiting=waiting,
-            )
-        )
-
-    def _withdrawn(self) -> str:
-        """Why there is no number, where the reading itself does not say."""
-        desk, status = self.desk, self.live.status
-        if self.live.active and status is not None and not status.state.holds_numbers:
-            return _WITHDRAWN.get(status.state, f"{str(status.state).capitalize()}: no current number")
-        if desk.loading and desk.engine() is None:
-            return "The model is loading"
-        if desk.engine() is None:
-            return desk.engine_problem or "No model: nothing is outlined or measured"
-        return "The model is too slow for this source" if desk.on_screen.note else ""
-
-    def _add_to_trend(self, reading: Reading) -> None:
-        self.rail.trend.add(reading)
-
-    def _show_status(self) -> None:
-        engine, on_screen = self.desk.engine(), self.desk.on_screen
-        words = engine.running if engine else "loading the model" if self.desk.loading else "no model"
-        age_s = None
-        if self.live.active and on_screen.reading is not None and on_screen.frame is not None:
-            age_s = time.monotonic() - on_screen.frame.key.capture_time_s
-        self.status.show_status(self.live.status if self.live.active else None, words, age_s)
-
-    def _show_chips(self) -> None:
-        from usviewer.view.panels.scale import scale_words
-
-        status, engine = self.live.status, self.desk.engine()
-        if self.live.active and status is not None:
-            name = status.source.name if status.source else self.live.uri
-            rate = f" · {status.source_rate:.0f} fps" if status.source_rate else ""
-            live = status.state.holds_numbers
-            said = f"{name}{rate}" if live else f"{name} · {status.state}"
-            self.top.source.say(said, _DOTS.get(status.state, theme.WARNING))
-        elif self.review is not None and self.review.active:
-            self.top.source.say(Path(self._last_clip).name)
-        else:
-            self.top.source.say("No source")
-        for button in self._buttons["mode"]:
-            button.setText("Review" if self.live.active or self.welcoming else "Live")
-        label = engine.model_label if engine else "No model"
-        self.top.model.say("Model is loading" if self.desk.loading else label, warning=engine is None)
-        value, source, good = scale_words(self.desk.on_screen.frame)
-        place = source.partition(" · ")[0].removeprefix("From: ")
-        self.top.scale.say(f"{value} · {place}" if good else value, warning=not good and not self.welcoming)
-        self.top.scale.setVisible(not self.welcoming)
-
-    # -- Qt's own
-
     def _arrange(self) -> None:
         """Keep what floats over the picture in its place."""
         width, height = self._place.width(), self._place.height()
         wide = max(240, min(760, width - 32))
         tall = max(self.desk.notify.heightForWidth(wide), 56)
         self.desk.notify.setGeometry(QRect((width - wide) // 2, height - tall - 16, wide, tall))
+
+    # -- Qt's own
 
     def resizeEvent(self, event: QResizeEvent) -> None:
         super().resizeEvent(event)
@@ -537,22 +310,12 @@ class MainWindow(QWidget):
         self._arrange()
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
-        if not self._held(event, pressed=True):
+        if not self.commands.held(event, pressed=True):
             super().keyPressEvent(event)
 
     def keyReleaseEvent(self, event: QKeyEvent) -> None:
-        if not self._held(event, pressed=False):
+        if not self.commands.held(event, pressed=False):
             super().keyReleaseEvent(event)
-
-    def _held(self, event: QKeyEvent, *, pressed: bool) -> bool:
-        """Follow the keys that work while they are held."""
-        key = QKeySequence(event.keyCombination()).toString()
-        for action in self.actions_by_id.values():
-            if action.released is not None and key and action.key == key:
-                if not event.isAutoRepeat():
-                    (self.run(action.id) if pressed else action.released(self))
-                return True
-        return False
 
     def changeEvent(self, event: QEvent) -> None:
         if event.type() == QEvent.Type.ActivationChange and not self.isActiveWindow() and self.desk.style.hidden:
@@ -594,9 +357,6 @@ class MainWindow(QWidget):
                 controller.close()
         self.desk.set_setting("geometry", bytes(self.saveGeometry().toBase64().data()).decode())
         self.desk.close()
-
-
-_REPEATS = frozenset({"zoom_in", "zoom_out", "step_back", "step_on", "second_back", "second_on"})
 
 
 def _import_slow_parts() -> None:

@@ -1,0 +1,115 @@
+"""The actions at work: buttons and shortcuts made of the records, greyed where what they need is not there."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from PySide6.QtCore import QObject, QSize, Qt
+from PySide6.QtGui import QAction, QKeyEvent, QKeySequence
+from PySide6.QtWidgets import QPushButton
+
+from usviewer.errors import UserError
+from usviewer.view.action import Action, Needs
+from usviewer.view.actions import key_of, tooltip_of, with_keys
+from usviewer.view.icons import icon
+
+if TYPE_CHECKING:
+    from usviewer.view.main_window import MainWindow
+
+_REPEATS = frozenset({"zoom_in", "zoom_out", "step_back", "step_on", "second_back", "second_on"})
+_SHORT = {"play": "Play"}
+
+
+class Commands(QObject):
+    """Runs the actions of one window. ``by_id`` has them with the user's own keys."""
+
+    def __init__(self, window: MainWindow) -> None:
+        super().__init__(window)
+        self._window = window
+        self.by_id: dict[str, Action] = with_keys(window.desk.settings.keys)
+        self.buttons: dict[str, list[QPushButton]] = {}
+        self._shortcuts: dict[str, QAction] = {}
+
+    def button(self, name: str, *, words: bool = True) -> QPushButton:
+        """One more button for an action; with its words and key on it, or its picture alone."""
+        action = self.by_id[name]
+        button = QPushButton(icon(action.icon), "")
+        button.setIconSize(QSize(18, 18))
+        button.setCheckable(action.checked is not None)
+        button.setAccessibleName(action.text)
+        button.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+        button.setProperty("words", words)
+        button.clicked.connect(lambda _=False: self.run(name))
+        self.buttons.setdefault(name, []).append(button)
+        return button
+
+    def take_keys(self) -> None:
+        """Shortcuts and the words of the buttons from the records; again when the user has changed a key."""
+        self.by_id = with_keys(self._window.desk.settings.keys)
+        for shortcut in self._shortcuts.values():
+            self._window.removeAction(shortcut)
+            shortcut.deleteLater()
+        self._shortcuts = {}
+        for name, action in self.by_id.items():
+            if action.released is None:  # a held key is followed by hand, below
+                self._shortcuts[name] = self._shortcut(action)
+            for button in self.buttons.get(name, ()):
+                button.setToolTip(tooltip_of(action))
+                if button.property("words"):
+                    button.setText(f"{_SHORT.get(name, action.text)}   {key_of(action)}")
+
+    def _shortcut(self, action: Action) -> QAction:
+        shortcut = QAction(action.text, self._window)
+        shortcut.setShortcut(QKeySequence(action.key))
+        shortcut.setAutoRepeat(action.id in _REPEATS)
+        shortcut.triggered.connect(lambda _=False: self.run(action.id))
+        self._window.addAction(shortcut)
+        return shortcut
+
+    def run(self, name: str) -> None:
+        """Do what an action says, if what it needs is there; what goes wrong is said in one place."""
+        action = self.by_id[name]
+        if not self.possible(action):
+            return
+        try:
+            action.run(self._window)
+        except UserError as error:
+            self._window.desk.notify.report(error)
+        self.enable()
+
+    def possible(self, action: Action) -> bool:
+        """Whether what the action needs is there."""
+        window = self._window
+        reviewing = window.review is not None and window.review.active
+        if window.review is None and action.group in ("Measure", "Keep") and action.id != "freeze":
+            return False
+        has_frame = window.desk.on_screen.frame is not None
+        return {
+            Needs.NOTHING: True,
+            Needs.SOURCE: window.live.active or reviewing,
+            Needs.FRAME: has_frame,
+            Needs.LIVE: window.live.active and has_frame,
+            Needs.REVIEW: reviewing,
+        }[action.needs]
+
+    def enable(self) -> None:
+        """Grey what is not possible now; switches show whether they are on."""
+        for name, action in self.by_id.items():
+            possible = self.possible(action)
+            if (shortcut := self._shortcuts.get(name)) is not None:
+                shortcut.setEnabled(possible)
+            on = possible and action.checked is not None and action.checked(self._window)
+            for button in self.buttons.get(name, ()):
+                button.setEnabled(possible)
+                if button.isCheckable():
+                    button.setChecked(on)
+
+    def held(self, event: QKeyEvent, *, pressed: bool) -> bool:
+        """Follow the keys that work while they are held; False for every other key."""
+        key = QKeySequence(event.keyCombination()).toString()
+        for action in self.by_id.values():
+            if action.released is not None and key and action.key == key:
+                if not event.isAutoRepeat():
+                    (self.run(action.id) if pressed else action.released(self._window))
+                return True
+        return False
