@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -16,34 +15,24 @@ from usviewer.calibrate import for_source
 from usviewer.errors import UserError
 from usviewer.frame import Frame
 from usviewer.infer.prediction import Edge
+from usviewer.measure.given import NOTHING_GIVEN, Given
 from usviewer.measure.manual import Edit, corrected
 from usviewer.measure.reading import Provenance, Reading, Status
 from usviewer.overlay import words
 from usviewer.pipeline.curve import Curve
-from usviewer.pipeline.live import Calibrate
+from usviewer.pipeline.live import Calibrate, Engine
 from usviewer.pipeline.review import ReviewRun, ReviewSnapshot
-from usviewer.save.cache import ClipNotes, ClipResults, MadeBy
+from usviewer.save.cache import ClipResults, MadeBy
 from usviewer.units import Spacing
 from usviewer.view import theme
 from usviewer.view.canvas import Banner
-from usviewer.view.clips import ClipList
+from usviewer.view.clip_work import ClipWork
 from usviewer.view.desk import Desk
-from usviewer.view.folder import Glance, clips_beside, clips_in, glance, result_of
+from usviewer.view.folder import MadeFor
+from usviewer.view.neighbours import Neighbours
 from usviewer.view.timeline import RATES, Timeline
 
 LOOP_S = 1.0
-
-
-@dataclass(slots=True, eq=False)
-class _Open:
-    """The clip that is open, and what the user keeps about it."""
-
-    path: Path
-    notes: ClipNotes
-    model_sha256: str = ""
-    bookmarks: tuple[int, ...] = ()
-    edits: dict[int, Edit] | None = None  # None: not read yet
-    unsaved: dict[int, Edit | None] | None = None
 
 
 class ReviewController(QObject):
@@ -54,16 +43,18 @@ class ReviewController(QObject):
     def __init__(self, desk: Desk, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self._desk = desk
-        self._open: _Open | None = None
+        self._path: Path | None = None
+        self._work: ClipWork | None = None
+        self._given: Given | None = None  # None: what was said of this clip is not read yet
         self._run: ReviewRun | None = None
         self._snapshot: ReviewSnapshot | None = None
         self._last_message = ""
         self._raised = False
-        self._chores: deque[Callable[[], None]] = deque()
-        self._chore_runs = False
         self._listed: Curve | None = None
-        self.clips = ClipList()
+        self._neighbours = Neighbours(desk, self._made_for, self)
+        self.clips = self._neighbours.list
         self.timeline = Timeline()
+        self.timeline.hide()
         self._connect()
 
     def _connect(self) -> None:
@@ -81,23 +72,24 @@ class ReviewController(QObject):
             "bookmark": self.bookmark,
             "maximum": self.go_to_maximum,
         }
-        self.clips.chosen.connect(self._choose)
+        self._neighbours.chosen.connect(self._choose)
+        self._neighbours.listed.connect(self._list)
+        self._neighbours.not_listed.connect(self._not_listed)
         self._desk.engine_changed.connect(self._use_engine)
         self._desk.scale_changed.connect(self._use_scale)
-        for widget in (self.clips, line):
-            widget.hide()
+        self._desk.given_changed.connect(self._use_given)
 
     # -- what is open
 
     @property
     def active(self) -> bool:
         """True while a clip is under review."""
-        return self._open is not None
+        return self._path is not None
 
     @property
     def path(self) -> Path | None:
         """The clip under review."""
-        return self._open.path if self._open is not None else None
+        return self._path
 
     @property
     def snapshot(self) -> ReviewSnapshot | None:
@@ -108,18 +100,16 @@ class ReviewController(QObject):
         """Review a clip, with its neighbours listed; or the first of a folder's clips."""
         self.close()
         self._show(path)
-        listing = partial(clips_in, path) if path.is_dir() else partial(clips_beside, path)
-        self._desk.loads.submit(listing, partial(self._list, path), self._not_listed)
+        self._neighbours.show(path)
 
     def close(self) -> None:
         """Let the clip go, beside the window."""
         self._end_run()
-        self._chores.clear()
-        if self._open is not None:
-            self._open = None
+        if self._path is not None:
+            self._path = self._work = self._given = None
             self._desk.canvas.set_banner(None)
             self._desk.notify.withdraw("source")
-        self.clips.hide()
+        self._neighbours.put_away()
         self.timeline.hide()
         self.changed.emit()
 
@@ -140,14 +130,15 @@ class ReviewController(QObject):
             self._desk.notify.warn("The clip did not close in time.", key="source")
 
     def _choose(self, path: Path) -> None:
-        if self._open is None or path != self._open.path:
+        if path != self._path:
             self._show(path)
 
     def _show(self, path: Path) -> None:
         """Open one clip; a folder waits for its list."""
         self._end_run()
-        self._open = _Open(path, ClipNotes(path))
+        self._path, self._work, self._given = path, ClipWork(self._desk, path), None
         self._desk.forget_scale()
+        self._desk.set_given(NOTHING_GIVEN)
         self._desk.show(None, None, None)
         self._desk.canvas.set_banner(Banner("Opening", path.name))
         self.timeline.setVisible(self._desk.settings.side_panels)
@@ -157,100 +148,70 @@ class ReviewController(QObject):
             self._start(0)
 
     def _start(self, index: int) -> None:
-        assert self._open is not None
-        path = self._open.path
-        self._run = ReviewRun(partial(open_source, path), self._calibration(), index)
+        assert self._path is not None and self._work is not None
+        self._run = ReviewRun(partial(open_source, self._path), self._calibration(), index)
         self._run.start()
-        self._desk.jobs.submit(self._open.notes.bookmarks, partial(self._take_bookmarks, self._open), self._say_nothing)
-        self._use_engine()
+        self._work.read_bookmarks()
+        self._work.read_given(partial(self._take_given, self._work))
 
     def _calibration(self) -> Callable[[Source], Calibrate]:
         return partial(_calibrate_for, self._desk.user_spacing(), self._desk.user_spacing_size_px())
 
     def _list(self, asked: Path, found: tuple[Path, ...]) -> None:
-        """The clips of the folder are known."""
-        if self._open is None or self._open.path != asked:
-            return
-        folder = asked if asked.is_dir() else asked.parent
-        self.clips.set_clips(folder.name, found)
-        self.clips.setVisible(self._desk.settings.side_panels)
-        if asked.is_dir():
+        """The clips of the folder are known: the first is shown where a folder was asked for."""
+        if asked.is_dir() and asked == self._path:
             if found and found[0] != asked:
                 self._show(found[0])
             else:
                 self._start(0)
-        self.clips.select(self._open.path)
-        self._chores = deque(partial(self._glance_at, clip) for clip in found)
-        self._next_chore()
+        if self._path is not None:
+            self.clips.select(self._path)
 
     def _not_listed(self, error: UserError) -> None:
         self.close()
         self._desk.canvas.set_banner(Banner("Nothing to show", str(error), theme.WARNING))
         self._desk.notify.report(error, key="source")
 
-    # -- the list, one clip after another beside everything else
+    # -- the model, the scale, and what the operator says
 
-    def _next_chore(self) -> None:
-        if self._chores and not self._chore_runs:
-            self._chore_runs = True
-            self._chores.popleft()()
-
-    def _chore_done(self) -> None:
-        self._chore_runs = False
-        self._next_chore()
-
-    def _glance_at(self, clip: Path) -> None:
-        self._desk.loads.submit(partial(glance, clip, self._made_by()), partial(self._show_glance, clip))
-
-    def _show_glance(self, clip: Path, seen: Glance) -> None:
-        self.clips.show_thumbnail(clip, seen.pixels)
-        if seen.curve is not None:
-            self.clips.show_result(clip, *self._result_words(seen.curve))
-        self._chore_done()
-
-    def _look_up(self, clip: Path) -> None:
-        made_by = self._made_by()
-        if made_by is None:
-            self._chore_done()
+    def _take_given(self, asked: ClipWork, given: Given) -> None:
+        """What was said of this clip in an earlier session; with it the analysis begins."""
+        if asked is not self._work or self._run is None:
             return
-        self._desk.loads.submit(partial(result_of, clip, made_by), partial(self._show_result, clip))
+        said_meanwhile = self._desk.given != NOTHING_GIVEN
+        self._given = self._desk.given if said_meanwhile else given
+        if said_meanwhile and self._given != given:
+            asked.keep_given(self._given)
+        self._desk.set_given(self._given)
+        self._use_engine()
 
-    def _show_result(self, clip: Path, curve: Curve | None) -> None:
-        said, analysed = self._result_words(curve) if curve is not None else ("", False)
-        self.clips.show_result(clip, said, analysed)
-        self._chore_done()
+    def _use_given(self) -> None:
+        if self._work is None or self._given is None or self._given == self._desk.given:
+            return
+        self._given = self._desk.given
+        self._work.keep_given(self._given)
+        self._use_engine()
 
-    def _result_words(self, curve: Curve) -> tuple[str, bool]:
+    def _made_for(self) -> MadeFor | None:
+        """What results depend on, for each that may be said of a clip; of a clip's own scale."""
         engine = self._desk.engine()
-        if curve.summary is None or engine is None:
-            return "no number", False
-        return words.maximum_words(curve.summary, engine.finding, area="²" in curve.unit), True
-
-    # -- the model and the scale
-
-    def _made_by(self, spacing: Spacing | None = None) -> MadeBy | None:
-        engine = self._desk.engine()
-        return MadeBy(engine.sha256, engine.running, spacing) if engine is not None else None
+        return partial(_made_by, engine) if engine is not None else None
 
     def _use_engine(self) -> None:
-        if self._run is None or self._open is None or self._desk.loading:
+        if self._run is None or self._work is None or self._path is None or self._given is None or self._desk.loading:
             return
-        engine, made_by = self._desk.engine(), self._made_by(self._desk.user_spacing())
-        if engine is None or made_by is None:
+        engine = self._desk.engine()
+        if engine is None:
             self._run.set_engine(None)
             return
-        now = self._open
-        now.edits, now.unsaved, now.model_sha256 = None, {}, made_by.model_sha256
-        self._run.set_engine(engine, ClipResults(now.notes, made_by, str(now.path)))
-        read = partial(now.notes.edits, made_by.model_sha256)
-        self._desk.jobs.submit(read, partial(self._take_edits, now, made_by.model_sha256), self._say_nothing)
-        if not self._chores:
-            self._chores.extend(partial(self._look_up, clip) for clip in self.clips.paths if clip != now.path)
-            self._next_chore()
+        made_by = replace(_made_by(engine, self._given), spacing=self._desk.user_spacing())
+        self._work.read_edits(made_by.model_sha256)
+        self._run.set_engine(engine, ClipResults(self._work.notes, made_by, str(self._path)), self._given)
+        self._neighbours.look_up(self._path)
 
     def _use_scale(self) -> None:
         """Another scale is another analysis; the picture stays where it is."""
-        if self._run is None or self._open is None:
+        if self._run is None:
             return
         index = self._snapshot.wanted_index if self._snapshot is not None else 0
         self._end_run()
@@ -273,10 +234,10 @@ class ReviewController(QObject):
             summary = now.summary if now.reading is not None else None
             self._desk.show(now.frame, now.reading, summary, "Edited" if edited else "")
         self._desk.canvas.set_banner(_banner(now))
-        self.timeline.show_snapshot(now, self._open.bookmarks if self._open is not None else ())
-        if now.complete and now.curve is not None and now.curve is not self._listed and self._open is not None:
+        self.timeline.show_snapshot(now, self.bookmarks)
+        if now.complete and now.curve is not None and now.curve is not self._listed and self._path is not None:
             self._listed = now.curve
-            self.clips.show_result(self._open.path, *self._result_words(now.curve))
+            self._neighbours.show_result(self._path, now.curve)
 
     def _tell(self, now: ReviewSnapshot) -> None:
         if now.message != self._last_message:
@@ -285,9 +246,6 @@ class ReviewController(QObject):
                 self._desk.notify.report(UserError(now.message), key="source")
             else:
                 self._desk.notify.withdraw("source")
-
-    def _say_nothing(self, _error: UserError) -> None:
-        """The clip itself cannot be read: the playback says so."""
 
     # -- moving
 
@@ -380,18 +338,14 @@ class ReviewController(QObject):
 
     def bookmark(self) -> None:
         """Mark this frame, or take its mark away."""
-        if self._open is None or self._snapshot is None or self._snapshot.frame is None:
-            return
-        marked = set(self._open.bookmarks) ^ {self._snapshot.frame.key.index}
-        self._open.bookmarks = tuple(sorted(marked))
-        keep = partial(self._open.notes.keep_bookmarks, self._open.bookmarks)
-        self._desk.jobs.submit(keep, failed=partial(self._desk.notify.report, key="bookmarks"))
+        if self._work is not None and self._snapshot is not None and self._snapshot.frame is not None:
+            self._work.toggle_bookmark(self._snapshot.frame.key.index)
 
     def go_to_bookmark(self, direction: int) -> None:
         """The next bookmark (1) or the one before (-1)."""
-        if self._open is None or self._snapshot is None:
+        if self._snapshot is None:
             return
-        here, marks = self._snapshot.wanted_index, self._open.bookmarks
+        here, marks = self._snapshot.wanted_index, self.bookmarks
         beyond = [mark for mark in marks if (mark > here if direction > 0 else mark < here)]
         if beyond:
             self.go(min(beyond) if direction > 0 else max(beyond))
@@ -399,10 +353,7 @@ class ReviewController(QObject):
     @property
     def bookmarks(self) -> tuple[int, ...]:
         """The marked frames."""
-        return self._open.bookmarks if self._open is not None else ()
-
-    def _take_bookmarks(self, asked: _Open, found: tuple[int, ...]) -> None:
-        asked.bookmarks = tuple(sorted({*asked.bookmarks, *found}))
+        return self._work.bookmarks if self._work is not None else ()
 
     # -- corrections
 
@@ -418,33 +369,17 @@ class ReviewController(QObject):
     @property
     def edits(self) -> Mapping[int, Edit]:
         """The corrections of this clip, by frame."""
-        return dict(self._open.edits or {}) if self._open is not None else {}
+        return self._work.edits if self._work is not None else {}
 
     def keep_edit(self, frame: Frame, edit: Edit | None) -> None:
         """Measure a corrected outline, show it in the place of the automatic one, and keep it; None takes it back."""
         automatic = self._run.automatic(frame.key.index) if self._run is not None else None
-        if self._run is None or self._open is None or automatic is None:
+        if self._run is None or self._work is None or automatic is None:
             return
         size_px = (frame.width_px, frame.height_px)
         reading = corrected(automatic, edit, size_px, frame.geometry) if edit is not None else None
         self._run.replace_reading(frame.key.index, reading)
-        self._merge_edits(self._open, {frame.key.index: edit})
-
-    def _take_edits(self, asked: _Open, model_sha256: str, found: dict[int, Edit]) -> None:
-        if asked.model_sha256 != model_sha256:
-            return
-        asked.edits = found
-        if asked.unsaved:
-            self._merge_edits(asked, asked.unsaved)
-
-    def _merge_edits(self, now: _Open, new: Mapping[int, Edit | None]) -> None:
-        if now.edits is None:  # those of earlier sessions are still being read, and must not be written over
-            now.unsaved = {**(now.unsaved or {}), **new}
-            return
-        merged = {**now.edits, **new}
-        now.edits = {index: edit for index, edit in merged.items() if edit is not None}
-        keep = partial(now.notes.keep_edits, now.model_sha256, dict(now.edits))
-        self._desk.jobs.submit(keep, failed=partial(self._desk.notify.report, key="corrections"))
+        self._work.keep_edits({frame.key.index: edit})
 
     def calibrate(self, frame: Frame) -> Frame:
         """A frame of this clip with its geometry; for every thread."""
@@ -453,6 +388,10 @@ class ReviewController(QObject):
     def automatic_of(self, index: int) -> Reading | None:
         """What the model said of one frame."""
         return self._run.automatic(index) if self._run is not None else None
+
+
+def _made_by(engine: Engine, given: Given) -> MadeBy:
+    return MadeBy(engine.sha256, engine.running, settings=given.settings(engine.finding))
 
 
 def _calibrate_for(spacing: Spacing | None, size_px: tuple[int, int] | None, source: Source) -> Calibrate:

@@ -1,0 +1,78 @@
+"""The user's own work on one clip: bookmarks, corrections, what was said of it; kept with its content by a worker."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+
+from usviewer.errors import UserError
+from usviewer.measure.given import NOTHING_GIVEN, Given
+from usviewer.measure.manual import Edit
+from usviewer.save.cache import ClipNotes
+from usviewer.view.desk import Desk
+
+
+class ClipWork:
+    """Bookmarks and corrections of the clip that is open. What earlier sessions left comes a moment later."""
+
+    def __init__(self, desk: Desk, path: Path) -> None:
+        self._desk = desk
+        self.notes = ClipNotes(path)
+        self.bookmarks: tuple[int, ...] = ()
+        self._model_sha256 = ""
+        self._edits: dict[int, Edit] | None = None  # None: not read yet
+        self._unsaved: dict[int, Edit | None] = {}
+
+    def read_bookmarks(self) -> None:
+        """Fetch the marks of earlier sessions."""
+        self._desk.jobs.submit(self.notes.bookmarks, self._take_bookmarks, _say_nothing)
+
+    def _take_bookmarks(self, found: tuple[int, ...]) -> None:
+        self.bookmarks = tuple(sorted({*self.bookmarks, *found}))
+
+    def toggle_bookmark(self, index: int) -> None:
+        """Mark a frame, or take its mark away."""
+        self.bookmarks = tuple(sorted(set(self.bookmarks) ^ {index}))
+        keep = partial(self.notes.keep_bookmarks, self.bookmarks)
+        self._desk.jobs.submit(keep, failed=partial(self._desk.notify.report, key="bookmarks"))
+
+    def read_given(self, done: Callable[[Given], None]) -> None:
+        """Fetch what the operator said of this clip; nothing where it cannot be read."""
+        self._desk.jobs.submit(self.notes.given, done, lambda _error: done(NOTHING_GIVEN))
+
+    def keep_given(self, given: Given) -> None:
+        """Keep what the operator says of this clip."""
+        keep = partial(self.notes.keep_given, given)
+        self._desk.jobs.submit(keep, failed=partial(self._desk.notify.report, key="given"))
+
+    @property
+    def edits(self) -> Mapping[int, Edit]:
+        """The corrections of this clip, by frame."""
+        return dict(self._edits or {})
+
+    def read_edits(self, model_sha256: str) -> None:
+        """Fetch the corrections of this model's outlines; those of another model are put away."""
+        self._edits, self._unsaved, self._model_sha256 = None, {}, model_sha256
+        read = partial(self.notes.edits, model_sha256)
+        self._desk.jobs.submit(read, partial(self._take_edits, model_sha256), _say_nothing)
+
+    def _take_edits(self, model_sha256: str, found: dict[int, Edit]) -> None:
+        if self._model_sha256 == model_sha256:
+            self._edits = found
+            if self._unsaved:
+                self.keep_edits(self._unsaved)
+
+    def keep_edits(self, new: Mapping[int, Edit | None]) -> None:
+        """Keep corrections, by frame; None takes one back."""
+        if self._edits is None:  # those of earlier sessions are still being read, and must not be written over
+            self._unsaved |= new
+            return
+        merged = {**self._edits, **new}
+        self._edits = {index: edit for index, edit in merged.items() if edit is not None}
+        keep = partial(self.notes.keep_edits, self._model_sha256, dict(self._edits))
+        self._desk.jobs.submit(keep, failed=partial(self._desk.notify.report, key="corrections"))
+
+
+def _say_nothing(_error: UserError) -> None:
+    """The clip itself cannot be read: the playback says so."""
