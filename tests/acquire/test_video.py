@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import gc
 import random
 from fractions import Fraction
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from av.video.frame import VideoFrame
 
 from tests.recordings import number_in, picture, write_clip
 from usviewer.acquire import clip as clip_module
@@ -61,6 +63,20 @@ def test_a_variable_frame_rate_keeps_its_times(tmp_path: Path) -> None:
             assert [number_in(frame.pixels) for frame in source] == list(range(10))
             assert source.seek(5).key.media_time_s == pytest.approx(0.8, abs=1e-3)
             assert source.info.frames_per_second == pytest.approx(9 / 1.68, rel=1e-3)
+
+
+def test_a_picture_that_was_given_is_let_go(tmp_path: Path) -> None:
+    """A decoded 4K frame is 12 MB: none may wait for a garbage collection, which may be thousands of frames away."""
+    clip = write_clip(tmp_path / "clip.mp4", count=30)
+    gc.collect()
+    gc.disable()
+    try:
+        with VideoSource(clip) as source:
+            assert sum(1 for _ in source) == 30
+        left = sum(isinstance(each, VideoFrame) for each in gc.get_objects())
+    finally:
+        gc.enable()
+    assert left <= 2, "only the first frame of a pass is asked for its display matrix"
 
 
 @pytest.mark.parametrize(
@@ -144,6 +160,23 @@ def test_transparent_pixels_lie_on_black(tmp_path: Path) -> None:
     with VideoSource(path) as source:
         assert source.seek(0).pixels[5, 5].tolist() == [0, 0, 0]
         assert np.abs(source.seek(0).pixels[40, 40].astype(int) - [200, 30, 30]).max() < 8
+
+
+@pytest.mark.parametrize("name", ["h264.mp4", "h264.mkv", "hevc.mov"])
+def test_a_far_seek_leaves_out_what_nothing_needs_and_is_exact_all_the_same(tmp_path: Path, name: str) -> None:
+    path = write_clip(tmp_path / name, count=120, key_every=60, **CONTAINERS[name])
+    with VideoSource(path) as source:
+        digests = [frame.key.digest for frame in source]
+    decoded: dict[int, int] = {}
+    with VideoSource(path) as sought:
+        for index in (55, 54, 47, 30, 119, 112, 100, 3, 59, 60, 61, 90, 31):
+            sought._reader.close()
+            assert sought.seek(index).key.digest == digests[index], index
+            decoded[index] = len(sought._reader._cache)
+        for index in (110, 109, 108, 101, 100, 99, 111, 112):  # back and on, with what was left out before
+            assert sought.seek(index).key.digest == digests[index], index
+    if "libx264" in CONTAINERS[name]["codec"]:
+        assert decoded[55] < 45, "of 56 frames most that nothing is predicted from were not decoded"
 
 
 def test_stepping_forward_does_not_start_again_and_scrubbing_takes_key_frames(

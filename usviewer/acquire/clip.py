@@ -14,12 +14,11 @@ from av.error import FFmpegError
 from av.video.frame import VideoFrame
 
 from usviewer.acquire.decoding import (
-    DECODER_THREADS,
+    SEEK_THREADS,
     Converter,
     Damage,
     decode,
     decode_all,
-    display_matrix,
     open_container,
     picture_stream,
 )
@@ -36,6 +35,10 @@ DISORDERED_FORMATS = {"avi"}
 CACHE_BYTES = 96_000_000
 MAX_CACHED_FRAMES = 64
 READ_ON_FRAMES = 8
+# Codecs in which frames that nothing is predicted from can be left out on the way to another one.
+PASSABLE_CODECS = {"h264", "hevc"}
+# So many frames before the one that is sought are decoded in any case: for going back frame by frame.
+KEPT_BEHIND = 8
 
 
 @dataclass(frozen=True)
@@ -98,7 +101,7 @@ class ClipReader:
         if first is None:
             raise UserError(f"No picture of {self.name} can be decoded", "The file is damaged: copy it again")
         self.first_tick = first.pts
-        self.matrix = display_matrix(first)
+        self.matrix = self._convert.matrix(first)
         pixels = self._convert.rgb(first)
         if self.matrix and not self.matrix[0]:
             self.pixel_aspect = 1 / self.pixel_aspect
@@ -228,9 +231,9 @@ class ClipReader:
             yield self._cursor
         for key_index in reversed(before[-2:]):
             if key_index > 0 and self.damage == Damage():
-                yield self._restart(key_index, DECODER_THREADS)
+                yield self._restart(key_index, SEEK_THREADS)
         if self.damage == Damage():
-            yield self._restart(0, DECODER_THREADS)
+            yield self._restart(0, SEEK_THREADS)
         yield self._restart(0, 1)
 
     def _restart(self, key_index: int, threads: int) -> _Cursor:
@@ -249,6 +252,8 @@ class ClipReader:
 
     def _advance(self, cursor: _Cursor, index: int) -> VideoFrame | None:
         """Decode and cache up to ``index``; None if the cursor comes out elsewhere."""
+        passable = self.codec in PASSABLE_CODECS and not self.table().counted and cursor.threads > 1
+        cursor.whole_from = max(0, index - KEPT_BEHIND) if passable else 0
         for number, frame in cursor:
             self._cache[number] = frame
             self._cache.move_to_end(number)
@@ -264,8 +269,9 @@ class _Cursor:
     """A decoder that stands somewhere in a clip and numbers the frames it gives by their times.
 
     Iteration ends early (and ``next_index`` becomes None) when a frame is not the one the timetable has next: then
-    the key frame it started from was not one. ``intact`` is False once anything on the way was damaged: how FFmpeg
-    patches damage depends on what it decoded before, so only a pass from the very start on one thread repeats it.
+    the key frame it started from was not one. Frames before ``whole_from`` may be left out. ``intact`` is False once
+    anything on the way was damaged: how FFmpeg patches damage depends on what it decoded before, so only a pass from
+    the very start on one thread repeats it.
     """
 
     def __init__(self, clip: str | bytes, name: str, table: Timetable, threads: int) -> None:
@@ -273,9 +279,16 @@ class _Cursor:
         self._container = open_container(clip, name)
         self._stream = picture_stream(self._container, name, threads)
         self.next_index: int | None = 0
+        self.whole_from = 0
         self.threads = threads
         self.damage = Damage()
-        self._frames = decode(self._container, self._stream, self.damage)
+        self._frames = self._decoded()
+
+    def _decoded(self) -> Iterator[VideoFrame]:
+        return decode(self._container, self._stream, self.damage, self._passed if not self._table.counted else None)
+
+    def _passed(self, tick: int | None) -> bool:
+        return self.whole_from > 0 and self._table.numbers.get(tick, self.whole_from) < self.whole_from
 
     def go(self, key_index: int) -> None:
         """Stand at or before a key frame, as near as the container can; the first frame will tell where."""
@@ -285,7 +298,7 @@ class _Cursor:
             self._container.seek(self._table.ticks[key_index], stream=self._stream, backward=True)
         except FFmpegError:  # some streams cannot: the next place to start from is tried
             return
-        self._frames = decode(self._container, self._stream, self.damage)
+        self._frames = self._decoded()
 
     @property
     def intact(self) -> bool:
@@ -295,11 +308,17 @@ class _Cursor:
     def __iter__(self) -> Iterator[tuple[int, VideoFrame]]:
         for frame in self._frames:
             number = self._table.numbers.get(frame.pts) if self._table.timed else self.next_index
-            if number is None or self.next_index not in (None, number):
+            if number is None or not self._is_next(number):
                 break
             self.next_index = number + 1
             yield number, frame
         self.next_index = None
+
+    def _is_next(self, number: int) -> bool:
+        """Whether a frame follows the one before it, but for those that were passed over."""
+        if self.next_index is None or number == self.next_index:
+            return True
+        return self.next_index < number <= self.whole_from
 
     def close(self) -> None:
         self._frames.close()  # type: ignore[attr-defined]

@@ -6,9 +6,10 @@ damaged packets.
 
 from __future__ import annotations
 
+import os
 import struct
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from io import BytesIO
 from typing import Any
@@ -29,8 +30,12 @@ av.logging.set_level(None)
 FORMATS = "mov,matroska,avi,mpeg,mpegts,mpegvideo,m4v,asf,gif,flv,ogg,ivf,h264,hevc,mjpeg,dv,mxf,nut,rm,wtv"
 OPTIONS = {"format_whitelist": FORMATS, "protocol_whitelist": "file,pipe"}
 DECODER_THREADS = 2
+# For a seek, which somebody waits for.
+SEEK_THREADS = min(4, max(DECODER_THREADS, os.cpu_count() or 1))
 MAX_BROKEN_READS = 64
 REORDER_FRAMES = 8
+
+Matrix = tuple[int, int, int, int]
 
 
 @dataclass(slots=True)
@@ -94,9 +99,18 @@ def decode_all(clip: str | bytes, name: str, damage: Damage) -> Iterator[VideoFr
             return
 
 
-def decode(container: Any, stream: Any, damage: Damage) -> Iterator[VideoFrame]:
-    """Every frame from where the container stands to its end; damage is counted and skipped."""
+def decode(
+    container: Any, stream: Any, damage: Damage, passed: Callable[[int | None], bool] | None = None
+) -> Iterator[VideoFrame]:
+    """Every frame from where the container stands to its end; damage is counted and skipped.
+
+    A frame whose time ``passed`` says is only passed over need not come: it is not decoded where nothing else is
+    predicted from it.
+    """
     for packet in _packets(container, stream, damage):
+        if passed is not None:
+            over = packet is not None and passed(packet.pts)
+            stream.codec_context.skip_frame = "NONREF" if over else "DEFAULT"
         try:
             frames = packet.decode() if packet is not None else stream.decode(None)
         except FFmpegError as error:
@@ -125,13 +139,21 @@ class Converter:
 
     def __init__(self) -> None:
         self._scaler = VideoReformatter()
+        self._turned: tuple[int, Matrix | None] | None = None
 
     def rgb(self, frame: VideoFrame) -> Pixels:
         """Pixels (height, width, 3) as a player shows them: full range, display matrix applied."""
-        return upright(self.as_stored(frame), display_matrix(frame))
+        return upright(self.as_stored(frame), self.matrix(frame))
+
+    def matrix(self, frame: VideoFrame) -> Matrix | None:
+        """The frame's display matrix. It is read anew only where the rotation is not that of the frame before."""
+        rotation = int(frame.rotation)
+        if self._turned is None or self._turned[0] != rotation:
+            self._turned = rotation, display_matrix(frame)
+        return self._turned[1]
 
     def as_stored(self, frame: VideoFrame) -> Pixels:
-        """The same without the display matrix, of which asking keeps the frame until the next garbage collection."""
+        """The same without the display matrix."""
         transparent = frame.format.name == "pal8" or any(part.is_alpha for part in frame.format.components)
         converted = self._scaler.reformat(
             frame,
@@ -152,10 +174,11 @@ def on_black(rgba: Pixels) -> Pixels:
     return ((rgba[..., :3] * alpha + 127) // 255).astype(np.uint8)
 
 
-def display_matrix(frame: VideoFrame) -> tuple[int, int, int, int] | None:
+def display_matrix(frame: VideoFrame) -> Matrix | None:
     """The signs of (a, b, c, d) of the frame's display matrix: ``x' = ax + cy``, ``y' = bx + dy``.
 
-    None where there is none, where it changes nothing, or where it is no quarter turn.
+    None where there is none, where it changes nothing, or where it is no quarter turn. Asking makes PyAV hold the frame
+    in a ring of references, with all its pixels, until the next garbage collection: not for every frame.
     """
     side_data: Any = frame.side_data.get("DISPLAYMATRIX")
     if side_data is None:
@@ -169,7 +192,7 @@ def display_matrix(frame: VideoFrame) -> tuple[int, int, int, int] | None:
     return None
 
 
-def upright(pixels: Pixels, matrix: tuple[int, int, int, int] | None) -> Pixels:
+def upright(pixels: Pixels, matrix: Matrix | None) -> Pixels:
     """Turn and mirror a picture as its display matrix says."""
     if matrix is None:
         return pixels
