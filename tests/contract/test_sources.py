@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from tests.devices import FakeBackend, card
+from tests.displays import virtual_display
 from tests.recordings import dicom_dataset, picture, save_packed, write_clip
 from usviewer.acquire import Source, frame_count, open_source
 from usviewer.errors import UserError
@@ -145,10 +146,20 @@ def test_an_abandoned_pass_disturbs_nothing_and_close_may_be_repeated(uri: Path 
 # -- live sources
 
 
-@pytest.fixture(params=["phantom", "device"])
-def live(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Source:
-    if request.param == "phantom":
-        return open_source("phantom:?live=1&width=320&height=240")
+@pytest.fixture(params=["phantom", "device", "screen"])
+def live(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Source]:
+    if request.param == "screen":
+        with virtual_display(320, 240):
+            yield open_source("screen:?rate=240")
+    else:
+        yield _live_phantom() if request.param == "phantom" else _live_device(monkeypatch)
+
+
+def _live_phantom() -> Source:
+    return open_source("phantom:?live=1&width=320&height=240")
+
+
+def _live_device(monkeypatch: pytest.MonkeyPatch) -> Source:
     grabber = card()
     backend = FakeBackend(grabber)
     monkeypatch.setattr("usviewer.acquire.device.system_backend", lambda: backend)

@@ -1,4 +1,4 @@
-"""Where frames come from: recorded clips, DICOM, pictures, folders of pictures, capture cards, the phantom."""
+"""Where frames come from: clips, DICOM, pictures and folders of them, capture cards, the screen, the phantom."""
 
 from __future__ import annotations
 
@@ -20,8 +20,9 @@ HEAD_BYTES = 132
 def open_source(uri: str | Path) -> Source:
     """Open whatever ``uri`` names, by its content and not by the ending of its name.
 
-    A path to a clip, a DICOM file, a picture or a folder of pictures, ``phantom:`` with options, or the ``device:`` of
-    ``list_devices``. Raises ``UserError`` with one sentence for everything that cannot be shown.
+    A path to a clip, a DICOM file, a picture or a folder of pictures, ``phantom:`` with options, the ``device:`` of
+    ``list_devices``, or a part of the ``screen:``. Raises ``UserError`` with one sentence for everything that cannot be
+    shown.
     """
     text = str(uri)
     if text.startswith("phantom:"):
@@ -32,10 +33,14 @@ def open_source(uri: str | Path) -> Source:
         from usviewer.acquire.device import open_device
 
         return open_device(text)
+    if text.startswith("screen:"):
+        from usviewer.acquire.screen import open_screen
+
+        return open_screen(text)
     text = text.removeprefix("file://")
     if scheme := re.match(r"([a-z][a-z0-9+.-]+)://", text, re.IGNORECASE):
         raise UserError(
-            f"Sources of the kind {scheme[1]} cannot be opened", "Give a file, a folder, a device: or phantom:"
+            f"Sources of the kind {scheme[1]} cannot be opened", "Give a file, a folder, device:, screen: or phantom:"
         )
     return open_path(Path(text).expanduser())
 

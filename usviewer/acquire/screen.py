@@ -1,0 +1,184 @@
+"""A part of the screen as a live source: the scanner's own program on the same computer."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import parse_qsl
+
+import cv2
+import numpy as np
+
+from usviewer.acquire.source import check_size
+from usviewer.errors import UserError
+from usviewer.frame import Frame, Pixels, SourceInfo, make_frame
+
+SCHEME = "screen:"
+EXAMPLE = "Write screen:, screen:2 or screen:?region=100,50,1280x720&rate=30"
+RATE = 30.0
+MOST_RATE = 240.0
+
+# Left, top, width, height on the desktop that all monitors share.
+Area = tuple[int, int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class ScreenAddress:
+    """What ``screen:N?region=X,Y,WxH&rate=R`` says.
+
+    ``monitor`` counts from 1; 0 means the desktop that all share. ``region`` is left, top, width and height in pixels
+    of that monitor; None takes all of it.
+    """
+
+    monitor: int = 1
+    region: Area | None = None
+    rate: float = RATE
+
+
+def parse_screen_uri(uri: str) -> ScreenAddress:
+    """Read an address; ``UserError`` for one that cannot be meant."""
+    where, _, query = uri.removeprefix(SCHEME).partition("?")
+    asked = dict(parse_qsl(query, keep_blank_values=True))
+    region = re.fullmatch(r"(\d{1,5}),(\d{1,5}),(\d{1,5})x(\d{1,5})", asked.get("region", "0,0,1x1"))
+    rate = re.fullmatch(r"\d{1,3}(\.\d+)?", asked.get("rate", str(RATE)))
+    misread = region is None or rate is None or (query and not asked) or asked.keys() - {"region", "rate"}
+    if misread or not re.fullmatch(r"\d{0,2}", where):
+        raise UserError(f"The address '{uri}' of a screen cannot be read", EXAMPLE)
+    assert region is not None and rate is not None
+    if not 0 < float(rate[0]) <= MOST_RATE:
+        raise UserError(f"A screen cannot be taken {rate[0]} times a second", f"Give a rate up to {MOST_RATE:.0f}")
+    left, top, width, height = (int(number) for number in region.groups())
+    chosen = (left, top, width, height) if "region" in asked else None
+    return ScreenAddress(int(where or 1), chosen, float(rate[0]))
+
+
+def open_screen(uri: str) -> ScreenSource:
+    """Open the screen, or a region of it; ``UserError`` where there is none, or none that may be seen."""
+    return ScreenSource(uri)
+
+
+class ScreenSource:
+    """A live source: pictures of a region of the screen, at a steady rate, until it is closed.
+
+    Each step of the iteration waits until the next picture is due and takes what the screen shows then; a consumer that
+    is late gets the screen of that moment, never an older one. ``close`` may come from another thread.
+    """
+
+    def __init__(self, uri: str) -> None:
+        address = parse_screen_uri(uri)
+        self._uri, self._period_s = uri, 1.0 / address.rate
+        self._screen: Any = _connect()
+        self._closed = self._reading = False
+        self._index = 0
+        try:
+            self._area = _area(address, self._screen.monitors)
+            name = f"Screen {address.monitor}" if address.monitor else "Screens"
+            check_size(name, *self._area[2:])
+            self._grab()  # a screen that may not be seen is refused here
+        except BaseException:
+            self.close()
+            raise
+        width, height = self._area[2:]
+        self._info = SourceInfo(uri, name, "screen", width, height, address.rate, live=True)
+
+    @property
+    def info(self) -> SourceInfo:
+        """Size of the region and the rate that was asked for."""
+        return self._info
+
+    def __iter__(self) -> Iterator[Frame]:
+        due_s = time.monotonic()
+        while not self._closed:
+            time.sleep(max(0.0, due_s - time.monotonic()))
+            due_s = max(due_s + self._period_s, time.monotonic())
+            picture = self._newest()
+            if picture is None:
+                return
+            yield make_frame(picture, self._uri, self._index)
+            self._index += 1
+
+    def seek(self, index: int) -> Frame:
+        """Refused: there is only now."""
+        raise UserError("A live source cannot be sought", "Record it first")
+
+    seek_near = seek
+
+    def times_s(self) -> Sequence[float | None]:
+        """None: a live source has no times."""
+        return ()
+
+    def close(self) -> None:
+        """End the iteration and let the screen go, at once or when the thread that takes a picture has it."""
+        self._closed = True
+        if not self._reading:
+            self._screen.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _newest(self) -> Pixels | None:
+        """What the region shows now; None once closed."""
+        self._reading = True
+        try:
+            return None if self._closed else self._grab()
+        finally:
+            self._reading = False
+            if self._closed:
+                self._screen.close()
+
+    def _grab(self) -> Pixels:
+        import mss
+
+        left, top, width, height = self._area
+        try:
+            shot = self._screen.grab({"left": left, "top": top, "width": width, "height": height})
+        except (mss.ScreenShotError, OSError) as error:
+            raise UserError("The screen cannot be seen any more", _hint()) from error
+        picture: Pixels = np.frombuffer(shot.raw, np.uint8).reshape(shot.height, shot.width, 4)
+        if (shot.height, shot.width) != (height, width):  # more pixels than points: screens of high density
+            picture = np.asarray(cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+        return np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGRA2RGB), np.uint8)
+
+
+def _connect() -> Any:
+    import mss
+
+    try:
+        return mss.MSS()
+    except (mss.ScreenShotError, OSError, ValueError) as error:
+        raise UserError("There is no screen here that could be seen", _hint()) from error
+
+
+def _hint() -> str:
+    if sys.platform == "darwin":
+        return "Allow it under System Settings, Privacy & Security, Screen Recording"
+    if os.environ.get("WAYLAND_DISPLAY"):
+        return "Wayland shows no program another one's window: log in to an X11 session"
+    return "Start usviewer on the desktop that shows the picture"
+
+
+def _area(address: ScreenAddress, monitors: Sequence[dict[str, Any]]) -> Area:
+    """The region on the desktop that all monitors share; the first entry of ``monitors`` is that desktop."""
+    if address.monitor >= len(monitors):
+        count = len(monitors) - 1
+        raise UserError(f"There is no screen {address.monitor}", f"There {'is one' if count == 1 else f'are {count}'}")
+    whole = monitors[address.monitor]
+    if address.region is None:
+        return int(whole["left"]), int(whole["top"]), int(whole["width"]), int(whole["height"])
+    left, top, width, height = address.region
+    if left + width > whole["width"] or top + height > whole["height"]:
+        raise UserError(
+            f"The region reaches beyond the screen of {whole['width']} x {whole['height']} pixels", "Give a smaller one"
+        )
+    return int(whole["left"]) + left, int(whole["top"]) + top, width, height
