@@ -5,7 +5,7 @@ import pytest
 
 from tests.infer.pictures import SpecFactory, cloudy
 from usviewer.errors import UserError
-from usviewer.infer.preprocess import prepare
+from usviewer.infer.preprocess import bytes_alone, prepare
 from usviewer.infer.session import (
     ENGINES,
     KINDS,
@@ -165,3 +165,30 @@ def test_pip_libraries_of_cuda_are_preloaded_quietly(
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     ort._preload(Library)
     assert called == [True]
+
+
+ODD_INPUTS = {
+    "grey": {},
+    "bgr with mean and std": {
+        "channels": 3, "channel_order": "bgr", "mean": [0.4, 0.5, 0.6], "std": [0.2, 0.25, 0.3]
+    },
+    "rgb from -1 to 1": {"channels": 3, "channel_order": "rgb", "value_range": [-1, 1]},
+    "channels last": {"channels": 3, "channel_order": "bgr", "layout": "NHWC", "value_range": [0, 255]},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("odd", ODD_INPUTS)
+def test_bytes_say_the_same_as_the_finished_input(unet: SpecFactory, odd: str) -> None:
+    pytest.importorskip("openvino")
+    changes = ODD_INPUTS[odd]
+    graph = {key: changes[key] for key in ("channels", "layout") if key in changes}
+    spec = unet(graph, **changes)
+    session = open_session(spec, "openvino", threads=1)
+    assert session.takes_bytes and not open_session(spec, "cpu", threads=1).takes_bytes
+    picture = cloudy(300, 200)
+    (wanted,) = (output.copy() for output in session.run(prepare(picture, spec.input)[0]))
+    tensor, placement = prepare(picture, bytes_alone(spec.input))
+    assert tensor.dtype == np.uint8 and tensor.shape == (1, 96, 128, spec.input.channels)
+    assert placement == prepare(picture, spec.input)[1]
+    (found,) = session.run(tensor)
+    assert np.abs(found - wanted).max() <= 2e-5 * np.abs(wanted).max() and wanted.std() > 0

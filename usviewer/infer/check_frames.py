@@ -31,8 +31,8 @@ def bundled_frames(spec: ModelSpec) -> tuple[Frame, ...]:
 
 def spread(frames: Sequence[Frame], count: int) -> tuple[Frame, ...]:
     """So many frames from all over a sequence."""
-    if len(frames) <= count:
-        return tuple(frames)
+    if len(frames) <= count or count == 1:
+        return tuple(frames[:count])
     return tuple(frames[round(i * (len(frames) - 1) / (count - 1))] for i in range(count))
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import math
 import os
 import platform
 import time
@@ -29,6 +30,7 @@ from usviewer.infer.parity import Deviation
 from usviewer.infer.prediction import Instance
 from usviewer.infer.preprocess import place
 from usviewer.infer.runner import Runner, check_golden, squared
+from usviewer.infer.runners import runner_for
 from usviewer.infer.session import KINDS, name_of, open_session, tensorrt
 from usviewer.infer.variants import int8_sha256
 
@@ -41,6 +43,8 @@ PATIENCE = 4.0
 NO_TIME = "not tried, this computer is too busy"
 FRAMES = 6
 MIN_SAMPLES, MAX_SAMPLES = 6, 40
+# A model that takes seconds a picture (SAM's own encoder) is tried on one picture, once, on every engine.
+SLOW_S = 1.5
 # Lower precision must be worth it: as much faster, or single precision stays.
 WORTH = 0.95
 
@@ -153,11 +157,15 @@ class _Bench:
         self._spec, self._threads, self._spinning = spec, threads, spinning
         self._due_s = time.monotonic() + budget_s
         self._patience_s = time.monotonic() + PATIENCE * budget_s
+        self._frames, self._samples = FRAMES, MIN_SAMPLES
 
     def choose(self, engines: Sequence[str], frames: Callable[[], Sequence[Frame]] | None) -> Choice:
         """See the module."""
-        reference = Runner(self._spec, self._open("cpu"), rectangular=False)
+        reference = runner_for(self._spec, self._open("cpu"), rectangular=False)
+        start_s = time.monotonic()
         check_golden(reference)
+        if time.monotonic() - start_s > SLOW_S:
+            self._frames, self._samples, self._patience_s = 1, 1, math.inf
         pictures, expected = self._pictures(reference, frames)
         if not any(expected):
             notice = f"The engines could not be compared: {parity.NOTHING_FOUND}. The CPU runs in single precision."
@@ -181,7 +189,7 @@ class _Bench:
         pictures: tuple[Frame, ...] = ()
         found: list[Found] = []
         for give in sources:
-            pictures = check_frames.spread(give(), FRAMES)
+            pictures = check_frames.spread(give(), self._frames)
             found = [reference.instances(picture)[0] for picture in pictures]
             if any(found):
                 break
@@ -191,7 +199,7 @@ class _Bench:
         """How far the picture's own aspect ratio is from the square; None where there is no difference."""
         if not any(_differs(self._spec, picture) for picture in pictures):
             return None
-        return self._deviation(Runner(self._spec, self._open("cpu")), pictures, expected)
+        return self._deviation(runner_for(self._spec, self._open("cpu")), pictures, expected)
 
     def _deviation(self, runner: Runner, pictures: Sequence[Frame], expected: Sequence[Found]) -> Deviation:
         gate = self._spec.output.min_score
@@ -210,7 +218,7 @@ class _Bench:
                 trials[engine] = Trial(engine, problem=NO_TIME)
                 continue
             try:
-                runner = Runner(self._spec, self._open(engine), rectangular=rectangular)
+                runner = runner_for(self._spec, self._open(engine), rectangular=rectangular)
                 trials[engine] = Trial(engine, self._deviation(runner, pictures, expected))
                 runners[engine] = runner
             except UserError as error:
@@ -224,7 +232,7 @@ class _Bench:
         """Milliseconds a frame, in turns: what else the computer does then falls on all of them alike."""
         times: dict[str, list[float]] = {engine: [] for engine in runners}
         for turn in range(MAX_SAMPLES):
-            if turn >= MIN_SAMPLES and time.monotonic() > self._due_s:
+            if turn >= self._samples and time.monotonic() > self._due_s:
                 break
             for engine, runner in runners.items():
                 _, stages = runner.instances(pictures[turn % len(pictures)])

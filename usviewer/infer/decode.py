@@ -223,9 +223,15 @@ def _islands(probability: Array, grid: Resampler, threshold: float) -> tuple[NDA
     above[:, : grid.x.first] = above[:, grid.x.last + 1 :] = False
     reach = max(1, math.ceil(max(grid.x.cells_per_px, grid.y.cells_per_px) / 2))
     near = cv2.dilate(above.view(np.uint8), np.ones((2 * reach + 1, 2 * reach + 1), np.uint8))
-    _, islands, stats, _ = cv2.connectedComponentsWithStats(near, connectivity=8)
-    return np.asarray(islands, np.int32), [
-        (slice(y, y + height), slice(x, x + width)) for x, y, width, height in stats[1:, :4].tolist()
+    left, top, wide, high = cv2.boundingRect(near)  # most of the map is empty
+    islands = np.zeros(near.shape, np.int32)
+    if not wide:
+        return islands, []
+    _, parts, stats, _ = cv2.connectedComponentsWithStats(near[top : top + high, left : left + wide], connectivity=8)
+    islands[top : top + high, left : left + wide] = parts
+    return islands, [
+        (slice(top + y, top + y + height), slice(left + x, left + x + width))
+        for x, y, width, height in stats[1:, :4].tolist()
     ]
 
 

@@ -16,8 +16,9 @@ def edge_sd_px(spec: ModelSpec, frame: Frame) -> float | None:
     """Standard deviation of an outline's position in frame pixels; None for a model without outlines.
 
     As the manifest's accuracy states it in pixels of the input, which is how a model's sureness scales with the frame.
+    For a prompt model, which outlines things that nobody trained it on, an unmeasured figure is not assumed: None.
     """
-    if spec.task != "segment":
+    if spec.task == "detect" or (spec.task == "prompt" and "edge_sd_input_px" not in spec.accuracy):
         return None
     sector = frame.geometry.sector if frame.geometry else None
     size_px = (frame.width_px, frame.height_px)

@@ -30,6 +30,9 @@ SCORE_TOLERANCE = 0.02
 POSITION_TOLERANCE_PX = 0.25
 AREA_TOLERANCE = 0.02
 
+# The middle of a disc of the synthetic picture: where a prompt model is asked what is there.
+DISC_XY_PX = (205.5, 140.5)
+
 SAMPLES = 32
 MAX_EXPECTED = 10
 

@@ -6,20 +6,23 @@ a key that is misspelt would otherwise be a default that nobody chose. The forma
 
 from __future__ import annotations
 
-import math
+import hashlib
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from usviewer.errors import UserError
+from usviewer.infer.manifest_table import Table
 from usviewer.infer.prediction import Edge
+from usviewer.units import Box, Point
 
 SCHEMA = 1
 MANIFEST = "manifest.toml"
-TASK_OF_DECODER = {"unet": "segment", "yolov8-segment": "segment", "yolov8-detect": "detect"}
+TASK_OF_DECODER = {"unet": "segment", "yolov8-segment": "segment", "yolov8-detect": "detect", "sam": "prompt"}
+TASKS = ("segment", "detect", "prompt")
 FINDINGS = ("aorta", "nerve", "fetal-head", "fetal-brain", "other")
 
 # A side, class count or file beyond these is a mistake or an attack, not a model for a bedside computer.
@@ -30,9 +33,6 @@ MAX_INSTANCES = 300
 _MODEL_ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _COLOR = re.compile(r"#[0-9a-fA-F]{6}")
-_REQUIRED = object()
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,9 @@ class InputSpec:
 
     ``width_px`` and ``height_px`` are 0 together for a dynamic size: then the longer side becomes ``side_px`` and the
     shorter one the next multiple of ``stride_px``. A pixel of 0..255 becomes ``value_range[0]..value_range[1]``, then
-    ``(value - mean) / std``. ``interpolation`` "area" averages when shrinking (and is linear when growing).
+    ``(value - mean) / std``. ``interpolation`` "area" averages when shrinking (and is linear when growing). ``pad`` is
+    where a letterboxed picture lies: in the "centre", or in the top-left "corner" with all padding right and below.
+    ``pad_value`` is one byte for all channels, or one for each.
     """
 
     name: str
@@ -73,7 +75,8 @@ class InputSpec:
     std: tuple[float, ...] = ()
     resize: str = "letterbox"
     interpolation: str = "linear"
-    pad_value: int = 0
+    pad: str = "centre"
+    pad_value: int | tuple[int, ...] = 0
     crop: str = "whole"
     side_px: int = 640
     stride_px: int = 32
@@ -104,11 +107,36 @@ class OutputSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class PromptSpec:
+    """How the decoder of a prompt model is called: names of its inputs and outputs, empty where it has none.
+
+    ``embeddings`` is the encoder's output and the decoder's input. ``prompts`` is "any" for a decoder that takes
+    positive and negative points and a box together, "one" for one point or one box at a time. ``pad_point``: a point
+    that is none is added where there is no box. ``passes`` 2: every answer is asked again with the box and the logits
+    of the first, as the model was trained.
+    """
+
+    embeddings: str = "image_embeddings"
+    coords: str = "point_coords"
+    labels: str = "point_labels"
+    mask: str = "mask_input"
+    has_mask: str = "has_mask_input"
+    size: str = ""
+    scores: str = "iou_predictions"
+    prompts: str = "any"
+    pad_point: bool = True
+    passes: int = 1
+
+
+@dataclass(frozen=True, slots=True)
 class GoldenCase:
-    """A small picture and what the model must say about it."""
+    """A small picture and what the model must say about it; with the clicks and the box for a prompt model."""
 
     frame: Path
     expected: Path
+    points_xy_px: tuple[Point, ...] = ()
+    positive: tuple[bool, ...] = ()
+    box_xyxy_px: Box | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -134,16 +162,26 @@ class ModelSpec:
     accuracy: Mapping[str, Any] = field(default_factory=dict)
     golden: GoldenCase | None = None
     bundled: bool = False
+    prompt: PromptSpec | None = None
 
     @property
     def sha256(self) -> str:
-        """Hash of the ONNX file: the model's identity in every result."""
-        return self.files["model"].sha256
+        """Hash of the ONNX file, or of the hashes of several: the model's identity in every result."""
+        if len(self.files) == 1:
+            return next(iter(self.files.values())).sha256
+        together = "".join(f"{role} {file.sha256}\n" for role, file in sorted(self.files.items()))
+        return hashlib.sha256(together.encode()).hexdigest()
 
     @property
     def path(self) -> Path:
-        """The ONNX file."""
-        return self.files["model"].path
+        """The ONNX file that takes the picture."""
+        return self.files["encoder" if self.task == "prompt" else "model"].path
+
+    @property
+    def graph_outputs(self) -> tuple[str, ...]:
+        """What an engine is asked for: the outputs of the file at ``path``, in the order in which they are decoded."""
+        names = (self.output.name, self.output.masks) if self.prompt is None else (self.prompt.embeddings,)
+        return tuple(filter(None, names))
 
     @property
     def card(self) -> Path | None:
@@ -172,16 +210,16 @@ def read_manifest(folder: Path, *, bundled: bool = False) -> ModelSpec:
 
 def parse_manifest(values: Mapping[str, Any], folder: Path, *, bundled: bool = False) -> ModelSpec:
     """The checked content of a manifest; ``folder`` is where its files are."""
-    top = _Table(values, "the manifest")
+    top = Table(values, "the manifest")
     schema = top.take("schema", int)
     if schema != SCHEMA:
         raise UserError(f"The manifest has schema {schema}, this program reads {SCHEMA}", "Update usviewer")
     model_id = check_id(top.take("id", str))
     decoder = top.choice("decoder", TASK_OF_DECODER)
-    task = top.choice("task", ("segment", "detect"))
+    task = top.choice("task", TASKS)
     if TASK_OF_DECODER[decoder] != task:
         raise top.wrong("task", f"'{TASK_OF_DECODER[decoder]}' with decoder '{decoder}'")
-    files = _files(top.table("files"), folder)
+    files = _files(top.table("files"), folder, ("encoder", "decoder") if task == "prompt" else ("model",))
     labels = _labels(top.take("labels", list))
     spec = ModelSpec(
         id=model_id,
@@ -198,8 +236,9 @@ def parse_manifest(values: Mapping[str, Any], folder: Path, *, bundled: bool = F
         labels=labels,
         training=top.take("training", dict, {}),
         accuracy=top.take("accuracy", dict, {}),
-        golden=_golden(top.take("golden", dict, {}), folder),
+        golden=_golden(top.take("golden", dict, {}), folder, task),
         bundled=bundled,
+        prompt=_prompt(Table(top.take("prompt", dict, {}), "prompt")) if task == "prompt" else None,
     )
     top.done()
     return spec
@@ -215,15 +254,19 @@ def check_id(model_id: str) -> str:
     return model_id
 
 
-def _files(table: _Table, folder: Path) -> dict[str, ModelFile]:
-    one = table.table("model")
+def _files(table: Table, folder: Path, roles: tuple[str, ...]) -> dict[str, ModelFile]:
+    files = {role: _file(table.table(role), folder, role) for role in roles}
     table.done()
-    path = _inside(folder, one.take("path", str), "files.model.path")
-    sha256 = one.take("sha256", str)
-    one.done()
+    return files
+
+
+def _file(table: Table, folder: Path, role: str) -> ModelFile:
+    path = _inside(folder, table.take("path", str), f"files.{role}.path")
+    sha256 = table.take("sha256", str)
+    table.done()
     if not _SHA256.fullmatch(sha256):
-        raise one.wrong("sha256", "64 hexadecimal digits in lower case")
-    return {"model": ModelFile(path, sha256)}
+        raise table.wrong("sha256", "64 hexadecimal digits in lower case")
+    return ModelFile(path, sha256)
 
 
 def _inside(folder: Path, name: str, key: str) -> Path:
@@ -233,7 +276,7 @@ def _inside(folder: Path, name: str, key: str) -> Path:
     return folder / name
 
 
-def _input(table: _Table) -> InputSpec:
+def _input(table: Table) -> InputSpec:
     width, height = table.take("width", int), table.take("height", int)
     if (width == 0) != (height == 0):
         raise table.wrong("width", "0 together with height, or neither (0 means dynamic)")
@@ -256,7 +299,8 @@ def _input(table: _Table) -> InputSpec:
         std=table.numbers("std", channels),
         resize=table.choice("resize", ("letterbox", "stretch")),
         interpolation=table.choice("interpolation", ("linear", "area"), "linear"),
-        pad_value=table.whole("pad_value", 0, 255, 0),
+        pad=table.choice("pad", ("centre", "corner"), "centre"),
+        pad_value=_pad_value(table, channels),
         crop=table.choice("crop", ("sector", "whole")),
         side_px=table.whole("side", MIN_SIDE_PX, MAX_SIDE_PX, 640),
         stride_px=table.whole("stride", 1, 256, 32),
@@ -266,7 +310,20 @@ def _input(table: _Table) -> InputSpec:
     return spec
 
 
-def _check_input(spec: InputSpec, table: _Table) -> None:
+def _pad_value(table: Table, channels: int) -> int | tuple[int, ...]:
+    value: object = table.take("pad_value", object, 0)
+    values: list[Any] = value if isinstance(value, list) else [value]
+    if any(not isinstance(one, int) or isinstance(one, bool) or not 0 <= one <= 255 for one in values):
+        raise table.wrong("pad_value", "0 to 255")
+    if isinstance(value, list):
+        if len(values) != channels:
+            raise table.wrong("pad_value", f"one number, or {channels}")
+        return tuple(values)
+    (one,) = values
+    return int(one)
+
+
+def _check_input(spec: InputSpec, table: Table) -> None:
     if (spec.channel_order == "gray") != (spec.channels == 1):
         raise table.wrong("channel_order", "'gray' with 1 channel, 'rgb' or 'bgr' with 3")
     if spec.value_range[0] >= spec.value_range[1]:
@@ -279,7 +336,9 @@ def _check_input(spec: InputSpec, table: _Table) -> None:
         raise table.wrong("side", "a multiple of stride")
 
 
-def _output(table: _Table, decoder: str) -> OutputSpec:
+def _output(table: Table, decoder: str) -> OutputSpec:
+    if decoder == "sam":
+        return _prompt_output(table)
     unet = decoder == "unet"
     activation = table.choice("activation", ("sigmoid", "softmax", "none")) if unet else "none"
     min_score = table.fraction("min_score", 0.5 if unet else 0.25)
@@ -303,16 +362,59 @@ def _output(table: _Table, decoder: str) -> OutputSpec:
     return spec
 
 
+def _prompt_output(table: Table) -> OutputSpec:
+    """``min_score``: below this predicted overlap an outline is called uncertain."""
+    min_score = table.fraction("min_score", 0.5)
+    threshold = table.fraction("mask_threshold", 0.5)
+    if not 0 < threshold < 1:
+        raise table.wrong("mask_threshold", "between 0 and 1")
+    spec = OutputSpec(
+        name=table.take("name", str, "low_res_masks"),
+        mask_threshold=threshold,
+        min_score=min_score,
+        keep_score=min_score,
+        min_area_px=0.0,
+        max_instances=1,
+    )
+    table.done()
+    return spec
+
+
+def _prompt(table: Table) -> PromptSpec:
+    usual = PromptSpec()
+    spec = PromptSpec(
+        embeddings=table.take("embeddings", str, usual.embeddings),
+        coords=table.take("coords", str, usual.coords),
+        labels=table.take("labels", str, usual.labels),
+        mask=table.take("mask", str, usual.mask),
+        has_mask=table.take("has_mask", str, usual.has_mask),
+        size=table.take("size", str, usual.size),
+        scores=table.take("scores", str, usual.scores),
+        prompts=table.choice("prompts", ("any", "one"), usual.prompts),
+        pad_point=table.take("pad_point", bool, usual.pad_point),
+        passes=table.whole("passes", 1, 2, usual.passes),
+    )
+    table.done()
+    for key in ("embeddings", "coords", "labels", "scores"):
+        if not getattr(spec, key):
+            raise table.wrong(key, "the name of a tensor")
+    if spec.has_mask and not spec.mask:
+        raise table.wrong("has_mask", "empty where mask is empty")
+    if spec.passes > 1 and not spec.mask:
+        raise table.wrong("passes", "1 for a decoder that takes no mask")
+    return spec
+
+
 def _labels(rows: list[Any]) -> tuple[Label, ...]:
     if not 1 <= len(rows) <= MAX_LABELS:
         raise UserError(f"The manifest lists {len(rows)} labels", f"Give 1 to {MAX_LABELS}")
-    labels = tuple(_label(_Table(row, f"labels {number}")) for number, row in enumerate(rows, 1))
+    labels = tuple(_label(Table(row, f"labels {number}")) for number, row in enumerate(rows, 1))
     if len({label.name for label in labels}) != len(labels):
         raise UserError("Two labels of the manifest have the same name", "Give each its own")
     return labels
 
 
-def _label(table: _Table) -> Label:
+def _label(table: Table) -> Label:
     name, color = table.take("name", str), table.take("color", str)
     if not 1 <= len(name) <= 100 or not name.isprintable():
         raise table.wrong("name", "1 to 100 printable characters")
@@ -323,95 +425,28 @@ def _label(table: _Table) -> Label:
     return label
 
 
-def _golden(values: dict[str, Any], folder: Path) -> GoldenCase | None:
+def _golden(values: dict[str, Any], folder: Path, task: str) -> GoldenCase | None:
     if not values:
         return None
-    table = _Table(values, "golden")
+    table = Table(values, "golden")
     frame = _inside(folder, table.take("frame", str), "golden.frame")
     expected = _inside(folder, table.take("expected", str, "golden.json"), "golden.expected")
+    case = GoldenCase(frame, expected)
+    if task == "prompt":
+        case = _golden_prompt(case, table)
     table.done()
-    return GoldenCase(frame, expected)
+    return case
 
 
-class _Table:
-    """A TOML table that gives up its values one by one, typed, and refuses what is left over."""
-
-    def __init__(self, values: object, where: str) -> None:
-        self._where = where
-        if not isinstance(values, Mapping):
-            raise UserError(f"{where} of the manifest must be a table", "Correct it")
-        self._values = dict(values)
-
-    def wrong(self, key: str, wanted: str) -> UserError:
-        """The error for a value of this table."""
-        return UserError(f"{key} in {self._where} must be {wanted}", "Correct manifest.toml")
-
-    def take(self, key: str, kind: type[T], default: object = _REQUIRED) -> T:
-        """The value of that type; True is no number."""
-        value = self._values.pop(key, default)
-        if value is _REQUIRED:
-            raise UserError(f"{key} is missing in {self._where}", "Complete manifest.toml")
-        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-            raise self.wrong(key, _KINDS[kind])
-        return value
-
-    def table(self, key: str) -> _Table:
-        """A sub-table."""
-        return _Table(self.take(key, dict), key)
-
-    def choice(self, key: str, allowed: Mapping[str, str] | tuple[str, ...], default: object = _REQUIRED) -> str:
-        """One of the allowed words."""
-        value = self.take(key, str, default)
-        if value not in allowed:
-            raise self.wrong(key, "one of " + ", ".join(allowed))
-        return value
-
-    def whole(self, key: str, least: int, most: int, default: int) -> int:
-        """A whole number within bounds."""
-        value = self.take(key, int, default)
-        if not least <= value <= most:
-            raise self.wrong(key, f"{least} to {most}")
-        return value
-
-    def number(self, key: str, default: float) -> float:
-        """A finite number that is not negative."""
-        (value,) = self._finite(key, [self._values.pop(key, default)])
-        if value < 0:
-            raise self.wrong(key, "zero or more")
-        return value
-
-    def fraction(self, key: str, default: float) -> float:
-        """A number between 0 and 1."""
-        value = self.number(key, default)
-        if value > 1:
-            raise self.wrong(key, "between 0 and 1")
-        return value
-
-    def pair(self, key: str) -> tuple[float, float]:
-        """Two finite numbers."""
-        values = self._finite(key, self.take(key, list))
-        if len(values) != 2:
-            raise self.wrong(key, "two numbers")
-        return values[0], values[1]
-
-    def numbers(self, key: str, count: int) -> tuple[float, ...]:
-        """So many finite numbers, or none when the key is absent."""
-        values = self._finite(key, self.take(key, list, []))
-        if len(values) not in (0, count):
-            raise self.wrong(key, f"{count} number(s)")
-        return values
-
-    def _finite(self, key: str, values: list[Any]) -> tuple[float, ...]:
-        for value in values:
-            if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-                raise self.wrong(key, "a finite number")
-        return tuple(float(value) for value in values)
-
-    def done(self) -> None:
-        """Refuse what nobody took."""
-        if self._values:
-            unknown = ", ".join(sorted(map(str, self._values)))
-            raise UserError(f"Unknown key in {self._where}: {unknown}", "Correct the spelling in manifest.toml")
-
-
-_KINDS: dict[type, str] = {int: "a whole number", str: "text", bool: "true or false", list: "a list", dict: "a table"}
+def _golden_prompt(case: GoldenCase, table: Table) -> GoldenCase:
+    points = tuple(table.pair_of("points_xy_px", pair) for pair in table.take("points_xy_px", list, []))
+    positive = table.take("positive", list, [True] * len(points))
+    if len(positive) != len(points) or any(not isinstance(value, bool) for value in positive):
+        raise table.wrong("positive", "true or false for every point")
+    box = table.numbers("box_xyxy_px", 4)
+    if not box and not any(positive):
+        raise table.wrong("points_xy_px", "at least one positive point, or give box_xyxy_px")
+    if box and not (box[0] < box[2] and box[1] < box[3]):
+        raise table.wrong("box_xyxy_px", "left, top, right and bottom")
+    whole = (box[0], box[1], box[2], box[3]) if box else None
+    return replace(case, points_xy_px=points, positive=tuple(positive), box_xyxy_px=whole)

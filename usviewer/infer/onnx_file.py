@@ -13,7 +13,7 @@ from usviewer.errors import UserError
 from usviewer.infer.manifest import InputSpec, ModelSpec
 
 # Far above any model for a laptop, far below what protobuf and memory can bear.
-MAX_FILE_BYTES = 1 << 30
+MAX_FILE_BYTES = (1 << 31) - 1  # the format's own limit
 MAX_TENSOR_ELEMENTS = 1 << 28
 STANDARD_DOMAINS = ("", "ai.onnx")
 
@@ -80,6 +80,66 @@ def inspect(path: Path) -> Graph:
     return graph
 
 
+def check_graphs(spec: ModelSpec) -> None:
+    """Look into every ONNX file of a model: ``inspect``, then ``check_fits``, or its like for encoder and decoder."""
+    if spec.prompt is None:
+        check_fits(spec, inspect(spec.path))
+    else:
+        check_prompt_fits(spec, inspect(spec.files["encoder"].path), inspect(spec.files["decoder"].path))
+
+
+def check_prompt_fits(spec: ModelSpec, encoder: Graph, decoder: Graph) -> None:
+    """Raise ``UserError`` when the two graphs of a prompt model do not take and give what the manifest says."""
+    if len(encoder.inputs) != 1:
+        raise _unfit(spec, f"(encoder) takes {len(encoder.inputs)} inputs instead of one")
+    _check_input(spec, encoder.inputs[0])
+    names = spec.prompt
+    assert names is not None
+    wanted = [name for name in (names.embeddings, names.coords, names.labels, names.mask, names.has_mask) if name]
+    wanted += [names.size] if names.size else []
+    taken, given = {port.name: port for port in decoder.inputs}, {port.name: port for port in decoder.outputs}
+    if set(taken) != set(wanted):
+        raise _unfit(spec, f"(decoder) takes {', '.join(taken)}, not {', '.join(wanted)}")
+    for name in (spec.output.name, names.scores):
+        if name not in given:
+            raise _unfit(spec, f"(decoder) has no output '{name}'")
+    embeddings = next((port for port in encoder.outputs if port.name == names.embeddings), None)
+    if embeddings is None:
+        raise _unfit(spec, f"(encoder) has no output '{names.embeddings}'")
+    if not (_alike(embeddings, (1, None, None, None)) and _alike(taken[names.embeddings], embeddings.shape)):
+        raise _unfit(spec, "(decoder) does not take the embeddings that the encoder gives")
+    _check_prompt_ports(spec, taken, given)
+
+
+def _check_prompt_ports(spec: ModelSpec, taken: Mapping[str, Port], given: Mapping[str, Port]) -> None:
+    names = spec.prompt
+    assert names is not None
+    shapes: dict[str, Shape] = {names.coords: (1, None, 2), names.labels: (1, None), names.has_mask: (1,)}
+    if names.mask:
+        shapes[names.mask] = (1, 1, *taken[names.mask].shape[2:])
+        if None in taken[names.mask].shape[2:]:
+            raise _unfit(spec, f"(decoder) takes masks of any size as '{names.mask}'; export it with a fixed size")
+    for name, shape in shapes.items():
+        if name and not _alike(taken[name], shape):
+            raise _unfit(
+                spec, f"(decoder) takes {_shape_text(taken[name].shape)} as '{name}', not {_shape_text(shape)}"
+            )
+    if taken[names.coords].shape[1] is not None:
+        raise _unfit(spec, "(decoder) takes a fixed number of points; export it with a dynamic one")
+    masks, scores = given[spec.output.name], given[names.scores]
+    if not (_alike(masks, (1, None, None, None)) and _alike(scores, (1, masks.shape[1] if masks.shape else None))):
+        raise _unfit(spec, f"(decoder) gives {_shape_text(masks.shape)} masks and {_shape_text(scores.shape)} scores")
+
+
+def _alike(port: Port, shape: Shape) -> bool:
+    """Single precision, and the same sides wherever both are known."""
+    return (
+        port.dtype == "float32"
+        and len(port.shape) == len(shape)
+        and all(a is None or b is None or a == b for a, b in zip(port.shape, shape, strict=True))
+    )
+
+
 def check_fits(spec: ModelSpec, graph: Graph) -> None:
     """Raise ``UserError`` when the graph does not take and give what the manifest says."""
     if len(graph.inputs) != 1:
@@ -108,7 +168,7 @@ def _load(path: Path) -> Any:
 
     try:
         if path.stat().st_size > MAX_FILE_BYTES:
-            raise UserError(f"{path.name} is larger than {MAX_FILE_BYTES >> 30} GiB", "Use a smaller model")
+            raise UserError(f"{path.name} is larger than 2 GiB", "Use a smaller model")
         model = onnx.load(path, format="protobuf", load_external_data=False)
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}", "Check the name of the file") from None

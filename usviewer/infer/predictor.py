@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from usviewer.errors import UserError
 from usviewer.frame import Frame, Pixels
@@ -15,6 +14,7 @@ from usviewer.infer.prediction import Prediction
 from usviewer.infer.presence import Presence
 from usviewer.infer.runner import Runner, observe
 from usviewer.infer.runner import check_golden as reproduce_golden
+from usviewer.infer.runners import runner_for
 from usviewer.infer.session import ENGINES, KINDS, Session, engine_threads, name_of, open_session
 
 
@@ -39,12 +39,12 @@ class Predictor:
         ``UserError`` at the first that is not right. ``check_golden`` is False only where the case is made.
         """
         onnx_file.check_hashes(spec)
-        onnx_file.check_fits(spec, onnx_file.inspect(spec.path))
+        onnx_file.check_graphs(spec)
         self.spec = spec
         self.choice: choices.Choice | None = None
         session = self._open(engine, threads or engine_threads(live=False), spinning, frames)
         rectangular = self.choice is None or self.choice.rectangular
-        self._runner = Runner(spec, session, rectangular=rectangular)
+        self._runner = runner_for(spec, session, rectangular=rectangular)
         if check_golden:
             reproduce_golden(self._runner)
 
@@ -68,12 +68,21 @@ class Predictor:
         self._runner.set_min_score(min_score)
         self.spec = self._runner.spec
 
-    def predict(self, frame: Frame, prompts: Sequence[Any] = (), state: Presence | None = None) -> Prediction:
+    @property
+    def runner(self) -> Runner:
+        """The loaded model itself, with its buffers."""
+        return self._runner
+
+    def predict(self, frame: Frame, state: Presence | None = None) -> Prediction:
         """What the model sees on the frame, in the frame's pixels.
 
         ``state`` carries over what was seen on the frames before (a clip or a live run); without it the frame speaks
-        for itself. ``prompts`` are for models that take them.
+        for itself. Raises ``UserError`` for a model that has to be pointed at something (``infer.prompt``).
         """
+        if self.spec.prompt is not None:
+            raise UserError(
+                f"Model '{self.spec.id}' only outlines what it is pointed at", "Choose a model that finds things itself"
+            )
         instances, timings = self._runner.instances(frame, faint=state is not None)
         if state is not None:
             instances = state.admit(instances, frame.key, self.spec.output)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import cv2
@@ -66,9 +66,18 @@ def place(frame_size_px: tuple[int, int], spec: InputSpec, sector_box_px: PixelB
         return Placement(crop, size, (size[0] / width, size[1] / height), (0, 0))
     inner = _scaled(width, height, spec)
     size = (spec.width_px, spec.height_px) if spec.width_px else _padded(inner, spec)
+    if spec.pad == "corner":
+        return Placement(crop, size, (inner[0] / width, inner[1] / height), (0, 0))
     # The odd pixel of padding goes right and below, as in the YOLO convention.
     pad = (round((size[0] - inner[0]) / 2 - 0.1), round((size[1] - inner[1]) / 2 - 0.1))
     return Placement(crop, size, (inner[0] / width, inner[1] / height), pad)
+
+
+@functools.lru_cache(maxsize=16)
+def bytes_alone(spec: InputSpec) -> InputSpec:
+    """The same input without its last steps, for an engine that does them: bytes (height, width, RGB or grey)."""
+    order = "gray" if spec.channels == 1 else "rgb"
+    return replace(spec, dtype="uint8", layout="NHWC", channel_order=order, value_range=(0.0, 255.0), mean=(), std=())
 
 
 def prepare(

@@ -23,6 +23,7 @@ from usviewer.errors import UserError
 from usviewer.infer import golden, onnx_file, ultralytics_export
 from usviewer.infer.manifest import MANIFEST, GoldenCase, ModelSpec, check_id, read_manifest
 from usviewer.infer.predictor import Predictor
+from usviewer.infer.prompt import exports
 
 GOLDEN_PICTURE = "golden.png"
 GOLDEN_EXPECTED = "golden.json"
@@ -86,8 +87,9 @@ def verify_model(model_id: str) -> ModelSpec:
 def add_model(path: Path, model_id: str | None = None) -> ModelSpec:
     """Install a model for this user: an ONNX file that Ultralytics exported, or a folder with a manifest.
 
-    A file with a ``manifest.toml`` beside it counts as its folder. Where no golden case comes along, one is recorded
-    from the model itself. Raises ``UserError`` and leaves nothing behind when anything is not right.
+    A file with a ``manifest.toml`` beside it counts as its folder. A folder without one may hold the encoder and the
+    decoder of a known export of SAM. Where no golden case comes along, one is recorded from the model itself. Raises
+    ``UserError`` and leaves nothing behind when anything is not right.
     """
     source = _source_folder(path)
     target_id = check_id(model_id or (read_manifest(source).id if source else _id_from(path)))
@@ -95,6 +97,8 @@ def add_model(path: Path, model_id: str | None = None) -> ModelSpec:
     with _staged(target) as staging:
         if source:
             _copy_folder(source, staging, target_id)
+        elif path.is_dir():
+            exports.copy(path, staging, target_id)
         else:
             _copy_export(path, staging, target_id)
         record_golden(staging, only_missing=True)
@@ -130,8 +134,12 @@ def record_golden(folder: Path, source: str = golden.RECORDED, *, only_missing: 
     if case is None:
         case = GoldenCase(folder / GOLDEN_PICTURE, folder / GOLDEN_EXPECTED)
         cv2.imwrite(str(case.frame), cv2.cvtColor(golden.synthetic_picture(), cv2.COLOR_RGB2BGR))
+        lines = ["", "[golden]", f'frame = "{GOLDEN_PICTURE}"', f'expected = "{GOLDEN_EXPECTED}"']
+        if spec.prompt is not None:
+            case = replace(case, points_xy_px=(golden.DISC_XY_PX,), positive=(True,))
+            lines.append(f"points_xy_px = [{list(golden.DISC_XY_PX)}]")
         with (folder / MANIFEST).open("a", encoding="utf-8") as manifest:
-            manifest.write(f'\n[golden]\nframe = "{GOLDEN_PICTURE}"\nexpected = "{GOLDEN_EXPECTED}"\n')
+            manifest.write("\n".join(lines) + "\n")
     predictor = Predictor(replace(spec, golden=case), engine="cpu", check_golden=False)
     golden.write_expected(case.expected, predictor.observe(golden.read_picture(case.frame), source))
 
@@ -150,16 +158,18 @@ def _ids() -> list[str]:
 
 
 def _source_folder(path: Path) -> Path | None:
-    """The model folder that is meant, or None for a lone ONNX file."""
+    """The model folder that is meant, or None for a lone ONNX file, or a folder of two without a manifest."""
     if path.is_dir():
         if not (path / MANIFEST).is_file():
+            if len(exports.graphs_of(path)) == 2:
+                return None
             raise UserError(f"The folder {path} has no {MANIFEST}", "Give an ONNX file or a model's folder")
         return path
     if not path.is_file():
         raise UserError(f"There is no file {path}", "Check the name")
     if not (path.parent / MANIFEST).is_file():
         return None
-    if read_manifest(path.parent).path.name != path.name:
+    if path.name not in {file.path.name for file in read_manifest(path.parent).files.values()}:
         raise UserError(f"{MANIFEST} beside {path.name} is of another file", "Move one of the two elsewhere")
     return path.parent
 

@@ -11,7 +11,7 @@ from usviewer.infer import golden
 from usviewer.infer.decode import decode
 from usviewer.infer.manifest import InputSpec, ModelSpec
 from usviewer.infer.prediction import Instance
-from usviewer.infer.preprocess import PixelBox, Workspace, prepare
+from usviewer.infer.preprocess import PixelBox, Placement, Tensor, Workspace, bytes_alone, prepare
 from usviewer.infer.session import KINDS, Outputs, Session
 
 Timings = dict[str, float]
@@ -54,14 +54,27 @@ class Runner:
     ) -> tuple[Outputs, tuple[Instance, ...], Timings]:
         """Raw outputs (valid until the next call), instances and milliseconds."""
         start = time.perf_counter()
-        tensor, placement = prepare(pixels, input_spec, sector_box_px, self._work)
+        tensor, placement = self._prepare(pixels, sector_box_px, input_spec)
         prepared = time.perf_counter()
         outputs = self.session.run(tensor)
         inferred = time.perf_counter()
-        instances = decode(outputs, placement, spec or self.spec)
+        outputs, instances = self._decode(outputs, placement, (pixels.shape[1], pixels.shape[0]), spec or self.spec)
         decoded = time.perf_counter()
         times = {"preprocess": prepared - start, "infer": inferred - prepared, "decode": decoded - inferred}
         return outputs, instances, {stage: seconds * 1e3 for stage, seconds in times.items()}
+
+    def _prepare(
+        self, pixels: Pixels, sector_box_px: PixelBox | None, input_spec: InputSpec
+    ) -> tuple[Tensor, Placement]:
+        """As much of the input as the engine leaves to us."""
+        wanted = bytes_alone(input_spec) if self.session.takes_bytes else input_spec
+        return prepare(pixels, wanted, sector_box_px, self._work)
+
+    def _decode(
+        self, outputs: Outputs, placement: Placement, frame_size_px: tuple[int, int], spec: ModelSpec
+    ) -> tuple[Outputs, tuple[Instance, ...]]:
+        """The outputs that a golden case keeps, and what they say."""
+        return outputs, decode(outputs, placement, spec)
 
 
 def squared(spec: InputSpec) -> InputSpec:

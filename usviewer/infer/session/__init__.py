@@ -5,12 +5,16 @@ Engines are imported when they are asked for: they are the slowest imports of th
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+
 from usviewer.errors import UserError
 from usviewer.infer.manifest import ModelSpec
 from usviewer.infer.session import ort, tensorrt, vino
 from usviewer.infer.session.base import (
     ENGINES,
     KINDS,
+    Call,
     Kind,
     Outputs,
     Session,
@@ -24,11 +28,13 @@ from usviewer.infer.variants import int8_file
 __all__ = [
     "ENGINES",
     "KINDS",
+    "Call",
     "Kind",
     "Outputs",
     "Session",
     "engine_threads",
     "name_of",
+    "open_call",
     "open_session",
     "usable_cores",
     "usable_engines",
@@ -57,6 +63,14 @@ def open_session(
     if engine.startswith("openvino"):
         return vino.open_openvino(spec, engine, count)
     return ort.open_onnxruntime(spec, engine, count, spinning)
+
+
+def open_call(path: Path, outputs: Sequence[str], threads: int | None = None, *, spinning: bool = True) -> Call:
+    """A small graph of several inputs (the decoder of a prompt model) on the CPU: inputs by name in, outputs out.
+
+    Raises ``UserError`` for a graph that cannot be loaded, and the call for one that stops.
+    """
+    return ort.open_call(path, outputs, threads or usable_cores(), spinning)
 
 
 def usable_engines(spec: ModelSpec) -> tuple[str, ...]:

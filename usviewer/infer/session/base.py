@@ -16,6 +16,7 @@ from usviewer.errors import UserError
 from usviewer.infer.preprocess import Tensor
 
 Outputs = tuple[NDArray[np.float32], ...]
+Call = Callable[[Mapping[str, NDArray[np.float32]]], Outputs]
 T = TypeVar("T")
 
 # A source changes its picture's shape rarely; a few compiled shapes are kept all the same.
@@ -58,7 +59,9 @@ class Session:
     """A model on an engine.
 
     ``requested`` is the engine that was asked for, ``actual`` the one that runs, read from the engine itself.
-    ``notice`` is one sentence for the user when the two differ, empty otherwise. Not for two threads at once.
+    ``notice`` is one sentence for the user when the two differ, empty otherwise. ``takes_bytes``: in place of what the
+    manifest says it takes bytes (1, height, width, channels), RGB or grey, and brings range, channel order and layout
+    about itself, faster than they can be prepared. Not for two threads at once.
     """
 
     requested: str
@@ -67,6 +70,7 @@ class Session:
     threads: int
     library: str
     _run: Callable[[Tensor], Outputs]
+    takes_bytes: bool = False
 
     def run(self, tensor: Tensor) -> Outputs:
         """The outputs that the manifest names, in its order; valid until the next call."""
@@ -114,7 +118,10 @@ def usable_cores() -> int:
 
 
 def engine_threads(*, live: bool) -> int:
-    """How many threads an engine gets: all usable cores for whole clips, one less while a window keeps its pace."""
+    """How many threads an engine gets: all usable cores, or one less where other work has to keep its pace.
+
+    That is a window (``live``), or the decoder and encoder of a clip.
+    """
     return max(1, usable_cores() - live)
 
 

@@ -6,6 +6,7 @@ import contextlib
 import functools
 import importlib.util
 import io
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from usviewer.errors import UserError
 from usviewer.infer.manifest import ModelSpec
 from usviewer.infer.preprocess import Tensor
 from usviewer.infer.session import tensorrt
-from usviewer.infer.session.base import KINDS, ByShape, Outputs, Session, fallback, first_line
+from usviewer.infer.session.base import KINDS, ByShape, Call, Outputs, Session, fallback, first_line
 from usviewer.infer.variants import int8_file
 
 _CPU = "CPUExecutionProvider"
@@ -36,10 +37,26 @@ def open_onnxruntime(spec: ModelSpec, engine: str, threads: int, spinning: bool)
         here = KINDS[engine].provider in installed()
         why = "it does not start on this computer" if here else "it is not in this installation"
         notice = fallback(engine, why)
-    names = [name for name in (spec.output.name, spec.output.masks) if name]
+    names = list(spec.graph_outputs)
     bound = ByShape(lambda _: _Bound(session, spec.input.name, names))
     library = f"ONNX Runtime {ort.__version__}"
     return Session(engine, actual, notice, threads, library, lambda tensor: bound[tensor.shape].run(tensor))
+
+
+def open_call(path: Path, outputs: Sequence[str], threads: int, spinning: bool) -> Call:
+    """A graph of several inputs on the CPU."""
+    session = _start(_library(), path, _options(_library(), threads, spinning, "cpu"), [])
+    names = list(outputs)
+
+    def call(feeds: Mapping[str, NDArray[np.float32]]) -> Outputs:
+        try:
+            return tuple(session.run(names, dict(feeds)))
+        except Exception as error:  # its exceptions share no public base
+            raise UserError(
+                f"{path.name} stopped with an error: {first_line(error)}", "Export the model again"
+            ) from error
+
+    return call
 
 
 def installed() -> tuple[str, ...]:

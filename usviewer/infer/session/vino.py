@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from usviewer.errors import UserError
-from usviewer.infer.manifest import ModelSpec
+from usviewer.infer.manifest import InputSpec, ModelSpec
 from usviewer.infer.preprocess import Tensor
 from usviewer.infer.session.base import ByShape, Outputs, Session, first_line
 from usviewer.infer.variants import int8_file
@@ -32,16 +32,25 @@ def open_openvino(spec: ModelSpec, engine: str, threads: int) -> Session:
         # Without it lower precision would be used unasked where the processor has it.
         "INFERENCE_PRECISION_HINT": "bf16" if engine == "openvino-bf16" else "f32",
     }
+    takes_bytes = spec.input.dtype != "uint8"
     compiled = ByShape(lambda shape: _Compiled(core, path, spec, shape, settings))
+    packed = ByShape(lambda shape: _Compiled(core, path, spec, shape, settings, from_bytes=True))
+
+    def run(tensor: Tensor) -> Outputs:
+        made = packed if takes_bytes and tensor.dtype == np.uint8 else compiled
+        return made[tensor.shape].run(tensor)
+
     try:
-        if spec.input.width_px:
+        if spec.input.width_px and takes_bytes:
+            _ = packed[(1, spec.input.height_px, spec.input.width_px, spec.input.channels)]
+        elif spec.input.width_px:
             _ = compiled[_shape(spec)]
         else:
             core.read_model(path)
     except Exception as error:
         raise UserError(f"OpenVINO cannot load {spec.path.name}: {first_line(error)}", "Use the engine 'cpu'") from None
     library = f"OpenVINO {version()}"
-    return Session(engine, engine, "", threads, library, lambda tensor: compiled[tensor.shape].run(tensor))
+    return Session(engine, engine, "", threads, library, run, takes_bytes)
 
 
 @functools.cache
@@ -69,15 +78,27 @@ def _shape(spec: ModelSpec) -> tuple[int, ...]:
 class _Compiled:
     """The model for one shape of its input."""
 
-    def __init__(self, core: Any, path: Any, spec: ModelSpec, shape: tuple[int, ...], settings: dict[str, str]) -> None:
+    def __init__(
+        self,
+        core: Any,
+        path: Any,
+        spec: ModelSpec,
+        shape: tuple[int, ...],
+        settings: dict[str, str],
+        *,
+        from_bytes: bool = False,
+    ) -> None:
         model = core.read_model(path)
-        if list(model.inputs[0].get_partial_shape()) != list(shape):
-            model.reshape(list(shape))
+        own = (shape[0], shape[3], *shape[1:3]) if from_bytes and spec.input.layout == "NCHW" else shape
+        if list(model.inputs[0].get_partial_shape()) != list(own):
+            model.reshape(list(own))
+        if from_bytes:
+            model = _from_bytes(model, spec.input)
         if spec.output.masks:
             model = _channels_last(model, spec.output.masks)
         compiled = core.compile_model(model, "CPU", settings)
         self._request = compiled.create_infer_request()
-        self._table = compiled.output(spec.output.name)
+        self._table = compiled.output(spec.graph_outputs[0])
         self._masks = compiled.output(spec.output.masks) if spec.output.masks else None
 
     def run(self, tensor: Tensor) -> Outputs:
@@ -87,6 +108,27 @@ class _Compiled:
         if self._masks is None:
             return (table,)
         return table, np.moveaxis(self._request.get_tensor(self._masks).data, -1, 1)
+
+
+def _from_bytes(model: Any, spec: InputSpec) -> Any:
+    """Everything that turns bytes into the model's input, as the first steps of the graph."""
+    from openvino import Layout, Type
+    from openvino.preprocess import PrePostProcessor
+
+    low, high = spec.value_range
+    level = (high - low) / 255  # the manifest's (low + byte * level - mean) / std, as one shift and one division
+    means, deviations = spec.mean or (0.0,) * spec.channels, spec.std or (1.0,) * spec.channels
+    shifts = [(mean - low) / level for mean in means]
+    steps = PrePostProcessor(model)
+    steps.input().tensor().set_element_type(Type.u8).set_layout(Layout("NHWC"))
+    steps.input().model().set_layout(Layout(spec.layout))
+    prepare = steps.input().preprocess().convert_element_type(Type.f32)
+    if spec.channel_order == "bgr":
+        prepare = prepare.reverse_channels()
+    if any(shifts):
+        prepare = prepare.mean(shifts)
+    prepare.scale([deviation / level for deviation in deviations])
+    return steps.build()
 
 
 def _channels_last(model: Any, output: str) -> Any:

@@ -1,0 +1,101 @@
+"""A TOML table read strictly: typed, complete, and nothing left over."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from usviewer.errors import UserError
+
+_REQUIRED = object()
+
+T = TypeVar("T")
+
+
+class Table:
+    """A TOML table that gives up its values one by one, typed, and refuses what is left over."""
+
+    def __init__(self, values: object, where: str) -> None:
+        self._where = where
+        if not isinstance(values, Mapping):
+            raise UserError(f"{where} of the manifest must be a table", "Correct it")
+        self._values = dict(values)
+
+    def wrong(self, key: str, wanted: str) -> UserError:
+        """The error for a value of this table."""
+        return UserError(f"{key} in {self._where} must be {wanted}", "Correct manifest.toml")
+
+    def take(self, key: str, kind: type[T], default: object = _REQUIRED) -> T:
+        """The value of that type; True is no number."""
+        value = self._values.pop(key, default)
+        if value is _REQUIRED:
+            raise UserError(f"{key} is missing in {self._where}", "Complete manifest.toml")
+        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+            raise self.wrong(key, _KINDS[kind])
+        return value
+
+    def table(self, key: str) -> Table:
+        """A sub-table."""
+        return Table(self.take(key, dict), key)
+
+    def choice(self, key: str, allowed: Mapping[str, str] | tuple[str, ...], default: object = _REQUIRED) -> str:
+        """One of the allowed words."""
+        value = self.take(key, str, default)
+        if value not in allowed:
+            raise self.wrong(key, "one of " + ", ".join(allowed))
+        return value
+
+    def whole(self, key: str, least: int, most: int, default: int) -> int:
+        """A whole number within bounds."""
+        value = self.take(key, int, default)
+        if not least <= value <= most:
+            raise self.wrong(key, f"{least} to {most}")
+        return value
+
+    def number(self, key: str, default: float) -> float:
+        """A finite number that is not negative."""
+        (value,) = self._finite(key, [self._values.pop(key, default)])
+        if value < 0:
+            raise self.wrong(key, "zero or more")
+        return value
+
+    def fraction(self, key: str, default: float) -> float:
+        """A number between 0 and 1."""
+        value = self.number(key, default)
+        if value > 1:
+            raise self.wrong(key, "between 0 and 1")
+        return value
+
+    def pair(self, key: str) -> tuple[float, float]:
+        """Two finite numbers."""
+        return self.pair_of(key, self.take(key, list))
+
+    def pair_of(self, key: str, row: object) -> tuple[float, float]:
+        """The two finite numbers of a list that was taken."""
+        values = self._finite(key, row if isinstance(row, list) else [])
+        if len(values) != 2:
+            raise self.wrong(key, "two numbers")
+        return values[0], values[1]
+
+    def numbers(self, key: str, count: int) -> tuple[float, ...]:
+        """So many finite numbers, or none when the key is absent."""
+        values = self._finite(key, self.take(key, list, []))
+        if len(values) not in (0, count):
+            raise self.wrong(key, f"{count} number(s)")
+        return values
+
+    def _finite(self, key: str, values: list[Any]) -> tuple[float, ...]:
+        for value in values:
+            if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+                raise self.wrong(key, "a finite number")
+        return tuple(float(value) for value in values)
+
+    def done(self) -> None:
+        """Refuse what nobody took."""
+        if self._values:
+            unknown = ", ".join(sorted(map(str, self._values)))
+            raise UserError(f"Unknown key in {self._where}: {unknown}", "Correct the spelling in manifest.toml")
+
+
+_KINDS: dict[type, str] = {int: "a whole number", str: "text", bool: "true or false", list: "a list", dict: "a table"}

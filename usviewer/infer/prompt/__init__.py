@@ -1,0 +1,11 @@
+"""Models that outline what they are pointed at: an encoder for the picture, a decoder for every click.
+
+The layout is that of the original SAM's ONNX export (``docs/models.md``). ``types`` is what comes and goes, ``feeds``
+and ``outline`` are pure, ``runner`` runs the two graphs, ``model`` is what the rest of the program uses.
+"""
+
+from __future__ import annotations
+
+from usviewer.infer.prompt.types import Embedding, LowResMask, Outline, Prompt, at_point, in_box
+
+__all__ = ["Embedding", "LowResMask", "Outline", "Prompt", "at_point", "in_box"]
