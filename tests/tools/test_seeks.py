@@ -1,0 +1,37 @@
+"""The measurement of seeking: on a real clip, with what cannot be measured said in a sentence."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.recordings import write_clip
+from usviewer.__main__ import main
+from usviewer.acquire import open_source
+from usviewer.tools import seeks
+
+
+def test_a_clip_is_sought_scrubbed_and_played(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    clip = write_clip(tmp_path / "clip.mp4", count=100, key_every=20)
+    assert main(["seeks", str(clip), "--count", "4", "--play", "0.5", "--out", str(tmp_path / "out")]) == 0
+    said = capsys.readouterr().out
+    assert "exact frame: p50" in said and "160 x 120, 100 frames" in said
+    document = json.loads((tmp_path / "out" / "seeks.json").read_text())
+    assert document["exact_ms"]["count"] == document["near_ms"]["count"] == 4
+    assert 0.5 < document["rate"] < 1.5 and 0.0 < document["shown_share"] <= 1.0
+
+
+def test_the_clip_that_is_made_has_a_key_frame_in_sixty_and_frames_that_nothing_needs(tmp_path: Path) -> None:
+    path = seeks.make_clip(tmp_path / "made.mp4", seconds=5, size=(320, 240))
+    with open_source(path) as source:
+        assert len(source.times_s()) == 150
+        table = source._reader.table()  # type: ignore[attr-defined]
+    assert table.key_indices == (0, 60, 120)
+
+
+def test_what_is_no_clip_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "no.mp4").write_bytes(b"nothing")
+    assert main(["seeks", str(tmp_path / "no.mp4")]) == 2
+    assert "no.mp4" in capsys.readouterr().err
