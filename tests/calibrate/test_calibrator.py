@@ -58,6 +58,18 @@ def test_a_scale_for_pictures_of_another_size_is_not_used():
     assert "another size" in known.no_scale_reason
 
 
+def test_a_scale_that_is_judged_per_frame_is_withdrawn_from_a_frame_on():
+    def scale(frame):
+        return FileScale(file_scale().regions, "") if frame.key.index < 2 else FileScale(no_scale_reason="Changed")
+
+    calibrator = Calibrator(None, scale)
+    known = [calibrator(frame(index=index)).geometry for index in range(4)]
+    assert [bool(each.regions) for each in known] == [True, True, False, False]
+    assert [each.no_scale_reason for each in known] == ["", "", "Changed", "Changed"]
+    assert known[0] is known[1]
+    assert known[1].calibration_id != known[2].calibration_id
+
+
 def test_equal_frames_share_one_geometry_and_another_scale_has_another_id():
     calibrator = Calibrator()
     calibrator.prime([frame(index=1), frame(index=2)])

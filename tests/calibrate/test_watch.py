@@ -9,8 +9,18 @@ from tests.calibrate.screens import STYLES, jpeg, noisy, screen
 from usviewer.acquire import open_source
 from usviewer.calibrate import find_sector
 from usviewer.calibrate.ruler import find_ruler, spacing
-from usviewer.calibrate.watch import GONE, OTHER_SIZE, TICKS, WRITING, RulerScale, Watch, take_reference
-from usviewer.frame import make_frame
+from usviewer.calibrate.watch import (
+    GONE,
+    NOT_YET,
+    OTHER_SIZE,
+    TICKS,
+    WRITING,
+    Confirmed,
+    RulerScale,
+    Watch,
+    take_reference,
+)
+from usviewer.frame import ImageGeometry, Region, make_frame
 
 PITCH = 36.3
 
@@ -60,22 +70,63 @@ def test_a_ruler_that_is_gone_or_another_size():
     assert watch.check(screen("ge", PITCH, (800, 600))) == OTHER_SIZE
 
 
+def frames_of(pictures):
+    return [make_frame(pixels, "clip", k, k / 25.0) for k, pixels in enumerate(pictures)]
+
+
+def confirmed(pictures, from_index=0):
+    ruler = find_ruler(pictures, read=False).vertical
+    return Confirmed(spacing(ruler, 5.0), take_reference(ruler, pictures, find_sector(pictures)), from_index)
+
+
+def a_depth_change(style, change=7):
+    """15 frames with another depth from one of them on, and three more with the old depth again."""
+    pictures = [jpeg(screen(style, PITCH if k < change else PITCH * 1.25, seed=k), 85) for k in range(15)]
+    return pictures + [jpeg(screen(style, PITCH, seed=k), 85) for k in range(15, 18)]
+
+
 @pytest.mark.parametrize("style", ["ge", "clarius", "sonosite"])
 def test_no_millimetre_from_the_frame_of_a_depth_change_on(style):
     change = 7
-    pictures = [jpeg(screen(style, PITCH if k < change else PITCH * 1.25, seed=k), 85) for k in range(15)]
-    pictures += [jpeg(screen(style, PITCH, seed=k), 85) for k in range(15, 18)]  # the old depth is back
-    frames = [make_frame(pixels, "clip", k, k / 25.0) for k, pixels in enumerate(pictures)]
-    ruler = find_ruler(pictures[:4], read=False).vertical
-    scale = RulerScale(spacing(ruler, 5.0), Watch(take_reference(ruler, pictures[:4], find_sector(pictures[:4]))))
+    pictures = a_depth_change(style, change)
+    frames = frames_of(pictures)
+    first = confirmed(pictures[:4])
+    scale = RulerScale(first)
     have = [bool(scale(frame).spacings) for frame in frames]
     assert have == [True] * change + [False] * 11
-    assert scale.reason
-    assert scale(frames[3]).spacings == (scale.spacing,)
-    new = find_ruler(pictures[change:12], read=False).vertical
-    assert new.pitch_px == pytest.approx(1.25 * PITCH, rel=0.002)
-    confirmed = RulerScale(spacing(new, 5.0), Watch(take_reference(new, pictures[change:12])))
-    assert confirmed(frames[change]).spacings[0].y_mm_per_px == pytest.approx(4.0 / PITCH, rel=0.002)
+    assert scale.withdrawn[0] == change
+    assert scale(frames[3]).spacings == (first.spacing,)
+    second = confirmed(pictures[change:12], change)
+    assert second.spacing.y_mm_per_px == pytest.approx(4.0 / PITCH, rel=0.002)
+    both = RulerScale(second, first)
+    given = [both(frame).spacings for frame in frames]
+    assert given == [(first.spacing,)] * change + [(second.spacing,)] * 8 + [()] * 3
+
+
+def test_frames_before_the_confirmed_one_have_no_scale():
+    pictures = [screen("ge", PITCH, seed=k) for k in range(6)]
+    scale = RulerScale(confirmed(pictures[3:], 3))
+    assert [scale(frame).no_scale_reason for frame in frames_of(pictures)] == [NOT_YET] * 3 + [""] * 3
+
+
+def test_a_live_scale_that_was_withdrawn_stays_so_when_the_source_begins_anew():
+    pictures = a_depth_change("ge")
+    live = RulerScale(confirmed(pictures[:4]), live=True)
+    recorded = RulerScale(confirmed(pictures[:4]))
+    for frame in frames_of(pictures):
+        assert live(frame).spacings == recorded(frame).spacings
+    again = frames_of(pictures[:3])
+    assert all(recorded(frame).spacings for frame in again)
+    assert not any(live(frame).spacings for frame in again)
+
+
+def test_what_the_file_says_has_no_scale_keeps_none():
+    pictures = [screen("ge", PITCH, seed=k) for k in range(2)]
+    mode = Region((100.0, 100.0, 300.0, 200.0), None, "M-mode")
+    scale = RulerScale(confirmed(pictures), beside=(mode,))(frames_of(pictures)[0])
+    known = ImageGeometry(scale.regions)
+    assert known.spacing_for(np.array([[400.0, 300.0], [500.0, 300.0]]))[0] is not None
+    assert known.spacing_for(np.array([[150.0, 150.0], [200.0, 150.0]]))[0] is None
 
 
 def test_a_frame_costs_little():

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -114,6 +115,15 @@ def test_another_model_without_a_result_ends_the_summary():
     trend = Trend()
     feed(trend, [40.0] * 30)
     assert trend.add(reading(0.0, 1.5, status=Status.NOT_VISUALISED, model="other")) is None
+
+
+@pytest.mark.parametrize("status", [Status.NOT_VISUALISED, Status.REFUSED])
+def test_a_scale_that_is_withdrawn_takes_the_millimetres_with_it(status):
+    trend = Trend()
+    assert feed(trend, [40.0] * 41).unit == "mm"
+    lost = reading(40.0, 2.05, status=status)
+    assert trend.add(replace(lost, no_scale_reason="")) is not None
+    assert trend.add(replace(lost, key=reading(40.0, 2.1).key, spacing=None, no_scale_reason="Changed")) is None
 
 
 def test_reset_forgets():

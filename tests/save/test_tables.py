@@ -12,6 +12,7 @@ import pytest
 from tests.conftest import ROOT
 from tests.measure.drawing import ellipse_mask, geometry, instance, predicted, reading
 from tests.scenes import GIVEN, aorta_reading, flat_frame, summary_of
+from usviewer.calibrate.watch import TICKS
 from usviewer.errors import UserError
 from usviewer.frame import SourceInfo
 from usviewer.infer.prediction import Edge, Instance, Prediction
@@ -190,6 +191,21 @@ def test_the_summary_leaks_no_path_and_quotes_nothing_that_was_not_measured():
     document = summary_document(analysis(aggregate=None), [UNSEEN])
     assert document["aggregate"] is None
     assert "secret" not in json.dumps(document)
+
+
+def test_the_summary_says_from_where_on_the_scale_was_withdrawn_and_which_frame_is_best():
+    def at(index, value, quality, reason=""):
+        one = reading(value, index * 0.05)
+        return replace(one, quality=quality, no_scale_reason=reason, spacing=None if reason else one.spacing)
+
+    clip = [at(0, 40.0, 0.5), at(1, 41.0, 0.9), at(2, 40.0, 0.7, TICKS), at(3, 40.0, 0.8, TICKS)]
+    document = summary_document(analysis(), clip)
+    (withdrawn,) = document["scale_withdrawn"]
+    assert (withdrawn["frame"], withdrawn["reason"]) == (2, TICKS)
+    assert (document["best_frame"]["frame"], document["best_frame"]["quality"]) == (1, 0.9)
+    assert summary_document(analysis(summed=False), clip)["best_frame"] is None
+    other = [replace(one, no_scale_reason="Not inside one calibrated region") for one in clip]
+    assert summary_document(analysis(), other)["scale_withdrawn"] == []
 
 
 def test_an_aggregated_area_is_not_called_a_length():

@@ -85,10 +85,11 @@ def test_a_clip_is_watched_to_its_end(command, tmp_path):
     assert (said["state"], said["changed_at_frame"]) == ("confirmed", None)
 
 
-def test_a_clip_whose_depth_changes_is_refused(command, tmp_path):
-    said = command(clip(tmp_path / "clip.mp4", change_at=7), "--json")
-    assert said["state"] == "none"
-    assert "changes" in said["reason"] or "No depth ruler" in said["reason"]
+def test_a_clip_whose_depth_changes_is_told_by_its_frame(command, tmp_path):
+    path = clip(tmp_path / "clip.mp4", change_at=7)
+    said = command(path, "--json", "--tick-mm", 10)
+    assert (said["state"], said["changed_at_frame"]) == ("confirmed", 7)
+    assert said["mm_per_pixel"] == pytest.approx([10 / PITCH] * 2, rel=0.002)
 
 
 def test_a_change_too_short_to_be_sampled_is_told_by_its_frame(command, tmp_path):

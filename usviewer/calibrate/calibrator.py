@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import xxhash
@@ -12,6 +12,9 @@ from usviewer.calibrate.sector import SectorFinder
 from usviewer.errors import UserError
 from usviewer.frame import Frame, ImageGeometry, Region, Sector
 from usviewer.units import Spacing
+
+# What gives each frame its own scale: a ruler under watch.
+FrameScale = Callable[[Frame], FileScale]
 
 NO_SCALE = "No scale: lengths are in pixels"
 OTHER_SIZE = "Calibration inconsistent: the picture has another size than the file states"
@@ -55,9 +58,11 @@ class Calibrator:
 
     The sector is looked for over the first frames and again when the frame size changes. A frame that brings its own
     sector (phantom) keeps it. Raises ``UserError`` when the user's spacing contradicts the file's own.
+
+    ``scale`` is the same for all frames, or is asked about each of them, so that it can be withdrawn from a frame on.
     """
 
-    def __init__(self, user_spacing: Spacing | None = None, scale: FileScale | None = None) -> None:
+    def __init__(self, user_spacing: Spacing | None = None, scale: FileScale | FrameScale | None = None) -> None:
         self._user_spacing = user_spacing
         self._scale = scale
         self._seen: _Seen | None = None
@@ -99,7 +104,8 @@ class Calibrator:
         return seen.sector
 
     def _scale_of(self, frame: Frame) -> FileScale:
-        scale = self._scale or _own_scale(frame)
+        stated = self._scale(frame) if callable(self._scale) else self._scale
+        scale = stated or _own_scale(frame)
         if scale.size_px is not None and scale.size_px != (frame.width_px, frame.height_px):
             scale = FileScale(no_scale_reason=OTHER_SIZE)
         if self._user_spacing is None:

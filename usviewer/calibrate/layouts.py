@@ -18,6 +18,7 @@ from typing import Any
 import cv2
 import numpy as np
 import platformdirs
+import xxhash
 
 from usviewer.calibrate.ruler import Ruler
 from usviewer.calibrate.watch import Reference, Watch
@@ -103,6 +104,14 @@ def load(path: Path | None = None) -> tuple[tuple[Layout, ...], tuple[str, ...]]
     bad = any(layout is None for layout in layouts)
     problems = ("A remembered ruler is damaged and was left out",) if bad else ()
     return tuple(layout for layout in layouts if layout is not None), problems
+
+
+def fingerprint(path: Path | None = None) -> str:
+    """Changes with every layout that is remembered or forgotten; empty where none is."""
+    try:
+        return str(xxhash.xxh3_64((path or layouts_path()).read_bytes()).hexdigest())
+    except OSError:
+        return ""
 
 
 def to_text(layouts: Sequence[Layout]) -> str:

@@ -15,7 +15,7 @@ import numpy as np
 import xxhash
 
 from usviewer.calibrate.panes import side_by_side
-from usviewer.calibrate.ruler_marks import Grey, steady_picture
+from usviewer.calibrate.ruler_marks import Grey, brightest_channel, steady_picture
 from usviewer.calibrate.ruler_search import Column, find_columns, seen_in
 from usviewer.calibrate.ruler_text import Label, read_labels, tick_value_mm
 from usviewer.errors import UserError
@@ -104,7 +104,7 @@ def find_ruler(frames: Sequence[Pixels], *, read: bool = True) -> Found:
     side and a ruler that changes from frame to frame are refused, each with its reason.
     """
     steady = steady_picture(frames)
-    each = [pixels.max(axis=2) for pixels in frames] if len(frames) > 1 else []
+    each = [brightest_channel(pixels) for pixels in frames] if len(frames) > 1 else []
     vertical, reason = _only(find_columns(steady), each)
     across, reason_x = _only(find_columns(np.ascontiguousarray(steady.T)), [grey.T for grey in each])
     if reason or (vertical is None and (across is None or reason_x)):

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 
 from usviewer.acquire import Source, frame_count
 from usviewer.calibrate.calibrator import Calibrator, with_user_spacing
+from usviewer.calibrate.layouts import load
+from usviewer.calibrate.proposal import UNCONFIRMED, propose
 from usviewer.calibrate.regions import FileScale, regions_of
+from usviewer.calibrate.ruler import NO_RULER
+from usviewer.calibrate.watch import Confirmed, RulerScale
 from usviewer.errors import UserError
 from usviewer.frame import Frame, SourceInfo
 from usviewer.units import Spacing
 
 # So many frames from all over a clip show every part of the sector bright at least once.
 PRIMING_FRAMES = 8
+FOLDER = "The pictures of a folder may be of different screens"
 
 
 def is_clip(info: SourceInfo) -> bool:
@@ -24,22 +30,93 @@ def is_clip(info: SourceInfo) -> bool:
     return info.kind not in ("image", "images")
 
 
-def for_source(source: Source, user_spacing: Spacing | None = None) -> Callable[[Frame], Frame]:
+def for_source(
+    source: Source,
+    user_spacing: Spacing | None = None,
+    *,
+    confirmed: Sequence[Confirmed] = (),
+    ruler_tick_mm: float | None = None,
+    from_start: bool = True,
+) -> Callable[[Frame], Frame]:
     """The calibration of every frame of a source, as a function of the frame.
 
+    The scale is the file's own; else the user's; else that of the ruler on the pictures, where it was ``confirmed``, or
+    is now (``ruler_tick_mm``: what one of its ticks is worth), or was for this very screen before
+    (``calibrate.layouts``). A ruler, and a user's scale beside one, is watched frame by frame. A ruler that nobody has
+    confirmed gives no scale, and ``no_scale_reason`` says so. ``from_start``: the user's spacing is that of the first
+    frames; otherwise it is watched only where the whole clip shows one ruler.
+
     Seeks in a recording, so call it before iterating. Raises ``UserError`` where the user's spacing contradicts the
-    file's own, or cannot hold because the recording's pixels are not square.
+    file's own, or cannot hold because the recording's pixels are not square; and where there is no ruler to confirm.
     """
+    info = source.info
     scale = file_scale(source)
     if user_spacing is not None:
-        _check_square(source.info, user_spacing)
-        with_user_spacing(scale or FileScale(), user_spacing, source.info.width_px, source.info.height_px)
-    calibrator = Calibrator(user_spacing, scale)
-    if not is_clip(source.info):
+        _check_square(info, user_spacing)
+        with_user_spacing(scale or FileScale(), user_spacing, info.width_px, info.height_px)
+    frames = [] if info.live or info.kind == "images" else spread(source)
+    own = _own_spacings(scale, frames)
+    if ruler_tick_mm is not None:
+        _check_ruler_wanted(info, own=bool(own), user=user_spacing is not None)
+    asked = _Asked(info, scale, user_spacing, confirmed, ruler_tick_mm, from_start)
+    watched = None if own else _by_ruler(asked, frames)
+    calibrator = Calibrator(user_spacing, scale) if watched is None else Calibrator(None, watched)
+    if not is_clip(info):
         return _afresh(calibrator)
-    if not source.info.live:
-        calibrator.prime(_spread(source))
+    if frames:
+        calibrator.prime(frames)
     return calibrator
+
+
+def _own_spacings(scale: FileScale | None, frames: list[Frame]) -> tuple[Spacing, ...]:
+    """What the file says itself, or its frames bring with them."""
+    if scale is not None and scale.spacings:
+        return scale.spacings
+    geometry = frames[0].geometry if frames else None
+    return FileScale(geometry.regions).spacings if geometry is not None else ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What ``for_source`` was told, and what the file says."""
+
+    info: SourceInfo
+    scale: FileScale | None
+    user_spacing: Spacing | None
+    confirmed: Sequence[Confirmed]
+    tick_mm: float | None
+    from_start: bool
+
+
+def _by_ruler(asked: _Asked, frames: list[Frame]) -> FileScale | RulerScale | None:
+    """The scale that the ruler on the pictures gives or guards; None where there is no ruler to speak of.
+
+    Pictures of a folder may be of different screens: no ruler serves them all.
+    """
+    info, beside = asked.info, asked.scale.regions if asked.scale is not None else ()
+    if asked.confirmed:
+        return RulerScale(*asked.confirmed, live=info.live, beside=beside)
+    proposal, reason = propose(frames, info) if frames else (None, FOLDER if info.kind == "images" else NO_RULER)
+    if proposal is None:
+        if asked.tick_mm is not None:
+            raise UserError(f"There is no ruler to confirm: {reason[:1].lower()}{reason[1:]}", "Leave the option out")
+        return None
+    if asked.user_spacing is not None:
+        whole = len(proposal.frames) == len(frames)
+        watched = whole or asked.from_start
+        return RulerScale(proposal.watching(asked.user_spacing), beside=beside) if watched else None
+    known = proposal.remembered(load()[0]) if asked.tick_mm is None else None
+    worth = known.tick_mm if known is not None else asked.tick_mm
+    if worth is None:
+        return FileScale(beside, UNCONFIRMED)
+    return RulerScale(proposal.confirmed(worth), beside=beside)
+
+
+def _check_ruler_wanted(info: SourceInfo, *, own: bool, user: bool) -> None:
+    if own:
+        raise UserError(f"{info.name} states its scale itself: no ruler is needed", "Leave the ruler's option out")
+    if user:
+        raise UserError("A scale and a ruler were given, and only one can count", "Leave one of the two out")
 
 
 def file_scale(source: Source) -> FileScale | None:
@@ -62,12 +139,19 @@ def _afresh(calibrator: Calibrator) -> Callable[[Frame], Frame]:
     return calibrate
 
 
-def _spread(source: Source) -> list[Frame]:
-    """A few frames from all over the clip, of the size of the first: cheap ones, or exact ones where those coincide."""
+def spread(source: Source, start: int = 0) -> list[Frame]:
+    """A few frames from all over the clip, of the size of the first: cheap ones, or exact ones where those coincide.
+
+    From frame ``start`` on, exactly.
+    """
     count = frame_count(source) or 0
+    if start:
+        indices = sorted({start + round(step * (count - 1 - start) / 5) for step in range(6)})
+        frames = _readable(source.seek, indices)
+        return [frame for frame in frames if frame.pixels.shape == frames[0].pixels.shape]
     first = _readable(source.seek_near, [0] if count else [])
     if not first or (first[0].geometry is not None and first[0].geometry.sector is not None):
-        return []  # nothing to look at, or nothing to look for
+        return first  # nothing to look at, or nothing to look for
     indices = sorted({round(step * (count - 1) / (PRIMING_FRAMES - 1)) for step in range(PRIMING_FRAMES)})
     frames = _readable(source.seek_near, indices)
     if len({frame.key.index for frame in frames}) < len(indices) / 2:

@@ -36,7 +36,10 @@ WRITING_PX = 20
 OTHER_SIZE = "The picture has another size than when the ruler was confirmed"
 GONE = "The ruler has gone or faded: lengths are in pixels until a scale is confirmed"
 TICKS = "The ruler has changed (depth or zoom): lengths are in pixels until the new one is confirmed"
+NOT_YET = "The ruler was confirmed for a later part of this recording: lengths are in pixels before it"
 WRITING = "What is written beside the ruler has changed: lengths are in pixels until the scale is confirmed again"
+# Whatever the watch says when it withdraws a scale.
+WITHDRAWALS = (OTHER_SIZE, GONE, TICKS, WRITING)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -129,35 +132,73 @@ class Watch:
         return TICKS if self._ticks[y, x] else WRITING
 
 
-class RulerScale:
-    """A confirmed spacing under watch: the scale of each frame of a source.
+@dataclass(frozen=True, slots=True, eq=False)
+class Confirmed:
+    """A scale that somebody confirmed beside a ruler, for the frames of a source from ``from_index`` on."""
 
-    From the first frame on whose ruler differs no later frame has a scale, even if the old ruler comes back, until the
-    operator confirms anew (a new ``RulerScale``). Frames before it are judged by their own pixels.
+    spacing: Spacing
+    reference: Reference
+    from_index: int = 0
+
+
+class RulerScale:
+    """Confirmed scales under watch: the scale of each frame of one source.
+
+    Each holds from its own frame to where the next one begins. From the first frame on whose ruler differs none of them
+    has a scale, even if the old ruler comes back, until the operator confirms anew. Frames before it are judged by
+    their own pixels. With ``live`` frames come in order but are numbered anew when the source comes back: only the last
+    confirmed scale counts, and what is withdrawn stays so.
+
+    ``beside`` are regions that the file says have no scale: a length inside them stays refused.
     """
 
-    def __init__(self, spacing: Spacing, watch: Watch) -> None:
-        self.spacing = spacing
-        self._watch = watch
-        self._withdrawn_at: int | None = None
-        self._reason = ""
+    def __init__(self, *confirmed: Confirmed, live: bool = False, beside: Sequence[Region] = ()) -> None:
+        if not confirmed:
+            raise ValueError("nothing was confirmed")
+        ordered = sorted(confirmed, key=lambda each: each.from_index)
+        self._stretches = [_Stretch(each) for each in (confirmed[-1:] if live else ordered)]
+        self._live = live
+        self._beside = tuple(beside)
 
     @property
-    def reason(self) -> str:
-        """Why the scale was withdrawn; empty while it holds."""
-        return self._reason
+    def withdrawn(self) -> tuple[int, str] | None:
+        """The last frame that the scale was withdrawn from, and why; None while it holds."""
+        return next((each.withdrawn for each in reversed(self._stretches) if each.withdrawn is not None), None)
 
     def __call__(self, frame: Frame) -> FileScale:
         """The whole frame with the spacing, or no region and the reason."""
-        index = frame.key.index
-        if self._withdrawn_at is not None and index >= self._withdrawn_at:
-            return FileScale(no_scale_reason=self._reason)
-        changed = self._watch.check(frame.pixels)
-        if changed:
-            self._withdrawn_at, self._reason = index, changed
-            return FileScale(no_scale_reason=changed)
+        stretch = self._stretch_at(frame.key.index)
+        if stretch is None:
+            return FileScale(self._beside, NOT_YET)
+        reason = stretch.judge(frame, latched=self._live)
+        if reason:
+            return FileScale(self._beside, reason)
         box = (0.0, 0.0, float(frame.width_px), float(frame.height_px))
-        return FileScale((Region(box, self.spacing),), "")
+        return FileScale((Region(box, stretch.confirmed.spacing), *self._beside), "")
+
+    def _stretch_at(self, index: int) -> _Stretch | None:
+        if self._live:
+            return self._stretches[0]
+        return next((each for each in reversed(self._stretches) if each.confirmed.from_index <= index), None)
+
+
+class _Stretch:
+    """The frames of one confirmed scale."""
+
+    def __init__(self, confirmed: Confirmed) -> None:
+        self.confirmed = confirmed
+        self.withdrawn: tuple[int, str] | None = None
+        self._watch = Watch(confirmed.reference)
+
+    def judge(self, frame: Frame, *, latched: bool) -> str:
+        """Empty where the scale holds for this frame; else why it does not."""
+        index = frame.key.index
+        if self.withdrawn is not None and (latched or index >= self.withdrawn[0]):
+            return self.withdrawn[1]
+        reason = self._watch.check(frame.pixels)
+        if reason:
+            self.withdrawn = (index, reason)
+        return reason
 
 
 def _luma(pixels: Pixels) -> Grey:

@@ -68,7 +68,7 @@ def read(prediction: Prediction, geometry: ImageGeometry | None, tracker: PlaneT
     geometry = geometry or ImageGeometry()
     reading = base_reading(prediction, FINDING, geometry)
     if tracker is not None:
-        reading = replace(reading, site=tracker.site)
+        reading = replace(reading, site=tracker.site, plane_set=tracker.pinned is not None)
     # The best product of score and likeness to an ellipse; never the largest for its size.
     found = max(found_in(prediction, CANDIDATES), key=lambda f: f.quality, default=None)
     if found is None:

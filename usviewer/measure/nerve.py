@@ -60,15 +60,16 @@ def read(prediction: Prediction, geometry: ImageGeometry | None) -> Reading:
     if reason := _refusal(best, geometry, prediction.frame_size_px):
         return replace(reading, status=Status.REFUSED, reason=reason)
     section = Section(best.shape, reading.spacing, prediction.edge_sd_px)
-    depths = _depths(section, geometry.sector)
+    lengths = depths(section, geometry.sector)
+    guessed = near_guess(best.shape, geometry.sector)
     sizes = (section.axis(LONG_AXIS, minor=False), section.axis(SHORT_AXIS, minor=True))
     reading = replace(
         reading,
         status=Status.MEASURED,
-        measurements=(section.area(AREA), *depths, *sizes),
+        measurements=(section.area(AREA), *lengths, *sizes),
         quality=share(best.instance.score),
     )
-    notes = ((SEVERAL, len(nerves) > 1), (EDGE_GUESSED, near_guess(best.shape, geometry.sector)), (NO_FACE, not depths))
+    notes = ((SEVERAL, len(nerves) > 1), (EDGE_GUESSED, guessed), (NO_FACE, not lengths))
     return replace(reading, warnings=(*reading.warnings, *(note for note, true in notes if true)))
 
 
@@ -79,7 +80,7 @@ def _refusal(found: Found, geometry: ImageGeometry, frame_size_px: tuple[int, in
     return CLIPPED if float(margin[found.shape.mask].min()) <= BORDER_PX else ""
 
 
-def _depths(section: Section, sector: Sector | None) -> tuple[Measurement, ...]:
+def depths(section: Section, sector: Sector | None) -> tuple[Measurement, ...]:
     """Depth of the nearest edge and of the middle; nothing where the probe face is not known."""
     if sector is None or not sector.certain:
         return ()

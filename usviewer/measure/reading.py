@@ -53,6 +53,7 @@ class Provenance(StrEnum):
     AUTOMATIC = "automatic"
     EDITED = "edited"
     MANUAL = "manual"
+    PROMPTED = "pointed at"
 
 
 # Half-width of the central 95 % of a normal distribution, in standard deviations.
@@ -110,7 +111,8 @@ class Reading:
 
     ``outlines_xy_px``: closed contours in frame pixels. ``reason``: one sentence in the clinician's words, for every
     status but ``MEASURED``. ``quality`` is 0 to 1. ``spacing`` is None when lengths are in pixels, then
-    ``no_scale_reason`` says why.
+    ``no_scale_reason`` says why. ``plane_set`` is True where the plane is the operator's word and not the outline's.
+    ``uncertain`` outlines are drawn dashed; why stands in ``warnings``.
     """
 
     key: FrameKey
@@ -133,10 +135,18 @@ class Reading:
     model_sha256: str = ""
     provenance: Provenance = Provenance.AUTOMATIC
     site: Site = Site.NOT_SET
+    plane_set: bool = False
+    uncertain: bool = False
 
     def get(self, name: str) -> Measurement | None:
         """The measurement of that name, or None."""
         return next((m for m in self.measurements if m.name == name), None)
+
+
+def quality_rank(reading: Reading) -> tuple[float, ...]:
+    """How good a frame is to show: measured before refused before empty, then by quality and score."""
+    order = {Status.MEASURED: 2.0, Status.REFUSED: 1.0, Status.NOT_VISUALISED: 0.0}
+    return (order[reading.status], reading.quality or 0.0, reading.score or 0.0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -170,8 +170,13 @@ def _errors_of(answer: Measurement, spacing: Spacing | None) -> Errors:
 
 
 def _differs(reading: Reading, kind: _Kind) -> bool:
-    """True when a reading without a value already shows that what comes next is something else."""
-    return reading.key.source != kind.source or (reading.model_id, reading.model_sha256) != kind.model
+    """True when a reading without a value already shows that what comes next is something else.
+
+    A scale that was withdrawn takes every millimetre with it, also where nothing was measured on that frame.
+    """
+    withdrawn = kind.unit == "mm" and reading.spacing is None and bool(reading.no_scale_reason)
+    other_model = (reading.model_id, reading.model_sha256) != kind.model
+    return withdrawn or other_model or reading.key.source != kind.source
 
 
 def _summary(kind: _Kind, samples: Sequence[_Sample]) -> Summary:

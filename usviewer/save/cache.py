@@ -26,6 +26,7 @@ import xxhash
 from usviewer import __version__
 from usviewer.errors import UserError
 from usviewer.infer.prediction import Edge
+from usviewer.measure.given import NOTHING_GIVEN, Given
 from usviewer.measure.manual import Edit
 from usviewer.measure.reading import Errors, Measurement, Reading
 from usviewer.save.aside import make_folder, write_text, written_aside
@@ -101,6 +102,20 @@ class ClipNotes:
         """Replace the bookmarks."""
         make_folder(self.folder)
         write_text(self.folder / "bookmarks.json", json.dumps({"format": FORMAT, "bookmarks": sorted(bookmarks)}))
+
+    def given(self) -> Given:
+        """What the operator said of this clip."""
+        try:
+            document = json.loads((self.folder / "given.json").read_text(encoding="utf-8"))
+            given: Given = _value_of(Given, document["given"])
+        except _UNREADABLE:
+            return NOTHING_GIVEN
+        return given
+
+    def keep_given(self, given: Given) -> None:
+        """Replace what the operator said."""
+        make_folder(self.folder)
+        write_text(self.folder / "given.json", json.dumps({"format": FORMAT, "given": _document_of(given)}))
 
     def edits(self, model_sha256: str) -> dict[int, Edit]:
         """What was corrected of this model's outlines, by frame."""

@@ -13,13 +13,14 @@ from typing import Any
 
 import av
 import cv2
-from av.video.reformatter import Colorspace
+import numpy as np
+from av.video.reformatter import Colorspace, VideoReformatter
 
 from usviewer import RESEARCH_USE
 from usviewer.errors import UserError
 from usviewer.frame import Pixels
 from usviewer.overlay.items import Scene, Text
-from usviewer.overlay.raster import draw
+from usviewer.overlay.raster import paint
 from usviewer.overlay.scene import research_line
 from usviewer.overlay.shown import Shown
 from usviewer.save.aside import Aside, cannot_write, write_bytes
@@ -41,7 +42,9 @@ def picture_of(shown: Shown, keep_surroundings: bool = False) -> Pixels:
     The research-use line is on every one, whatever the style left out.
     """
     pixels = released(shown.frame.pixels, shown.frame.geometry, keep_surroundings)
-    return draw(pixels, _with_research_line(shown.scene))
+    picture = pixels if pixels.flags.writeable else pixels.copy()  # the frame's own pixels are not
+    paint(picture, _with_research_line(shown.scene))
+    return picture
 
 
 def write_png(shown: Shown, path: Path, keep_surroundings: bool = False) -> None:
@@ -82,13 +85,14 @@ class ClipWriter:
         self._size_px = size_px
         self._lossless = lossless
         self._clock = _Clock()
+        self._scaler = VideoReformatter()
         self._held: Any = None
         self._file: Any = None
         self._aside = Aside(path)
         with self._failing_whole():
             part = str(self._aside.part.absolute())
             self._file = av.open(part, "w", format="mp4", options={"movflags": "+faststart"})
-            self._stream = self._new_stream(preset, threads or max(1, (os.cpu_count() or 2) // 4))
+            self._stream = self._new_stream(preset, threads or max(2, (os.cpu_count() or 2) // 4))
 
     def add(self, pixels: Pixels, time_s: float) -> None:
         """Append a picture (uint8, height x width x 3, RGB) that is shown from ``time_s`` on.
@@ -98,9 +102,7 @@ class ClipWriter:
         """
         if pixels.shape != (self._size_px[1], self._size_px[0], 3):
             raise ValueError(f"a picture of {pixels.shape} in a clip of {self._size_px}")
-        frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
-        if not self._lossless:
-            frame = frame.reformat(format=self._stream.pix_fmt, dst_colorspace=Colorspace.ITU709)
+        frame = self._coded(pixels)
         frame.pts, frame.time_base = self._clock.tick(time_s), Fraction(1, _TICKS_PER_S)
         with self._failing_whole():
             self._encode(frame)
@@ -155,6 +157,13 @@ class ClipWriter:
             coder.colorspace = coder.color_primaries = coder.color_trc = _BT709
             coder.color_range = _LIMITED_RANGE
         return stream
+
+    def _coded(self, pixels: Pixels) -> av.VideoFrame:
+        """The picture as the encoder takes it, in memory of its own: the encoder may keep it for a while."""
+        if self._lossless:
+            return av.VideoFrame.from_ndarray(pixels, format="rgb24")
+        same_memory = av.VideoFrame.from_numpy_buffer(np.ascontiguousarray(pixels), format="rgb24")
+        return self._scaler.reformat(same_memory, format=self._stream.pix_fmt, dst_colorspace=Colorspace.ITU709)
 
     def _encode(self, frame: Any) -> None:
         """The newest packet waits, since only the end of the clip tells how long it lasts."""

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from usviewer import RESEARCH_USE, __version__
 from usviewer.frame import Frame
+from usviewer.measure.given import NOTHING_GIVEN, Given
+from usviewer.measure.pulse import Pulse
 from usviewer.measure.reading import Measurement, Reading, Summary
 from usviewer.overlay.shown import Shown
 from usviewer.overlay.words import convention
@@ -17,6 +20,7 @@ from usviewer.save.aside import make_folder
 from usviewer.save.corrections import free_name
 from usviewer.save.deidentify import notice
 from usviewer.save.media import write_png
+from usviewer.save.summary import pulse_row, sweep_row
 from usviewer.save.tables import reading_row, write_json
 
 FORMAT = 1
@@ -25,7 +29,11 @@ _FORBIDDEN = re.compile(r"[^\w.-]+")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Kept:
-    """One picture with what was said about it. ``manual`` are the operator's own measurements on it."""
+    """One picture with what was said about it.
+
+    ``manual`` are the operator's own measurements on it, ``given`` what the operator said of the source; ``sweep`` and
+    ``pulse`` are what the frames up to it (or the whole clip) amount to. ``prompts`` is what was pointed at on it.
+    """
 
     shown: Shown
     reading: Reading | None
@@ -34,6 +42,10 @@ class Kept:
     source_name: str
     model_label: str
     engine: str
+    given: Given = NOTHING_GIVEN
+    sweep: tuple[Summary, ...] = ()
+    pulse: Pulse | None = None
+    prompts: tuple[Mapping[str, Any], ...] = ()
 
 
 def picture_name(source_name: str, frame: Frame, wall_clock_s: float | None = None) -> str:
@@ -80,7 +92,15 @@ def picture_document(kept: Kept, file: str, surroundings: str) -> dict[str, Any]
         "reading": None if reading is None else reading_row(reading, frame.name),
         "measurements": [] if reading is None else [_measurement(m) for m in reading.measurements],
         "summary": None if kept.summary is None else _summary(kept.summary),
+        "given": {
+            "plane": kept.given.plane and str(kept.given.plane),
+            "site": str(kept.given.site) or None,
+            "gestational_age_weeks": kept.given.gestational_age_weeks,
+        },
+        "sweep": [sweep_row(summary) for summary in kept.sweep],
+        "pulse": None if kept.pulse is None else pulse_row(kept.pulse),
         "manual": [_manual(each) for each in kept.manual],
+        "prompts": [dict(prompt) for prompt in kept.prompts],
         "model": None
         if reading is None
         else {"id": reading.model_id, "sha256": reading.model_sha256, "label": kept.model_label, "engine": kept.engine},
@@ -121,6 +141,7 @@ def _summary(summary: Summary) -> dict[str, Any]:
         "span_s": summary.span_s,
         "count": summary.count,
         "plane": str(summary.plane),
+        "site": str(summary.site) or None,
         "convention": convention(summary.edge),
     }
 

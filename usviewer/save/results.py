@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 
 from usviewer.infer.prediction import Prediction
-from usviewer.measure.reading import Reading, Status
+from usviewer.measure.reading import Reading, quality_rank
 from usviewer.overlay.shown import Shown
 from usviewer.save import masks, plots
 from usviewer.save.aside import cannot_write, make_folder
@@ -86,7 +86,7 @@ class ResultFolder:
         if self._wanted.masks:
             self._add_masks(prediction, name)
         self._draw(shown, time_s)
-        rank = _rank(reading)
+        rank = quality_rank(reading)
         if self._best is None or rank > self._best[0]:
             self._best = (rank, shown)
 
@@ -143,9 +143,3 @@ class ResultFolder:
                 os.replace(new, target)
         except OSError as error:
             raise cannot_write(self.folder, error) from None
-
-
-def _rank(reading: Reading) -> tuple[float, ...]:
-    """How good a frame is to show: measured before refused before empty, then by quality and score."""
-    order = {Status.MEASURED: 2.0, Status.REFUSED: 1.0, Status.NOT_VISUALISED: 0.0}
-    return (order[reading.status], reading.quality or 0.0, reading.score or 0.0)

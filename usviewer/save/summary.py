@@ -9,12 +9,13 @@ from statistics import median
 from typing import Any
 
 from usviewer import RESEARCH_USE, __version__
+from usviewer.calibrate.watch import WITHDRAWALS
 from usviewer.frame import SourceInfo
 from usviewer.infer.prediction import Edge
 from usviewer.measure import bands, biometry, sweep
 from usviewer.measure.fetal_brain import planes_over, structures_over
 from usviewer.measure.pulse import Pulse, pulse_of
-from usviewer.measure.reading import Dimension, Reading, Status, Summary
+from usviewer.measure.reading import Dimension, Reading, Status, Summary, quality_rank
 from usviewer.overlay.words import convention
 from usviewer.units import Spacing
 
@@ -56,11 +57,13 @@ def summary_document(analysis: Analysis, readings: Sequence[Reading]) -> dict[st
         "aggregate": _aggregate(analysis.aggregate, readings),
         "scales": _scales(readings),
         "no_scale_reasons": _counted(r.no_scale_reason for r in readings if r.spacing is None),
+        "scale_withdrawn": _withdrawals(readings),
         "refusals": _counted(r.reason for r in readings if r.status is Status.REFUSED),
         "warnings": _counted(warning for r in readings for warning in r.warnings),
         "model": {"id": analysis.model_id, "label": analysis.model_label, "sha256": analysis.model_sha256},
         "engine": {"asked": analysis.engine_asked, "ran": analysis.engine},
         "notes": [*analysis.source.notes, *analysis.notes],
+        "best_frame": _best_frame(readings) if analysis.summed else None,
         **_over_the_clip(analysis, readings),
     }
 
@@ -73,8 +76,8 @@ def _over_the_clip(analysis: Analysis, readings: Sequence[Reading]) -> dict[str,
     aggregate = analysis.aggregate
     if analysis.finding == "aorta" and aggregate is not None:
         summaries = sweep(readings)
-        found["sweep"] = [_sweep(summary) for summary in summaries]
-        found["pulse"] = _pulse(pulse_of(readings, aggregate))
+        found["sweep"] = [sweep_row(summary) for summary in summaries]
+        found["pulse"] = pulse_row(pulse_of(readings, aggregate))
         found["reference"] = _reference(summaries, analysis.reference)
     if analysis.finding == "fetal-head" and aggregate is not None:
         found["biometry"] = biometry_over(readings, aggregate)
@@ -84,7 +87,8 @@ def _over_the_clip(analysis: Analysis, readings: Sequence[Reading]) -> dict[str,
     return found
 
 
-def _sweep(summary: Summary) -> dict[str, Any]:
+def sweep_row(summary: Summary) -> dict[str, Any]:
+    """One site of a sweep: its largest value, with its interval and where it was."""
     interval = summary.maximum_interval
     return {
         "site": str(summary.site) or None,
@@ -97,7 +101,8 @@ def _sweep(summary: Summary) -> dict[str, Any]:
     }
 
 
-def _pulse(pulse: Pulse) -> dict[str, Any]:
+def pulse_row(pulse: Pulse) -> dict[str, Any]:
+    """The heart beat, or the reason why there is none."""
     return _rounded_floats(asdict(pulse))
 
 
@@ -213,6 +218,28 @@ def _scales(readings: Sequence[Reading]) -> list[dict[str, Any]]:
         }
         for spacing, count in used.most_common()
     ]
+
+
+def _withdrawals(readings: Sequence[Reading]) -> list[dict[str, Any]]:
+    """Where the ruler or what is written beside it changed: no frame from there on has millimetres until the next."""
+    found: list[dict[str, Any]] = []
+    before = ""
+    for reading in readings:
+        reason = reading.no_scale_reason if reading.no_scale_reason in WITHDRAWALS else ""
+        if reason and reason != before:
+            found.append({"frame": reading.key.index, "time_s": reading.key.media_time_s, "reason": reason})
+        before = reason
+    return found
+
+
+def _best_frame(readings: Sequence[Reading]) -> dict[str, Any] | None:
+    """The measured frame of the highest quality."""
+    measured = [reading for reading in readings if reading.status is Status.MEASURED]
+    best = max(measured, key=quality_rank, default=None)
+    if best is None:
+        return None
+    quality = None if best.quality is None else round(best.quality, 4)
+    return {"frame": best.key.index, "time_s": best.key.media_time_s, "quality": quality}
 
 
 def _counted(sentences: Iterable[str]) -> dict[str, int]:

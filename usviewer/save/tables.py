@@ -44,7 +44,7 @@ _AFTER = (
     "error_edge_mm",
     "error_plane_mm",
 )
-# In the order of their columns. A finding that is not here has the area of what was found.
+# In the order of their columns. A finding that is not here has those of ``_GENERIC``.
 _MEASUREMENTS = {
     "aorta": {
         "ap_diameter": Dimension.LENGTH,
@@ -74,10 +74,18 @@ _MEASUREMENTS = {
         "short_axis": Dimension.LENGTH,
     },
 }
-_GENERIC = {"area": Dimension.AREA}
+# Lengths and depths are of what was pointed at; a model's own instances have the area alone.
+_GENERIC = {
+    "area": Dimension.AREA,
+    "long_axis": Dimension.LENGTH,
+    "short_axis": Dimension.LENGTH,
+    "circumference": Dimension.LENGTH,
+    "depth": Dimension.LENGTH,
+    "centroid_depth": Dimension.LENGTH,
+}
 # What a finding says beside measurements, after their columns.
 _EXTRAS: Mapping[str, tuple[str, ...]] = {
-    "aorta": ("site",),
+    "aorta": ("site", "plane_set"),
     "fetal-head": (
         "gestational_age_hadlock_words",
         "gestational_age_hadlock_sd_days",
@@ -238,7 +246,7 @@ def _measured_cells(reading: Reading) -> dict[str, Cell]:
 
 def _extra_cells(reading: Reading) -> dict[str, Cell]:
     if reading.finding == "aorta":
-        return {"site": str(reading.site)}
+        return {"site": str(reading.site), "plane_set": int(reading.plane_set)}
     if reading.finding == "fetal-head":
         return _age_cells(reading, "gestational_age_hadlock") | _age_cells(reading, "gestational_age_intergrowth")
     if reading.finding == "fetal-brain":

@@ -17,6 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from usviewer import RESEARCH_USE
 from usviewer.acquire import Source, frame_count, open_source
 from usviewer.calibrate.manual import spacing_from_text
+from usviewer.calibrate.proposal import UNCONFIRMED
 from usviewer.calibrate.source import for_source, is_clip
 from usviewer.errors import UserError
 from usviewer.frame import Frame, ImageGeometry
@@ -24,13 +25,13 @@ from usviewer.infer.prediction import Prediction
 from usviewer.infer.predictor import Predictor
 from usviewer.infer.presence import Presence
 from usviewer.infer.registry import load_spec
-from usviewer.infer.session import ENGINES
+from usviewer.infer.session import ENGINES, engine_threads
 from usviewer.measure import PlaneTracker, Trend, bands, biometry, read, summarize
-from usviewer.measure.reading import NORMAL_95, Reading, Site, Status, Summary
+from usviewer.measure.reading import NORMAL_95, Plane, Reading, Site, Status, Summary
 from usviewer.overlay import words
 from usviewer.overlay.scene import compose
 from usviewer.overlay.shown import Shown
-from usviewer.pipeline import Analysed, analyse_clip
+from usviewer.pipeline import Analysed, ahead, analyse_clip
 from usviewer.save import deidentify
 from usviewer.save.results import ResultFolder, Wanted
 from usviewer.save.summary import Analysis, summary_document
@@ -40,17 +41,26 @@ from usviewer.units import Spacing
 DEFAULT_FOLDER = Path("usviewer-results")
 FALLBACK_RATE = 25.0
 
+Calibrate = Callable[[Frame], Frame]
+
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What is asked for every input."""
+    """What is asked for every input. ``loading`` gives the model, as soon as it is there."""
 
-    predictor: Predictor
+    loading: Callable[[], Predictor]
     spacing: Spacing | None
     wanted: Wanted
     site: Site = Site.NOT_SET
     gestational_age_weeks: float | None = None
     reference: bands.Table | None = None
+    ruler_tick_mm: float | None = None
+    plane: Plane | None = None
+
+    @property
+    def predictor(self) -> Predictor:
+        """The model; waits until it is loaded."""
+        return self.loading()
 
     @property
     def model_label(self) -> str:
@@ -69,6 +79,12 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "--out", type=Path, metavar="DIR", help=f"where the results go (default: {DEFAULT_FOLDER}/NAME)"
     )
     parser.add_argument("--mm-per-pixel", metavar="X", help="size of a pixel in mm, or X,Y where pixels are not square")
+    parser.add_argument(
+        "--ruler-tick-mm",
+        type=float,
+        metavar="N",
+        help="confirm the ruler on the pictures: N mm from tick to tick ('usviewer calibrate' shows what was found)",
+    )
     parser.add_argument("--masks", action="store_true", help="also write a label image for every frame, and masks.json")
     parser.add_argument("--no-video", action="store_true", help="write no annotated pictures (twice as fast)")
     parser.add_argument("--lossless", action="store_true", help="an annotated clip without any loss (large)")
@@ -77,6 +93,11 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     parser.add_argument(
         "--site", choices=[site.value for site in Site if site.value], help="where along the aorta the plane lies"
+    )
+    parser.add_argument(
+        "--plane",
+        choices=[Plane.TRANSVERSE.value, Plane.LONGITUDINAL.value],
+        help="how the vessel is cut, where you know it better than the outlines tell (default: told from each)",
     )
     parser.add_argument(
         "--gestational-age-weeks",
@@ -101,18 +122,31 @@ def run(args: argparse.Namespace) -> int:
     )
     given = biometry.weeks_from_text(args.gestational_age_weeks) if args.gestational_age_weeks else None
     reference = bands.table_of(args.reference) if args.reference else None
-    predictor = Predictor(load_spec(args.model), args.engine)
-    if predictor.notice:
-        screen.print(f"[yellow]{predictor.notice}[/]")
-    job = Job(predictor, spacing, wanted, Site(args.site or ""), given, reference)
-    failed = 0
-    for uri, folder in zip(args.sources, _folders(args.sources, args.out), strict=True):
-        try:
-            analyse(uri, folder, job, screen)
-        except UserError as error:
-            failed += 1
-            print(f"usviewer: {uri}: {error}" if len(args.sources) > 1 else f"usviewer: {error}", file=sys.stderr)
+    plane = Plane(args.plane) if args.plane else None
+    spec = load_spec(args.model)
+
+    def load() -> Predictor:
+        # Decoding, drawing and encoding want a core, too.
+        return Predictor(spec, args.engine, engine_threads(live=True), spinning=False)
+
+    # While the model loads the first input is looked at.
+    with ahead(load) as loading:
+        job = Job(loading, spacing, wanted, Site(args.site or ""), given, reference, args.ruler_tick_mm, plane)
+        failed = sum(
+            not _succeeds(uri, folder, job, screen, named=len(args.sources) > 1)
+            for uri, folder in zip(args.sources, _folders(args.sources, args.out), strict=True)
+        )
     return 2 if failed else 0
+
+
+def _succeeds(uri: str, folder: Path, job: Job, screen: Console, *, named: bool) -> bool:
+    """Analyse one input; False, with its one sentence on stderr, where it cannot be."""
+    try:
+        analyse(uri, folder, job, screen)
+    except UserError as error:
+        print(f"usviewer: {uri}: {error}" if named else f"usviewer: {error}", file=sys.stderr)
+        return False
+    return True
 
 
 def _folders(sources: Sequence[str], out: Path | None) -> list[Path]:
@@ -129,12 +163,13 @@ def analyse(uri: str, folder: Path, job: Job, screen: Console) -> None:
             raise UserError(
                 f"{source.info.name} is live and has no end", "Record it in the window, then analyse the recording"
             )
+        calibrate = for_source(source, job.spacing, ruler_tick_mm=job.ruler_tick_mm)
         clip = is_clip(source.info)
         wanted = replace(job.wanted, video=job.wanted.video and clip, pictures=job.wanted.video and not clip)
         labels = tuple(label.name for label in job.predictor.spec.labels)
         with ResultFolder(folder, job.predictor.spec.finding, labels, wanted) as results:
             clock = _Clock(source)
-            stopped = _run_frames(source, job, results, clock, screen)
+            stopped = _run_frames(source, calibrate, job, results, clock, screen)
             analysis = _analysis(source, job, results, stopped)
             results.finish(analysis, clock.last_duration_s)
     _report(screen, folder, analysis, results)
@@ -142,13 +177,15 @@ def analyse(uri: str, folder: Path, job: Job, screen: Console) -> None:
         raise KeyboardInterrupt
 
 
-def _run_frames(source: Source, job: Job, results: ResultFolder, clock: _Clock, screen: Console) -> bool:
+def _run_frames(
+    source: Source, calibrate: Calibrate, job: Job, results: ResultFolder, clock: _Clock, screen: Console
+) -> bool:
     """Write every frame; True when the user stopped before the end."""
     trend = Trend() if is_clip(source.info) else None
     with (
         _asked_to_stop() as asked_to_stop,
         _progress(screen, source) as advance,
-        closing(_analysed(source, job)) as frames,
+        closing(_analysed(source, calibrate, job)) as frames,
     ):
         for done in frames:
             summary = trend.add(done.reading) if trend else None
@@ -188,13 +225,12 @@ def _asked_to_stop() -> Iterator[Callable[[], bool]]:
         signal.signal(signal.SIGINT, before)
 
 
-def _analysed(source: Source, job: Job) -> Generator[Analysed, None, None]:
-    calibrate = for_source(source, job.spacing)
-    clip_tracker = PlaneTracker(site=job.site)
+def _analysed(source: Source, calibrate: Calibrate, job: Job) -> Generator[Analysed, None, None]:
+    clip_tracker = PlaneTracker(job.plane, job.site)
     carried = is_clip(source.info)
 
     def measure(prediction: Prediction, geometry: ImageGeometry | None) -> Reading:
-        tracker = clip_tracker if carried else PlaneTracker(site=job.site)
+        tracker = clip_tracker if carried else PlaneTracker(job.plane, job.site)
         return read(prediction, geometry, job.predictor.spec.finding, tracker, job.gestational_age_weeks)
 
     presence = Presence() if carried else None
@@ -264,6 +300,8 @@ def _report(screen: Console, folder: Path, analysis: Analysis, results: ResultFo
     reasons = {reading.no_scale_reason for reading in results.readings if reading.spacing is None}
     for sentence in (*sorted(filter(None, reasons)), *analysis.source.notes, *analysis.notes):
         screen.print(f"  [yellow]{sentence}[/]")
+    if UNCONFIRMED in reasons:
+        screen.print("  [yellow]'usviewer calibrate' shows the ruler; --ruler-tick-mm N confirms it[/]")
     screen.print(f"  {analysis.model_label} on {analysis.engine}; results in {folder}")
     screen.print(f"  {RESEARCH_USE}")
 
@@ -279,7 +317,9 @@ def _summary_line(summary: Summary) -> str:
 
 
 def _over_the_clip(document: Mapping[str, Any]) -> Iterator[str]:
-    """What the summary says of this finding in particular, a line each."""
+    """What the summary says of the scale and of this finding in particular, a line each."""
+    for withdrawn in document["scale_withdrawn"]:
+        yield f"From frame {withdrawn['frame']} on: {withdrawn['reason'][:1].lower()}{withdrawn['reason'][1:]}"
     for sweep in document["sweep"] or ():
         if sweep["site"] and sweep["interval_95"]:
             low, high = sweep["interval_95"]

@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 import argparse
-import datetime
 import json
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from usviewer.acquire import Source, frame_count, open_source
-from usviewer.calibrate import find_sector, layouts
+from usviewer.acquire import Source, open_source
+from usviewer.calibrate import layouts
+from usviewer.calibrate.proposal import Proposal, propose
 from usviewer.calibrate.regions import FileScale
-from usviewer.calibrate.ruler import NO_RULER, Found, Ruler, find_ruler, spacing
+from usviewer.calibrate.ruler import NO_RULER, Ruler
 from usviewer.calibrate.ruler_text import can_read
-from usviewer.calibrate.source import file_scale, is_clip
-from usviewer.calibrate.watch import RulerScale, Watch, take_reference
+from usviewer.calibrate.source import file_scale, is_clip, spread
+from usviewer.calibrate.watch import RulerScale
 from usviewer.errors import UserError
-from usviewer.frame import Frame, Sector
-from usviewer.save.aside import make_folder, write_text
+from usviewer.frame import Frame
+from usviewer.save.rulers import remember
 from usviewer.tools.command import console
 from usviewer.units import Spacing
 
-# So many frames from all over a clip: tissue has moved between them, a ruler has not.
+# So many frames of a live source: tissue has moved between them, a ruler has not.
 FRAMES = 6
 PROPOSAL, CONFIRMED, REMEMBERED, STATED, NONE = "proposal", "confirmed", "remembered", "stated", "none"
 ASK = "Look at the ticks and say what one is worth: --tick-mm N"
@@ -69,16 +68,16 @@ def examine(source: Source, args: argparse.Namespace) -> Answer:
     stated = file_scale(source)
     if stated is not None and stated.spacings:
         return _by_file(source, stated, args)
-    frames = _spread(source)
+    frames = _frames(source)
     own = frames[0].geometry
     if own is not None and any(region.spacing for region in own.regions):
         return _by_file(source, FileScale(own.regions), args)
-    found = find_ruler([frame.pixels for frame in frames])
-    if found.ruler is None:
-        _refuse_confirmation(args, found.reason)
-        refusal = stated.no_scale_reason if stated is not None and found.reason == NO_RULER else ""
-        return Answer(NONE, reason=f"{refusal}. {found.reason}" if refusal else found.reason)
-    return _by_ruler(source, found, found.ruler, frames, args)
+    proposal, reason = propose(frames, source.info, read=True)
+    if proposal is None:
+        _refuse_confirmation(args, reason)
+        refusal = stated.no_scale_reason if stated is not None and reason == NO_RULER else ""
+        return Answer(NONE, reason=f"{refusal}. {reason}" if refusal else reason)
+    return _by_ruler(source, proposal, args)
 
 
 def _by_file(source: Source, stated: FileScale, args: argparse.Namespace) -> Answer:
@@ -93,12 +92,10 @@ def _refuse_confirmation(args: argparse.Namespace, why: str) -> None:
         raise UserError(f"There is no ruler to confirm: {why[:1].lower()}{why[1:]}", "Leave the options out")
 
 
-def _by_ruler(source: Source, found: Found, ruler: Ruler, frames: list[Frame], args: argparse.Namespace) -> Answer:
+def _by_ruler(source: Source, proposal: Proposal, args: argparse.Namespace) -> Answer:
     """A ruler is a proposal until its ticks' worth is confirmed, now or in an earlier, remembered time."""
-    across = found.horizontal if ruler is found.vertical else None
-    known, _ = layouts.load()
-    device = layouts.device_of(source.info)
-    layout = layouts.recognized(known, device, ruler, frames[0].pixels)
+    ruler, across = proposal.ruler, proposal.across
+    layout = proposal.remembered(layouts.load()[0])
     tick_mm = args.tick_mm if args.tick_mm is not None else _read_value(ruler) if args.confirm else None
     state = CONFIRMED if tick_mm is not None else REMEMBERED if layout else PROPOSAL
     tick_mm = layout.tick_mm if tick_mm is None and layout else tick_mm
@@ -106,20 +103,11 @@ def _by_ruler(source: Source, found: Found, ruler: Ruler, frames: list[Frame], a
         if args.remember:
             raise UserError("Only a confirmed ruler is remembered", ASK)
         return Answer(PROPOSAL, None, ruler, across, _proposal(ruler))
-    scale = spacing(ruler, tick_mm, across, args.across_tick_mm, pixel_aspect=source.info.pixel_aspect)
-    sector = _certain(find_sector([frame.pixels for frame in frames]))
-    reference = take_reference(ruler, [frame.pixels for frame in frames], sector)
+    confirmed = proposal.confirmed(tick_mm, args.across_tick_mm)
     if args.remember:
-        today = datetime.datetime.now(datetime.UTC).date().isoformat()
-        kept = layouts.with_layout(known, layouts.layout_of(device, ruler, tick_mm, reference, today))
-        make_folder(layouts.layouts_path().parent)
-        write_text(layouts.layouts_path(), layouts.to_text(kept))
-    changed = _first_change(source, RulerScale(scale, Watch(reference)))
-    return Answer(state, scale, ruler, across, "", changed, args.remember or state == REMEMBERED)
-
-
-def _certain(sector: Sector) -> Sector | None:
-    return sector if sector.certain else None
+        remember(proposal, tick_mm)
+    changed = _first_change(source, RulerScale(confirmed))
+    return Answer(state, confirmed.spacing, ruler, across, "", changed, args.remember or state == REMEMBERED)
 
 
 def _read_value(ruler: Ruler) -> float:
@@ -142,17 +130,10 @@ def _first_change(source: Source, scale: RulerScale) -> int | None:
     return next((frame.key.index for frame in source if not scale(frame).spacings), None)
 
 
-def _spread(source: Source) -> list[Frame]:
+def _frames(source: Source) -> list[Frame]:
     """The first frame, and for a clip a few others from all over it, all of one size."""
-    if source.info.live:
-        return [frame for frame, _ in zip(source, range(FRAMES), strict=False)]
-    count = frame_count(source) or 0
-    wanted = FRAMES if is_clip(source.info) else 1
-    indices = sorted({round(step * (count - 1) / max(1, wanted - 1)) for step in range(wanted)})
-    frames: list[Frame] = []
-    for index in indices:
-        with suppress(UserError):
-            frames.append(source.seek(index))
+    live = [frame for frame, _ in zip(source, range(FRAMES), strict=False)] if source.info.live else []
+    frames = live or spread(source) if is_clip(source.info) else [source.seek(0)]
     if not frames:
         raise UserError(f"{source.info.name} has no frame that could be read", "Give another file")
     return [frame for frame in frames if frame.pixels.shape == frames[0].pixels.shape]

@@ -1,0 +1,148 @@
+"""The scale of a whole source: the file's, the user's, a ruler's; and what is said where there is none."""
+
+from __future__ import annotations
+
+import cv2
+import pytest
+
+from tests.calibrate.screens import screen
+from tests.recordings import dicom_dataset, write_clip
+from usviewer.acquire import open_source
+from usviewer.calibrate import for_source
+from usviewer.calibrate.manual import spacing_from_text
+from usviewer.calibrate.proposal import UNCONFIRMED, propose
+from usviewer.calibrate.source import spread
+from usviewer.calibrate.watch import WITHDRAWALS
+from usviewer.errors import UserError
+from usviewer.save.rulers import remember
+from usviewer.units import ScaleSource
+
+SIZE = (800, 600)
+PITCH = 36.3
+COUNT = 16
+
+
+def clip(path, change_at=COUNT, count=COUNT, **options):
+    pictures = [screen("ge", PITCH if k < change_at else PITCH * 1.3, SIZE, seed=k, **options) for k in range(count)]
+    return write_clip(path, count=count, size=SIZE, pictures=pictures, options={"crf": "18"})
+
+
+@pytest.fixture(scope="module")
+def ruled(tmp_path_factory):
+    return clip(tmp_path_factory.mktemp("clips") / "ruled.mp4")
+
+
+@pytest.fixture(scope="module")
+def changed(tmp_path_factory):
+    return clip(tmp_path_factory.mktemp("clips") / "changed.mp4", change_at=9)
+
+
+def geometries(path, *arguments, **options):
+    with open_source(path) as source:
+        calibrate = for_source(source, *arguments, **options)
+        return [calibrate(frame).geometry for frame in source]
+
+
+def scales(path, *arguments, **options):
+    """The spacing along y of each frame; None where it has none."""
+    return [
+        geometry.regions[0].spacing.y_mm_per_px if geometry.regions else None
+        for geometry in geometries(path, *arguments, **options)
+    ]
+
+
+def test_a_ruler_that_nobody_confirmed_gives_nothing_and_says_so(ruled):
+    for known in geometries(ruled):
+        assert known.regions == ()
+        assert known.no_scale_reason == UNCONFIRMED
+
+
+def test_a_confirmed_tick_gives_every_frame_the_rulers_scale(ruled):
+    known = geometries(ruled, ruler_tick_mm=10.0)
+    assert {each.regions[0].spacing.source for each in known} == {ScaleSource.RULER}
+    assert scales(ruled, ruler_tick_mm=10.0) == pytest.approx([10.0 / PITCH] * COUNT, rel=0.002)
+
+
+def test_a_remembered_screen_is_known_again(ruled, changed, tmp_path):
+    with open_source(ruled) as source:
+        proposal, _ = propose(spread(source), source.info)
+    remember(proposal, 10.0)
+    assert scales(ruled) == pytest.approx([10.0 / PITCH] * COUNT, rel=0.002)
+    assert scales(changed)[:9] == pytest.approx([10.0 / PITCH] * 9, rel=0.002)
+    other = clip(tmp_path / "other.mp4", count=6, first_number=3)
+    assert scales(other) == [None] * 6
+
+
+def test_no_frame_from_the_depth_change_on_has_a_scale(changed):
+    known = geometries(changed, ruler_tick_mm=10.0)
+    assert [bool(each.regions) for each in known] == [True] * 9 + [False] * 7
+    assert {each.no_scale_reason for each in known[9:]} <= set(WITHDRAWALS)
+    assert geometries(changed)[0].no_scale_reason == UNCONFIRMED
+
+
+def test_a_users_own_scale_is_watched_beside_a_ruler(changed):
+    known = geometries(changed, spacing_from_text("0.25"))
+    assert [bool(each.regions) for each in known] == [True] * 9 + [False] * 7
+    assert known[0].regions[0].spacing.source is ScaleSource.USER
+
+
+def test_frames_are_judged_alike_in_any_order(changed):
+    """Review seeks: what is shown first must not change what is known of a frame once all were seen."""
+    with open_source(changed) as source:
+        calibrate = for_source(source, ruler_tick_mm=10.0)
+        for index in (12, 3, 10, 8, 9, 15, 0):
+            assert bool(calibrate(source.seek(index)).geometry.regions) == (index < 9)
+
+
+def test_both_depths_confirmed_each_count_on_their_own_frames(changed):
+    with open_source(changed) as source:
+        frames = list(source)
+        first, _ = propose(frames[:4], source.info)
+        second, _ = propose(frames[9:13], source.info)
+        assert second.from_index == 9
+        both = (first.confirmed(10.0), second.confirmed(10.0))
+    found = scales(changed, confirmed=both)
+    assert found == pytest.approx([10.0 / PITCH] * 9 + [10.0 / (1.3 * PITCH)] * 7, rel=0.002)
+
+
+def test_a_source_without_a_ruler_has_nothing_to_confirm(tmp_path):
+    bare = clip(tmp_path / "bare.mp4", count=6, ruler=False)
+    with pytest.raises(UserError, match="no ruler to confirm"):
+        geometries(bare, ruler_tick_mm=10.0)
+    assert geometries(bare)[0].no_scale_reason != UNCONFIRMED
+
+
+def test_only_one_scale_can_count(ruled):
+    with pytest.raises(UserError, match="only one can count"):
+        geometries(ruled, spacing_from_text("0.25"), ruler_tick_mm=10.0)
+    with pytest.raises(UserError, match="states its scale itself"):
+        geometries("phantom:?frames=2", ruler_tick_mm=10.0)
+
+
+def test_a_still_has_its_ruler_and_a_folder_has_none(tmp_path):
+    for name in ("one.png", "two.png"):
+        cv2.imwrite(str(tmp_path / name), screen("ge", PITCH, SIZE)[..., ::-1])
+    assert scales(tmp_path / "one.png", ruler_tick_mm=10.0) == pytest.approx([10.0 / PITCH], rel=0.002)
+    assert scales(tmp_path) == [None, None]
+    with pytest.raises(UserError, match="different screens"):
+        scales(tmp_path, ruler_tick_mm=10.0)
+
+
+def test_a_dicom_file_without_a_region_may_have_its_ruler_confirmed(tmp_path):
+    path = tmp_path / "ruled.dcm"
+    dicom_dataset([screen("ge", PITCH, SIZE)]).save_as(path, enforce_file_format=True)
+    assert geometries(path)[0].no_scale_reason == UNCONFIRMED
+    assert scales(path, ruler_tick_mm=10.0) == pytest.approx([10.0 / PITCH], rel=0.002)
+
+
+@pytest.mark.data
+def test_a_file_whose_tags_were_not_shrunk_with_it_stays_without_millimetres(data):
+    known = geometries(data / "dicom_ultrasound/mf30_ybr422_jpeg_sonosite_pydicom.dcm")
+    assert all(each.regions == () for each in known)
+
+
+@pytest.mark.data
+def test_a_real_clip_keeps_its_scale_to_its_end(data):
+    path = data / "clips_neck_sparq/20210816_131218_0003.MP4"
+    found = scales(path, ruler_tick_mm=5.0)
+    assert found == pytest.approx([0.0702905] * len(found), rel=0.01)

@@ -1,0 +1,75 @@
+"""Whatever was pointed at, under the name that the user gives it: size, ellipse and depth, by the same rules as all."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from usviewer.frame import ImageGeometry
+from usviewer.infer.prediction import Instance, Prediction
+from usviewer.measure import aorta, fetal_head, nerve, read
+from usviewer.measure.generic import base_reading
+from usviewer.measure.geometry import border_distance_px, border_margin_px
+from usviewer.measure.nerve import depths
+from usviewer.measure.reading import Provenance, Reading, Status
+from usviewer.measure.section import BORDER_PX, EDGE_GUESSED, Section, found_in, near_guess, with_outlines
+
+LONG_AXIS, SHORT_AXIS, AREA, CIRCUMFERENCE = "long_axis", "short_axis", "area", "circumference"
+# What is called so is measured as the finding of that name is: the name is the user's word for what it is.
+KNOWN = (aorta.FINDING, nerve.FINDING, fetal_head.FINDING)
+UNNAMED = "structure"
+NOTHING = "Nothing was outlined here"
+CUT_OFF = "It reaches the edge of the picture: it may be larger than measured"
+
+
+def read_pointed(prediction: Prediction, geometry: ImageGeometry | None, label: str, why: str = "") -> Reading:
+    """Measure the best instance as what ``label`` calls it.
+
+    ``long_axis``, ``short_axis``, ``area`` and ``circumference`` (of the ellipse of the moments), ``depth`` and
+    ``centroid_depth`` where the probe face is known; for a label in ``KNOWN`` that finding's own measurements. In mm
+    only where one region with a scale holds the outline. ``why`` says why the outline should not be trusted.
+    """
+    label = label.strip() or UNNAMED
+    prediction = replace(prediction, instances=tuple(replace(i, label=label) for i in prediction.instances[:1]))
+    known = label.casefold().replace(" ", "-")
+    reading = read(prediction, geometry, known) if known in KNOWN else _read(prediction, geometry, label)
+    if reading.status is Status.NOT_VISUALISED and why:
+        reading = replace(reading, reason=why)
+    warnings = (why, *reading.warnings) if why else reading.warnings
+    return replace(reading, provenance=Provenance.PROMPTED, uncertain=bool(why), warnings=warnings)
+
+
+def beside(reading: Reading, prediction: Prediction, others: tuple[Instance, ...]) -> Reading:
+    """The reading with the outlines of what else was pointed at on the same picture; these are not measured."""
+    rest = found_in(replace(prediction, instances=others), len(others))
+    if not rest:
+        return reading
+    return replace(
+        reading,
+        outlines_xy_px=(*reading.outlines_xy_px, *(f.shape.outline_xy_px for f in rest)),
+        labels=(*reading.labels, *(f.instance.label for f in rest)),
+        boxes_xyxy_px=(*reading.boxes_xyxy_px, *(f.instance.box_xyxy_px for f in rest)),
+        scores=(*reading.scores, *(f.instance.score for f in rest)),
+    )
+
+
+def _read(prediction: Prediction, geometry: ImageGeometry | None, label: str) -> Reading:
+    geometry = geometry or ImageGeometry()
+    reading = base_reading(prediction, label, geometry)
+    found = found_in(prediction, 1)
+    if not found:
+        return replace(reading, reason=NOTHING)
+    reading = with_outlines(reading, found, geometry)
+    shape = found[0].shape
+    section = Section(shape, reading.spacing, prediction.edge_sd_px)
+    margin = border_margin_px(shape, border_distance_px(geometry.sector, prediction.frame_size_px))
+    cut = float(margin[shape.mask].min()) <= BORDER_PX
+    notes = ((CUT_OFF, cut), (EDGE_GUESSED, near_guess(shape, geometry.sector) and not cut))
+    found_depths = depths(section, geometry.sector)
+    drawn = (*found_depths[:1], *(replace(depth, ends_xy_px=None) for depth in found_depths[1:]))  # one line is enough
+    sizes = (section.axis(LONG_AXIS, minor=False), section.axis(SHORT_AXIS, minor=True), section.area(AREA))
+    return replace(
+        reading,
+        status=Status.MEASURED,
+        measurements=(*sizes, section.circumference(CIRCUMFERENCE), *drawn),
+        warnings=(*reading.warnings, *(note for note, true in notes if true)),
+    )

@@ -1,0 +1,23 @@
+"""Keeps the rulers that were confirmed: the settings file of ``calibrate.layouts``, written whole or not at all."""
+
+from __future__ import annotations
+
+import datetime
+from pathlib import Path
+
+from usviewer.calibrate import layouts
+from usviewer.calibrate.proposal import Proposal
+from usviewer.save.aside import make_folder, write_text
+
+
+def remember(proposal: Proposal, tick_mm: float, path: Path | None = None) -> None:
+    """Use this ruler again wherever the same screen is seen.
+
+    Raises ``UserError`` where another depth could not be told from this one, or the file cannot be written.
+    """
+    today = datetime.datetime.now(datetime.UTC).date().isoformat()
+    layout = proposal.layout(tick_mm, today)
+    target = path or layouts.layouts_path()
+    known, _ = layouts.load(target)
+    make_folder(target.parent)
+    write_text(target, layouts.to_text(layouts.with_layout(known, layout)))
