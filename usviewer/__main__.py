@@ -19,9 +19,13 @@ COMMANDS = {
     "evaluate": "compare a model with labelled images",
     "agreement": "compare readings with the operator's calipers over many clips",
     "bench": "measure how fast this computer is, stage by stage",
+    "latency-test": "measure the delay from a window through a grabber into the program",
+    "seeks": "measure how fast a clip can be sought, scrubbed and played",
     "devices": "list capture cards and cameras, or say why there is none",
     "calibrate": "find the scale of a source, confirm its ruler and remember it",
 }
+# Commands that open a window do not live beside the others.
+WINDOWED = {"latency-test": "usviewer.view.latency_test"}
 EXIT_BAD_INPUT = 2
 EXIT_BUG = 1
 EXIT_INTERRUPTED = 130
@@ -38,7 +42,7 @@ def build_parser(chosen: str | None) -> Parser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=Parser)
     for name, text in COMMANDS.items():
         if name == chosen:
-            importlib.import_module(f"usviewer.tools.{name}").add_parser(commands)
+            importlib.import_module(WINDOWED.get(name, f"usviewer.tools.{name}")).add_parser(commands)
         else:
             commands.add_parser(name, help=text)
     return parser

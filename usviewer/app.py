@@ -14,6 +14,8 @@ from usviewer.errors import UserError
 from usviewer.tools.command import Parser
 
 if TYPE_CHECKING:
+    from PySide6.QtWidgets import QApplication
+
     from usviewer.view.main_window import MainWindow
 
 DEMO = "phantom:?live=1"
@@ -44,7 +46,7 @@ def main(argv: Sequence[str]) -> int:
     window = MainWindow(found)
     sys.excepthook = _hook(window)
     window.resize(*options.size)
-    if not options.screenshot:
+    if not _scripted(options):
         window.restore_geometry()
     window.show()
     for problem in problems:
@@ -52,16 +54,24 @@ def main(argv: Sequence[str]) -> int:
     _begin(window, options)
     if options.screenshot:
         _shoot(window, options)
+    if options.soak:
+        return _soak(window, options, application)
     return int(application.exec())
 
 
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser = Parser(prog="usviewer", description="Open the window.")
-    parser.add_argument("source", nargs="?", help="a clip, a still, a folder, a DICOM file, device: or phantom:")
+    parser.add_argument(
+        "source", nargs="?", help="a clip, a still, a folder, a DICOM file, device:, screen: or phantom:"
+    )
     parser.add_argument("--demo", action="store_true", help="play the simulated aorta")
     parser.add_argument("--screenshot", type=Path, metavar="OUT.png", help="save the window after the first reading")
     parser.add_argument("--size", type=_size, default=(1280, 800), metavar="WxH", help="size of the window")
     parser.add_argument("--after-s", type=float, default=3.0, metavar="N", help="so long after the first reading")
+    parser.add_argument(
+        "--soak", type=float, metavar="MINUTES", help="run so long, write how late and how steady it was, and close"
+    )
+    parser.add_argument("--out", type=Path, default=Path("usviewer-soak"), metavar="DIR", help="where --soak writes")
     parser.add_argument("--do", action="append", default=[], metavar="ACTION", help="an action to run for the picture")
     return parser.parse_args(list(argv))
 
@@ -88,7 +98,7 @@ def _begin(window: MainWindow, options: argparse.Namespace) -> None:
         window.open_live(options.source)
     elif options.source:
         window.open_path(Path(options.source).expanduser())
-    elif not options.screenshot:
+    elif not _scripted(options):
         window.session.restore()
 
 
@@ -103,6 +113,23 @@ def _hook(window: MainWindow):  # type: ignore[no-untyped-def]
         window.desk.notify.report(error, key="bug")
 
     return tell
+
+
+def _scripted(options: argparse.Namespace) -> bool:
+    """Whether nobody sits before the window: nothing of the last session is opened then."""
+    return bool(options.screenshot or options.soak)
+
+
+def _soak(window: MainWindow, options: argparse.Namespace, application: QApplication) -> int:
+    """Run for some minutes, print what was found, and give 1 where something was beyond its limit."""
+    from usviewer.view.soak import Soak, markdown
+
+    soak = Soak(window, options.soak, options.out, " ".join(["usviewer", *sys.argv[1:]]))
+    code = int(application.exec())
+    if soak.result is None:
+        return code
+    print(markdown(soak.result))
+    return 1 if soak.result.failures() else code
 
 
 def _shoot(window: MainWindow, options: argparse.Namespace) -> None:

@@ -11,7 +11,7 @@ import pytest
 from usviewer.frame import Frame, ImageGeometry, make_frame
 from usviewer.infer.prediction import Prediction
 from usviewer.measure.reading import Reading, Status
-from usviewer.pipeline.clip import STAGE_DEPTH, analyse_clip, prefetch
+from usviewer.pipeline.clip import STAGE_DEPTH, ahead, analyse_clip, prefetch
 
 
 def stage_threads() -> list[threading.Thread]:
@@ -89,3 +89,28 @@ def test_every_frame_of_a_clip_is_analysed_once_and_in_order() -> None:
     assert [result.reading.key for result in results] == [frame.key for frame in frames]
     assert all(result.frame.key is result.prediction.key for result in results)
     assert not stage_threads()
+
+
+def test_what_is_begun_ahead_runs_beside_and_is_given_when_asked():
+    begun, may_end = threading.Event(), threading.Event()
+
+    def work() -> int:
+        begun.set()
+        assert may_end.wait(10)
+        return 7
+
+    with ahead(work) as give:
+        assert begun.wait(10)
+        may_end.set()
+        assert give() == give() == 7
+
+
+def test_what_fails_ahead_fails_where_it_is_asked_for_and_the_thread_has_ended():
+    before = threading.active_count()
+    with ahead(lambda: [][0]) as give:
+        for _ in range(2):
+            with pytest.raises(IndexError):
+                give()
+    assert threading.active_count() == before
+    with ahead(lambda: [][0]):  # never asked for: nobody is told
+        pass

@@ -22,8 +22,14 @@ _FAR_PX = 100_000.0
 
 
 def draw(pixels: Pixels, scene: Scene) -> Pixels:
-    """A painted copy of the picture (uint8, height x width x 3, RGB): grounds, then areas, then lines, then words."""
+    """A painted copy of the picture (uint8, height x width x 3, RGB)."""
     picture = pixels.copy()
+    paint(picture, scene)
+    return picture
+
+
+def paint(picture: Pixels, scene: Scene) -> None:
+    """Paint a picture of one's own in place: grounds, then areas, then lines, then words."""
     blocks = lay_out(scene)
     for block in blocks:
         if block.ground:
@@ -36,7 +42,6 @@ def draw(pixels: Pixels, scene: Scene) -> Pixels:
     for block in blocks:
         for line in block.lines:
             line.letters.press(picture, line.left_px, line.top_px)
-    return picture
 
 
 def _darken(picture: Pixels, box_xyxy_px: Corners) -> None:

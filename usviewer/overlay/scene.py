@@ -129,7 +129,7 @@ def _outline_look(reading: Reading) -> tuple[Colour, Line]:
         return palette.WARNING, Line.DOTTED
     if reading.provenance is Provenance.MANUAL:
         return palette.MANUAL, Line.DASHED
-    return palette.MASK, Line.SOLID
+    return palette.MASK, Line.DASHED if reading.uncertain else Line.SOLID
 
 
 def _boxes(reading: Reading, style: Style) -> Iterator[BoxMark]:

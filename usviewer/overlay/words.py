@@ -132,7 +132,15 @@ def checklist_lines(reading: Reading) -> tuple[str, ...]:
     found = [
         f"{structure_name(n)} {seen[n]:.2f}" if n in seen else f"{structure_name(n)} not seen" for n in _STRUCTURES
     ]
-    return (*found, *(plane_check(plane, seen) for plane in fetal_brain.PLANES))
+    return (*found, *plane_checks(reading))
+
+
+def plane_checks(reading: Reading) -> tuple[str, ...]:
+    """What each standard plane of the fetal brain still needs; nothing for anything else."""
+    if reading.finding != fetal_brain.FINDING:
+        return ()
+    seen = fetal_brain.scores_of(reading)
+    return tuple(plane_check(plane, seen) for plane in fetal_brain.PLANES)
 
 
 def plane_check(plane: fetal_brain.StandardPlane, seen: Collection[str]) -> str:
@@ -180,13 +188,16 @@ def _measured(reading: Reading, summary: Summary | None) -> list[TextLine]:
         return [TextLine(finding_name(reading), Size.TITLE)]
     heading = TextLine(f"{finding_name(reading).upper()}  {title(main.name)}")
     drawn = "" if reading.provenance is Provenance.AUTOMATIC else f" · {reading.provenance}"
-    how = TextLine(f"{convention(reading.edge)}{plane_words(reading.plane)}{_site_words(reading)}{drawn}")
+    how = TextLine(f"{convention(reading.edge)}{how_words(reading)}{drawn}")
     number, *details = _aggregate(reading, main, summary) if summary else _single(reading, main)
     return [heading, number, how, *details]
 
 
-def _site_words(reading: Reading) -> str:
-    return f" · {reading.site}" if reading.site else ""
+def how_words(reading: Reading) -> str:
+    """How and where the vessel is cut, to follow the convention; and whether the operator said how."""
+    plane = plane_words(reading.plane)
+    said = ", set" if plane and reading.plane_set else ""
+    return f"{plane}{said}{f' · {reading.site}' if reading.site else ''}"
 
 
 def _aggregate(reading: Reading, main: Measurement, summary: Summary) -> list[TextLine]:

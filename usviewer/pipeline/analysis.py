@@ -11,9 +11,11 @@ from usviewer.acquire import Source
 from usviewer.calibrate import is_clip
 from usviewer.errors import UserError
 from usviewer.frame import Frame
+from usviewer.measure.given import NOTHING_GIVEN, Given
 from usviewer.measure.manual import Edit, corrected
 from usviewer.measure.reading import Reading
 from usviewer.pipeline.curve import Curve, curve_of
+from usviewer.pipeline.findings import NO_FINDINGS, Findings, findings_of
 from usviewer.pipeline.live import Engine
 from usviewer.pipeline.playback import Playback
 
@@ -40,11 +42,16 @@ class Analysis:
     """Reads every frame of a clip, or takes what was kept. ``readings`` is filled as it goes."""
 
     def __init__(
-        self, open_source: Callable[[], Source], playback: Playback, engine: Engine, kept: Kept | None = None
+        self,
+        open_source: Callable[[], Source],
+        playback: Playback,
+        engine: Engine,
+        kept: Kept | None = None,
+        given: Given = NOTHING_GIVEN,
     ) -> None:
         self._open_source = open_source
         self._playback = playback
-        self._engine = engine.fresh()
+        self._engine, self._given = engine.fresh(given), given
         self._kept = kept
         self._lock = threading.Lock()
         self._stop = threading.Event()
@@ -53,7 +60,8 @@ class Analysis:
         self._edited: dict[int, Reading] = {}
         self._curve: Curve | None = None
         self._curve_due_s = 0.0
-        self._aggregated = True
+        self._findings = NO_FINDINGS
+        self._aggregated: bool | None = None  # not known before the source is open
         self._complete = False
         self._message = ""
         self.failure: Exception | None = None
@@ -85,6 +93,11 @@ class Analysis:
         """The curve over the clip, as far as it is read; the same object until it changes."""
         with self._lock:
             return self._curve
+
+    def findings(self) -> Findings:
+        """What the whole clip amounts to; nothing until all is read, nor for pictures of several patients."""
+        with self._lock:
+            return self._findings
 
     def reading(self, index: int) -> Reading | None:
         """One frame's reading, corrected where it was."""
@@ -150,7 +163,7 @@ class Analysis:
             if not self._my_turn():
                 return False
             # Pictures of a folder are each their own patient: no plane is carried from one to the next.
-            self._read(frame, self._engine if self._aggregated else self._engine.fresh(), edits)
+            self._read(frame, self._engine if self._aggregated else self._engine.fresh(self._given), edits)
             if time.monotonic() >= self._curve_due_s:
                 self._draw_curve()
         return True
@@ -166,9 +179,11 @@ class Analysis:
         with self._lock:
             readings = {**self._automatic, **self._edited}
         count = len(self._playback.picture().times_s) or max(readings, default=-1) + 1
-        curve = curve_of(readings, count, aggregated=self._aggregated)
+        curve = curve_of(readings, count, aggregated=self._aggregated is not False)
+        whole = self._complete and self._aggregated is True
+        findings = findings_of([readings[index] for index in sorted(readings)]) if whole else NO_FINDINGS
         with self._lock:
-            self._curve = curve
+            self._curve, self._findings = curve, findings
         took_s = time.monotonic() - began_s
         self._curve_due_s = began_s + max(CURVE_EVERY_S, took_s / CURVE_SHARE)
 
@@ -180,7 +195,7 @@ class Analysis:
 
     def _take(self, kept: Mapping[int, Reading]) -> None:
         with self._lock:
-            self._automatic = dict(kept)
+            self._automatic = {index: self._given.named(reading) for index, reading in kept.items()}
             self._complete = True
 
     def _read(self, frame: Frame, engine: Engine, edits: Mapping[int, Edit]) -> None:

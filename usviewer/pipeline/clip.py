@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Generator, Iterable
-from contextlib import closing
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import TypeVar, cast
 
@@ -69,6 +69,35 @@ def prefetch(items: Iterable[T], depth: int = STAGE_DEPTH) -> Generator[T, None,
             raise failure[0]
     finally:
         stop.set()
+        thread.join()
+
+
+@contextmanager
+def ahead(work: Callable[[], T]) -> Iterator[Callable[[], T]]:
+    """Begin something slow in a thread of its own; what is given waits for its result.
+
+    What ``work`` raises is raised there, each time it is asked. The thread has ended when the block is left.
+    """
+    result: list[T] = []
+    failure: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            result.append(work())
+        except BaseException as error:  # handed over, and raised by whoever asks
+            failure.append(error)
+
+    def give() -> T:
+        thread.join()
+        if failure:
+            raise failure[0]
+        return result[0]
+
+    thread = threading.Thread(target=run, name="usviewer-ahead", daemon=True)
+    thread.start()
+    try:
+        yield give
+    finally:
         thread.join()
 
 

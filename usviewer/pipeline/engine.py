@@ -11,7 +11,8 @@ from usviewer.infer.predictor import Predictor
 from usviewer.infer.presence import Presence
 from usviewer.infer.registry import load_spec
 from usviewer.infer.session import engine_threads
-from usviewer.measure import PlaneTracker, read
+from usviewer.measure import read
+from usviewer.measure.given import NOTHING_GIVEN, Given
 from usviewer.measure.reading import Reading
 from usviewer.pipeline.live import Engine
 
@@ -28,12 +29,17 @@ def load_engine(model_id: str, engine: str = "auto", threads: int | None = None)
     return _engine(predictor, predict, engine)
 
 
-def _engine(predictor: Predictor, predict: Callable[[Frame, Presence], Prediction], requested: str) -> Engine:
+def _engine(
+    predictor: Predictor,
+    predict: Callable[[Frame, Presence], Prediction],
+    requested: str,
+    given: Given = NOTHING_GIVEN,
+) -> Engine:
     """The same loaded model with a tracker of its own: state over frames belongs to one run."""
-    spec, tracker, presence = predictor.spec, PlaneTracker(), Presence()
+    spec, tracker, presence = predictor.spec, given.tracker(), Presence()
 
     def measure(prediction: Prediction, geometry: ImageGeometry | None) -> Reading:
-        return read(prediction, geometry, spec.finding, tracker)
+        return read(prediction, geometry, spec.finding, tracker, given.gestational_age_weeks)
 
     return Engine(
         lambda frame: predict(frame, presence),
@@ -46,5 +52,6 @@ def _engine(predictor: Predictor, predict: Callable[[Frame, Presence], Predictio
         finding=spec.finding,
         labels=tuple(label.name for label in spec.labels),
         notice=predictor.notice,
-        renewed=lambda: _engine(predictor, predict, requested),
+        renewed=lambda said: _engine(predictor, predict, requested, said),
+        chosen=predictor.choice.lines() if predictor.choice is not None else (),
     )

@@ -14,6 +14,11 @@ T = TypeVar("T")
 JOIN_DEADLINE_S = 5.0
 
 
+def own_threads() -> int:
+    """How many of the program's own threads run."""
+    return sum(thread.name.startswith("usviewer") for thread in threading.enumerate())
+
+
 @dataclass(slots=True, eq=False)
 class Job(Generic[T]):
     """One piece of work. ``cancel`` keeps its result from being delivered; work that has begun is not interrupted."""

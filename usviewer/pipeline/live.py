@@ -16,9 +16,11 @@ from usviewer.acquire import Source
 from usviewer.errors import UserError
 from usviewer.frame import Frame, ImageGeometry, SourceInfo
 from usviewer.infer.prediction import Prediction
+from usviewer.measure.given import NOTHING_GIVEN, Given
 from usviewer.measure.reading import Reading, Summary
 from usviewer.measure.trend import Trend
 from usviewer.pipeline.clip import Analysed
+from usviewer.pipeline.findings import NO_FINDINGS, Findings, Recent
 from usviewer.pipeline.signal import SignalState, SignalWatch
 from usviewer.pipeline.timing import Percentiles, Timings
 
@@ -73,7 +75,8 @@ class Engine:
 
     ``requested`` and ``running`` name the inference engine that was asked for and the one that runs; ``notice`` says in
     one sentence why they differ. ``labels`` is everything the model can find. ``renewed`` gives the same loaded model
-    with fresh state over frames (None: it has none), for a run of its own.
+    with fresh state over frames and with what the operator has said (None: it has no state), for a run of its own.
+    ``chosen`` is what the automatic choice of the engine found out, a line each; empty where none was made.
     """
 
     predict: Predict
@@ -86,11 +89,12 @@ class Engine:
     finding: str = ""
     labels: tuple[str, ...] = ()
     notice: str = ""
-    renewed: Callable[[], Engine] | None = None
+    renewed: Callable[[Given], Engine] | None = None
+    chosen: tuple[str, ...] = ()
 
-    def fresh(self) -> Engine:
-        """This model for another run."""
-        return self.renewed() if self.renewed is not None else self
+    def fresh(self, given: Given = NOTHING_GIVEN) -> Engine:
+        """This model for another run, where the operator said this."""
+        return self.renewed(given) if self.renewed is not None else self
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +118,10 @@ class LiveStatus:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LiveSnapshot:
-    """The newest frame, the newest pair of frame and result, its summary, and the status, taken at one moment."""
+    """The newest frame, the newest pair of frame and result, its summary, and the status, taken at one moment.
+
+    ``findings`` is what the last two minutes amount to.
+    """
 
     newest: Frame | None
     pair: Analysed | None
@@ -122,6 +129,7 @@ class LiveSnapshot:
     status: LiveStatus
     taken_s: float
     too_slow: bool = False
+    findings: Findings = NO_FINDINGS
 
     @property
     def in_time(self) -> bool:
@@ -165,6 +173,7 @@ class LiveRun:
         self._pair: Analysed | None = None
         self._summary: Summary | None = None
         self._trend = Trend()
+        self._recent = Recent()  # filled by the inference thread, replaced where it holds no longer
         self._captured = 0
         self._slow_until_s = 0.0
         self._failure: Exception | None = None
@@ -188,8 +197,13 @@ class LiveRun:
         return not any(thread.is_alive() for thread in self._threads)
 
     def set_engine(self, engine: Engine | None) -> None:
-        """Exchange the model; the picture goes on, what the old model said is withdrawn."""
+        """Exchange the model or what the operator said; the picture goes on, what the old one read is withdrawn.
+
+        A sweep goes on from site to site: what it found so far stays, unless the model is another one.
+        """
         with self._lock:
+            if engine is None or self._engine is None or engine.sha256 != self._engine.sha256:
+                self._recent = Recent()
             self._engine = engine
             self._withdraw()
 
@@ -198,6 +212,7 @@ class LiveRun:
         with self._lock:
             self._calibrate = calibrate
             self._withdraw()
+            self._recent = Recent()
 
     def reset(self) -> None:
         """Forget the trend and the last result, for example when the scale has changed."""
@@ -217,7 +232,10 @@ class LiveRun:
             if not state.holds_numbers:
                 self._trend.reset()
                 self._summary = None
-            snapshot = LiveSnapshot(self._newest, self._pair, self._summary, self._status(state, now), now)
+            status = self._status(state, now)
+            snapshot = LiveSnapshot(
+                self._newest, self._pair, self._summary, status, now, findings=self._recent.findings
+            )
             if not snapshot.in_time:
                 self._slow_until_s = now + SLOW_FOR_S
             return replace(snapshot, too_slow=now < self._slow_until_s)
@@ -282,6 +300,7 @@ class LiveRun:
         with self._lock:
             self._source_info = source.info
             self._message = ""
+            self._recent = Recent()
         period_s = 1.0 / source.info.frames_per_second if source.info.frames_per_second else 1.0 / 30.0
         due_s = time.monotonic()
         while not self._stop.is_set():
@@ -305,8 +324,11 @@ class LiveRun:
                 return
             self._captured += 1
             changed = self._watch.see(frame)
-            if changed:
+            lost = _scale_lost(self._newest, frame)
+            if changed or lost:
                 self._withdraw()
+            if lost:
+                self._recent = Recent()
             self._newest = frame
             self._timings.add("calibrate", began, time.monotonic())
             self._timings.tick("capture", frame.key.capture_time_s)
@@ -342,5 +364,17 @@ class LiveRun:
             self._timings.add("latency", frame.key.capture_time_s, now)
             self._timings.tick("latency", now)
             self._pair = Analysed(frame, prediction, reading)
-            if self._watch.state_at(now).holds_numbers:
+            recent, holds = self._recent, self._watch.state_at(now).holds_numbers
+            if holds:
                 self._summary = self._trend.add(reading)
+        if holds:
+            recent.add(reading)  # without the lock: now and then this takes longer than the window may wait
+
+
+def _scale_lost(before: Frame | None, now: Frame) -> bool:
+    """Whether the millimetres were withdrawn between two pictures: then none may stay on the screen."""
+    return before is not None and _scaled(before) and not _scaled(now)
+
+
+def _scaled(frame: Frame) -> bool:
+    return frame.geometry is not None and any(region.spacing for region in frame.geometry.regions)

@@ -11,9 +11,11 @@ from dataclasses import dataclass, replace
 
 from usviewer.acquire import Source
 from usviewer.frame import Frame, SourceInfo
+from usviewer.measure.given import NOTHING_GIVEN, Given
 from usviewer.measure.reading import Reading, Summary
 from usviewer.pipeline.analysis import Analysis, Kept
 from usviewer.pipeline.curve import Curve
+from usviewer.pipeline.findings import NO_FINDINGS, Findings
 from usviewer.pipeline.live import JOIN_DEADLINE_S, Engine
 from usviewer.pipeline.playback import CalibrateFor, Playback
 
@@ -24,6 +26,7 @@ class ReviewSnapshot:
 
     ``reading`` carries the key of ``frame``. ``curve`` is over the whole clip (None: nothing analysed yet), the same
     object until it changes. ``wanted_index`` is the frame that was asked for, which may still be on its way.
+    ``findings`` is what the whole clip amounts to, once all of it is read.
     """
 
     frame: Frame | None
@@ -38,6 +41,7 @@ class ReviewSnapshot:
     analysed: int
     complete: bool
     message: str
+    findings: Findings = NO_FINDINGS
 
     @property
     def count(self) -> int:
@@ -67,15 +71,15 @@ class ReviewRun:
         """Open the clip, in the playback thread."""
         self._playback.start()
 
-    def set_engine(self, engine: Engine | None, kept: Kept | None = None) -> None:
-        """Analyse with this model from now on; what another one said is withdrawn."""
+    def set_engine(self, engine: Engine | None, kept: Kept | None = None, given: Given = NOTHING_GIVEN) -> None:
+        """Analyse with this model, and with what the operator said, from now on; what was read before is withdrawn."""
         if self._analysis is not None:
             self._analysis.request_stop()
             self._retired.append(self._analysis)
         self._retired = [analysis for analysis in self._retired if analysis.alive]
         self._analysis = None
         if engine is not None:
-            self._analysis = Analysis(self._open_source, self._playback, engine, kept)
+            self._analysis = Analysis(self._open_source, self._playback, engine, kept, given)
             self._analysis.start()
 
     def request_stop(self) -> None:
@@ -163,6 +167,7 @@ class ReviewRun:
             analysed=analysed,
             complete=complete,
             message=picture.message or problem,
+            findings=analysis.findings() if analysis is not None else NO_FINDINGS,
         )
 
     def _own_reading(self, frame: Frame | None, reading: Reading | None) -> Reading | None:

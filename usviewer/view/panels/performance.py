@@ -44,8 +44,10 @@ class PerformancePanel(Panel):
         header.setSectionResizeMode(QHeaderView.ResizeMode.Fixed)
         header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
         for column in range(1, len(_COLUMNS)):
-            self.table.setColumnWidth(column, 62)
+            self.table.setColumnWidth(column, 50)
         self.facts = words(quiet=True)
+        self.choice = words(quiet=True)
+        self.choice.setAccessibleName("Choice of the engine")
         self.messages = QListWidget()
         self.messages.setAccessibleName("Messages so far")
         self.messages.setWordWrap(True)
@@ -54,6 +56,7 @@ class PerformancePanel(Panel):
         layout.setSpacing(theme.GRID_PX)
         layout.addWidget(self.table, 3)
         layout.addWidget(self.facts)
+        layout.addWidget(self.choice)
         layout.addWidget(words("Messages", bold=True))
         layout.addWidget(self.messages, 2)
         desk.notify.changed.connect(self._show_messages)
@@ -79,6 +82,9 @@ class PerformancePanel(Panel):
             ):
                 self._set(row, column, text)
         self.facts.setText(_facts(status))
+        engine = self._desk.engine()
+        self.choice.setText("\n".join(engine.chosen) if engine is not None else "")
+        self.choice.setVisible(bool(self.choice.text()))
 
     def _set(self, row: int, column: int, text: str) -> None:
         item = self.table.item(row, column)
