@@ -14,9 +14,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from usviewer.calibrate.manual import spacing_from_text
 from usviewer.errors import UserError
+from usviewer.infer.manifest import ModelSpec
 from usviewer.infer.prediction import Prediction
 from usviewer.infer.predictor import Predictor
 from usviewer.infer.presence import Presence
+from usviewer.infer.prompt.model import PromptModel
 from usviewer.infer.registry import load_spec
 from usviewer.infer.session import ENGINES
 from usviewer.measure import read
@@ -24,7 +26,7 @@ from usviewer.pipeline import prefetch
 from usviewer.save.aside import make_folder
 from usviewer.tools.command import console
 from usviewer.tools.datasets import Dataset, Kind, Options, Sample, open_dataset
-from usviewer.tools.evaluation import page
+from usviewer.tools.evaluation import page, prompt, propagation
 from usviewer.tools.evaluation.boxes import box_sample, judge_boxes
 from usviewer.tools.evaluation.files import Evaluation, report, write
 from usviewer.tools.evaluation.masks import judge_masks, judge_negative, union
@@ -33,6 +35,7 @@ from usviewer.tools.evaluation.verdict import Verdict, check_task, match_labels
 WORST = 10
 # mAP is taken over the whole curve of precision and recall, so boxes far below the model's threshold count too.
 MAP_MIN_SCORE = 0.001
+MAX_SCALE_SD = 0.2
 
 
 # --- command line -----------------------------------------------------------------------------------------------------
@@ -57,7 +60,17 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument("--limit", type=int, metavar="N", help="look at no more than N frames")
     parser.add_argument("--count", type=int, default=200, metavar="N", help="how many phantoms (default: %(default)s)")
     parser.add_argument(
+        "--scale-sd",
+        type=float,
+        default=0.0,
+        metavar="S",
+        help="phantoms: let each scale be off by this standard deviation (0.01 is 1 %%), and state it",
+    )
+    parser.add_argument(
         "--frames", default="", metavar="CLIP", help="the clip that DATASET/masks/000000.png ... belong to"
+    )
+    parser.add_argument(
+        "--follow", action="store_true", help="prompt models: from one click on a clip's first frame through all of it"
     )
     parser.add_argument("--engine", choices=ENGINES, default="auto", help="what runs the model (default: %(default)s)")
     parser.set_defaults(run=run)
@@ -69,6 +82,10 @@ def run(args: argparse.Namespace) -> int:
     options = _options(args)
     spec = load_spec(args.model)
     dataset = open_dataset(args.dataset, options)
+    if args.follow and spec.task != "prompt":
+        raise UserError(f"--follow is for a model that takes clicks, '{spec.id}' does not", "Name a prompt model")
+    if spec.task == "prompt":
+        return _run_prompt(args, spec, dataset, screen)
     check_task(dataset, spec)
     labels = match_labels(dataset, spec) if dataset.labels else {}
     predictor = Predictor(spec, args.engine)
@@ -79,6 +96,26 @@ def run(args: argparse.Namespace) -> int:
         sections = found.sections()
         report(sections, found, Console(highlight=False))
         write(folder, found, sections)
+    screen.print(f"Results page: {folder / 'index.html'}", markup=False, soft_wrap=True)
+    return 0
+
+
+def _run_prompt(args: argparse.Namespace, spec: ModelSpec, dataset: Dataset, screen: Console) -> int:
+    """The same for a model that has to be pointed at what it shall outline."""
+    if not args.follow:
+        prompt.check_dataset(dataset)
+    model = PromptModel(spec, args.engine)
+    if model.notice:
+        screen.print(model.notice, style="yellow", markup=False)
+    with _folder(args.out or Path(f"evaluation-{_plain(args.model)}-{_plain(dataset.name)}")) as folder:
+        if args.follow:
+            followed = list(propagation.follow(model, dataset))
+            propagation.report(followed, Console(highlight=False))
+            propagation.write(folder, followed, model, dataset)
+            return 0
+        found = evaluate_prompts(model, dataset, screen)
+        prompt.report(found, Console(highlight=False))
+        prompt.write(folder, found)
     screen.print(f"Results page: {folder / 'index.html'}", markup=False, soft_wrap=True)
     return 0
 
@@ -102,6 +139,8 @@ def _options(args: argparse.Namespace) -> Options:
         value = getattr(args, name)
         if value is not None and value < least:
             raise UserError(f"--{name} {value} cannot be right", f"Give a number of {least} or more")
+    if not 0.0 <= args.scale_sd <= MAX_SCALE_SD:
+        raise UserError(f"--scale-sd {args.scale_sd:g} cannot be right", f"Give a share from 0 to {MAX_SCALE_SD:g}")
     return Options(
         spacing=spacing_from_text(args.mm_per_pixel) if args.mm_per_pixel else None,
         every=args.every,
@@ -110,6 +149,7 @@ def _options(args: argparse.Namespace) -> Options:
         negatives=args.negatives,
         count=args.count,
         frames=args.frames,
+        scale_sd=args.scale_sd,
     )
 
 
@@ -140,6 +180,22 @@ def evaluate(predictor: Predictor, dataset: Dataset, labels: Mapping[str, str], 
         predictor.set_min_score(spec.output.min_score)
     if not found.verdicts:
         raise UserError(f"{dataset.name} has no frame to look at", "Give another data set")
+    found.pictures = worst.pictures()
+    return found
+
+
+def evaluate_prompts(model: PromptModel, dataset: Dataset, screen: Console) -> prompt.PromptEvaluation:
+    """Every structure of every sample, pointed at as ``evaluation.prompt`` says."""
+    found, worst = prompt.PromptEvaluation(model.spec, model.engine, dataset), prompt.Worst()
+    with _progress(screen) as progress, closing(prefetch(dataset.samples())) as samples:
+        task = progress.add_task(dataset.name, total=dataset.count)
+        for sample in samples:
+            for case, picture in prompt.judge_sample(model, sample):
+                found.cases.append(case)
+                worst.offer(picture)
+            progress.advance(task)
+    if not found.cases:
+        raise UserError(f"{dataset.name} has no structure to point at", "Give another data set")
     found.pictures = worst.pictures()
     return found
 

@@ -18,6 +18,7 @@ from usviewer.infer.manifest import ModelSpec
 from usviewer.infer.quantize import CALIBRATION_FRAMES, quantize
 from usviewer.infer.session import engine_threads
 from usviewer.tools.benchmark.frames import held_frames
+from usviewer.tools.sam import convert
 
 EXIT_FAILED = 2
 
@@ -30,7 +31,10 @@ def add_parser(commands: Any) -> None:
     show = actions.add_parser("show", help="everything known about a model")
     show.add_argument("id")
     show.set_defaults(run=run, act=_show)
-    add = actions.add_parser("add", help="install an ONNX file exported by Ultralytics, or a folder with a manifest")
+    add = actions.add_parser(
+        "add",
+        help="install an ONNX file exported by Ultralytics, a folder with a manifest, or SAM's encoder and decoder",
+    )
     add.add_argument("path", type=Path, metavar="FILE.onnx|FOLDER")
     add.add_argument("--id", help="name under which the model is kept (default: from the file's name)")
     add.set_defaults(run=run, act=_add)
@@ -44,6 +48,12 @@ def add_parser(commands: Any) -> None:
     engines.add_argument("id")
     engines.add_argument("--frames", metavar="SOURCE", help="your own clip to compare on (default: bundled pictures)")
     engines.set_defaults(run=run, act=_engines)
+    sam = actions.add_parser("convert-sam", help="make a prompt model from a checkpoint of SAM or UltraSam")
+    sam.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="the .pth file, as its authors publish it")
+    sam.add_argument("--kind", choices=convert.KINDS, required=True, help="whose checkpoint it is")
+    sam.add_argument("--out", type=Path, metavar="DIR", help="a new folder (default: installed among your models)")
+    sam.add_argument("--id", help="name of the model (default: the folder's name, or the kind)")
+    sam.set_defaults(run=run, act=_convert_sam)
     int8 = actions.add_parser("quantize", help="make an int8 variant, kept only if its masks agree")
     int8.add_argument("id")
     int8.add_argument("--frames", metavar="SOURCE", help="your own clip to calibrate on (default: bundled pictures)")
@@ -131,10 +141,21 @@ def _engines(args: argparse.Namespace, output: Console) -> int:
 
 def _quantize(args: argparse.Namespace, output: Console) -> int:
     spec = registry.verify_model(args.id)
+    if spec.prompt is not None:
+        raise UserError(f"'{spec.id}' outlines what it is pointed at: it has no int8 variant", "Choose another model")
     frames = _frames(args.frames)
     for trial in quantize(spec, frames() if frames else ()):
         output.print(trial.describe(), markup=False)
     output.print(f"Kept. '{spec.id}' runs on it where it is the fastest.", markup=False)
+    return 0
+
+
+def _convert_sam(args: argparse.Namespace, output: Console) -> int:
+    output.print(f"Converting {args.checkpoint.name}: a minute for the smallest SAM, several for the largest.")
+    made = convert.convert(args.checkpoint, args.kind, args.out, args.id)
+    differences = f"encoder {made.encoder_difference:.1e}, decoder {made.decoder_difference:.1e}"
+    output.print(f"The graphs agree with the network: {differences} of the spread.", markup=False)
+    output.print(f"'{made.spec.id}' is in {made.spec.folder}. The licence of the weights applies.", markup=False)
     return 0
 
 
@@ -150,12 +171,12 @@ def _facts(spec: ModelSpec) -> dict[str, str]:
         "name": spec.name,
         "version": spec.version,
         "finding": spec.finding,
-        "task": f"{spec.task} ({spec.decoder})",
+        "task": f"{spec.task} ({spec.decoder})" + _prompts(spec),
         "labels": _labels(spec),
         "outlines": _edges(spec),
         "input": f"{size} px, {spec.input.channel_order}, {spec.input.crop} picture, {spec.input.resize}",
         "licence": spec.licence,
-        "file": f"{spec.path} ({_size(spec)})",
+        "file": f"{', '.join(str(file.path) for file in spec.files.values())} ({_size(spec)})",
         "sha256": spec.sha256,
         "golden case": _golden(spec).removeprefix("golden case "),
         "card": str(spec.card or "none"),
@@ -163,6 +184,14 @@ def _facts(spec: ModelSpec) -> dict[str, str]:
     for heading, table in (("training", spec.training), ("accuracy", spec.accuracy)):
         facts |= {f"{heading}: {key}": value for key, value in _flat(table).items()}
     return facts
+
+
+def _prompts(spec: ModelSpec) -> str:
+    """What a prompt model may be pointed at with."""
+    if spec.prompt is None:
+        return ""
+    taken = "one point or one box" if spec.prompt.prompts == "one" else "points, excluded points and a box"
+    return f": {taken}{', refined by its own mask' if spec.prompt.mask else ''}"
 
 
 def _flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
@@ -185,7 +214,7 @@ def _labels(spec: ModelSpec) -> str:
 
 
 def _edges(spec: ModelSpec) -> str:
-    return ", ".join(sorted({str(label.edge) for label in spec.labels})) if spec.task == "segment" else "boxes"
+    return "boxes" if spec.task == "detect" else ", ".join(sorted({str(label.edge) for label in spec.labels}))
 
 
 def _origin(spec: ModelSpec) -> str:

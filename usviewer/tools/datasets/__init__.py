@@ -12,6 +12,7 @@ from usviewer.tools.datasets.boxed import open_coco, open_yolo
 from usviewer.tools.datasets.clips import NOTHING, open_anything, open_label_images, open_negative_clips, open_sweep
 from usviewer.tools.datasets.outlined import open_hc18, open_masks
 from usviewer.tools.datasets.phantoms import open_phantoms
+from usviewer.tools.datasets.prompt_pairs import open_pairs
 
 __all__ = ["Dataset", "Kind", "Length", "Options", "Sample", "Truth", "open_dataset"]
 
@@ -22,6 +23,7 @@ _READERS: tuple[Callable[[Path, Options], Dataset | None], ...] = (
     open_masks,
     open_yolo,
     open_label_images,
+    open_pairs,
     open_coco,
 )
 _KNOWN = (

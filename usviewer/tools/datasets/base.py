@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from usviewer.errors import UserError
 from usviewer.frame import Frame, Mask
+from usviewer.measure import geometry
 from usviewer.measure.average_precision import LabelledBox
 from usviewer.units import Point, Spacing
 
@@ -87,8 +88,9 @@ class Options:
     """What the user asked for.
 
     ``spacing`` holds for every frame that has none of its own. ``every`` keeps one frame in so many, ``limit`` at
-    most so many in all, ``held_out`` only those that no aorta training may see. ``count`` is for phantoms,
-    ``frames`` the clip that a folder of label images belongs to.
+    most so many in all, ``held_out`` only those that no aorta training may see. ``count`` is for phantoms, and
+    ``scale_sd`` how far their scales are off (relative); ``frames`` is the clip that a folder of label images belongs
+    to.
     """
 
     spacing: Spacing | None = None
@@ -98,6 +100,7 @@ class Options:
     negatives: bool = False
     count: int = 200
     frames: str = ""
+    scale_sd: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,10 +130,8 @@ class Ellipse:
 
     @property
     def circumference_px(self) -> float:
-        """Ramanujan's second approximation (exact to 1e-4 mm for head shapes, see the clinical notes)."""
-        a, b = self.semi_a_px, self.semi_b_px
-        h = ((a - b) / (a + b)) ** 2
-        return math.pi * (a + b) * (1 + 3 * h / (10 + math.sqrt(4 - 3 * h)))
+        """As the product reckons it."""
+        return geometry.Ellipse(self.center_xy_px, self.semi_a_px, self.semi_b_px, 0.0).circumference
 
 
 def is_held_out(kind: str, exam: str) -> bool:

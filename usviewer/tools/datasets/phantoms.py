@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from functools import partial
 from urllib.parse import parse_qs
 
 import numpy as np
 
 from usviewer.acquire.phantom import PhantomPlane, PhantomSource, open_phantom, random_spec
 from usviewer.errors import UserError
-from usviewer.frame import Mask, Points, Sector
+from usviewer.frame import Mask
+from usviewer.measure import coverage
 from usviewer.tools.datasets.base import Dataset, Kind, Length, Options, Sample, Truth, chosen
 
 POPULATION = ("phantom", "phantom:", "phantom:population")
 MAX_COUNT = 100_000
-# Each member is looked at at another moment of its beat and breath.
-_MOMENTS = 90
 
 
 def open_phantoms(uri: str, options: Options) -> Dataset | None:
@@ -53,14 +54,21 @@ def _count(uri: str, query: str, options: Options) -> int:
 
 def _population(count: int, options: Options) -> Dataset:
     seeds = [seed for seed in range(count) if chosen(options, seed)][: options.limit]
-    note = "Random phantoms, aortas of 15 to 70 mm, one frame of each. Truth: extent of the lumen along the beam."
-    return Dataset("phantom", Kind.MASKS, ("aorta",), lambda: _members(seeds), len(seeds), "phantom", (note,))
+    notes = ["Random phantoms, aortas of 15 to 70 mm, one frame of each. Truth: extent of the lumen along the beam."]
+    if options.scale_sd:
+        notes.append(
+            f"Each scale is off by a random error with the stated standard deviation of {options.scale_sd:.2%}."
+        )
+    members = partial(_members, seeds, options.scale_sd)
+    return Dataset("phantom", Kind.MASKS, ("aorta",), members, len(seeds), "phantom", tuple(notes))
 
 
-def _members(seeds: Iterable[int]) -> Iterator[Sample]:
+def _members(seeds: Iterable[int], scale_sd: float) -> Iterator[Sample]:
     for seed in seeds:
         source = PhantomSource(random_spec(seed), f"phantom:seed={seed}")
-        yield _sample(source, seed * 7 % min(_MOMENTS, source.spec.frames), f"phantom {seed}", str(seed))
+        sample = _sample(source, coverage.moment_of(seed, source), f"phantom {seed}", str(seed))
+        geometry = coverage.scaled_off(source.geometry, scale_sd, np.random.default_rng([seed, 95]))
+        yield replace(sample, frame=sample.frame.with_geometry(geometry)) if scale_sd else sample
 
 
 def _sample(source: PhantomSource, index: int, name: str, group: str) -> Sample:
@@ -70,14 +78,7 @@ def _sample(source: PhantomSource, index: int, name: str, group: str) -> Sample:
         empty: Mask = np.zeros((frame.height_px, frame.width_px), np.bool_)
         return Sample(name, group, frame, Truth({"aorta": empty}))
     lengths: dict[str, Length] = {}
-    if truth.inner_outline_xy_px is not None and truth.plane is PhantomPlane.TRANSVERSE and not truth.clipped:
-        length_px = _along_beam_px(truth.inner_outline_xy_px, frame.geometry.sector if frame.geometry else None)
+    length_px = coverage.true_ap_px(source, index)
+    if length_px is not None and truth.plane is PhantomPlane.TRANSVERSE:
         lengths["ap_diameter"] = Length(length_px, length_px * truth.mm_per_px)
     return Sample(name, group, frame, Truth({"aorta": mask}, lengths=lengths))
-
-
-def _along_beam_px(outline_xy_px: Points, sector: Sector | None) -> float:
-    """Extent of the true outline along the beam through its middle: what an AP caliper measures."""
-    middle = outline_xy_px.mean(axis=0)
-    beam = sector.beam_direction((float(middle[0]), float(middle[1]))) if sector else (0.0, 1.0)
-    return float(np.ptp(outline_xy_px @ np.asarray(beam)))

@@ -53,6 +53,8 @@ COLUMNS = (
     "boxes_wanted",
     "boxes_found",
     "worst_iou",
+    "low_95_mm",
+    "high_95_mm",
 )
 
 
@@ -171,6 +173,8 @@ def row_of(verdict: Verdict) -> dict[str, Cell]:
         "boxes_wanted": verdict.boxes_wanted,
         "boxes_found": verdict.boxes_found,
         "worst_iou": _rounded(verdict.worst_iou),
+        "low_95_mm": _rounded(verdict.interval_mm[0] if verdict.interval_mm else None),
+        "high_95_mm": _rounded(verdict.interval_mm[1] if verdict.interval_mm else None),
     }
 
 

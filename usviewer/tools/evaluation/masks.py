@@ -12,16 +12,13 @@ from usviewer.infer.manifest import ModelSpec
 from usviewer.infer.prediction import Edge, Instance, Prediction, full_mask
 from usviewer.measure import read
 from usviewer.measure.agreement import hausdorff, overlap
-from usviewer.measure.geometry import Shape, shape_of
 from usviewer.measure.reading import Reading, Status
 from usviewer.tools.datasets import Length, Sample
-from usviewer.tools.datasets.base import Ellipse
 from usviewer.tools.evaluation.verdict import Outcome, Verdict
 from usviewer.units import Spacing
 
-HEAD_CIRCUMFERENCE = "head_circumference"
 # The length that a finding is judged by.
-_LENGTHS = {"aorta": "ap_diameter", "fetal-head": HEAD_CIRCUMFERENCE}
+_LENGTHS = {"aorta": "ap_diameter", "fetal-head": "head_circumference"}
 
 
 def length_name(finding: str) -> str | None:
@@ -60,7 +57,7 @@ def _judge_mask(
     if verdict.outcome in (Outcome.FOUND, Outcome.ELSEWHERE):
         verdict = _with_distances(verdict, mask, predicted, spacing_of(sample.frame))
     if label == spec.labels[0].name and (name := length_name(spec.finding)):
-        verdict = _with_lengths(verdict, sample, mask, predicted, reading, spec, name)
+        verdict = _with_lengths(verdict, sample, mask, reading, spec, name)
     return verdict
 
 
@@ -101,7 +98,7 @@ def _with_distances(verdict: Verdict, truth: Mask, predicted: Mask, spacing: Spa
 
 
 def _with_lengths(
-    verdict: Verdict, sample: Sample, truth: Mask, predicted: Mask, reading: Reading, spec: ModelSpec, name: str
+    verdict: Verdict, sample: Sample, truth: Mask, reading: Reading, spec: ModelSpec, name: str
 ) -> Verdict:
     """The length by truth, by the model and by the same geometry on the true mask.
 
@@ -109,21 +106,21 @@ def _with_lengths(
     """
     if not verdict.wanted:
         return verdict
-    geometry = _length_on_mask(truth, sample.frame, spec, name)
-    measured = _length_of(reading, name) if name != HEAD_CIRCUMFERENCE else _circumference(predicted, sample.frame)
+    geometry = _length_of(read_mask(truth, sample.frame, spec), name)
     true = sample.truth.lengths.get(name)
-    return replace(verdict, true=true or geometry, measured=measured, geometry=geometry if true else None)
+    found = reading.get(name) if reading.status is Status.MEASURED else None
+    return replace(
+        verdict,
+        true=true or geometry,
+        measured=_length_of(reading, name),
+        geometry=geometry if true else None,
+        interval_mm=found.interval_mm if found is not None else None,
+    )
 
 
 def _length_of(reading: Reading, name: str) -> Length | None:
     found = reading.get(name) if reading.status is Status.MEASURED else None
     return Length(found.value_px, found.value_mm) if found is not None and found.value_px is not None else None
-
-
-def _length_on_mask(mask: Mask, frame: Frame, spec: ModelSpec, name: str) -> Length | None:
-    if name == HEAD_CIRCUMFERENCE:
-        return _circumference(mask, frame)
-    return _length_of(read_mask(mask, frame, spec), name)
 
 
 def read_mask(mask: Mask, frame: Frame, spec: ModelSpec) -> Reading:
@@ -137,21 +134,6 @@ def read_mask(mask: Mask, frame: Frame, spec: ModelSpec) -> Reading:
         instances = (Instance(spec.labels[0].name, 0, 1.0, box, part, (x0, y0), Edge.NOT_STATED),)
     size = (frame.width_px, frame.height_px)
     return read(Prediction(frame.key, size, instances, "", "", ""), frame.geometry, spec.finding)
-
-
-def _circumference(mask: Mask, frame: Frame) -> Length | None:
-    """Circumference of the ellipse with the mask's second moments, as HC18 judges it (in mm from moments in mm)."""
-    shape = shape_of(np.ascontiguousarray(mask))
-    if shape is None:
-        return None
-    spacing = spacing_of(frame)
-    px = _around(shape, 1.0, 1.0)
-    return Length(px, _around(shape, spacing.x_mm_per_px, spacing.y_mm_per_px) if spacing else None)
-
-
-def _around(shape: Shape, x_scale: float, y_scale: float) -> float:
-    ellipse = shape.moments.scaled(x_scale, y_scale).ellipse()
-    return Ellipse((0.0, 0.0), ellipse.semi_major, ellipse.semi_minor, 0.0).circumference_px
 
 
 def judge_negative(sample: Sample, prediction: Prediction, reading: Reading) -> Verdict:

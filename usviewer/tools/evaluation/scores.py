@@ -154,11 +154,20 @@ def _lengths(wanted: Sequence[Verdict], unit: str, title: str) -> list[Score | N
     if not unit:
         return []
     known = [verdict for verdict in wanted if verdict.true is not None]
+    judged = [verdict for verdict in known if verdict.holds is not None]
     return [
         _share("length_measured_percent", f"{title}: measured", known, lambda v: v.measured is not None),
         *_errors("length", title, known, unit, lambda v: _difference(v.measured, v.true, unit)),
+        _share(
+            "interval_holds_percent", f"{title}: stated 95 % interval holds the truth", judged, lambda v: bool(v.holds)
+        ),
+        _figure("interval_half_width_mm", f"{title}: half of the stated interval", judged, _half_width, "mm"),
         *_errors("geometry", f"{title}, true mask", known, unit, lambda v: _difference(v.geometry, v.true, unit)),
     ]
+
+
+def _half_width(verdict: Verdict) -> float | None:
+    return None if verdict.interval_mm is None else 0.5 * (verdict.interval_mm[1] - verdict.interval_mm[0])
 
 
 def _errors(key: str, title: str, verdicts: Sequence[Verdict], unit: str, pick: Picker) -> list[Score | None]:

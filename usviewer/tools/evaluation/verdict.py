@@ -30,7 +30,8 @@ class Verdict:
     """One label on one frame. Figures that have no meaning there are None.
 
     ``true``, ``measured`` and ``geometry`` are the length by truth, by the model's mask, and by the same geometry on
-    the true mask; ``status`` and ``reason`` are the reading's.
+    the true mask; ``interval_mm`` is the 95 % interval that is stated with the measured one; ``status`` and ``reason``
+    are the reading's.
     """
 
     name: str
@@ -52,6 +53,14 @@ class Verdict:
     boxes_found: int | None = None
     boxes_wanted: int | None = None
     worst_iou: float | None = None
+    interval_mm: tuple[float, float] | None = None
+
+    @property
+    def holds(self) -> bool | None:
+        """Whether the stated interval holds the true length; None where there is no interval or no truth."""
+        if self.interval_mm is None or self.true is None or self.true.mm is None:
+            return None
+        return self.interval_mm[0] <= self.true.mm <= self.interval_mm[1]
 
     @property
     def wanted(self) -> bool:

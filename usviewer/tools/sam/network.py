@@ -1,0 +1,231 @@
+"""SAM's image encoder, prompt encoder and mask decoder (Kirillov et al. 2023, arXiv 2304.02643), from named tensors.
+
+Written from the published architecture, for one picture at a time and for export: sizes are those of the tensors, and
+what depends on sizes alone is computed once. Channels come last inside the encoder and the transformer.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from usviewer.tools.sam.checkpoint import DECODER_HEADS, MASKS, Shape
+
+MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
+
+# PyTorch's own value in the decoder, that of the vision transformer in the encoder and in the norms over channels.
+DECODER_EPS, EPS = 1e-5, 1e-6
+
+
+class _Named(nn.Module):
+    """Holds tensors under their names in the checkpoint; half-precision ones are used in single precision."""
+
+    def __init__(self, tensors: Mapping[str, Tensor], prefix: str, *, half: bool = False) -> None:
+        super().__init__()
+        for name, value in tensors.items():
+            if name.startswith(prefix):
+                kept = value.half() if half and value.dim() > 1 else value
+                self.register_buffer(name.replace(".", "/"), kept, persistent=True)
+
+    def get(self, name: str) -> Tensor:
+        """A tensor."""
+        value: Tensor = getattr(self, name.replace(".", "/"))
+        return value.float() if value.dtype == torch.float16 else value
+
+    def linear(self, name: str, x: Tensor) -> Tensor:
+        """A fully connected layer over the last axis."""
+        return functional.linear(x, self.get(f"{name}.weight"), self.get(f"{name}.bias"))
+
+    def norm(self, name: str, x: Tensor, eps: float) -> Tensor:
+        """Layer norm over the last axis."""
+        weight = self.get(f"{name}.weight")
+        return functional.layer_norm(x, weight.shape, weight, self.get(f"{name}.bias"), eps)
+
+    def norm2d(self, name: str, x: Tensor) -> Tensor:
+        """Layer norm over the channels of [1, C, h, w]."""
+        return self.norm(name, x.permute(0, 2, 3, 1), EPS).permute(0, 3, 1, 2)
+
+
+class Encoder(_Named):
+    """Bytes [1, 3, side, side] to embeddings [1, C, h, w]: a vision transformer with windows and relative positions."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, tensors: Mapping[str, Tensor], shape: Shape, *, half: bool = False) -> None:
+        super().__init__(tensors, "image_encoder.", half=half)
+        self.shape = shape
+        self.register_buffer("mean", torch.tensor(MEAN).view(1, 3, 1, 1))
+        self.register_buffer("std", torch.tensor(STD).view(1, 3, 1, 1))
+
+    def forward(self, image: Tensor) -> Tensor:
+        """See the class."""
+        return self.embed((image.float() - self.mean) / self.std)
+
+    def embed(self, image: Tensor) -> Tensor:
+        """From normalised pixels."""
+        name = "image_encoder."
+        weight, bias = self.get(name + "patch_embed.proj.weight"), self.get(name + "patch_embed.proj.bias")
+        x = functional.conv2d(image, weight, bias, stride=self.shape.patch_px).permute(0, 2, 3, 1)
+        x = x + self.get(name + "pos_embed")
+        for number, window in enumerate(self.shape.windows):
+            x = self._block(f"{name}blocks.{number}.", x, window)
+        x = functional.conv2d(x.permute(0, 3, 1, 2), self.get(name + "neck.0.weight"))
+        x = functional.conv2d(self.norm2d(name + "neck.1", x), self.get(name + "neck.2.weight"), padding=1)
+        return self.norm2d(name + "neck.3", x)
+
+    def _block(self, name: str, x: Tensor, window: int) -> Tensor:
+        inner = self.norm(name + "norm1", x, EPS)
+        side = self.shape.grid
+        x = x + (
+            _windowed(inner, window, side, lambda y: self._attend(name, y)) if window else self._attend(name, inner)
+        )
+        y = functional.gelu(self.linear(name + "mlp.lin1", self.norm(name + "norm2", x, EPS)))
+        return x + self.linear(name + "mlp.lin2", y)
+
+    def _attend(self, name: str, x: Tensor) -> Tensor:
+        """Attention within each [n, side, side, width], with a bias for the distance along each axis."""
+        n, side, heads, depth = x.shape[0], x.shape[1], self.shape.heads, self.shape.width // self.shape.heads
+        qkv = self.linear(name + "attn.qkv", x).view(n, side * side, 3, heads, depth).permute(2, 0, 3, 1, 4)
+        q, k, v = (part.reshape(n * heads, side * side, depth) for part in qkv.unbind(0))
+        places = torch.arange(side)
+        distance = places[:, None] - places[None, :] + side - 1
+        down, across = (self.get(f"{name}attn.rel_pos_{axis}")[distance].transpose(1, 2)[None] for axis in "hw")
+        grid = q.view(n * heads, side, side, depth)
+        bias_y = grid @ down
+        bias_x = (grid.transpose(1, 2) @ across).transpose(1, 2)
+        scores = ((q * depth**-0.5) @ k.transpose(1, 2)).view(n * heads, side, side, side, side)
+        scores = (scores + bias_y[:, :, :, :, None] + bias_x[:, :, :, None, :]).view(
+            n * heads, side * side, side * side
+        )
+        seen = (scores.softmax(-1) @ v).view(n, heads, side, side, depth).permute(0, 2, 3, 1, 4)
+        return self.linear(name + "attn.proj", seen.reshape(n, side, side, heads * depth))
+
+
+def _windowed(x: Tensor, window: int, side: int, attend: Callable[[Tensor], Tensor]) -> Tensor:
+    """Attention in windows; where they do not fit, the last ones are filled up with zeros."""
+    count = math.ceil(side / window)
+    pad = count * window - side
+    width = x.shape[3]
+    x = functional.pad(x, (0, 0, 0, pad, 0, pad)).view(1, count, window, count, window, width)
+    x = attend(x.permute(0, 1, 3, 2, 4, 5).reshape(count * count, window, window, width))
+    x = x.view(1, count, count, window, window, width).permute(0, 1, 3, 2, 4, 5)
+    return x.reshape(1, count * window, count * window, width)[:, :side, :side]
+
+
+class Decoder(_Named):
+    """Embeddings and prompts to ``iou_predictions`` [1, 4] and ``low_res_masks`` [1, 4, 4h, 4w] (docs/models.md)."""
+
+    places: Tensor
+
+    def __init__(self, tensors: Mapping[str, Tensor], shape: Shape) -> None:
+        rest = {name: value for name, value in tensors.items() if not name.startswith("image_encoder.")}
+        super().__init__(rest, "")
+        self.shape = shape
+        kind = tensors["prompt_encoder.no_mask_embed.weight"].dtype
+        middles = (torch.arange(shape.grid, dtype=kind) + 0.5) / shape.grid
+        grid = torch.stack(torch.meshgrid(middles, middles, indexing="xy"), dim=-1)
+        self.register_buffer("places", self._encoded(grid).view(1, shape.grid**2, shape.channels))
+
+    def forward(
+        self,
+        image_embeddings: Tensor,
+        point_coords: Tensor,
+        point_labels: Tensor,
+        mask_input: Tensor,
+        has_mask_input: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        """See the class; the inputs are those of the original export."""
+        prompts = self._points(point_coords, point_labels)
+        tokens = torch.cat((self.get("mask_decoder.iou_token.weight"), self.get("mask_decoder.mask_tokens.weight")))
+        tokens = torch.cat((tokens[None], prompts), dim=1)
+        source = image_embeddings + self._dense(mask_input, has_mask_input)
+        keys = source.flatten(2).transpose(1, 2)
+        tokens, keys = self._transform(tokens, keys)
+        return self._answer(tokens, keys)
+
+    def _encoded(self, places: Tensor) -> Tensor:
+        """Positions in [0, 1] as sines and cosines of random frequencies."""
+        matrix = self.get("prompt_encoder.pe_layer.positional_encoding_gaussian_matrix")
+        phase = 2 * math.pi * ((2 * places - 1) @ matrix)
+        return torch.cat((phase.sin(), phase.cos()), dim=-1)
+
+    def _points(self, coords: Tensor, labels: Tensor) -> Tensor:
+        """[1, N, C]: position and kind of every point; one that is none has no position."""
+        kind = labels[..., None]
+        embedded = self._encoded((coords + 0.5) / self.shape.side_px) * (kind != -1).to(coords.dtype)
+        embedded = embedded + (kind == -1).to(coords.dtype) * self.get("prompt_encoder.not_a_point_embed.weight")
+        for number in range(4):
+            row = self.get(f"prompt_encoder.point_embeddings.{number}.weight")
+            embedded = embedded + (kind == number).to(coords.dtype) * row
+        return embedded
+
+    def _dense(self, mask: Tensor, given: Tensor) -> Tensor:
+        """[1, C, h, w]: the mask made small, or the embedding that stands for none."""
+        name = "prompt_encoder.mask_downscaling."
+        x = mask
+        for conv, norm in ((0, 1), (3, 4)):
+            x = functional.conv2d(x, self.get(f"{name}{conv}.weight"), self.get(f"{name}{conv}.bias"), stride=2)
+            x = functional.gelu(self.norm2d(f"{name}{norm}", x))
+        x = functional.conv2d(x, self.get(name + "6.weight"), self.get(name + "6.bias"))
+        none = self.get("prompt_encoder.no_mask_embed.weight").view(1, -1, 1, 1)
+        return given * x + (1 - given) * none
+
+    def _transform(self, tokens: Tensor, keys: Tensor) -> tuple[Tensor, Tensor]:
+        """The two-way transformer: tokens look at themselves and the picture, the picture looks back."""
+        queries = tokens
+        for number in range(self.shape.decoder_layers):
+            name = f"mask_decoder.transformer.layers.{number}."
+            if number == 0:  # the tokens are nothing yet but their own positions
+                queries = self._attend(name + "self_attn", queries, queries, queries)
+            else:
+                placed = queries + tokens
+                queries = queries + self._attend(name + "self_attn", placed, placed, queries)
+            queries = self.norm(name + "norm1", queries, DECODER_EPS)
+            seen = self._attend(name + "cross_attn_token_to_image", queries + tokens, keys + self.places, keys)
+            queries = self.norm(name + "norm2", queries + seen, DECODER_EPS)
+            inner = functional.relu(self.linear(name + "mlp.lin1", queries))
+            weight = 2.0 if self.shape.mlp_twice else 1.0
+            queries = self.norm(name + "norm3", weight * queries + self.linear(name + "mlp.lin2", inner), DECODER_EPS)
+            seen = self._attend(name + "cross_attn_image_to_token", keys + self.places, queries + tokens, queries)
+            keys = self.norm(name + "norm4", keys + seen, DECODER_EPS)
+        name = "mask_decoder.transformer."
+        seen = self._attend(name + "final_attn_token_to_image", queries + tokens, keys + self.places, keys)
+        return self.norm(name + "norm_final_attn", queries + seen, DECODER_EPS), keys
+
+    def _attend(self, name: str, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        q, k, v = (self._heads(self.linear(f"{name}.{one}_proj", x)) for one, x in (("q", q), ("k", k), ("v", v)))
+        scores = (q @ k.transpose(2, 3)) / math.sqrt(q.shape[3])
+        seen = (scores.softmax(-1) @ v).transpose(1, 2).flatten(2)
+        return self.linear(f"{name}.out_proj", seen)
+
+    @staticmethod
+    def _heads(x: Tensor) -> Tensor:
+        heads: Tensor = x.reshape(1, -1, DECODER_HEADS, x.shape[2] // DECODER_HEADS)
+        return heads.transpose(1, 2)
+
+    def _answer(self, tokens: Tensor, keys: Tensor) -> tuple[Tensor, Tensor]:
+        """The masks as products of what the tokens and the enlarged picture say, and how good each may be."""
+        grid, name = self.shape.grid, "mask_decoder.output_upscaling."
+        x = keys.transpose(1, 2).reshape(1, self.shape.channels, grid, grid)
+        x = functional.conv_transpose2d(x, self.get(name + "0.weight"), self.get(name + "0.bias"), stride=2)
+        x = functional.gelu(self.norm2d(name + "1", x))
+        x = functional.gelu(
+            functional.conv_transpose2d(x, self.get(name + "3.weight"), self.get(name + "3.bias"), stride=2)
+        )
+        weights = [
+            self._perceptron(f"mask_decoder.output_hypernetworks_mlps.{number}", tokens[:, 1 + number])
+            for number in range(MASKS)
+        ]
+        masks = torch.stack(weights, dim=1) @ x.flatten(2)
+        scores = self._perceptron("mask_decoder.iou_prediction_head", tokens[:, 0])
+        return scores, masks.view(1, MASKS, 4 * grid, 4 * grid)
+
+    def _perceptron(self, name: str, x: Tensor) -> Tensor:
+        for number in (0, 1):
+            x = functional.relu(self.linear(f"{name}.layers.{number}", x))
+        return self.linear(f"{name}.layers.2", x)
