@@ -28,7 +28,8 @@ def test_nothing_there_gives_the_defaults_without_a_word(tmp_path: Path) -> None
         ("model", 3),
         ("mask_opacity", 7),
         ("mask_opacity", True),
-        ("bands", 1),
+        ("side_panels", 1),
+        ("reference", None),
         ("keys", {"freeze": 1}),
         ("colour", "red"),
     ],
@@ -39,6 +40,12 @@ def test_a_bad_key_warns_and_costs_only_itself(tmp_path: Path, key: str, value: 
     settings, problems = load(path)
     assert settings == Settings(engine="cpu")
     assert len(problems) == 1 and key in problems[0]
+
+
+def test_a_key_of_an_earlier_version_is_no_reason_to_warn(tmp_path: Path) -> None:
+    path = tmp_path / "settings.json"
+    path.write_text(json.dumps({"version": VERSION, "bands": False}))
+    assert load(path) == (Settings(), ())
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"version": 99}', "\x00"])

@@ -13,6 +13,8 @@ import platformdirs
 from usviewer.save.aside import make_folder, write_text
 
 VERSION = 1
+# Keys of earlier versions that say nothing any more.
+_RETIRED = frozenset({"version", "bands"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +23,8 @@ class Settings:
 
     ``model`` is the model's id; ``engine`` what is asked for ("auto" lets the program measure and choose);
     ``mask`` how the outline is drawn; ``mask_opacity`` of the fill; ``keep_surroundings`` leaves burnt-in text
-    in exports; ``bands`` shows reference bands beside a diameter; ``keys`` maps an action to the user's own key;
+    in exports; ``reference`` is the table that an aorta's largest diameter is compared with ("" is none); ``keys``
+    maps an action to the user's own key;
     ``source`` is what was open last, and ``mode`` how: "live", "review", or "" before the first time; ``save_folder``
     is where pictures and recordings go ("" is the platform's picture folder); ``side_panels`` shows the rail and the
     timeline; ``geometry`` is the window's place, in the toolkit's own words.
@@ -32,7 +35,7 @@ class Settings:
     mask: str = "outline"
     mask_opacity: float = 0.25
     keep_surroundings: bool = False
-    bands: bool = False
+    reference: str = ""
     keys: Mapping[str, str] = field(default_factory=dict)
     source: str = ""
     save_folder: str = ""
@@ -64,7 +67,7 @@ def _accept(document: Mapping[str, Any]) -> tuple[Settings, tuple[str, ...]]:
     settings, problems = Settings(), []
     known = {each.name for each in fields(Settings)}
     for key, value in document.items():
-        if key == "version":
+        if key in _RETIRED:
             continue
         if key not in known or not _fits(key, value):
             problems.append(f"The preference '{key}' is not understood and was left out.")

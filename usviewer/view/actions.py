@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from usviewer.view.action import Action, Needs
 from usviewer.view.actions_exam import ACTIONS as OF_EXAM
+from usviewer.view.actions_prompt import ACTIONS as OF_PROMPT
 from usviewer.view.actions_review import ACTIONS as OF_REVIEW
 
 __all__ = ["ACTIONS", "Action", "Needs", "clash", "key_of", "tooltip_of", "with_keys"]
@@ -114,7 +115,7 @@ _OWN = (
         "Performance",
         "How long each stage takes, and every message so far",
         lambda window: window.drawer.toggle("performance"),
-        key="P",
+        key="Shift+P",
         icon="performance",
         group="Panels",
         checked=lambda window: window.drawer.current == "performance",
@@ -187,7 +188,7 @@ _OWN = (
 )  # fmt: skip
 
 
-ACTIONS: Mapping[str, Action] = {action.id: action for action in _OWN + OF_EXAM + OF_REVIEW}
+ACTIONS: Mapping[str, Action] = {action.id: action for action in _OWN + OF_EXAM + OF_REVIEW + OF_PROMPT}
 
 
 def with_keys(keys: Mapping[str, str]) -> dict[str, Action]:

@@ -27,9 +27,17 @@ def _take_up(tool: HandTool) -> Callable[[Any], None]:
 def _correct(window: Any) -> None:
     review, engine = window.review, window.desk.engine()
     labels = engine.labels if engine is not None else ()
+    if window.prompt.on and window.prompt.prompts():
+        window.prompt.correct()
+        return
     if review.playing:
         review.play_or_pause()
     window.hand.correct(review.automatic(), labels, review.keep_edit, review.usual_edge())
+
+
+def _save(window: Any) -> None:
+    hand, pointed = window.hand, window.prompt.prompts()
+    window.keep.save_picture(hand.items(), hand.readings(), window.findings(), pointed)
 
 
 def _in_hand(tool: HandTool) -> Callable[[Any], bool]:
@@ -137,7 +145,7 @@ _HAND = (
 _KEEP = (
     Action(
         "save", "Save", "Save this picture with its overlay and numbers, and its JSON",
-        lambda window: window.keep.save_picture(window.hand.items(), window.hand.readings()),
+        _save,
         key="S", icon="save", needs=Needs.FRAME, group="Keep",
     ),
     Action(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from usviewer.measure.reading import Dimension, Measurement, Plane, Provenance, Reading, Status, Summary
+from usviewer.measure.reading import Dimension, Measurement, Provenance, Reading, Status, Summary
 from usviewer.overlay import words
 
 DASH = "\N{EN DASH}"
@@ -45,6 +45,8 @@ class Answer:
     warnings: tuple[str, ...] = ()
     scale: str = ""
     has_scale: bool = False
+    reference: str = ""
+    checks: tuple[str, ...] = ()
 
 
 def quality_words(quality: float) -> str:
@@ -66,16 +68,23 @@ def answer_of(
     labels: Sequence[str] = (),
     withdrawn: str = "",
     waiting: str = "Hold still for a heart beat",
+    beyond: tuple[tuple[str, str], ...] = (),
+    reference: str = "",
+    current: bool = True,
 ) -> Answer:
     """What to say about a reading.
 
     ``over`` introduces the span of the summary ("the last", "the clip,"). ``holds`` False withdraws the aggregate (the
     input is not live); ``withdrawn`` says why. ``waiting`` says what is missing where only a single frame of a
     pulsating vessel is known. ``labels`` is all that the model can find, for what is answered by a checklist.
+    ``current`` False: not even this frame's own values are shown, since it is no more what the source sends.
+    ``beyond`` is what more frames say together, ``reference`` what a table says that the user asked for.
     """
     if reading is None:
         return Answer(reason=withdrawn)
     heading = words.finding_name(reading)
+    if not current:
+        return Answer(heading, _quantity_of(reading, summary), reason=withdrawn)
     warnings = reading.warnings if reading.status is Status.MEASURED else ()
     marks = _marks(reading, labels)
     if reading.status is not Status.MEASURED:
@@ -92,10 +101,13 @@ def answer_of(
         scale=_scale(reading),
         has_scale=reading.spacing is not None,
         reason="" if holds else withdrawn,
+        reference=reference if holds and reading.finding == "aorta" else "",
+        checks=words.plane_checks(reading),
     )
     if main is None:
         return base
-    return _with_number(base, reading, main, fitting, over, waiting)
+    answer = _with_number(base, reading, main, fitting, over, waiting)
+    return replace(answer, pairs=answer.pairs + beyond) if reading.finding == "aorta" else answer
 
 
 def _with_number(
@@ -132,8 +144,7 @@ def _convention(reading: Reading, main: Measurement | None) -> str:
     if main is None or main.dimension is not Dimension.LENGTH:
         return ""
     drawn = "" if reading.provenance is Provenance.AUTOMATIC else f" · {reading.provenance}"
-    plane = "" if reading.plane is Plane.UNDETERMINED else f" · {reading.plane}"
-    return f"{words.convention(reading.edge)}{plane}{drawn}"
+    return f"{words.convention(reading.edge)}{words.how_words(reading)}{drawn}"
 
 
 def _interval(summary: Summary, finding: str) -> str:
@@ -158,7 +169,12 @@ def _single(main: Measurement, finding: str) -> tuple[str, str]:
 
 def _others(reading: Reading) -> tuple[tuple[str, str], ...]:
     rest = (m for m in reading.measurements[1:] if m.name not in words.AUXILIARY)
-    return tuple((words.title(m.name), _value(m, reading.finding)) for m in rest)
+    return tuple((_short_title(m.name), _value(m, reading.finding)) for m in rest)
+
+
+def _short_title(name: str) -> str:
+    """What fits beside its value."""
+    return words.title(name).replace("INTERGROWTH-21st", "IG-21st")
 
 
 def _value(measurement: Measurement, finding: str) -> str:

@@ -6,6 +6,7 @@ top is painted from data; the canvas computes no measurement.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import cv2
@@ -72,6 +73,7 @@ class Canvas(QWidget):
         self._centre: QPointF | None = None
         self._dragged_from: QPoint | None = None
         self.tool: Tool | None = None
+        self.marks: Callable[[QPainter, QTransform], None] | None = None  # drawn on top, in image pixels
 
     def sizeHint(self) -> QSize:
         return QSize(960, 640)
@@ -191,6 +193,8 @@ class Canvas(QWidget):
                 paint(painter, self._scene, transform)
             if self.tool is not None:
                 self.tool.paint(painter, transform)
+            if self.marks is not None:
+                self.marks(painter, transform)
         if self._corner_note:
             self._paint_note(painter)
         if self._banner is not None:

@@ -81,7 +81,7 @@ class Commands(QObject):
         """Whether what the action needs is there."""
         window = self._window
         reviewing = window.review is not None and window.review.active
-        if window.review is None and action.group in ("Measure", "Keep") and action.id != "freeze":
+        if window.review is None and action.group in ("Measure", "Point", "Keep") and action.id != "freeze":
             return False
         has_frame = window.desk.on_screen.frame is not None
         return {

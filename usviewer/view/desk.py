@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -10,9 +11,11 @@ from typing import Any
 from PySide6.QtCore import QObject, Signal
 
 from usviewer import settings as preferences
+from usviewer.calibrate.watch import Confirmed
 from usviewer.errors import UserError
 from usviewer.frame import Frame
-from usviewer.measure.reading import Reading, Summary
+from usviewer.measure.given import NOTHING_GIVEN, Given
+from usviewer.measure.reading import Provenance, Reading, Summary
 from usviewer.overlay.scene import MaskStyle, Style, compose
 from usviewer.overlay.shown import Shown
 from usviewer.pipeline.jobs import Job, Jobs
@@ -21,6 +24,9 @@ from usviewer.settings import Settings
 from usviewer.units import ScaleSource, Spacing
 from usviewer.view.canvas import Canvas
 from usviewer.view.notify import Notify
+
+# Scales by the user's own word, which may be taken back by another.
+_USERS = (ScaleSource.MANUAL, ScaleSource.USER, ScaleSource.RULER)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,6 +47,7 @@ class Desk(QObject):
     engine_changed = Signal()
     style_changed = Signal()
     scale_changed = Signal()
+    given_changed = Signal()
     shown_changed = Signal()
 
     def __init__(self, settings: Settings, settings_path: Path | None = None, parent: QObject | None = None) -> None:
@@ -55,6 +62,8 @@ class Desk(QObject):
         self.settings = settings
         self.style = style_of(settings)
         self.on_screen = OnScreen()
+        self._asked = OnScreen()
+        self.lens: Callable[[OnScreen], OnScreen] | None = None  # sees another reading in what is to be shown
         self.loading = False
         self.engine_problem = ""
         self._settings_path = settings_path
@@ -62,6 +71,8 @@ class Desk(QObject):
         self._load: Job[Engine] | None = None
         self._spacing: Spacing | None = None
         self._spacing_size_px: tuple[int, int] | None = None
+        self._confirmed: tuple[Confirmed, ...] = ()
+        self.given = NOTHING_GIVEN
 
     def tick(self) -> None:
         """Deliver what the workers have finished."""
@@ -158,15 +169,32 @@ class Desk(QObject):
             if frame is None:
                 raise UserError("There is no picture to give a scale to", "Open a source first")
             _check_agreement(frame, spacing)
-        self._spacing = spacing
+        self._spacing, self._confirmed = spacing, ()
         self._spacing_size_px = (frame.width_px, frame.height_px) if frame is not None and spacing is not None else None
         self.scale_changed.emit()
 
     def forget_scale(self) -> None:
         """Another source: the user's scale was not for it."""
-        if self._spacing is not None:
-            self._spacing = self._spacing_size_px = None
-            self.scale_changed.emit()
+        if self._spacing is not None or self._confirmed:
+            self.set_confirmed(())
+
+    def confirmed(self) -> tuple[Confirmed, ...]:
+        """The rulers that the user has confirmed for this source, each from one of its frames on."""
+        return self._confirmed
+
+    def set_confirmed(self, confirmed: tuple[Confirmed, ...]) -> None:
+        """Measure by these rulers, instead of any other scale of the user's."""
+        self._spacing = self._spacing_size_px = None
+        self._confirmed = confirmed
+        self.scale_changed.emit()
+
+    # -- what the operator says
+
+    def set_given(self, given: Given) -> None:
+        """Take the operator's word on the source that is open: plane, site, age."""
+        if given != self.given:
+            self.given = given
+            self.given_changed.emit()
 
     # -- what is shown
 
@@ -183,23 +211,33 @@ class Desk(QObject):
 
         ``note`` is said in a corner of the picture. ``holds`` False withdraws the numbers but keeps the overlay.
         """
-        before = self.on_screen
+        self._asked = OnScreen(frame, reading, summary, None, note, holds)
+        self.look_again()
+
+    def look_again(self) -> None:
+        """Show the same again where the lens sees something else in it now."""
+        before, now = self.on_screen, self.lens(self._asked) if self.lens is not None else self._asked
         same = (
-            before.frame is frame
-            and before.reading is reading
-            and before.summary is summary
-            and before.holds == holds
-            and before.note == note
+            before.frame is now.frame
+            and before.reading is now.reading
+            and before.summary is now.summary
+            and before.holds == now.holds
+            and before.note == now.note
         )
         if same:
             return
-        self.on_screen = OnScreen(frame, reading, summary, None, note, holds)
+        self.on_screen = replace(now, shown=None)
         self._compose()
 
     def shown(self) -> tuple[Frame | None, Reading | None, Summary | None, Shown | None]:
         """The exact pair on the screen now, with what was said about it."""
         now = self.on_screen
         return now.frame, now.reading, now.summary, now.shown
+
+    def model_label(self, reading: Reading | None) -> str:
+        """What the model behind a reading is called; what was pointed at is not the loaded model's."""
+        pointed = reading is not None and reading.provenance is Provenance.PROMPTED
+        return self._engine.model_label if self._engine is not None and not pointed else ""
 
     def _compose(self) -> None:
         now = self.on_screen
@@ -215,7 +253,7 @@ class Desk(QObject):
                 self.style,
                 frame_size_px=(now.frame.width_px, now.frame.height_px),
                 geometry=now.frame.geometry,
-                model_label=self._engine.model_label if self._engine else "",
+                model_label=self.model_label(now.reading),
             )
             shown = Shown(now.frame, scene)
             self.canvas.show_pair(shown)
@@ -241,7 +279,7 @@ def _check_agreement(frame: Frame, spacing: Spacing) -> None:
 
     own = [region.spacing for region in frame.geometry.regions if region.spacing] if frame.geometry else []
     for stated in own:
-        if stated.source not in (ScaleSource.MANUAL, ScaleSource.USER) and not agree(stated, spacing):
+        if stated.source not in _USERS and not agree(stated, spacing):
             raise UserError(
                 f"The picture brings its own scale ({stated.describe()}), which differs from yours",
                 "Measure the distance of the two points again",

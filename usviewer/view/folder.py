@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,12 +14,14 @@ from usviewer.acquire import open_source
 from usviewer.calibrate import is_clip
 from usviewer.errors import UserError
 from usviewer.frame import Pixels
+from usviewer.measure.given import Given
 from usviewer.pipeline.curve import Curve, curve_of
 from usviewer.save.cache import ClipNotes, ClipResults, MadeBy
 
 CLIPS = frozenset(".mp4 .m4v .mov .avi .mkv .webm .wmv .mpg .mpeg .ts .gif .dcm .dicom .ima".split())
 PICTURES = frozenset(".png .jpg .jpeg .bmp .tif .tiff .webp".split())
 MOST_CLIPS = 1000
+MadeFor = Callable[[Given], MadeBy]
 THUMBNAIL_PX = 176
 
 
@@ -68,7 +71,7 @@ def _is_clip(file: Path) -> bool:
         return False
 
 
-def glance(path: Path, made_by: MadeBy | None) -> Glance:
+def glance(path: Path, made_for: MadeFor | None) -> Glance:
     """A small first picture, and the curve where this clip was analysed before."""
     try:
         with open_source(path) as source:
@@ -80,13 +83,14 @@ def glance(path: Path, made_by: MadeBy | None) -> Glance:
     shrink = THUMBNAIL_PX / max(first.width_px, first.height_px)
     size = (max(1, round(first.width_px * shrink)), max(1, round(first.height_px * shrink)))
     small = cv2.resize(np.asarray(first.pixels), size, interpolation=cv2.INTER_AREA)
-    return Glance(np.asarray(small, dtype=np.uint8), result_of(path, made_by) if made_by is not None else None)
+    return Glance(np.asarray(small, dtype=np.uint8), result_of(path, made_for) if made_for is not None else None)
 
 
-def result_of(path: Path, made_by: MadeBy) -> Curve | None:
-    """The kept curve of a clip; None where it has not been analysed with this model."""
+def result_of(path: Path, made_for: MadeFor) -> Curve | None:
+    """The kept curve of a clip; None where it has not been analysed with this model and what was said of the clip."""
+    notes = ClipNotes(path)
     try:
-        readings = ClipResults(ClipNotes(path), made_by, str(path)).load()
+        readings = ClipResults(notes, made_for(notes.given()), str(path)).load()
         if readings is None:
             return None
         with open_source(path) as source:

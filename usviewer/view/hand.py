@@ -9,6 +9,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Protocol
 
 import numpy as np
 from PySide6.QtCore import QObject, Qt, Signal
@@ -27,12 +28,19 @@ from usviewer.units import Point
 from usviewer.view.desk import Desk
 from usviewer.view.hand_bar import HandBar
 from usviewer.view.mask_tool import MaskTool
-from usviewer.view.tools import CaliperTool, EllipseTool, PointsTool, Segment
+from usviewer.view.tools import CaliperTool, EllipseTool, PointsTool, Segment, Tool
 
 MOST_PICTURES = 64
 # Handles that are nearer to one another on the screen cannot be told apart by a finger.
 HANDLE_EVERY_PX = 28.0
 KeepEdit = Callable[[Frame, manual.Edit | None], None]  # None: the automatic outline again
+
+
+class UnderTool(Tool, Protocol):
+    """A tool that takes the hand's events while no tool of the hand's own is taken up."""
+
+    def undo(self) -> bool:
+        """Take its last step back; False when there is none."""
 
 
 class HandTool(StrEnum):
@@ -83,6 +91,7 @@ class HandController(QObject):
         self._points = PointsTool(self._pixels, self._points_changed)
         self._mask: MaskTool | None = None
         self._correcting: _Correction | None = None
+        self._under: UnderTool | None = None
         self.bar = HandBar(self, desk.canvas, desk.notify)
         desk.shown_changed.connect(self._follow)
 
@@ -106,6 +115,11 @@ class HandController(QObject):
             self._points.points = []
         self._follow()
         self._desk.canvas.setFocus()
+
+    def set_under(self, tool: UnderTool | None) -> None:
+        """What the hand does on the picture without a tool of its own; None: nothing."""
+        self._under = tool
+        self._follow()
 
     def put_away(self) -> bool:
         """Lay the tool down; what was drawn stays. False when there was none in hand."""
@@ -171,7 +185,9 @@ class HandController(QObject):
     def undo(self) -> bool:
         """Take the last step of the tool in hand back; False when there is none."""
         drawn = self._shapes()
-        if self._mask is not None:
+        if self._chosen is HandTool.NOTHING and self._under is not None:
+            done = self._under.undo()
+        elif self._mask is not None:
             done = self._mask.undo()
         elif self._chosen is HandTool.ELLIPSE or (drawn is not None and not drawn.calipers.segments):
             done = drawn is not None and drawn.ellipse.key(Qt.Key.Key_Delete)
@@ -254,10 +270,12 @@ class HandController(QObject):
             self._points.paint(painter, to_screen)
         if self._mask is not None:
             self._mask.paint(painter, to_screen)
+        elif self._under is not None:
+            self._under.paint(painter, to_screen)
 
-    _pressed: CaliperTool | EllipseTool | PointsTool | MaskTool | None = None
+    _pressed: Tool | None = None
 
-    def _in_hand(self) -> CaliperTool | EllipseTool | PointsTool | MaskTool | None:
+    def _in_hand(self) -> Tool | None:
         if self._chosen is HandTool.CORRECT:
             return self._mask
         if self._chosen is HandTool.CALIBRATE:
@@ -266,16 +284,16 @@ class HandController(QObject):
             drawn = self._shapes(make=True)
             assert drawn is not None
             return drawn.calipers if self._chosen is HandTool.CALIPER else drawn.ellipse
-        return None
+        return self._under
 
-    def _tool_at(self, at: Point, reach_px: float) -> CaliperTool | EllipseTool | PointsTool | MaskTool | None:
+    def _tool_at(self, at: Point, reach_px: float) -> Tool | None:
         """The tool in hand; without one, the shape whose handle lies there."""
         if self._chosen is not HandTool.NOTHING:
             return self._in_hand()
         drawn = self._shapes()
         if drawn is None:
-            return None
-        return next((tool for tool in (drawn.calipers, drawn.ellipse) if tool.takes(at, reach_px)), None)
+            return self._under
+        return next((tool for tool in (drawn.calipers, drawn.ellipse) if tool.takes(at, reach_px)), self._under)
 
     # -- following the picture
 
@@ -318,10 +336,10 @@ class HandController(QObject):
             if frame is None or frame.key.digest != self._correcting.frame.key.digest:
                 self._chosen, self._mask, self._correcting = HandTool.NOTHING, None, None
         drawn = self._shapes()
-        in_use = self._chosen is not HandTool.NOTHING or (drawn is not None and not drawn.empty)
+        working = self._chosen is not HandTool.NOTHING or self._under is not None
+        in_use = working or (drawn is not None and not drawn.empty)
         self._desk.canvas.tool = self if in_use else None
-        cursor = Qt.CursorShape.CrossCursor if self._chosen is not HandTool.NOTHING else Qt.CursorShape.ArrowCursor
-        self._desk.canvas.setCursor(cursor)
+        self._desk.canvas.setCursor(Qt.CursorShape.CrossCursor if working else Qt.CursorShape.ArrowCursor)
         self._told()
 
     def _told(self) -> None:

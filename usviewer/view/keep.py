@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import platformdirs
 from PySide6.QtCore import QObject, QTimer, Signal
@@ -22,6 +22,7 @@ from usviewer.overlay.items import Item, Scene
 from usviewer.overlay.palette import unit_px
 from usviewer.overlay.scene import Style, compose
 from usviewer.overlay.shown import Shown
+from usviewer.pipeline.findings import NO_FINDINGS, Findings
 from usviewer.pipeline.jobs import Jobs
 from usviewer.save.corrections import export_corrections
 from usviewer.save.picture import Kept, keep_picture
@@ -71,19 +72,30 @@ class KeepController(QObject):
 
     # -- one picture
 
-    def save_picture(self, items: tuple[Item, ...] = (), manual: tuple[Reading, ...] = ()) -> None:
+    def save_picture(
+        self,
+        items: tuple[Item, ...] = (),
+        manual: tuple[Reading, ...] = (),
+        findings: Findings = NO_FINDINGS,
+        prompts: tuple[Mapping[str, Any], ...] = (),
+    ) -> None:
         """Write the picture on the screen with its overlay and numbers, and its JSON.
 
-        ``items`` and ``manual`` are what was drawn by hand on exactly this picture, to draw and to write down.
+        ``items`` and ``manual`` are what was drawn by hand on exactly this picture, to draw and to write down;
+        ``findings`` is what the frames so far say together, ``prompts`` what was pointed at on this picture.
         """
         now, engine = self._desk.on_screen, self._desk.engine()
         if now.frame is None:
             raise UserError("There is no picture to save", "Open a source first")
-        label, ran = (engine.model_label, engine.running) if engine is not None else ("", "")
+        label = self._desk.model_label(now.reading)
+        ran = engine.running if engine is not None and label else ""
         summary = now.summary if now.holds else None
         scene = scene_of(now.frame, now.reading, summary, self._desk.style, label)
         shown = Shown(now.frame, replace(scene, items=(*scene.items, *items)))
-        kept = Kept(shown, now.reading, summary, manual, source_name(now.frame), label, ran)
+        kept = Kept(shown, now.reading, summary, manual, source_name(now.frame), label, ran, self._desk.given)
+        if now.holds:
+            kept = replace(kept, sweep=findings.sweep, pulse=findings.pulse)
+        kept = replace(kept, prompts=prompts)
         write = partial(keep_picture, kept, self.folder(), keep_surroundings=self._desk.settings.keep_surroundings)
         self._desk.jobs.submit(write, self._saved, partial(self._desk.notify.report, key="save"))
 
@@ -148,8 +160,7 @@ class KeepController(QObject):
         if recording.waiting >= MOST_WAITING:
             recording.left_out += 1
             return
-        engine = self._desk.engine()
-        label = engine.model_label if engine is not None else ""
+        label = self._desk.model_label(now.reading)
         summary = now.summary if now.holds else None
         recording.waiting += 1
         recording.taken += 1

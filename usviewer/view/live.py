@@ -10,11 +10,14 @@ from PySide6.QtCore import QObject, Signal
 
 from usviewer.acquire import open_source
 from usviewer.calibrate import Calibrator
+from usviewer.calibrate.watch import RulerScale
 from usviewer.errors import UserError
 from usviewer.frame import Frame
-from usviewer.measure.reading import Reading, Status, Summary
+from usviewer.measure.given import NOTHING_GIVEN
+from usviewer.measure.reading import Plane, Reading, Status, Summary
 from usviewer.pipeline.clip import Analysed
-from usviewer.pipeline.live import LiveRun, LiveSnapshot, LiveStatus
+from usviewer.pipeline.findings import NO_FINDINGS
+from usviewer.pipeline.live import Engine, LiveRun, LiveSnapshot, LiveStatus
 from usviewer.pipeline.signal import SignalState
 from usviewer.units import Spacing
 from usviewer.view import theme
@@ -45,10 +48,14 @@ class LiveController(QObject):
         self._run: LiveRun | None = None
         self._uri = ""
         self._frozen_s: float | None = None
+        self._held_as: Plane | None = None  # what was set when the held picture was read
         self._last_pair: Analysed | None = None
         self._last_message = ""
         self._raised = False
         self.status: LiveStatus | None = None
+        self.newest: Frame | None = None
+        self.findings = NO_FINDINGS
+        desk.given_changed.connect(self._use_given)
         desk.engine_changed.connect(self._use_engine)
         desk.scale_changed.connect(self._use_scale)
 
@@ -68,15 +75,17 @@ class LiveController(QObject):
         """Show this source. It is opened in the capture thread; the one before is closed first."""
         self.close()
         self._desk.forget_scale()
+        self._desk.set_given(NOTHING_GIVEN)
         self._uri = uri
-        engine = self._desk.engine()
-        self._run = LiveRun(partial(open_source, uri), self._calibrate(), engine.fresh() if engine else None)
+        self._run = LiveRun(partial(open_source, uri), self._calibrate(), self._own_engine())
         self._run.start()
 
     def close(self) -> None:
         """Let the source go, beside the window: a device that hangs must not hold the window up."""
         run, self._run = self._run, None
         self._uri, self.status, self._last_pair, self._last_message = "", None, None, ""
+        self.newest = None
+        self.findings = NO_FINDINGS
         self._frozen_s, self._raised = None, False
         if run is not None:
             self._desk.loads.submit(run.stop, self._stopped)
@@ -89,13 +98,31 @@ class LiveController(QObject):
             self._desk.notify.warn("The source did not close in time: it may still be in use.", key="source")
 
     def _calibrate(self) -> Callable[[Frame], Frame]:
+        if self._desk.confirmed():
+            return Calibrator(None, RulerScale(*self._desk.confirmed(), live=True))
         return scaled_for(self._desk.user_spacing(), self._desk.user_spacing_size_px())
 
-    def _use_engine(self) -> None:
+    def _own_engine(self) -> Engine | None:
         engine = self._desk.engine()
+        return engine.fresh(self._desk.given) if engine is not None else None
+
+    def _use_engine(self) -> None:
         if self._run is not None and not self._desk.loading:
-            self._run.set_engine(engine.fresh() if engine else None)
+            self._run.set_engine(self._own_engine())
             self.withdrawn.emit()
+
+    def _use_given(self) -> None:
+        """What the operator said goes for what comes, and for the picture that is held."""
+        self._use_engine()
+        if not self.frozen:
+            return
+        given, on_screen = self._desk.given, self._desk.on_screen
+        if self._held_as == given.plane and on_screen.reading is not None and on_screen.reading.finding == "aorta":
+            named = given.named_summary(on_screen.summary, on_screen.reading.finding)
+            self._show_frozen(given.named(on_screen.reading), named)
+        else:
+            self._analyse_held()
+        self._held_as = given.plane
 
     def _use_scale(self) -> None:
         if self._run is not None:
@@ -121,11 +148,15 @@ class LiveController(QObject):
             return
         if self._desk.on_screen.frame is None:
             return
-        self._frozen_s = time.monotonic()
-        on_screen, engine = self._desk.on_screen, self._desk.engine()
+        self._frozen_s, self._held_as = time.monotonic(), self._desk.given.plane
+        on_screen = self._desk.on_screen
         self._show_frozen(on_screen.reading, on_screen.summary)
-        if on_screen.reading is None and engine is not None and on_screen.frame is not None:
-            frame = on_screen.frame
+        if on_screen.reading is None:
+            self._analyse_held()
+
+    def _analyse_held(self) -> None:
+        frame, engine = self._desk.on_screen.frame, self._own_engine()
+        if engine is not None and frame is not None:
             self._desk.loads.submit(
                 lambda: engine.read(engine.predict(frame), frame.geometry), partial(self._analysed, frame)
             )
@@ -148,7 +179,8 @@ class LiveController(QObject):
             self._raised = True
             raise self._run.failure
         snapshot = self._run.snapshot()
-        self.status = snapshot.status
+        self.status, self.findings = snapshot.status, snapshot.findings
+        self.newest = snapshot.newest
         self._tell(snapshot.status.message)
         self._follow(snapshot)
         if not self.frozen:
@@ -176,8 +208,8 @@ class LiveController(QObject):
         if state in _EMPTY:
             frame, pair, note = snapshot.newest, None, ""
         reading = pair.reading if pair else None
-        self._desk.canvas.set_banner(banner_of(snapshot.status, reading))
         self._desk.show(frame, reading, snapshot.summary if reading else None, note, holds=state.holds_numbers)
+        self._desk.canvas.set_banner(banner_of(snapshot.status, self._desk.on_screen.reading))
 
     def stop(self) -> bool:
         """Close for good, when the window closes; False when a thread did not end in time."""

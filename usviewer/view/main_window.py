@@ -38,6 +38,7 @@ TOP_BUTTONS = {
     "open": "Open",
     "mode": "Review",
     "exam": "Exam",
+    "point": "Point",
     "overlay": "",
     "performance": "",
     "keys": "",
@@ -60,6 +61,8 @@ class MainWindow(QWidget):
         self.review: Any = None
         self.hand: Any = None
         self.keep: Any = None
+        self.ruler: Any = None
+        self.prompt: Any = None
         self.full_screen = False
         self._waits: list[Callable[[], None]] = []
         self._completing, self._began_s = False, time.monotonic()
@@ -73,6 +76,7 @@ class MainWindow(QWidget):
         self._connect()
         self.set_side_panels(settings.side_panels)
         self.show_welcome()
+        self._say.chips()
         self._timer = QTimer(self, interval=TICK_MS, timerType=Qt.TimerType.PreciseTimer)
         self._timer.timeout.connect(self.tick)
         self._timer.start()
@@ -94,11 +98,17 @@ class MainWindow(QWidget):
             return
         from usviewer.view.hand import HandController
         from usviewer.view.keep import KeepController
+        from usviewer.view.prompting import PromptController
         from usviewer.view.review import ReviewController
+        from usviewer.view.ruler_bar import RulerController
 
         self.hand = HandController(self.desk)
         self.keep = KeepController(self.desk)
         self.review = ReviewController(self.desk)
+        self.ruler = RulerController(self.desk, self.live, lambda: self.review)
+        self.prompt = PromptController(self.desk, self.live, self.review, self.hand)
+        self._middle.addWidget(self.ruler.bar)
+        self._middle.addWidget(self.prompt.bar)
         self.review.clips.setObjectName("sidebar")
         self._row.insertWidget(0, self.review.clips)
         self._middle.addWidget(self.review.timeline)
@@ -204,6 +214,10 @@ class MainWindow(QWidget):
         self.live.tick()
         if self.review is not None and self.review.active:
             self.review.tick()
+        if self.ruler is not None:
+            self.ruler.waits = self.prompt.on
+            self.ruler.tick()
+            self.prompt.tick()
         self.drawer.tick()
         if self.review is None and not self._completing:
             self._complete_in_time()
@@ -267,7 +281,7 @@ class MainWindow(QWidget):
             reviewing = self.review.active and shown and not self.full_screen
             self.commands.buttons["play"][0].setVisible(self.review.active)
             self.commands.buttons["freeze"][0].setVisible(not self.review.active)
-            self.rail.trend.setVisible(not self.review.active)
+            self.rail.show_trend(not self.review.active)
             self.review.timeline.setVisible(reviewing)
             self.review.clips.setVisible(reviewing)
 
@@ -290,6 +304,8 @@ class MainWindow(QWidget):
             self.desk.notify.dismiss()
         elif self.full_screen:
             self.set_full_screen(False)
+        elif self.prompt is not None and self.prompt.on:
+            self.prompt.toggle()
 
     def _arrange(self) -> None:
         """Keep what floats over the picture in its place."""
@@ -302,6 +318,7 @@ class MainWindow(QWidget):
 
     def resizeEvent(self, event: QResizeEvent) -> None:
         super().resizeEvent(event)
+        self.drawer.fit(self.width())
         self.rail.set_width(min(440, max(theme.RAIL_WIDTH_PX, round(self.width() * 0.215))))
         self._arrange()
 
@@ -352,7 +369,7 @@ class MainWindow(QWidget):
         self._timer.stop()
         self.drawer.close_panel()
         self.live.stop()
-        for controller in (self.review, self.keep):
+        for controller in (self.prompt, self.review, self.keep):
             if controller is not None:
                 controller.close()
         self.desk.set_setting("geometry", bytes(self.saveGeometry().toBase64().data()).decode())
@@ -360,7 +377,7 @@ class MainWindow(QWidget):
 
 
 def _import_slow_parts() -> None:
-    for name in ("cv2", "av", "pyqtgraph", "usviewer.view.review", "usviewer.view.keep"):
+    for name in ("cv2", "av", "pyqtgraph", "usviewer.view.review", "usviewer.view.keep", "usviewer.view.prompting"):
         importlib.import_module(name)
 
 

@@ -11,7 +11,7 @@ from usviewer.view.answer import BARS, DASH, Answer, Mark, quality_bars, quality
 from usviewer.view.trend_view import TrendView
 
 _QUALITY_COLOUR = {"good": theme.GOOD, "fair": theme.WARNING, "poor": theme.ERROR}
-_MAX_PAIRS = 6
+_MAX_PAIRS = 10
 
 
 class BigNumber(QWidget):
@@ -118,6 +118,7 @@ class Rail(QFrame):
         self.setObjectName("rail")
         self.setAccessibleName("Readings")
         self._answer: Answer | None = None
+        self._trend_wanted = True
         self._heading = _label(theme.TEXT_PX + 1, bold=True)
         self._aggregate = _label(theme.TEXT_PX, role="quiet")
         self._number = BigNumber()
@@ -126,6 +127,8 @@ class Rail(QFrame):
         self._quality = QualityBars()
         self._reason = _label(theme.TEXT_PX + 1, role="warning")
         self._warnings = _label(theme.TEXT_PX, role="warning")
+        self._reference = _label(theme.LABEL_PX)
+        self._checks = _label(theme.TEXT_PX, role="quiet")
         self._scale = _label(theme.LABEL_PX, role="quiet")
         self._pairs = _Pairs()
         self._marks = _Marks()
@@ -147,12 +150,13 @@ class Rail(QFrame):
         for widget in (self._heading, self._aggregate, self._number, self._interval, self._convention):
             column.addWidget(widget)
         column.addSpacing(4)
-        for part in (self._quality, self._reason, self._warnings, self._marks):
+        for part in (self._quality, self._reason, self._warnings, self._marks, self._checks):
             column.addWidget(part)
         column.addSpacing(6)
         column.addWidget(_rule())
         column.addSpacing(2)
         column.addWidget(self._pairs)
+        column.addWidget(self._reference)
         column.addWidget(self._scale)
         column.addSpacing(4)
         column.addWidget(self.trend, 2)
@@ -167,7 +171,8 @@ class Rail(QFrame):
         self._answer = answer
         heading = f"{answer.heading.upper()}   {answer.quantity}" if answer.heading else "No reading"
         _say(self._heading, heading.strip())
-        checklist = bool(answer.marks) and answer.number == DASH
+        checklist = _is_checklist(answer)
+        self.trend.setVisible(self._trend_wanted and not checklist)
         self._number.setVisible(not checklist)
         self._number.set_value(answer.number, answer.unit)
         _say(self._aggregate, answer.aggregate, keep=not checklist)
@@ -178,6 +183,8 @@ class Rail(QFrame):
         _say(self._warnings, "\n".join(answer.warnings))
         _set_role(self._scale, "quiet" if answer.has_scale else "warning")
         _say(self._scale, "" if checklist else f"Scale {answer.scale}" if answer.has_scale else answer.scale)
+        _say(self._reference, answer.reference)
+        _say(self._checks, "\n".join(answer.checks))
         self._pairs.set_pairs(answer.pairs[:_MAX_PAIRS])
         self._marks.set_marks(answer.marks)
 
@@ -193,6 +200,14 @@ class Rail(QFrame):
                 label.setFont(theme.font(round(size * scale), bold=bool(label.property("bold"))))
         for part in (self._quality, self._marks, self.trend, self._pairs):
             part.set_scale(scale)
+        for holder in (self._pairs, self):  # at once, from the inside out: else rows stand too narrow for a while
+            if (layout := holder.layout()) is not None:
+                layout.activate()
+
+    def show_trend(self, wanted: bool) -> None:
+        """The last seconds as a curve; a checklist has none in any case."""
+        self._trend_wanted = wanted
+        self.trend.setVisible(wanted and not (self._answer is not None and _is_checklist(self._answer)))
 
     def set_buttons_visible(self, visible: bool) -> None:
         """The number alone, or with its buttons."""
@@ -209,6 +224,7 @@ class _Pairs(QWidget):
 
     def __init__(self) -> None:
         super().__init__()
+        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Maximum)
         self._grid = QGridLayout(self)
         self._grid.setContentsMargins(0, 0, 0, 0)
         self._grid.setHorizontalSpacing(8)
@@ -227,8 +243,9 @@ class _Pairs(QWidget):
             name, value = _label(theme.TEXT_PX, role="quiet"), _label(theme.TEXT_PX + 1)
             for label, size in ((name, theme.TEXT_PX), (value, theme.TEXT_PX + 1)):
                 label.setFont(theme.font(round(size * self._scale)))
+            name.setWordWrap(False)
             value.setWordWrap(False)
-            value.setAlignment(Qt.AlignmentFlag.AlignRight)
+            value.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
             self._grid.addWidget(name, row, 0)
             self._grid.addWidget(value, row, 1)
             self._cells.append((name, value))
@@ -287,6 +304,10 @@ class _Marks(QWidget):
         said = "not seen" if not mark.seen else "" if mark.score is None else f"{mark.score:.2f}"
         place = QRectF(0, top, self.width(), high)
         painter.drawText(place, Qt.AlignmentFlag.AlignVCenter | Qt.AlignmentFlag.AlignRight, said)
+
+
+def _is_checklist(answer: Answer) -> bool:
+    return bool(answer.marks) and answer.number == DASH
 
 
 def _label(size_px: int, *, bold: bool = False, role: str = "") -> QLabel:

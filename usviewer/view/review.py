@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -12,8 +12,10 @@ from PySide6.QtCore import QObject, Signal
 
 from usviewer.acquire import Source, open_source
 from usviewer.calibrate import for_source
+from usviewer.calibrate.layouts import fingerprint
+from usviewer.calibrate.watch import Confirmed
 from usviewer.errors import UserError
-from usviewer.frame import Frame
+from usviewer.frame import Frame, ImageGeometry
 from usviewer.infer.prediction import Edge
 from usviewer.measure.given import NOTHING_GIVEN, Given
 from usviewer.measure.manual import Edit, corrected
@@ -51,6 +53,7 @@ class ReviewController(QObject):
         self._last_message = ""
         self._raised = False
         self._listed: Curve | None = None
+        self.beside: Callable[[ReviewSnapshot], ReviewSnapshot] | None = None  # another curve for the timeline
         self._neighbours = Neighbours(desk, self._made_for, self)
         self.clips = self._neighbours.list
         self.timeline = Timeline()
@@ -155,7 +158,8 @@ class ReviewController(QObject):
         self._work.read_given(partial(self._take_given, self._work))
 
     def _calibration(self) -> Callable[[Source], Calibrate]:
-        return partial(_calibrate_for, self._desk.user_spacing(), self._desk.user_spacing_size_px())
+        desk = self._desk
+        return partial(_calibrate_for, desk.user_spacing(), desk.user_spacing_size_px(), desk.confirmed())
 
     def _list(self, asked: Path, found: tuple[Path, ...]) -> None:
         """The clips of the folder are known: the first is shown where a folder was asked for."""
@@ -204,7 +208,9 @@ class ReviewController(QObject):
         if engine is None:
             self._run.set_engine(None)
             return
-        made_by = replace(_made_by(engine, self._given), spacing=self._desk.user_spacing())
+        made_by = _made_by(engine, self._given)
+        rulers = "".join(f" {each.spacing} from {each.from_index}" for each in self._desk.confirmed())
+        made_by = replace(made_by, spacing=self._desk.user_spacing(), settings=made_by.settings + rulers)
         self._work.read_edits(made_by.model_sha256)
         self._run.set_engine(engine, ClipResults(self._work.notes, made_by, str(self._path)), self._given)
         self._neighbours.look_up(self._path)
@@ -233,8 +239,8 @@ class ReviewController(QObject):
             edited = now.reading is not None and now.reading.provenance is Provenance.EDITED
             summary = now.summary if now.reading is not None else None
             self._desk.show(now.frame, now.reading, summary, "Edited" if edited else "")
-        self._desk.canvas.set_banner(_banner(now))
-        self.timeline.show_snapshot(now, self.bookmarks)
+        self._desk.canvas.set_banner(_banner(now, self._desk.on_screen.reading))
+        self.timeline.show_snapshot(self.beside(now) if self.beside is not None else now, self.bookmarks)
         if now.complete and now.curve is not None and now.curve is not self._listed and self._path is not None:
             self._listed = now.curve
             self._neighbours.show_result(self._path, now.curve)
@@ -381,6 +387,23 @@ class ReviewController(QObject):
         self._run.replace_reading(frame.key.index, reading)
         self._work.keep_edits({frame.key.index: edit})
 
+    def keep_edits(self, edits: Mapping[int, tuple[Edit, tuple[int, int], ImageGeometry | None]]) -> None:
+        """The same for many frames, with their sizes and geometries; measured beside the window."""
+        run, work = self._run, self._work
+        if run is None or work is None:
+            return
+        automatic = {index: reading for index in edits if (reading := run.automatic(index)) is not None}
+
+        def measure() -> dict[int, Reading]:
+            return {index: corrected(reading, *edits[index]) for index, reading in automatic.items()}
+
+        def take(readings: dict[int, Reading]) -> None:
+            for index, reading in readings.items():
+                run.replace_reading(index, reading)
+            work.keep_edits({index: edits[index][0] for index in readings})
+
+        self._desk.loads.submit(measure, take)
+
     def calibrate(self, frame: Frame) -> Frame:
         """A frame of this clip with its geometry; for every thread."""
         return self._run.calibrate(frame) if self._run is not None else frame
@@ -391,20 +414,22 @@ class ReviewController(QObject):
 
 
 def _made_by(engine: Engine, given: Given) -> MadeBy:
-    return MadeBy(engine.sha256, engine.running, settings=given.settings(engine.finding))
+    settings = f"{given.settings(engine.finding)} {fingerprint()}"  # a remembered ruler gives clips a scale
+    return MadeBy(engine.sha256, engine.running, settings=settings)
 
 
-def _calibrate_for(spacing: Spacing | None, size_px: tuple[int, int] | None, source: Source) -> Calibrate:
+def _calibrate_for(
+    spacing: Spacing | None, size_px: tuple[int, int] | None, confirmed: Sequence[Confirmed], source: Source
+) -> Calibrate:
     """The calibration of a source; the user's scale holds for pictures of the size it was given on."""
     fits = (source.info.width_px, source.info.height_px) == size_px
-    return for_source(source, spacing if fits else None)
+    return for_source(source, spacing if fits else None, confirmed=confirmed, from_start=False)
 
 
-def _banner(now: ReviewSnapshot) -> Banner | None:
+def _banner(now: ReviewSnapshot, reading: Reading | None) -> Banner | None:
     """What is said over the picture: why there is none, or why there is no number."""
     if now.frame is None:
         return Banner("Nothing to show", now.message, theme.WARNING) if now.message else Banner("Opening")
-    reading = now.reading
     if reading is None or reading.status is Status.MEASURED:
         return None
     if reading.status is Status.REFUSED:

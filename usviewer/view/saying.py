@@ -50,9 +50,17 @@ class Sayings:
                 withdrawn=self._withdrawn(),
                 waiting=self._waiting(),
                 beyond=self._beyond(),
+                current=self._is_current(),
                 reference=reference_words(window.findings(), window.desk.settings.reference),
             )
         )
+
+    def _is_current(self) -> bool:
+        """Whether the picture's own values may stand: of a held or frozen picture, yes; of one that stalled, no."""
+        live = self._window.live
+        if not live.active or live.frozen or live.status is None:
+            return True
+        return live.status.state.holds_numbers or live.status.state is SignalState.FROZEN
 
     def _beyond(self) -> tuple[tuple[str, str], ...]:
         """What more frames than the summary's say: the pulse, and of a live sweep its largest diameter."""

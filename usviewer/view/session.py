@@ -23,7 +23,7 @@ class Session:
     def open_live(self, uri: str) -> None:
         """Show a live source."""
         window = self._window
-        window.drawer.close_panel()
+        self._put_down()
         if window.review is not None:
             window.review.close()
         self._last_live = uri
@@ -38,7 +38,7 @@ class Session:
             window.drawer.open_panel("model")
             window.drawer.panel("model").add(path)  # type: ignore[attr-defined]
             return
-        window.drawer.close_panel()
+        self._put_down()
         self._last_clip = str(path)
         window.show_picture()
         window.live.close()
@@ -66,6 +66,7 @@ class Session:
     def close(self) -> None:
         """Back to the start."""
         window = self._window
+        self._put_down()
         window.live.close()
         if window.review is not None:
             window.review.close()
@@ -98,6 +99,12 @@ class Session:
         path = QFileDialog.getExistingDirectory(self._window, title, self._folder())
         if path:
             self.open_path(Path(path))
+
+    def _put_down(self) -> None:
+        """The open panel has done its work; the tool in hand was for the picture before."""
+        self._window.drawer.close_panel()
+        if self._window.hand is not None:
+            self._window.hand.put_away()
 
     def _folder(self) -> str:
         return str(Path(self._last_clip).parent) if self._last_clip else ""

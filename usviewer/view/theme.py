@@ -131,6 +131,7 @@ QComboBox, QLineEdit, QSpinBox, QDoubleSpinBox, QTextEdit, QListWidget, QTableWi
 }}
 QComboBox, QLineEdit, QSpinBox, QDoubleSpinBox {{ min-height: 34px; }}
 QComboBox::drop-down {{ border: none; width: 28px; }}
+QComboBox::down-arrow {{ image: url({bundled_path("resources", "icons", "down.svg").as_posix()}); width: 14px; }}
 QComboBox QAbstractItemView {{ background: {RAISED}; border: 1px solid {LINE}; }}
 QMenu {{ background: {RAISED}; border: 1px solid {LINE}; padding: 4px; }}
 QMenu::item {{ padding: 8px 24px 8px 16px; border-radius: 4px; background: transparent; }}

@@ -7,9 +7,10 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pyqtgraph as pg
 from PySide6.QtCore import QEvent, QObject, QPointF, QSize, Qt, Signal
-from PySide6.QtGui import QColor, QMouseEvent, QPainter, QPaintEvent
+from PySide6.QtGui import QColor, QMouseEvent, QPainter, QPaintEvent, QResizeEvent
 from PySide6.QtWidgets import QComboBox, QFrame, QHBoxLayout, QLabel, QPushButton, QSizePolicy, QVBoxLayout, QWidget
 
+from usviewer.calibrate import is_clip
 from usviewer.overlay import words
 from usviewer.pipeline.curve import Curve
 from usviewer.pipeline.review import ReviewSnapshot
@@ -17,6 +18,7 @@ from usviewer.view import theme
 from usviewer.view.icons import icon
 
 HEIGHT_PX = 150
+NARROW_PX = 860
 RATES = (0.25, 0.5, 1.0, 2.0, 4.0)
 # Around a steady vessel the axis still spans a quarter of its diameter: pulsation must not look like a storm.
 MIN_SPAN_SHARE = 0.25
@@ -37,6 +39,11 @@ def place_words(index: int, times_s: Sequence[float]) -> str:
     return f"{clock(times_s[min(index, count - 1)])} / {clock(times_s[-1])}   frame {index + 1} / {count}"
 
 
+def still_words(index: int, count: int, name: str) -> str:
+    """Which picture of a folder this is; such pictures have no times."""
+    return f"picture {index + 1} / {count}" + (f"   {name}" if name else "")
+
+
 class Timeline(QFrame):
     """Shows a ``ReviewSnapshot``; ``sought`` is the frame under the hand and whether the hand rests."""
 
@@ -51,6 +58,7 @@ class Timeline(QFrame):
         self.rate_chosen: Callable[[float], None] = lambda _rate: None
         self._buttons: dict[str, QPushButton] = {}
         self._shown_place = ""
+        self._narrow = False
         self.plot = CurvePlot()
         self.plot.sought.connect(self.sought)
         column = QVBoxLayout(self)
@@ -91,7 +99,7 @@ class Timeline(QFrame):
         row.addSpacing(8)
         self.place = QLabel()
         self.place.setFont(theme.font(theme.TEXT_PX))
-        self.place.setMinimumWidth(252)
+        self.place.setMinimumWidth(216)
         row.addWidget(self.place)
         row.addStretch(1)
         self.progress = Progress()
@@ -111,12 +119,24 @@ class Timeline(QFrame):
         self._buttons[name] = button
         return button
 
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        """Beside an open panel there is room for what is used most."""
+        super().resizeEvent(event)
+        self._narrow = self.width() < NARROW_PX
+        self.place.setMinimumWidth(96 if self._narrow else 216)
+        self.progress.setFixedWidth(84 if self._narrow else 150)
+        for name in ("start", "end"):
+            self._buttons[name].setVisible(not self._narrow)
+
     # -- showing
 
     def show_snapshot(self, snapshot: ReviewSnapshot, bookmarks: Sequence[int]) -> None:
         """Follow the clip; costs little when nothing has changed."""
         index = snapshot.frame.key.index if snapshot.frame is not None else 0
-        said = place_words(index, snapshot.times_s)
+        stills = snapshot.source is not None and not is_clip(snapshot.source)
+        name = snapshot.frame.name if stills and snapshot.frame is not None else ""
+        said = still_words(index, snapshot.count, name) if stills else place_words(index, snapshot.times_s)
+        said = said.partition("   ")[0] if self._narrow else said
         if said != self._shown_place:
             self._shown_place = said
             self.place.setText(said)
@@ -127,7 +147,7 @@ class Timeline(QFrame):
         if self.rate.currentData() != snapshot.rate and snapshot.rate in RATES:
             self.rate.setCurrentIndex(RATES.index(snapshot.rate))
         self.progress.show_progress(snapshot.analysed, snapshot.count, snapshot.complete, snapshot.curve is not None)
-        self.plot.show_curve(snapshot.curve, snapshot.times_s)
+        self.plot.show_curve(snapshot.curve, range(snapshot.count) if stills else snapshot.times_s, stills=stills)
         self.plot.show_marks(bookmarks, snapshot.loop)
         self.plot.show_playhead(index)
 
@@ -155,6 +175,7 @@ class Progress(QWidget):
         said = "" if complete or not (done or begun) else f"analysing  {percent} %"
         if said != self._words or (done, count) != (self._done, self._all):
             self._done, self._all, self._words = done, max(1, count), said
+            self.setVisible(bool(said))
             self.setToolTip("Analysed whole" if complete else said)
             self.update()
 
@@ -185,6 +206,7 @@ class CurvePlot(pg.PlotWidget):  # type: ignore[misc]
         self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self.setMouseTracking(False)
         self._times = np.zeros(0)
+        self._stills = False
         self._curve: Curve | None = None
         self._marks: tuple[tuple[int, ...], tuple[int, int] | None] | None = None
         self._index = -1
@@ -230,12 +252,18 @@ class CurvePlot(pg.PlotWidget):  # type: ignore[misc]
 
     # -- showing
 
-    def show_curve(self, curve: Curve | None, times_s: Sequence[float]) -> bool:
-        """Draw a curve; False when it is drawn already."""
-        if curve is self._curve and len(times_s) == len(self._times):
+    def show_curve(self, curve: Curve | None, times_s: Sequence[float], *, stills: bool = False) -> bool:
+        """Draw a curve; False when it is drawn already.
+
+        ``stills`` are pictures of their own, each its own patient: points by number, which no line joins.
+        """
+        same = stills == self._stills and len(times_s) == len(self._times)
+        if curve is self._curve and same:
             return False
         self._curve = curve
-        if len(times_s) != len(self._times):
+        if not same:
+            self._stills = stills
+            self.getPlotItem().getAxis("bottom").tickStrings = number_words if stills else tick_words
             self._times = np.asarray(times_s, dtype=np.float64)
             self._marks, self._index = None, -1
             end = self._times[-1] if len(self._times) > 1 else 1.0
@@ -254,8 +282,8 @@ class CurvePlot(pg.PlotWidget):  # type: ignore[misc]
         self.getPlotItem().getAxis("left").setStyle(showValues=bool(np.isfinite(values).any()))
         low, high = self._span
         foot, head = low + _FOOT * (high - low), low + _HEAD * (high - low)
-        lone = np.isfinite(values) & ~_neighboured(np.isfinite(values))
-        self._line.setData(self._times, values)
+        lone = np.isfinite(values) & (self._stills | ~_neighboured(np.isfinite(values)))
+        self._line.setData(self._times, np.full(len(values), np.nan) if self._stills else values)
         self._other.setData(self._times[lone], values[lone])
         if curve is None or not fits:
             for each in (self._refused, self._edited, self._largest):
@@ -327,7 +355,7 @@ class CurvePlot(pg.PlotWidget):  # type: ignore[misc]
         self._says.adjustSize()
         self._says.move(self.width() - self._says.width() - 12, 2)
 
-    def resizeEvent(self, event: QEvent) -> None:
+    def resizeEvent(self, event: QResizeEvent) -> None:
         super().resizeEvent(event)
         if hasattr(self, "_says"):
             self._place_words()
@@ -347,6 +375,11 @@ def curve_words(curve: Curve | None) -> str:
 def tick_words(values: Sequence[float], _scale: float, spacing: float) -> list[str]:
     """Times on the axis; with tenths only where the ticks are that near."""
     return [clock(max(0.0, value)) if spacing < 1 else clock(max(0.0, value))[:-2] for value in values]
+
+
+def number_words(values: Sequence[float], _scale: float, _spacing: float) -> list[str]:
+    """Numbers of pictures on the axis, counted from one."""
+    return [str(round(value) + 1) if abs(value - round(value)) < 1e-6 and value > -0.5 else "" for value in values]
 
 
 def axis_span(values: np.ndarray) -> tuple[float, float]:

@@ -34,6 +34,8 @@ class Chip(QPushButton):
             self.style().unpolish(self)
             self.style().polish(self)
         self.updateGeometry()
+        if (parent := self.parentWidget()) is not None and (layout := parent.layout()) is not None:
+            layout.activate()  # now: a longer name would stand cut off until the next turn of the event loop
 
     def paintEvent(self, event: QPaintEvent) -> None:
         super().paintEvent(event)

@@ -9,6 +9,7 @@ from PySide6.QtGui import QColor, QPainter, QPaintEvent, QPen, QPolygonF
 from PySide6.QtWidgets import QSizePolicy, QWidget
 
 from usviewer.measure.reading import Dimension, Reading, Status
+from usviewer.overlay import words
 from usviewer.view import theme
 
 SPAN_S = 10.0
@@ -27,7 +28,7 @@ class TrendView(QWidget):
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
         self.setAccessibleName("Trend of the last 10 seconds")
         self._points: deque[tuple[float, float | None]] = deque()
-        self._unit = ""
+        self._unit = self._finding = ""
         self._scale = 1.0
         self._now_s = 0.0
 
@@ -51,6 +52,7 @@ class TrendView(QWidget):
         if value is not None and unit != self._unit:
             self._points.clear()
             self._unit = unit
+        self._finding = reading.finding
         self._now_s = reading.key.capture_time_s
         self._points.append((self._now_s, value))
         while self._points and self._now_s - self._points[0][0] > SPAN_S:
@@ -69,12 +71,18 @@ class TrendView(QWidget):
                 last_s = at_s
         return [run for run in runs if run]
 
+    def _figure(self, value: float) -> str:
+        """In the unit of the answer."""
+        return words.big_number(value, self._unit, self._finding)[0] if self._unit != "mm2" else f"{value:.0f}"
+
     def paintEvent(self, _event: QPaintEvent) -> None:
         painter = QPainter(self)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         painter.setFont(theme.font(round(theme.LABEL_PX * self._scale)))
         painter.setPen(QColor(theme.QUIET))
-        area = QRectF(self.rect()).adjusted(0, 9, -30 * self._scale, -20 * self._scale)
+        largest = max((value for _, value in self._points if value is not None), default=0.0)
+        beside = painter.fontMetrics().horizontalAdvance(self._figure(1.5 * largest)) + 10
+        area = QRectF(self.rect()).adjusted(0, 9, -max(30 * self._scale, beside), -20 * self._scale)
         foot = QRectF(0, area.bottom() + 2, area.width(), 16 * self._scale)
         painter.drawText(foot, Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter, "10 s ago")
         painter.drawText(foot, Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter, "now")
@@ -92,10 +100,8 @@ class TrendView(QWidget):
         half = max(max(values) - min(values), _MIN_SPAN_SHARE * middle, 1e-6) / 2 * 1.1
         painter.setPen(QColor(theme.QUIET))
         for value, y in ((middle + half, area.top()), (middle - half, area.bottom())):
-            place = QRectF(area.right() + 4, y - 8, 30 * self._scale, 16)
-            painter.drawText(
-                place, Qt.AlignmentFlag.AlignVCenter | Qt.AlignmentFlag.AlignLeft, _figure(value, self._unit)
-            )
+            place = QRectF(area.right() + 4, y - 8, self.width() - area.right() - 4, 16)
+            painter.drawText(place, Qt.AlignmentFlag.AlignVCenter | Qt.AlignmentFlag.AlignLeft, self._figure(value))
         painter.setPen(QPen(QColor(theme.CALIPER), 1.6))
         for run in runs:
             points = [
@@ -115,7 +121,3 @@ def _value_of(reading: Reading) -> tuple[float | None, str]:
     if main.value_mm is not None:
         return main.value_mm, "mm" if main.dimension is Dimension.LENGTH else "mm2"
     return main.value_px, "px"
-
-
-def _figure(value: float, unit: str) -> str:
-    return f"{value / 10:.1f}" if unit == "mm" else f"{value:.0f}"

@@ -10,7 +10,7 @@ from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QPushButton, QVBoxLay
 from usviewer.view import theme
 from usviewer.view.icons import icon
 
-WIDTH_PX = 420
+WIDTH_PX, LEAST_PX = 420, 348
 
 
 class Panel(QWidget):
@@ -56,6 +56,10 @@ class Drawer(QFrame):
         self._column.addLayout(head)
         self.setFixedWidth(WIDTH_PX)
         self.hide()
+
+    def fit(self, window_px: int) -> None:
+        """Leave the picture its place in a small window."""
+        self.setFixedWidth(min(WIDTH_PX, max(LEAST_PX, round(0.28 * window_px))))
 
     def toggle(self, name: str) -> None:
         """Open this panel, or close it when it is open."""

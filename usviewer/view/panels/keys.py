@@ -94,4 +94,4 @@ class KeysPanel(Panel):
         self._rebuild()
 
 
-_GROUPS = {"Measure": 0, "Keep": 1, "Source": 2, "Review": 3, "View": 4, "Panels": 5}
+_GROUPS = {"Measure": 0, "Keep": 1, "Source": 2, "Review": 3, "Exam": 4, "View": 5, "Panels": 6}

@@ -210,7 +210,8 @@ def _models() -> tuple[tuple[ModelSpec, ...], tuple[tuple[str, str], ...], tuple
     from usviewer.infer import registry
     from usviewer.infer.session import ENGINES
 
-    return registry.list_models(), registry.list_broken(), ENGINES
+    ordinary = tuple(spec for spec in registry.list_models() if spec.task != "prompt")  # those are pointed with
+    return ordinary, registry.list_broken(), ENGINES
 
 
 def _add(path: Path) -> str:

@@ -1,0 +1,238 @@
+"""What the operator says: by key and in the panel, in live view and review, on the screen and in the files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.fakes import FakeClip, FakeEngine
+from tests.pipeline.test_findings import beats, reading
+from tests.recordings import write_clip
+from tests.view.workbench import Workbench
+from usviewer.frame import ImageGeometry
+from usviewer.infer.prediction import Edge, Prediction
+from usviewer.measure.given import NOTHING_GIVEN, Given
+from usviewer.measure.pulse import Pulse
+from usviewer.measure.reading import Plane, Reading, Site, Summary
+from usviewer.pipeline.findings import NO_FINDINGS, Findings, findings_of
+from usviewer.pipeline.live import Engine
+from usviewer.settings import Settings
+from usviewer.view import exam_words
+from usviewer.view.answer import DASH
+from usviewer.view.main_window import MainWindow
+
+
+class SaidEngine(FakeEngine):
+    """A model whose readings say what the operator has said, as the real one's do."""
+
+    def engine(self, given: Given = NOTHING_GIVEN) -> Engine:
+        def read(prediction: Prediction, geometry: ImageGeometry | None) -> Reading:
+            plane = given.plane or Plane.TRANSVERSE
+            return replace(
+                self.read(prediction, geometry), site=given.site, plane=plane, plane_set=given.plane is not None
+            )
+
+        return replace(
+            super().engine(), read=read, finding="aorta", sha256="0" * 64, renewed=lambda said: self.engine(said)
+        )
+
+
+@pytest.fixture
+def playing(make_window: Callable[..., MainWindow], tmp_path: Path, qtbot: Any, monkeypatch: Any) -> MainWindow:
+    window = make_window(Settings(save_folder=str(tmp_path / "kept")))
+    monkeypatch.setattr("usviewer.view.live.open_source", lambda _uri: FakeClip(500))
+    window.desk.set_engine(SaidEngine().engine())
+    window.open_live("fake")
+    qtbot.waitUntil(lambda: window.desk.on_screen.reading is not None, timeout=20_000)
+    return window
+
+
+def convention(window: MainWindow) -> str:
+    return window.rail.answer.convention if window.rail.answer is not None else ""
+
+
+def test_a_key_names_the_site_and_again_takes_it_back(playing: MainWindow, qtbot: Any) -> None:
+    playing.run("site_mid")
+    qtbot.waitUntil(lambda: "mid" in convention(playing))
+    playing.run("site_mid")
+    qtbot.waitUntil(lambda: convention(playing).endswith("transverse"))
+
+
+def test_the_plane_is_the_operators_and_says_so(playing: MainWindow, qtbot: Any) -> None:
+    playing.run("plane")
+    playing.run("plane")
+    qtbot.waitUntil(lambda: convention(playing).endswith("longitudinal, set"))
+    playing.run("plane")
+    qtbot.waitUntil(lambda: convention(playing).endswith("transverse"))
+
+
+def test_naming_a_frozen_picture_keeps_its_number(playing: MainWindow) -> None:
+    playing.run("freeze")
+    frame, read = playing.desk.on_screen.frame, playing.desk.on_screen.reading
+    assert frame is not None and read is not None
+    median = Summary("ap_diameter", "px", 20.0, 21.0, (19.0, 21.0), 1.2, 30, read.key, Plane.TRANSVERSE, Edge.INNER)
+    playing.desk.show(frame, read, median, "Frozen")
+    before, number = playing.desk.on_screen, playing.rail.answer
+    assert number is not None and number.number == "20"
+    playing.run("site_distal")
+    now = playing.desk.on_screen
+    assert now.frame is before.frame and playing.rail.answer is not None
+    assert playing.rail.answer.number == number.number and "distal" in playing.rail.answer.convention
+
+
+def test_another_plane_measures_the_frozen_picture_anew(playing: MainWindow, qtbot: Any) -> None:
+    playing.run("freeze")
+    frame = playing.desk.on_screen.frame
+    playing.desk.set_given(Given(plane=Plane.LONGITUDINAL))
+    qtbot.waitUntil(lambda: "longitudinal, set" in convention(playing))
+    assert playing.desk.on_screen.frame is frame and playing.desk.on_screen.summary is None
+
+
+def test_another_source_is_another_patient(playing: MainWindow) -> None:
+    playing.run("site_mid")
+    playing.open_live("another")
+    assert playing.desk.given == NOTHING_GIVEN
+
+
+def test_a_saved_picture_says_what_was_said(playing: MainWindow, tmp_path: Path, qtbot: Any) -> None:
+    playing.run("site_mid")
+    playing.run("plane")
+    qtbot.waitUntil(lambda: "mid" in convention(playing))
+    playing.run("freeze")
+    playing.run("save")
+    qtbot.waitUntil(lambda: any((tmp_path / "kept").glob("*.json")) and not playing.desk.jobs.busy)
+    document = json.loads(next((tmp_path / "kept").glob("*.json")).read_text())
+    assert document["given"] == {"plane": "transverse", "site": "mid", "gestational_age_weeks": None}
+    assert document["reading"]["site"] == "mid" and document["reading"]["plane_set"] == 1
+
+
+def test_the_panel_says_and_shows(playing: MainWindow, qtbot: Any) -> None:
+    playing.run("exam")
+    panel: Any = playing.drawer.panel("exam")
+    assert panel.planes[None].isChecked() and panel.sites[Site.NOT_SET].isChecked()
+    panel.sites[Site.LEFT_ILIAC].click()
+    panel.planes[Plane.TRANSVERSE].click()
+    assert playing.desk.given == Given(Plane.TRANSVERSE, Site.LEFT_ILIAC)
+    playing.run("site_left_iliac")
+    assert panel.sites[Site.NOT_SET].isChecked(), "the panel follows the keys"
+    playing.run("site_left_iliac")
+    qtbot.waitUntil(
+        lambda: any(row.name == "Left iliac" for rows in panel.found.shown.values() for row in rows), timeout=10_000
+    )
+
+
+def test_an_age_is_taken_as_it_is_typed_and_nothing_else(playing: MainWindow) -> None:
+    engine = replace(SaidEngine().engine(), finding="fetal-head")
+    playing.desk.set_engine(engine)
+    playing.run("exam")
+    panel: Any = playing.drawer.panel("exam")
+    assert panel.age.isVisibleTo(panel) and not panel.reference.isVisibleTo(panel)
+    panel.age.setText("soon")
+    panel.use_age()
+    assert playing.desk.given.gestational_age_weeks is None
+    assert playing.desk.notify.current is not None and "soon" in playing.desk.notify.current.text
+    panel.age.setText("28+3")
+    panel.use_age()
+    assert playing.desk.given.gestational_age_weeks == pytest.approx(28 + 3 / 7)
+    assert panel.age.text() == "28+3"
+
+
+def test_a_table_is_compared_only_when_it_was_chosen(playing: MainWindow) -> None:
+    assert playing.rail.answer is not None and playing.rail.answer.reference == ""
+    found = findings_of(beats(100))
+    assert exam_words.reference_words(found, "") == ""
+    assert "NHS" in exam_words.reference_words(found, "nhs")
+    assert exam_words.reference_words(NO_FINDINGS, "nhs") == ""
+
+
+# -- review
+
+
+@pytest.fixture
+def bench(themed: Any, qtbot: Any, tmp_path: Path) -> Iterator[Workbench]:
+    workbench = Workbench(qtbot, tmp_path)
+    workbench.desk.set_engine(SaidEngine().engine())
+    yield workbench
+    workbench.close()
+
+
+def said(bench: Workbench) -> Reading:
+    reading = bench.desk.on_screen.reading
+    assert reading is not None
+    return reading
+
+
+def test_a_clip_remembers_what_was_said_of_it(bench: Workbench, tmp_path: Path) -> None:
+    clip, other = write_clip(tmp_path / "a.mp4", count=30), write_clip(tmp_path / "b.mp4", count=12)
+    bench.open(clip)
+    bench.desk.set_given(Given(Plane.TRANSVERSE, Site.MID))
+    bench.until(lambda: bench.is_done() and bench.desk.on_screen.reading is not None and said(bench).site is Site.MID)
+    assert said(bench).plane_set
+    bench.open(other)
+    assert bench.desk.given == NOTHING_GIVEN and said(bench).site is Site.NOT_SET
+    bench.open(clip)
+    assert bench.desk.given == Given(Plane.TRANSVERSE, Site.MID)
+    bench.until(lambda: bench.desk.on_screen.reading is not None and said(bench).site is Site.MID)
+
+
+def test_results_under_one_plane_are_not_taken_for_those_of_another(bench: Workbench, tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "a.mp4", count=20)
+    bench.open(clip)
+    assert said(bench).plane is Plane.TRANSVERSE and not said(bench).plane_set
+    bench.desk.set_given(Given(plane=Plane.LONGITUDINAL))
+    bench.until(lambda: bench.is_done() and bench.desk.on_screen.reading is not None)
+    bench.until(lambda: said(bench).plane is Plane.LONGITUDINAL)
+    bench.desk.set_given(NOTHING_GIVEN)
+    bench.until(lambda: bench.desk.on_screen.reading is not None and not said(bench).plane_set)
+    assert said(bench).plane is Plane.TRANSVERSE
+
+
+def test_a_whole_clip_has_its_findings(bench: Workbench, tmp_path: Path) -> None:
+    bench.open(write_clip(tmp_path / "a.mp4", count=30))
+    bench.until(lambda: bench.review.snapshot is not None and bench.review.snapshot.findings.frames == 30)
+    rows = exam_words.sweep_rows(bench.review.snapshot.findings, None)
+    assert len(rows) == 1 and rows[0].value == "20 px" and rows[0].frame is not None
+
+
+# -- words
+
+
+def test_the_sweep_says_the_largest_of_each_site_with_its_interval_and_frame() -> None:
+    found = findings_of(
+        [*(reading(i, Site.MID, 30.0) for i in range(40)), *(reading(i, Site.DISTAL) for i in range(40, 80))]
+    )
+    rows = exam_words.sweep_rows(found, None)
+    assert [row.name for row in rows] == ["Mid", "Distal"]
+    assert (
+        rows[0].value == "3.1 cm" and "95 %" in rows[0].detail and rows[0].detail.endswith(f"frame {rows[0].frame + 1}")
+    )
+    live = exam_words.sweep_rows(found, now_s=10.0)
+    assert live[0].frame is None and live[0].detail.endswith("s ago")
+
+
+def test_no_pulse_says_why() -> None:
+    assert exam_words.pulse_rows(Pulse(reason="The diameter shows no heart beat"))[0].value == DASH
+    assert exam_words.pulse_pairs(Pulse(reason="x")) == ()
+    names = [row.name for row in exam_words.pulse_rows(findings_of(beats(200)).pulse)]
+    assert names == ["Systolic diameter", "Diastolic diameter", "Pulsatility", "Heart rate"]
+
+
+def test_structures_over_a_clip_say_where_they_are_best() -> None:
+    from usviewer.measure.fetal_brain import planes_over, structures_over
+
+    base = reading(0)
+    seen = [
+        replace(base, key=replace(base.key, index=i), finding="fetal-brain", labels=("CSP",), scores=(0.1 * i,))
+        for i in range(1, 5)
+    ]
+    found = Findings("fetal-brain", structures=structures_over(seen), planes=planes_over(seen), frames=4)
+    rows = {row.name: row for row in exam_words.structure_rows(found)}
+    assert rows["CSP"].value == "4 of 4 frames" and rows["CSP"].frame == 4
+    assert rows["Midline falx"].value == "not seen" and rows["Midline falx"].frame is None
+    planes = exam_words.plane_rows(found)
+    assert all(row.value == DASH and "Midline falx" in row.detail for row in planes)
