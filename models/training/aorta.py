@@ -34,7 +34,7 @@ Gray = NDArray[np.uint8]
 
 SIZE_PX = 256
 SMALL_PX = 160
-SMALL_SHARE = 0.72
+SMALL_SHARE = 0.7
 """The first steps see smaller pictures, at less than half the cost; the last ones set the borders."""
 VALIDATION_SEED = 900
 
@@ -53,8 +53,8 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder of the raw data sets")
     parser.add_argument("--work", type=Path, default=Path("build/aorta"), help="scenes, checkpoints and curves")
     parser.add_argument("--out", type=Path, default=Path("models/aorta"), help="where the model goes")
-    parser.add_argument("--images", type=int, default=8000, help="simulated scenes")
-    parser.add_argument("--steps", type=int, default=9000, help="training steps")
+    parser.add_argument("--images", type=int, default=12000, help="simulated scenes")
+    parser.add_argument("--steps", type=int, default=7000, help="training steps")
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--init", type=Path, help="checkpoint whose averaged weights start the run")

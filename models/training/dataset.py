@@ -270,7 +270,7 @@ def _move(rng: Generator, image: Gray, mask: Gray, size_px: int) -> tuple[Gray, 
     zoom = size_px / side * float(np.exp(rng.normal(0.0, 0.14)))
     if rng.random() < 0.1:  # a whole screen: the fan is a part of it
         zoom *= rng.uniform(0.6, 0.9)
-    elif mask.any() and rng.random() < 0.12:  # a zoomed view
+    elif mask.any() and rng.random() < 0.25:  # a zoomed view
         zoom *= rng.uniform(1.1, 1.8)
     turn = rng.normal(0, 0.10)
     squeeze = float(np.exp(rng.normal(0, 0.06)))
@@ -281,8 +281,10 @@ def _move(rng: Generator, image: Gray, mask: Gray, size_px: int) -> tuple[Gray, 
     focus = np.array([side / 2, side / 2])
     if mask.any() and zoom > size_px / side * 1.15:  # zooming follows the vessel
         rows, cols = np.nonzero(mask)
-        focus = 0.3 * focus + 0.7 * np.array([cols.mean(), rows.mean()])
-    jitter = rng.normal(0, 0.03, 2) * size_px
+        pull = rng.uniform(0.4, 1.0)
+        focus = (1 - pull) * focus + pull * np.array([cols.mean(), rows.mean()])
+    # A vessel may lie anywhere: without the larger shifts the network looks for it in the middle only.
+    jitter = rng.normal(0, 0.03 if rng.random() < 0.7 else 0.12, 2) * size_px
     matrix[:, 2] = size_px / 2 - matrix[:, :2] @ focus + jitter
     mode = cv2.INTER_AREA if zoom < 0.7 else cv2.INTER_LINEAR
     moved = cv2.warpAffine(

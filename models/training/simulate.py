@@ -354,6 +354,11 @@ def paint_vertebra(rng: Generator, canvas: Canvas, x_mm: float, top_mm: float) -
     canvas.shadow += np.float32(loss_db) * sides * step(d - np.float32(onset), onset)
 
 
+def vertebra_offset_mm(rng: Generator) -> float:
+    """Where the vertebra's middle lies beside the lumen's: behind it as a rule, far aside where the probe is tilted."""
+    return float(rng.normal(-8, 20) if chance(rng, 0.25) else rng.normal(-5, 9))
+
+
 def u_along_beam(canvas: Canvas, x_mm: float, z_mm: float, half_mm: float) -> Map:
     """Beam position in units of half widths around a point: constant along a beam, as shadows are."""
     radius = canvas.fan.apex_mm + z_mm
@@ -428,8 +433,9 @@ def place_aorta(rng: Generator, fan: Fan) -> Blob:
     share = float(rng.beta(1.6, 2.2))
     depth = shallowest + share * (deepest - shallowest)
     room = max(2.0, fan.half_width_mm(depth) - 0.55 * diameter)
-    x = float(np.clip(rng.normal(0, 0.4), -1, 1)) * room
-    return random_blob(rng, x, depth, diameter)
+    # A tilted or hurried probe leaves the vessel near the fan's edge, and cuts it to an oval.
+    aside = uniform(rng, -1, 1) if chance(rng, 0.2) else float(np.clip(rng.normal(0, 0.4), -1, 1))
+    return random_blob(rng, aside * room, depth, diameter, stretch=1.6 if chance(rng, 0.3) else 1.25)
 
 
 def lumen_contrast_db(rng: Generator, diameter_mm: float) -> float:
@@ -755,9 +761,8 @@ def abdomen(rng: Generator, bank: TextureBank | None, *, with_aorta: bool) -> Sc
     if lumen is not None:
         spare_the_lumen(canvas, lumen, uniform(rng, 0, 8))
         if chance(rng, 0.92):
-            paint_vertebra(
-                rng, canvas, lumen.x_mm + rng.normal(-5, 9), lumen.z_mm + lumen.b_mm + max(-1.0, rng.normal(4, 3.5))
-            )
+            top_mm = lumen.z_mm + lumen.b_mm + max(-1.0, rng.normal(4, 3.5))
+            paint_vertebra(rng, canvas, lumen.x_mm + vertebra_offset_mm(rng), top_mm)
         paint_surroundings(rng, canvas, lumen)
         paint_aorta(rng, canvas, lumen)
     elif chance(rng, 0.4):
@@ -841,10 +846,40 @@ def test_phantom(rng: Generator) -> Scene:
             x = uniform(rng, -0.5, 0.5) * fan.half_width_mm(row * pitch) if chance(rng, 0.5) else 0.0
             d = np.hypot(canvas.x - np.float32(x), (canvas.z - np.float32(row * pitch)) * 2)
             canvas.level += np.float32(uniform(rng, 8, 25)) * np.exp(-((d / np.float32(uniform(rng, 0.7, 2.5))) ** 2))
+    largest_mm = 14 if chance(rng, 0.5) else 26
     for _ in range(int(rng.integers(0, 6))):
-        blob = random_position(rng, canvas, uniform(rng, 2, 14), stretch=1.02)
+        blob = random_position(rng, canvas, uniform(rng, 2, largest_mm), stretch=1.02)
         paint_hollow(rng, canvas, blob, uniform(rng, 3, 30), soft_mm=0.5, wall_db=0, wall_mm=1)
     return finish(rng, canvas, _maybe_cut(rng, fan), None, "phantom")
+
+
+def eye(rng: Generator, bank: TextureBank | None) -> Scene:
+    """An eyeball right under the probe: round and dark as an aneurysm is, but with nothing in front of it.
+
+    No belly lets a vessel of that size touch the near field, so it is the scene that tells them apart.
+    """
+    depth_mm = uniform(rng, 34, 60)
+    straight = Fan(2000.0, uniform(rng, 0.25, 0.5) * depth_mm / 2000.0, depth_mm)
+    fan = straight if chance(rng, 0.85) else replace(random_fan(rng), depth_mm=depth_mm)
+    canvas = new_canvas(fan)
+    if chance(rng, 0.7):
+        paint_tissue(rng, canvas, bank if chance(rng, 0.5) else None)
+    size = uniform(rng, 18, 27)
+    top = uniform(rng, 0.5, 7)
+    globe = random_blob(
+        rng, rng.normal(0, 0.15) * fan.half_width_mm(top + size / 2), top + size / 2, size, stretch=1.15
+    )
+    soft_mm, wall_db, contrast_db = uniform(rng, 0.3, 1.2), uniform(rng, 0, 10), uniform(rng, 8, 40)
+    paint_hollow(rng, canvas, globe, contrast_db, soft_mm=soft_mm, wall_db=wall_db, wall_mm=uniform(rng, 0.5, 1.2))
+    if chance(rng, 0.6):  # the lens: a bright arc in its near half
+        depth = top + uniform(rng, 0.1, 0.4) * size
+        lens = Blob(globe.x_mm, depth, uniform(rng, 3, 6), uniform(rng, 0.5, 2.5), 0.0)
+        canvas.level += np.float32(uniform(rng, 4, 18)) * np.exp(-((lens.distance(canvas.x, canvas.z) / 0.7) ** 2))
+    if chance(rng, 0.7):  # the optic nerve: a dark band behind it
+        angle = float(np.arctan2(globe.x_mm + rng.normal(0, 4), fan.apex_mm + top + size))
+        half = uniform(rng, 1.5, 4) / (fan.apex_mm + top + size)
+        add_shadow(canvas, angle, half, top + size, uniform(rng, 5, 30), 0.4 * half, 1.0)
+    return finish(rng, canvas, whole_view(rng, fan), None, "eye")
 
 
 @dataclass(frozen=True)
@@ -892,7 +927,7 @@ def transplant(rng: Generator, donors: Sequence[Donor]) -> Scene:
         paint_vertebra(
             rng,
             canvas,
-            lumen.x_mm + rng.normal(-5, 9),
+            lumen.x_mm + vertebra_offset_mm(rng),
             lumen.z_mm + 0.55 * lumen.mean_mm + max(0.0, rng.normal(5, 3.5)),
         )
     if chance(rng, 0.4):
@@ -951,8 +986,10 @@ def _any_scene(rng: Generator, bank: TextureBank | None, donors: Sequence[Donor]
         return abdomen(rng, bank, with_aorta=True)
     if kind < 0.83:
         return abdomen(rng, bank, with_aorta=False)
-    if kind < 0.92:
+    if kind < 0.91:
         return lung(rng, bank)
-    if kind < 0.96:
+    if kind < 0.94:
         return fluid(rng, bank)
-    return test_phantom(rng) if kind < 0.985 else no_scan(rng)
+    if kind < 0.97:
+        return test_phantom(rng)
+    return eye(rng, bank) if kind < 0.99 else no_scan(rng)

@@ -121,10 +121,15 @@ def test_head_circumference(tmp_path: Path) -> None:
     add_dark_finder(tmp_path / "model", finding="fetal-head", label="fetal head")
     for number, axis in enumerate((16.0, 20.0)):
         write_case(tmp_path / "own", str(number), Ellipse((64, 48), 30, axis, 20), Ellipse((64, 48), 30, axis, 20))
-    assert evaluate("dark", tmp_path / "own", "--out", tmp_path / "out", "--mm-per-pixel", "0.2") == 0
+    assert evaluate("dark", tmp_path / "own", "--out", tmp_path / "out", "--mm-per-pixel", "1.0") == 0
     row = rows(tmp_path / "out")["0.png"]
-    assert float(row["true_mm"]) == pytest.approx(Ellipse((0, 0), 30, 16, 0).circumference_px * 0.2, abs=0.1)
-    assert abs(float(row["difference_mm"])) < 0.5
+    assert float(row["true_mm"]) == pytest.approx(Ellipse((0, 0), 30, 16, 0).circumference_px, abs=0.5)
+    assert abs(float(row["difference_mm"])) < 2.5
+    low, high = float(row["low_95_mm"]), float(row["high_95_mm"])
+    assert low < float(row["measured_mm"]) < high
+    found = scores(tmp_path / "out", "fetal head")
+    assert found["interval_holds_percent"]["count"] == 2
+    assert found["interval_half_width_mm"]["value"] > 0.0
 
 
 def test_negatives_count_every_mask(tmp_path: Path, cases: Path) -> None:
