@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -98,3 +100,25 @@ def test_the_phantoms_beat(seed):
     assert found.heart_rate_per_min == pytest.approx(source.spec.heart_rate_bpm, rel=0.03)
     assert found.systolic == pytest.approx(max(t.ap_mm for t in truths), abs=0.3)
     assert found.diastolic == pytest.approx(min(t.ap_mm for t in truths), abs=0.3)
+
+
+def walking(times, values, along_px):
+    """The readings of a caliper that wanders over the picture while the diameter beats."""
+    readings = []
+    for time_s, value, aside in zip(times, values, along_px, strict=True):
+        one = reading(float(value), float(time_s))
+        ends = ((100.0 + float(aside), 100.0), (100.0 + float(aside), 100.0 + float(value) * 4.0))
+        found = tuple(replace(m, ends_xy_px=ends, value_px=float(value) * 4.0) for m in one.measurements)
+        readings.append(replace(one, measurements=found))
+    return pulse.pulse_of(readings, summarize(readings))
+
+
+def test_a_beat_is_not_read_off_a_vessel_that_wanders():
+    times, values = curve(72, 2.0, span_s=6.0)
+    assert walking(times, values, 3.0 * np.sin(times)).heart_rate_per_min == pytest.approx(72, rel=0.03)
+    assert walking(times, values, np.linspace(0.0, 60.0, len(times))).reason == pulse.MOVING
+
+
+def test_a_diameter_that_changes_along_a_sweep_has_no_pulse():
+    times, values = curve(72, 2.0, span_s=8.0)
+    assert pulse_in(times, values + np.linspace(0.0, 8.0, len(times))).reason == pulse.MOVING

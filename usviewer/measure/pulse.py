@@ -35,6 +35,12 @@ PIECE = 0.045
 # A frame this many standard deviations off its neighbours' median is a slip.
 SLIP = 6.0
 
+# A sweep along the vessel changes the diameter as well. So far (in diameters) may its middle wander, and so far may the
+# slow course of the diameter range (as a share of it), before nobody can tell that from a beat.
+MAX_WANDER = 0.5
+MAX_CHANGE = 0.2
+
+MOVING = "The probe moves along or across the vessel: its beat cannot be told from that"
 TOO_SHORT = "The diameter was not followed for long enough to see a heart beat"
 NO_BEAT = "The diameter shows no heart beat"
 
@@ -61,13 +67,15 @@ class Pulse:
 
 def pulse_of(readings: Iterable[Reading], like: Summary) -> Pulse:
     """The heart beat in those readings that are of the same kind as ``like`` (quantity, unit, plane, edge, site)."""
-    times, values = _series(readings, like)
+    times, values, middles_px, sizes_px = _series(readings, like)
     if like.plane is Plane.LONGITUDINAL:
         return Pulse(reason=NO_BEAT)
     curve = _longest_even(times, values)
     if curve is None:
         return Pulse(reason=TOO_SHORT)
-    step_s, even = curve
+    step_s, even, part = curve
+    if _is_moving(middles_px[part], sizes_px[part], _steady(_without_slips(even), step_s)):
+        return Pulse(reason=MOVING)
     beat = _beat(even, step_s)
     if beat is None:
         return Pulse(reason=NO_BEAT)
@@ -85,22 +93,27 @@ def pulse_of(readings: Iterable[Reading], like: Summary) -> Pulse:
     )
 
 
-def _series(readings: Iterable[Reading], like: Summary) -> tuple[Values, Values]:
-    """Times (s) and values of one kind, in order of time."""
-    pairs = []
+def _series(readings: Iterable[Reading], like: Summary) -> tuple[Values, Values, Values, Values]:
+    """Times (s), values, middles of the calipers (px; nan without one) and lengths in pixels of one kind, by time."""
+    rows = []
     for reading in readings:
         found = reading.get(like.name) if reading.status is Status.MEASURED else None
         if found is None or (reading.plane, reading.edge, reading.site) != (like.plane, like.edge, like.site):
             continue
         value = found.value_mm if like.unit == "mm" else found.value_px
         if value is not None:
-            pairs.append((time_of(reading.key), value))
-    ordered = np.array(sorted(pairs), dtype=np.float64).reshape(-1, 2)
-    return ordered[:, 0], ordered[:, 1]
+            (x0, y0), (x1, y1) = found.ends_xy_px or ((math.nan, math.nan), (math.nan, math.nan))
+            middle = ((x0 + x1) / 2.0, (y0 + y1) / 2.0)
+            rows.append((time_of(reading.key), value, *middle, found.value_px or math.nan))
+    ordered = np.array(sorted(rows), dtype=np.float64).reshape(-1, 5)
+    return ordered[:, 0], ordered[:, 1], ordered[:, 2:4], ordered[:, 4]
 
 
-def _longest_even(times: Values, values: Values) -> tuple[float, Values] | None:
-    """The longest stretch without a gap, at even steps (s); None where it is too short or its frames too far apart."""
+def _longest_even(times: Values, values: Values) -> tuple[float, Values, slice] | None:
+    """The longest stretch without a gap: step (s), values at even steps, and where it lies among the given ones.
+
+    None where it is too short or its frames too far apart.
+    """
     steps = np.diff(times)
     if len(steps) < 3:
         return None
@@ -112,7 +125,17 @@ def _longest_even(times: Values, values: Values) -> tuple[float, Values] | None:
     if step_s > 1.0 / MIN_RATE_HZ or span_s < MIN_BEATS * 2.0 * SHORTEST_BEAT_S:
         return None
     at = np.arange(times[part][0], times[part][-1] + 1e-9, step_s)
-    return step_s, np.interp(at, times[part], values[part])
+    return step_s, np.interp(at, times[part], values[part]), part
+
+
+def _is_moving(middles_px: Values, sizes_px: Values, slow: Values) -> bool:
+    """Whether the picture shows another piece of the vessel at the end than at the beginning, as far as can be told."""
+    if float(np.ptp(slow)) > MAX_CHANGE * float(np.median(slow)):
+        return True
+    if not np.isfinite(middles_px).all():
+        return False
+    low, high = np.percentile(middles_px, (5.0, 95.0), axis=0)
+    return bool(np.max(high - low) > MAX_WANDER * float(np.median(sizes_px)))
 
 
 def _without_slips(even: Values) -> Values:
