@@ -10,7 +10,7 @@ from usviewer.acquire import Source, frame_count
 from usviewer.calibrate.calibrator import Calibrator, with_user_spacing
 from usviewer.calibrate.layouts import load
 from usviewer.calibrate.proposal import UNCONFIRMED, propose
-from usviewer.calibrate.regions import FileScale, regions_of
+from usviewer.calibrate.regions import NO_REGION, FileScale, regions_of
 from usviewer.calibrate.ruler import NO_RULER
 from usviewer.calibrate.watch import Confirmed, RulerScale
 from usviewer.errors import UserError
@@ -108,7 +108,9 @@ def _by_ruler(asked: _Asked, frames: list[Frame]) -> FileScale | RulerScale | No
     known = proposal.remembered(load()[0]) if asked.tick_mm is None else None
     worth = known.tick_mm if known is not None else asked.tick_mm
     if worth is None:
-        return FileScale(beside, UNCONFIRMED)
+        stated = asked.scale.no_scale_reason if asked.scale is not None else NO_REGION
+        # What the file says against itself comes first: a doubted recording is no place to invite a scale.
+        return FileScale(beside, UNCONFIRMED if stated in ("", NO_REGION) else stated)
     return RulerScale(proposal.confirmed(worth), beside=beside)
 
 
