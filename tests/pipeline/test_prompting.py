@@ -20,7 +20,9 @@ from usviewer.infer.manifest import ModelSpec, read_manifest
 from usviewer.infer.prompt import Embedding, at_point
 from usviewer.infer.prompt.model import PromptModel
 from usviewer.infer.registry import record_golden
-from usviewer.pipeline.prompting import Answer, Ask, Clip, Ended, Follow, Followed, Problem, Prompting
+from usviewer.pipeline.pointed import Clip
+from usviewer.pipeline.prompt_jobs import Answer, Ask, Ended, Follow, Followed, Problem
+from usviewer.pipeline.prompting import Prompting
 
 
 @pytest.fixture(scope="module")

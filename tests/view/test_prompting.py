@@ -186,7 +186,11 @@ def test_several_structures_each_with_its_name(bench: Bench) -> None:
     bench.point((200.0, 40.0))
     assert [s.label for s in bench.prompt.layer.structures] == ["cyst", "structure"]
     assert bench.reading.finding == "structure" and bench.reading.labels[1:] == ("cyst",)
+    assert bench.desk.seen_otherwise and bench.desk.model_label() == ""
     bench.prompt.next_structure()
+    bench.prompt.correct()  # at once: it is the structure in hand that is corrected, not the one still on the screen
+    x, y = centre(0)
+    assert bench.hand.mask.mask[round(y), round(x)] and not bench.hand.mask.mask[40, 200]
     bench.turn()
     assert bench.reading.finding == "cyst"
     bench.prompt.clear()
@@ -306,6 +310,7 @@ def test_off_shows_the_loaded_models_reading_again(bench: Bench) -> None:
     bench.prompt.toggle()
     bench.turn()
     assert bench.reading.finding == "aorta" and bench.canvas.tool is None
+    assert not bench.desk.seen_otherwise and bench.desk.model_label()
     bench.prompt.toggle()
     bench.turn()
     assert bench.reading.provenance is Provenance.PROMPTED

@@ -15,7 +15,7 @@ from usviewer.measure import summarize
 from usviewer.overlay.scene import compose
 from usviewer.overlay.shown import Shown
 from usviewer.pipeline.pointed import Clip, Mark, Structure
-from usviewer.pipeline.prompting import PromptState
+from usviewer.pipeline.prompt_jobs import PromptState
 from usviewer.save.corrections import free_name
 from usviewer.save.deidentify import notice
 from usviewer.save.results import ResultFolder, Wanted

@@ -12,20 +12,32 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 
 from usviewer.acquire import Source
 from usviewer.errors import UserError
 from usviewer.frame import Frame, FrameKey, Mask
-from usviewer.infer.prediction import Instance, Prediction, full_mask
-from usviewer.infer.prompt import Embedding, LowResMask, Outline, Prompt
+from usviewer.infer.prediction import Instance, full_mask
+from usviewer.infer.prompt import Embedding, Outline, Prompt
 from usviewer.infer.prompt.model import PromptModel
 from usviewer.measure.pointed import KNOWN, read_pointed
-from usviewer.measure.reading import Reading
-from usviewer.pipeline.carrier import MAX_AGE_S, Carrier
-from usviewer.pipeline.live import JOIN_DEADLINE_S, Mailbox
+from usviewer.pipeline.carrier import MAX_AGE_S
+from usviewer.pipeline.live import JOIN_DEADLINE_S
 from usviewer.pipeline.pointed import By, Clip, Mark
+from usviewer.pipeline.prompt_jobs import (
+    Answer,
+    Ask,
+    Ended,
+    Event,
+    Follow,
+    Followed,
+    LiveLost,
+    LiveOutline,
+    Problem,
+    PromptState,
+)
+from usviewer.pipeline.prompt_live import Live
 from usviewer.pipeline.propagate import Follower, Step, follower_of, propagate
 
 # The neighbours of the shown frame are encoded ahead: so many at most, and no more than this takes altogether.
@@ -33,101 +45,6 @@ MOST_AHEAD, AHEAD_S = 6, 3.0
 CARRIED = "Carried here by motion: the model is not sure on this frame"
 TOO_SLOW = "This model is too slow to follow a live picture"
 BUG = "An error in the program ended the outlining."
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Ask:
-    """Outline this. ``previous`` is the answer before (one more click), ``hint`` an outline that was there already."""
-
-    frame: Frame
-    prompt: Prompt
-    label: str
-    previous: LowResMask | None = None
-    hint: Instance | None = None
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Answer:
-    """What was outlined."""
-
-    ask: Ask
-    outline: Outline
-    mark: Mark
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Follow:
-    """Follow an outline through a clip: each leg begins with the frame that ``first`` lies on."""
-
-    clip: Clip
-    first: Instance
-    label: str
-    legs: tuple[Sequence[int], ...]
-
-    @property
-    def total(self) -> int:
-        """Frames to go through."""
-        return sum(max(0, len(leg) - 1) for leg in self.legs)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Followed:
-    """One frame further. ``lost`` is one sentence where the structure was lost there."""
-
-    follow: Follow
-    index: int
-    mark: Mark
-    lost: str = ""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Ended:
-    """Following came to its end, or was stopped."""
-
-    follow: Follow
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class LiveLost:
-    """The structure was lost in the live picture, and why."""
-
-    why: str
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Problem:
-    """Something went wrong, in words for the user."""
-
-    error: UserError
-
-
-Event = Answer | Followed | Ended | LiveLost | Problem
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class LiveOutline:
-    """A live frame with the outline that motion carried to it; no reading where there is none to be trusted."""
-
-    frame: Frame
-    reading: Reading | None
-    instance: Instance | None = None
-    age_s: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class PromptState:
-    """What is being done. ``encoding_s`` runs while a frame is encoded that somebody waits for; ``encoder_s`` is what
-    the last one took (None: not known). ``followed`` is how many frames are done, and of how many.
-    """
-
-    loading: bool
-    model_label: str
-    model_sha256: str
-    engine: str
-    encoding_s: float | None
-    encoder_s: float | None
-    followed: tuple[int, int] | None
-    live: bool
 
 
 class Prompting:
@@ -151,7 +68,7 @@ class Prompting:
         self._encoder_s: float | None = None
         self._files = ExitStack()
         self._open: tuple[Clip, Source] | None = None
-        self._live = _Live(self._changed)
+        self._live = Live(self._changed)
         self.failure: Exception | None = None
         self._threads = [threading.Thread(target=self._guard, args=(self._run,), name="usviewer-prompt", daemon=True)]
 
@@ -415,82 +332,6 @@ class Prompting:
                 if self._live.first is None:
                     continue
             self._live.carry(frame)
-
-
-class _Live:
-    """The live outline between the thread that encodes and the one that carries it on. ``lock`` guards all of it."""
-
-    def __init__(self, lock: threading.Condition) -> None:
-        self._lock = lock
-        self._carrier = Carrier()
-        self._carrying = threading.Lock()
-        self._newest: Frame | None = None
-        self._label = ""
-        self.waiting: Mailbox[Frame] = Mailbox()
-        self.first: tuple[Frame, Instance] | None = None
-        self.steps: Iterator[Step] | None = None
-        self.shown: LiveOutline | None = None
-
-    def begin(self, frame: Frame, first: Instance, label: str) -> None:
-        """Follow this from now on; with the lock."""
-        self.first, self._label, self.steps, self.shown, self._newest = (frame, first), label, None, None, None
-        with self._carrying:
-            self._carrier = Carrier()
-
-    def end(self) -> None:
-        """Follow nothing; with the lock."""
-        self.first = self.steps = self.shown = self._newest = None
-
-    @property
-    def ready(self) -> bool:
-        """Whether there is a frame to encode; with the lock."""
-        return self.first is not None and self._newest is not None
-
-    def begun(self, follower: Follower) -> Iterator[Step] | None:
-        """The steps of what is followed; None where that ended meanwhile."""
-        with self._lock:
-            if self.steps is None and self.first is not None:
-                self.steps = propagate(self._frames(), self.first[1], follower)
-            return self.steps
-
-    def _frames(self) -> Iterator[Frame]:
-        """The frame that following began with, then each time the newest."""
-        with self._lock:
-            frame = self.first[0] if self.first is not None else None
-        while frame is not None:
-            yield frame
-            with self._lock:
-                frame, self._newest = self._newest, None
-
-    def take(self, step: Step) -> None:
-        """The model's answer on a frame that was carried to before; with the lock."""
-        if step.instance is not None and not step.carried:
-            with self._carrying:
-                self._carrier.encoded(step.key, step.instance, step.prediction.frame_size_px)
-
-    def carry(self, frame: Frame) -> None:
-        """Bring the outline to this frame, measure it there, and offer the frame for encoding."""
-        with self._carrying:
-            carrier = self._carrier
-            carried = carrier.carry(frame)
-        reading = None
-        with self._lock:
-            first, label = self.first, self._label
-        if carried is not None and first is not None:
-            reading = _live_reading(frame, carried.instance, label)
-        with self._lock:
-            if self.first is first is not None and carrier is self._carrier:
-                instance = carried.instance if carried is not None else None
-                self.shown = LiveOutline(frame, reading, instance, carried.age_s if carried is not None else 0.0)
-                self._newest = frame
-                self._lock.notify_all()
-
-
-def _live_reading(frame: Frame, instance: Instance, label: str) -> Reading:
-    """The outline that was carried here, dashed: it is as old as is said beside it."""
-    size_px = (frame.width_px, frame.height_px)
-    prediction = Prediction(frame.key, size_px, (instance,), "motion", "", "motion")
-    return replace(read_pointed(prediction, frame.geometry, label), uncertain=True)
 
 
 def _around(index: int, count: int) -> list[int]:

@@ -15,7 +15,7 @@ from usviewer.calibrate.watch import Confirmed
 from usviewer.errors import UserError
 from usviewer.frame import Frame
 from usviewer.measure.given import NOTHING_GIVEN, Given
-from usviewer.measure.reading import Provenance, Reading, Summary
+from usviewer.measure.reading import Reading, Summary
 from usviewer.overlay.scene import MaskStyle, Style, compose
 from usviewer.overlay.shown import Shown
 from usviewer.pipeline.jobs import Job, Jobs
@@ -234,10 +234,14 @@ class Desk(QObject):
         now = self.on_screen
         return now.frame, now.reading, now.summary, now.shown
 
-    def model_label(self, reading: Reading | None) -> str:
-        """What the model behind a reading is called; what was pointed at is not the loaded model's."""
-        pointed = reading is not None and reading.provenance is Provenance.PROMPTED
-        return self._engine.model_label if self._engine is not None and not pointed else ""
+    @property
+    def seen_otherwise(self) -> bool:
+        """Whether the lens shows another reading than the loaded model's: nothing that model says goes with it."""
+        return self.on_screen.reading is not None and self.on_screen.reading is not self._asked.reading
+
+    def model_label(self) -> str:
+        """What the model behind the reading on the screen is called; empty where that is not the loaded one."""
+        return self._engine.model_label if self._engine is not None and not self.seen_otherwise else ""
 
     def _compose(self) -> None:
         now = self.on_screen
@@ -253,7 +257,7 @@ class Desk(QObject):
                 self.style,
                 frame_size_px=(now.frame.width_px, now.frame.height_px),
                 geometry=now.frame.geometry,
-                model_label=self.model_label(now.reading),
+                model_label=self.model_label(),
             )
             shown = Shown(now.frame, scene)
             self.canvas.show_pair(shown)

@@ -87,7 +87,7 @@ class KeepController(QObject):
         now, engine = self._desk.on_screen, self._desk.engine()
         if now.frame is None:
             raise UserError("There is no picture to save", "Open a source first")
-        label = self._desk.model_label(now.reading)
+        label = self._desk.model_label()
         ran = engine.running if engine is not None and label else ""
         summary = now.summary if now.holds else None
         scene = scene_of(now.frame, now.reading, summary, self._desk.style, label)
@@ -160,7 +160,7 @@ class KeepController(QObject):
         if recording.waiting >= MOST_WAITING:
             recording.left_out += 1
             return
-        label = self._desk.model_label(now.reading)
+        label = self._desk.model_label()
         summary = now.summary if now.holds else None
         recording.waiting += 1
         recording.taken += 1

@@ -199,6 +199,8 @@ class MainWindow(QWidget):
 
     def findings(self) -> Findings:
         """What the frames so far say together: of the live source, or of the clip under review."""
+        if self.desk.seen_otherwise:
+            return NO_FINDINGS  # they are of the model's outlines, not of what was pointed at
         if self.live.active:
             return self.live.findings
         snapshot = self.review.snapshot if self.review is not None else None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QComboBox, QFrame, QHBoxLayout, QLineEdit, QProgressBar, QPushButton, QVBoxLayout
 
-from usviewer.pipeline.prompting import PromptState
+from usviewer.pipeline.prompt_jobs import PromptState
 from usviewer.view import theme
 from usviewer.view.panels.widgets import button, words
 

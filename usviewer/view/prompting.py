@@ -25,7 +25,7 @@ from usviewer.measure.reading import Provenance, Reading, Status
 from usviewer.pipeline.live import MAX_PAIR_AGE_S
 from usviewer.pipeline.pointed import By, Clip, Layer, Mark, Structure, called, rescaled
 from usviewer.pipeline.pointed_files import Outlined, export_outlines, prompt_row
-from usviewer.pipeline.prompting import (
+from usviewer.pipeline.prompt_jobs import (
     Answer,
     Ask,
     Ended,
@@ -34,12 +34,9 @@ from usviewer.pipeline.prompting import (
     Followed,
     LiveLost,
     LiveOutline,
-    NoModel,
     Problem,
-    Prompting,
-    known_labels,
-    load_prompt_model,
 )
+from usviewer.pipeline.prompting import NoModel, Prompting, known_labels, load_prompt_model
 from usviewer.pipeline.propagate import prompt_of
 from usviewer.pipeline.review import ReviewSnapshot
 from usviewer.units import Box, Point
@@ -53,6 +50,7 @@ if TYPE_CHECKING:
     from usviewer.view.review import ReviewController
 
 STOP_DEADLINE_S = 10.0
+FOLLOWING = "The outline follows the live picture. Freeze it to measure, to correct, or to point anew."
 
 
 class PromptController(QObject):
@@ -208,6 +206,7 @@ class PromptController(QObject):
         if structure.label != mark.reading.finding:
             mark = mark.called(structure.label)
         self.layer.put(index, mark)
+        self._unscaled |= frame.geometry is None and not self._live.active  # its scale is still being looked for
         if (onwards or backwards) and mark.instance is not None:
             self._follow(frame, forwards=onwards, backwards=backwards)
 
@@ -215,11 +214,19 @@ class PromptController(QObject):
 
     def begin(self) -> None:
         """What is clicked on next is another structure."""
+        self._put_down()
         self.layer.begin()
 
     def next_structure(self) -> None:
         """Work on the next of them."""
+        self._put_down()
         self.layer.choose((self.layer.active + 1) % len(self.layer.structures))
+
+    def _put_down(self) -> None:
+        """A correction of one structure ends before another is worked on."""
+        self._asked = None
+        if self.on:
+            self._hand.put_away()
 
     def undo(self) -> bool:
         """Take the last step back: a click, a box, a stroke, what was followed, or what was cleared."""
@@ -232,13 +239,13 @@ class PromptController(QObject):
     def clear(self) -> None:
         """Take what was pointed at on this picture away."""
         frame = self._desk.on_screen.frame
-        self._asked = None
+        self._put_down()
         if frame is not None:
             self.layer.clear(frame.key.index)
 
     def clear_all(self) -> None:
         """Take everything away."""
-        self._asked = None
+        self._put_down()
         self.stop_following()
         self.layer.clear_all()
 
@@ -274,6 +281,7 @@ class PromptController(QObject):
 
     def correct(self) -> None:
         """Reshape or paint the outline on this picture; again to end it."""
+        self._desk.look_again()  # what is corrected is the structure in hand, as it is now
         frame, reading = self._desk.on_screen.frame, self._desk.on_screen.reading
         mark = self.layer.mark(frame) if frame is not None else None
         if frame is None or mark is None or mark.instance is None or reading is None:
@@ -298,6 +306,8 @@ class PromptController(QObject):
         mark = self.layer.mark(frame) if frame is not None and self.on else None
         if frame is None or mark is None or mark.instance is None:
             raise UserError("Nothing is outlined on this picture", "Point at a structure first")
+        if self._clip is None:
+            raise UserError("The clip is still being looked through for its scale", "Follow it in a moment")
         self._hold_still()
         self.layer.remember()
         if mark.by is By.FOLLOWED:  # from here on it is the user's word
@@ -403,8 +413,9 @@ class PromptController(QObject):
             return base
         age_s = newest.key.capture_time_s - outline.frame.key.capture_time_s
         if age_s > MAX_PAIR_AGE_S or outline.reading is None:
+            frame = newest if age_s > MAX_PAIR_AGE_S else outline.frame
             return replace(
-                base, frame=newest if age_s > MAX_PAIR_AGE_S else outline.frame, reading=None, summary=None, note=""
+                base, frame=frame, reading=None, summary=None, note="Following · no outline for this picture"
             )
         self._live_shown = outline
         note = f"Following · outline {max(0.01, outline.age_s):.2f} s old"
@@ -524,6 +535,8 @@ class PromptController(QObject):
         said = mark.why if mark is not None and mark.why else ""
         if not said and mark is not None and mark.reading.status is Status.REFUSED:
             said = mark.reading.reason
+        if worker is not None and worker.live:
+            said = FOLLOWING
         can = {
             "follows": self._review.active,
             "back": outlined, "both": outlined, "on": outlined, "brush": outlined,
