@@ -239,7 +239,6 @@ Real pictures that training never saw (test only):
 - Long-axis views were not trained: expect nothing, or a part of the lumen.
 - Lumens that hardly differ from their surroundings, or lie mostly in a shadow, are missed.
 - Eyes and other round fluid-filled organs right under the probe may be taken for a large aorta.
-- Eyes, and other round fluid-filled organs right under the probe, may be taken for a large aorta.
 - The vena cava, a renal vein, a fluid-filled bowel loop or a cyst in front of a vertebra can be taken for the aorta.
 - Real aneurysms, grafts and dissections were never seen.
 
