@@ -51,8 +51,9 @@ def test_any_window_equals_the_definition(
 ) -> None:
     placement = place(size, InputSpec("x", 64, 64, 1))
     grid = np.random.default_rng(seed).normal(size=(cells[1], cells[0]))
-    xs, ys = sorted(int(w * size[0]) for w in where[:2]), sorted(int(w * size[1]) for w in where[2:])
-    window = (xs[0], ys[0], min(xs[1] + 1, size[0]), min(ys[1] + 1, size[1]))
+    xs = sorted(min(int(w * size[0]), size[0] - 1) for w in where[:2])
+    ys = sorted(min(int(w * size[1]), size[1] - 1) for w in where[2:])
+    window = (xs[0], ys[0], xs[1] + 1, ys[1] + 1)
     sampler = resampler(placement, cells)
     part = sampler.window(grid[sampler.cells(window)], window)
     whole = naive(grid, placement)

@@ -202,7 +202,7 @@ def compare(model: Any, embeddings: Any, decode: Any, cells: int, kind: Any) -> 
         for multimask, chosen in ((False, slice(0, 1)), (True, slice(1, 4))):
             wanted = model(image_embeddings=embeddings, multimask_output=multimask, **theirs)
             logits = wanted.pred_masks[:, 0]
-            assert logits.std() > 0.1  # a comparison of nothing proves nothing
+            assert logits.std() > 0.05  # a comparison of nothing proves nothing
             off = float((low_res[:, chosen] - logits).abs().max())
             scores_off = float((scores[:, chosen] - wanted.iou_scores[:, 0]).abs().max())
             worst[name] = max(worst.get(name, 0.0), off)
