@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -293,3 +294,15 @@ def test_qt_does_not_lose_references_to_none(window: MainWindow) -> None:
     for _ in range(1000):
         label.setText("b")
     assert sys.getrefcount(None) > before - 100
+
+
+def test_the_trend_of_the_model_does_not_stand_beside_another_outline(playing: MainWindow, qtbot: Any) -> None:
+    qtbot.waitUntil(lambda: playing.rail.trend.isVisibleTo(playing.rail), timeout=20_000)
+    playing.run("freeze")
+    playing.desk.lens = lambda shown: replace(shown, reading=replace(shown.reading, reason="seen otherwise"))
+    playing.desk.look_again()
+    assert playing.desk.seen_otherwise
+    assert not playing.rail.trend.isVisibleTo(playing.rail)
+    playing.desk.lens = None
+    playing.desk.look_again()
+    assert playing.rail.trend.isVisibleTo(playing.rail)

@@ -235,6 +235,12 @@ class MainWindow(QWidget):
             self._has_frame = not self._has_frame
             self.commands.enable()
         self._say.answer()
+        self._arrange_trend()
+
+    def _arrange_trend(self) -> None:
+        """The trend is the model's, live: it does not stand beside an outline that was pointed at."""
+        reviewing = self.review is not None and self.review.active
+        self.rail.show_trend(not reviewing and not self.desk.seen_otherwise)
 
     # -- how it looks
 
@@ -283,7 +289,7 @@ class MainWindow(QWidget):
             reviewing = self.review.active and shown and not self.full_screen
             self.commands.buttons["play"][0].setVisible(self.review.active)
             self.commands.buttons["freeze"][0].setVisible(not self.review.active)
-            self.rail.show_trend(not self.review.active)
+            self._arrange_trend()
             self.review.timeline.setVisible(reviewing)
             self.review.clips.setVisible(reviewing)
 

@@ -307,7 +307,7 @@ class RulerBar(QFrame):
         self.value.setMinimumHeight(theme.TOUCH_PX)
         self.value.setAccessibleName("Millimetres from tick to tick")
         self.value.valueChanged.connect(self._typed)
-        self.keep = QCheckBox("Remember for this screen")
+        self.keep = QCheckBox("Remember")
         self.keep.setToolTip("Use this ruler again wherever the very same screen is seen")
         self.use = button("Confirm", "Measure in millimetres by this ruler", self._use)
         self.use.setProperty("role", "primary")
@@ -316,11 +316,14 @@ class RulerBar(QFrame):
         column.setContentsMargins(16, 8, 16, 8)
         column.setSpacing(4)
         column.addWidget(self._says)
+        column.addWidget(self._question)  # a line of its own: beside an open panel the row below has no room to spare
         column.addLayout(row)
         row.setSpacing(theme.GRID_PX)
-        row.addWidget(self._question, 1)
-        for widget in (*self.presets, self.other, self.value, self.keep, self.use, later):
+        for widget in (*self.presets, self.other, self.value, self.keep):
             row.addWidget(widget)
+        row.addStretch(1)
+        row.addWidget(self.use)
+        row.addWidget(later)
         self.hide()
 
     def show_proposal(self, proposal: Proposal, *, again: bool) -> None:
