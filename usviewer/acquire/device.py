@@ -11,11 +11,10 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Protocol
 
 from usviewer.acquire.device_format import DeviceFormat, asked_formats, best_first
-from usviewer.acquire.source import check_size
+from usviewer.acquire.source import LiveSource, check_size
 from usviewer.errors import UserError
 from usviewer.frame import Frame, Pixels, SourceInfo, make_frame
 
@@ -151,7 +150,7 @@ def find_device(uri: str, backend: Backend) -> DeviceInfo:
     )
 
 
-class DeviceSource:
+class DeviceSource(LiveSource):
     """A live source: each step of the iteration gives the newest picture that the device has.
 
     Pictures that waited meanwhile are passed over. The iteration ends within ``GRAB_S`` of ``close``, which may come
@@ -159,11 +158,11 @@ class DeviceSource:
     """
 
     def __init__(self, uri: str, backend: Backend) -> None:
+        super().__init__()
         wanted = asked_formats(uri)
         device = find_device(uri, backend)
         self._uri, self._name = uri, device.name
         self._reader = _open(device, wanted or best_first(device.formats), backend)
-        self._reading = self._closed = False
         self._index = 0
         try:
             # Numbers of devices are given anew when one is plugged in: was it still this one that was opened?
@@ -200,34 +199,9 @@ class DeviceSource:
                     f"{self._name} gives no picture", "Check the cable to the scanner and that the scanner is on"
                 )
 
-    def seek(self, index: int) -> Frame:
-        """Refused: there is only now."""
-        raise UserError("A live source cannot be sought", "Record it first")
-
-    seek_near = seek
-
-    def times_s(self) -> Sequence[float | None]:
-        """None: a live source has no times."""
-        return ()
-
-    def close(self) -> None:
-        """End the iteration and let the device go, at once or when the thread that reads it has left it."""
-        self._closed = True
-        if not self._reading:
-            self._reader.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
     def _newest(self) -> tuple[Pixels, float] | None:
         """The last of the pictures that wait, and its time of capture; None where none came."""
-        self._reading = True
-        try:
+        with self._in_hand():
             if self._closed or (held := self._reader.grab(GRAB_S)) is None:
                 return None
             for _ in range(MAX_WAITING):
@@ -237,10 +211,9 @@ class DeviceSource:
                 held = newer
             pixels = self._reader.unpack(held[0])
             return None if pixels is None else (pixels, held[1])
-        finally:
-            self._reading = False
-            if self._closed:  # closed from outside while the device was being read
-                self._reader.close()
+
+    def _release(self) -> None:
+        self._reader.close()
 
 
 def _with_port(device: DeviceInfo) -> str:

@@ -8,14 +8,13 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 from urllib.parse import parse_qsl
 
 import cv2
 import numpy as np
 
-from usviewer.acquire.source import check_size
+from usviewer.acquire.source import LiveSource, check_size
 from usviewer.errors import UserError
 from usviewer.frame import Frame, Pixels, SourceInfo, make_frame
 
@@ -63,7 +62,7 @@ def open_screen(uri: str) -> ScreenSource:
     return ScreenSource(uri)
 
 
-class ScreenSource:
+class ScreenSource(LiveSource):
     """A live source: pictures of a region of the screen, at a steady rate, until it is closed.
 
     Each step of the iteration waits until the next picture is due and takes what the screen shows then; a consumer that
@@ -71,10 +70,10 @@ class ScreenSource:
     """
 
     def __init__(self, uri: str) -> None:
+        super().__init__()
         address = parse_screen_uri(uri)
         self._uri, self._period_s = uri, 1.0 / address.rate
         self._screen: Any = _connect()
-        self._closed = self._reading = False
         self._index = 0
         try:
             self._area = _area(address, self._screen.monitors)
@@ -103,39 +102,13 @@ class ScreenSource:
             yield make_frame(picture, self._uri, self._index)
             self._index += 1
 
-    def seek(self, index: int) -> Frame:
-        """Refused: there is only now."""
-        raise UserError("A live source cannot be sought", "Record it first")
-
-    seek_near = seek
-
-    def times_s(self) -> Sequence[float | None]:
-        """None: a live source has no times."""
-        return ()
-
-    def close(self) -> None:
-        """End the iteration and let the screen go, at once or when the thread that takes a picture has it."""
-        self._closed = True
-        if not self._reading:
-            self._screen.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
     def _newest(self) -> Pixels | None:
         """What the region shows now; None once closed."""
-        self._reading = True
-        try:
+        with self._in_hand():
             return None if self._closed else self._grab()
-        finally:
-            self._reading = False
-            if self._closed:
-                self._screen.close()
+
+    def _release(self) -> None:
+        self._screen.close()
 
     def _grab(self) -> Pixels:
         import mss

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Protocol, Self, runtime_checkable
 
@@ -94,6 +95,55 @@ class RecordedSource(ABC):
             raise UserError(
                 f"{self.info.name} has no frame {index + 1}", f"Its frames are numbered 1 to {count} (0 to {count - 1})"
             )
+
+
+class LiveSource(ABC):
+    """What sources without an end share: there is only now, and ``close`` may come from another thread.
+
+    Whatever is read from must not be let go under the reader's hands: reads stand within ``_in_hand``, and a ``close``
+    that comes meanwhile is carried out at their end.
+    """
+
+    def __init__(self) -> None:
+        self._closed = self._in_use = False
+
+    @abstractmethod
+    def _release(self) -> None:
+        """Let go of what is read from. May be called twice."""
+
+    def seek(self, index: int) -> Frame:
+        """Refused: there is only now."""
+        raise UserError("A live source cannot be sought", "Record it first")
+
+    seek_near = seek
+
+    def times_s(self) -> Sequence[float | None]:
+        """None: a live source has no times."""
+        return ()
+
+    def close(self) -> None:
+        """End the iteration and let go, at once or when the thread that reads is done with it."""
+        self._closed = True
+        if not self._in_use:
+            self._release()
+
+    @contextmanager
+    def _in_hand(self) -> Iterator[None]:
+        self._in_use = True
+        try:
+            yield
+        finally:
+            self._in_use = False
+            if self._closed:  # closed from outside meanwhile
+                self._release()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
 
 
 def frame_count(source: Source) -> int | None:
