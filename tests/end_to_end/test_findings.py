@@ -44,6 +44,13 @@ def test_a_nerve_has_its_area(tmp_path: Path, picture: Path) -> None:
     assert silent["area_mm2"] == ""
 
 
+def test_an_area_is_printed_in_square_units(tmp_path: Path, picture: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = add_dark_finder(tmp_path / "model", "n", "nerve", "nerve")
+    analysed(tmp_path / "out", str(picture), "--model", model, "--mm-per-pixel", "0.1")
+    line = next(line for line in capsys.readouterr().out.splitlines() if "median" in line)
+    assert line.count(" mm²") == 2
+
+
 def test_no_nerve_is_a_state_of_its_own(tmp_path: Path, picture: Path) -> None:
     model = add_dark_finder(tmp_path / "model", "v", "nerve", "vessel")
     row, summary = analysed(tmp_path / "out", str(picture), "--model", model)

@@ -293,9 +293,11 @@ def _report(screen: Console, folder: Path, analysis: Analysis, results: ResultFo
     """What came out, in a few lines."""
     measured = sum(reading.status is Status.MEASURED for reading in results.readings)
     screen.print(f"[bold]{analysis.source.name}[/]: {measured} of {len(results.readings)} frames measured")
+    document = summary_document(analysis, results.readings)
     if analysis.aggregate is not None:
-        screen.print(f"  {_summary_line(analysis.aggregate)}")
-    for line in _over_the_clip(summary_document(analysis, results.readings)):
+        # The unit as the file has it: an area's is squared.
+        screen.print(f"  {_summary_line(analysis.aggregate, document['aggregate']['unit'].replace('2', '²'))}")
+    for line in _over_the_clip(document):
         screen.print(f"  {line}", markup=False)
     reasons = {reading.no_scale_reason for reading in results.readings if reading.spacing is None}
     for sentence in (*sorted(filter(None, reasons)), *analysis.source.notes, *analysis.notes):
@@ -306,9 +308,8 @@ def _report(screen: Console, folder: Path, analysis: Analysis, results: ResultFo
     screen.print(f"  {RESEARCH_USE}")
 
 
-def _summary_line(summary: Summary) -> str:
+def _summary_line(summary: Summary, unit: str) -> str:
     low, high = summary.interval
-    unit = summary.unit
     return (
         f"{words.title(summary.name)}, {words.convention(summary.edge)}{words.plane_words(summary.plane)}: "
         f"median {summary.median:.1f} {unit} (95 % {low:.1f} to {high:.1f}), maximum {summary.maximum:.1f} {unit} "
