@@ -47,7 +47,7 @@ def test_a_nerve_has_its_area(tmp_path: Path, picture: Path) -> None:
 def test_an_area_is_printed_in_square_units(tmp_path: Path, picture: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model = add_dark_finder(tmp_path / "model", "n", "nerve", "nerve")
     analysed(tmp_path / "out", str(picture), "--model", model, "--mm-per-pixel", "0.1")
-    line = next(line for line in capsys.readouterr().out.splitlines() if "median" in line)
+    line = next(line for line in capsys.readouterr().err.splitlines() if "median" in line)
     assert line.count(" mm²") == 2
 
 
