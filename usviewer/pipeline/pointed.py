@@ -9,10 +9,11 @@ from typing import Any
 
 from usviewer.acquire import Source
 from usviewer.frame import Frame, ImageGeometry
-from usviewer.infer.prediction import Instance, Prediction
+from usviewer.infer.prediction import Edge, Instance, Prediction
 from usviewer.infer.prompt import LowResMask, Prompt
+from usviewer.measure.manual import Edit
 from usviewer.measure.pointed import UNNAMED, beside, read_pointed
-from usviewer.measure.reading import Reading
+from usviewer.measure.reading import Provenance, Reading
 from usviewer.pipeline.curve import Curve, curve_of
 from usviewer.pipeline.live import Calibrate
 from usviewer.pipeline.propagate import Track
@@ -255,3 +256,23 @@ def _of(structure: Structure, frame: Frame) -> Mark | None:
 def called(marks: Mapping[int, Mark], label: str, cancelled: Callable[[], bool] = lambda: False) -> dict[int, Mark]:
     """Every outline under another name. Slow for a long clip: not for the window's thread."""
     return {index: mark.called(label) for index, mark in marks.items() if not cancelled()}
+
+
+def drawn(before: Mark, frame: Frame, edit: Edit, label: str) -> Mark:
+    """An outline that was drawn, measured like any other, and marked as a person's."""
+    x, y = edit.mask_origin_px
+    rows, columns = edit.mask.shape
+    box = (float(x), float(y), float(x + columns), float(y + rows))
+    outline = Instance(label, 0, 1.0, box, edit.mask, edit.mask_origin_px, edit.edge)
+    instances = (outline,) if edit.mask.any() else ()
+    prediction = replace(before.prediction, key=frame.key, instances=instances, engine="person")
+    reading = read_pointed(prediction, frame.geometry, label)
+    reading = replace(reading, provenance=Provenance.EDITED, score=None)
+    return Mark(prediction, frame.geometry, reading, By.DRAWN)
+
+
+def edit_of(mark: Mark, instance: Instance, label: str, number: int, classes: tuple[str, ...]) -> Edit:
+    """A mark's outline as if it had been drawn by hand over what a model of ``classes`` outlines."""
+    assert instance.mask is not None
+    digest = mark.prediction.key.digest
+    return Edit(digest, 0, label, number, instance.mask, instance.mask_origin_px, Edge.NOT_STATED, classes)

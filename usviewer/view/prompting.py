@@ -16,14 +16,13 @@ from PySide6.QtCore import QObject, Signal
 from usviewer.acquire import open_source
 from usviewer.errors import UserError
 from usviewer.frame import Frame
-from usviewer.infer.prediction import Edge, Instance, Prediction, full_mask
+from usviewer.infer.prediction import full_mask
 from usviewer.infer.prompt import Prompt, at_point, in_box
 from usviewer.infer.prompt.model import PromptModel
 from usviewer.measure.manual import Edit
-from usviewer.measure.pointed import UNNAMED, read_pointed
-from usviewer.measure.reading import Provenance, Reading, Status
-from usviewer.pipeline.live import MAX_PAIR_AGE_S
-from usviewer.pipeline.pointed import By, Clip, Layer, Mark, Structure, called, rescaled
+from usviewer.measure.pointed import UNNAMED
+from usviewer.measure.reading import Provenance, Status
+from usviewer.pipeline.pointed import By, Clip, Layer, Mark, Structure, called, drawn, edit_of, rescaled
 from usviewer.pipeline.pointed_files import Outlined, export_outlines, prompt_row
 from usviewer.pipeline.prompt_jobs import (
     Answer,
@@ -33,7 +32,6 @@ from usviewer.pipeline.prompt_jobs import (
     Follow,
     Followed,
     LiveLost,
-    LiveOutline,
     Problem,
 )
 from usviewer.pipeline.prompting import NoModel, Prompting, known_labels, load_prompt_model
@@ -42,6 +40,7 @@ from usviewer.pipeline.review import ReviewSnapshot
 from usviewer.units import Box, Point
 from usviewer.view.desk import Desk, OnScreen
 from usviewer.view.prompt_bar import PromptBar
+from usviewer.view.prompt_live import LiveFollowing
 from usviewer.view.prompt_tool import PointingTool
 
 if TYPE_CHECKING:
@@ -75,8 +74,7 @@ class PromptController(QObject):
         self._clip: Clip | None = None
         self._asked: Ask | None = None
         self._following: Structure | None = None
-        self._held_frame: Frame | None = None  # the live picture that is held
-        self._live_shown: LiveOutline | None = None
+        self._following_live = LiveFollowing(desk, live)
         self._raised = self._unscaled = False
         desk.scale_changed.connect(self._use_scale)
         self._tool = PointingTool(self.point, self.box, self.undo, self._prompt_here)
@@ -296,7 +294,7 @@ class PromptController(QObject):
         if edit is None:
             self.layer.put(frame.key.index, before)
             return
-        self._put(frame, _drawn_mark(before, frame, edit, self.layer.structure.label))
+        self._put(frame, drawn(before, frame, edit, self.layer.structure.label))
 
     # -- following through the clip
 
@@ -380,7 +378,7 @@ class PromptController(QObject):
                 f"The loaded model outlines {known}, not '{structure.label}'", "Give it that name, or export"
             )
         edits = {
-            index: (_edit_of(mark, mark.instance, classes[number], number, classes), mark)
+            index: (edit_of(mark, mark.instance, classes[number], number, classes), mark)
             for index, mark in structure.marks.items()
             if mark.instance is not None and not mark.why
         }
@@ -397,7 +395,7 @@ class PromptController(QObject):
         if frame is None:
             return base
         if self._live.active and not self._live.frozen:
-            return self._look_live(base)
+            return self._following_live.look(base, self.worker)
         reading = self.layer.reading(frame)
         if reading is not None:
             curve = self.layer.curve(self._clip.count) if self._clip is not None else None
@@ -405,21 +403,6 @@ class PromptController(QObject):
         if self.layer.empty or (base.reading is not None and base.reading.provenance is Provenance.PROMPTED):
             return base
         return replace(base, reading=None, summary=None, note="")
-
-    def _look_live(self, base: OnScreen) -> OnScreen:
-        outline = self.worker.live_outline() if self.worker is not None else None
-        newest = self._live.newest
-        if outline is None or newest is None or not base.holds:
-            return base
-        age_s = newest.key.capture_time_s - outline.frame.key.capture_time_s
-        if age_s > MAX_PAIR_AGE_S or outline.reading is None:
-            frame = newest if age_s > MAX_PAIR_AGE_S else outline.frame
-            return replace(
-                base, frame=frame, reading=None, summary=None, note="Following · no outline for this picture"
-            )
-        self._live_shown = outline
-        note = f"Following · outline {max(0.01, outline.age_s):.2f} s old"
-        return replace(base, frame=outline.frame, reading=outline.reading, summary=None, note=note)
 
     def _on_timeline(self, now: ReviewSnapshot) -> ReviewSnapshot:
         """The structure in hand on the timeline, where there is one."""
@@ -440,7 +423,7 @@ class PromptController(QObject):
             self._take(event)
         if not self.on:
             return
-        self._follow_live()
+        self._following_live.tick(self.layer, self.worker)
         self._look_ahead()
         self._desk.look_again()
         self._show_state()
@@ -473,7 +456,8 @@ class PromptController(QObject):
         if source == self._source:
             return
         self._source, self._asked, self._clip, self._following = source, None, None, None
-        self._held_frame, self._live_shown, self._unscaled = None, None, False
+        self._unscaled = False
+        self._following_live.forget()
         self.layer = Layer()
         if self.worker is not None:
             self.worker.cancel()
@@ -499,33 +483,6 @@ class PromptController(QObject):
         if not now.playing and frame.key.index == now.wanted_index:
             worker.show(frame, self._clip)
 
-    def _follow_live(self) -> None:
-        """Let go, the outline follows; held again, it is this picture's own."""
-        frozen, worker, frame = self._live.frozen, self.worker, self._desk.on_screen.frame
-        if not self._live.active or worker is None or frame is None:
-            return
-        if frozen and self._held_frame is None:
-            self._take_from_live(frame)
-        held, self._held_frame = self._held_frame, frame if frozen else None
-        if held is not None and not frozen:
-            worker.show(None)
-            mark = self.layer.mark(held)
-            if mark is not None and mark.instance is not None:
-                worker.follow_live(held, mark.instance, self.layer.structure.label)
-        if not frozen and self._live.newest is not None and worker.live:
-            worker.live_frame(self._live.newest)
-
-    def _take_from_live(self, frame: Frame) -> None:
-        shown, worker = self._live_shown, self.worker
-        self._live_shown = None
-        if worker is not None:
-            worker.end_live()
-        if shown is not None and shown.instance is not None and shown.reading is not None and shown.frame is frame:
-            prediction = Prediction(
-                frame.key, (frame.width_px, frame.height_px), (shown.instance,), "motion", "", "motion"
-            )
-            self.layer.put(frame.key.index, Mark(prediction, frame.geometry, shown.reading, By.FOLLOWED))
-
     # -- the strip
 
     def _show_state(self) -> None:
@@ -547,22 +504,3 @@ class PromptController(QObject):
         place = (self.layer.active + 1, len(self.layer.structures))
         self.bar.show_state(worker.state() if worker is not None else None, said=said, place=place, can=can)
         self.bar.show_label(self.layer.structure.label)
-
-
-def _drawn_mark(before: Mark, frame: Frame, edit: Edit, label: str) -> Mark:
-    """An outline that was drawn, measured like any other, and marked as a person's."""
-    x, y = edit.mask_origin_px
-    rows, columns = edit.mask.shape
-    box = (float(x), float(y), float(x + columns), float(y + rows))
-    drawn = Instance(label, 0, 1.0, box, edit.mask, edit.mask_origin_px, edit.edge)
-    instances = (drawn,) if edit.mask.any() else ()
-    prediction = replace(before.prediction, key=frame.key, instances=instances, engine="person")
-    reading: Reading = read_pointed(prediction, frame.geometry, label)
-    reading = replace(reading, provenance=Provenance.EDITED, score=None)
-    return Mark(prediction, frame.geometry, reading, By.DRAWN)
-
-
-def _edit_of(mark: Mark, instance: Instance, label: str, number: int, classes: tuple[str, ...]) -> Edit:
-    assert instance.mask is not None
-    digest = mark.prediction.key.digest
-    return Edit(digest, 0, label, number, instance.mask, instance.mask_origin_px, Edge.NOT_STATED, classes)
