@@ -80,5 +80,6 @@ def summary_of(reading: Reading, **changes: object) -> Summary:
         "maximum_key": reading.key,
         "plane": reading.plane,
         "edge": reading.edge,
+        "dimension": main.dimension,
     }
     return Summary(**{**fields, **changes})  # type: ignore[arg-type]

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from tests.measure.drawing import reading
 from usviewer.infer.prediction import Edge
-from usviewer.measure.reading import Errors, Plane, Site, Status
+from usviewer.measure.reading import Dimension, Errors, Plane, Site, Status
 from usviewer.measure.trend import Trend, median_interval, summarize, sweep
 
 
@@ -33,6 +33,18 @@ def test_median_and_maximum_over_two_seconds():
     assert summary.count == 41
     assert summary.interval[0] <= summary.median <= summary.interval[1]
     assert (summary.plane, summary.edge) == (Plane.TRANSVERSE, Edge.INNER)
+
+
+def test_an_area_has_square_units_and_is_no_length():
+    lengths = [reading(40.0, index * 0.05) for index in range(60)]
+    areas = [replace(each, measurements=(replace(each.measurements[0], dimension=Dimension.AREA),)) for each in lengths]
+    length, area = summarize(lengths), summarize(areas)
+    assert (length.unit_words, length.unit_field) == ("mm", "mm")
+    assert (area.unit_words, area.unit_field) == ("mm²", "mm2")
+    trend = Trend()
+    for each in (*lengths[:30], *areas[30:]):
+        last = trend.add(each)
+    assert last.dimension is Dimension.AREA and last.count == 30  # nothing of the lengths is left
 
 
 def test_no_summary_before_a_beat_has_passed():

@@ -177,4 +177,5 @@ def test_what_stands_beside_a_shape_drawn_by_hand() -> None:
 def test_the_largest_value_of_a_clip_in_a_list() -> None:
     summary = summary_of(aorta_reading(flat_frame().key))
     assert words.maximum_words(summary, "aorta") == "max 2.5 cm"
-    assert words.maximum_words(summary, "nerve", area=True) == "max 25 mm²"
+    area = replace(summary, dimension=Dimension.AREA)
+    assert words.maximum_words(area, "nerve") == "max 25 mm²"

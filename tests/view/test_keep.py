@@ -18,6 +18,7 @@ from tests.scenes import aorta_reading, fan, flat_frame, scaled_geometry, summar
 from tests.view.workbench import Workbench
 from usviewer.errors import UserError
 from usviewer.frame import Frame, ImageGeometry, make_frame
+from usviewer.measure.reading import Dimension, Reading, Summary
 from usviewer.view.hand import HandTool
 from usviewer.view.keep import source_name
 
@@ -36,6 +37,12 @@ def show(bench: Workbench, geometry: ImageGeometry | None = None, *, holds: bool
     reading = aorta_reading(frame.key)
     bench.desk.show(frame, reading, summary_of(reading), holds=holds)
     return frame
+
+
+def show_and_save(bench: Workbench, frame: Frame, reading: Reading, summary: Summary) -> dict[str, Any]:
+    bench.desk.show(frame, reading, summary)
+    kept: dict[str, Any] = save(bench)[1]["summary"]
+    return kept
 
 
 def save(bench: Workbench) -> tuple[Path, dict[str, Any]]:
@@ -59,6 +66,14 @@ def test_the_picture_and_its_numbers_are_of_the_same_frame(bench: Workbench) -> 
     assert pixels.shape == (480, 640, 3)
     assert not pixels[240:300, :60].any()  # blanked outside the sector
     assert pixels[240:260, 395:405].max() > 90  # and the overlay is on it
+
+
+def test_the_median_of_an_area_is_kept_in_square_units(bench: Workbench) -> None:
+    frame = flat_frame(*SIZE, geometry=scaled_geometry(*SIZE))
+    reading = aorta_reading(frame.key)
+    assert show_and_save(bench, frame, reading, summary_of(reading))["unit"] == "mm"
+    area = summary_of(reading, dimension=Dimension.AREA)
+    assert show_and_save(bench, frame, reading, area)["unit"] == "mm2"
 
 
 def test_what_was_measured_by_hand_is_kept_with_it(bench: Workbench) -> None:

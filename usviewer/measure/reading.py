@@ -153,10 +153,10 @@ def quality_rank(reading: Reading) -> tuple[float, ...]:
 class Summary:
     """Aggregate of one measurement over a span of time.
 
-    Values are in mm when ``unit`` is "mm", in px when it is "px"; never mixed. ``interval`` is the 95 % interval of the
-    median. ``count`` is the number of readings that went in. ``whole`` is True for a whole recording, False for the
-    time before one frame. ``maximum_interval`` is the 95 % interval of the maximum, ``errors`` what the interval of the
-    median is made of (in the unit of the values).
+    Values are in mm when ``unit`` is "mm", in px when it is "px" (an area's in their squares); never mixed.
+    ``interval`` is the 95 % interval of the median. ``count`` is the number of readings that went in. ``whole`` is True
+    for a whole recording, False for the time before one frame. ``maximum_interval`` is the 95 % interval of the
+    maximum, ``errors`` what the interval of the median is made of (in the unit of the values).
     """
 
     name: str
@@ -173,3 +173,14 @@ class Summary:
     site: Site = Site.NOT_SET
     maximum_interval: tuple[float, float] | None = None
     errors: Errors | None = None
+    dimension: Dimension = Dimension.LENGTH
+
+    @property
+    def unit_words(self) -> str:
+        """The unit of the values for people: "mm", or "mm²" of an area."""
+        return f"{self.unit}²" if self.dimension is Dimension.AREA else self.unit
+
+    @property
+    def unit_field(self) -> str:
+        """The unit of the values as files write it: "mm", or "mm2" of an area."""
+        return f"{self.unit}2" if self.dimension is Dimension.AREA else self.unit

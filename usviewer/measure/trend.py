@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from usviewer.frame import FrameKey
 from usviewer.infer.prediction import Edge
 from usviewer.measure.plane import time_of
-from usviewer.measure.reading import NORMAL_95, Errors, Measurement, Plane, Reading, Site, Status, Summary
+from usviewer.measure.reading import NORMAL_95, Dimension, Errors, Measurement, Plane, Reading, Site, Status, Summary
 from usviewer.units import Spacing
 
 Values = NDArray[np.float64]
@@ -37,6 +37,7 @@ class _Kind:
     model: tuple[str, str]
     source: str
     site: Site
+    dimension: Dimension
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +142,7 @@ def _kind_of(reading: Reading) -> _Kind | None:
         (reading.model_id, reading.model_sha256),
         reading.key.source,
         reading.site,
+        answer.dimension,
     )
 
 
@@ -202,6 +204,7 @@ def _summary(kind: _Kind, samples: Sequence[_Sample]) -> Summary:
         site=kind.site,
         maximum_interval=_around_maximum(float(steady[top]), values, systematic),
         errors=replace(shared, frames=(high - low) / (2.0 * NORMAL_95)) if kind.unit == "mm" else None,
+        dimension=kind.dimension,
     )
 
 

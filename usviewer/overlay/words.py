@@ -104,10 +104,10 @@ def value_text(measurement: Measurement) -> str:
     return "-" if measurement.value_px is None else f"{measurement.value_px:.0f} px{power}"
 
 
-def maximum_words(summary: Summary, finding: str, *, area: bool = False) -> str:
+def maximum_words(summary: Summary, finding: str) -> str:
     """The largest value of a clip, for a list of clips."""
-    if area:
-        return f"max {summary.maximum:.0f} {summary.unit}²"
+    if summary.dimension is Dimension.AREA:
+        return f"max {summary.maximum:.0f} {summary.unit_words}"
     return "max " + " ".join(big_number(summary.maximum, summary.unit, finding))
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from usviewer.infer.prediction import Edge
 from usviewer.measure import summarize
-from usviewer.measure.reading import Dimension, Plane, Provenance, Reading, Status, Summary
+from usviewer.measure.reading import Plane, Provenance, Reading, Status, Summary
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,7 +42,6 @@ def curve_of(readings: Mapping[int, Reading], count: int, *, aggregated: bool = 
     values = np.full(count, np.nan)
     flags = np.zeros((4, count), dtype=np.bool_)
     analysed, refused, edited, other = flags
-    area = False
     for index, reading in readings.items():
         if not 0 <= index < count:
             continue
@@ -52,11 +51,9 @@ def curve_of(readings: Mapping[int, Reading], count: int, *, aggregated: bool = 
         value = value_of(reading, whole)
         other[index] = value is None and reading.status is Status.MEASURED
         values[index] = np.nan if value is None else value
-        area = area or (value is not None and reading.measurements[0].dimension is Dimension.AREA)
     if whole is None:
         return Curve("", "", Plane.UNDETERMINED, Edge.NOT_STATED, values, analysed, refused, edited, other, None)
-    unit = f"{whole.unit}²" if area else whole.unit
-    summary = replace(whole, whole=True) if aggregated else None
+    unit, summary = whole.unit_words, replace(whole, whole=True) if aggregated else None
     return Curve(whole.name, unit, whole.plane, whole.edge, values, analysed, refused, edited, other, summary)
 
 

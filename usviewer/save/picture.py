@@ -134,7 +134,7 @@ def _manual(reading: Reading) -> dict[str, Any]:
 def _summary(summary: Summary) -> dict[str, Any]:
     return {
         "name": summary.name,
-        "unit": summary.unit,
+        "unit": summary.unit_field,
         "median": summary.median,
         "interval_95": list(summary.interval),
         "maximum": summary.maximum,

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from usviewer import RESEARCH_USE
 from usviewer.errors import UserError
-from usviewer.measure.reading import Dimension, Reading, Status, Summary
+from usviewer.measure.reading import Reading, Status, Summary
 from usviewer.overlay.words import convention, plane_words, title
 from usviewer.save.aside import write_bytes
 
@@ -103,8 +103,7 @@ def _value(reading: Reading, summary: Summary) -> float:
 
 
 def _curve(axes: Any, times: Series, values: Series, summary: Summary, readings: Sequence[Reading]) -> None:
-    area = any(m.dimension is Dimension.AREA for r in readings for m in r.measurements if m.name == summary.name)
-    unit = f"{summary.unit}²" if area else summary.unit
+    unit = summary.unit_words
     axes.plot(times, values, color=_BLUE, linewidth=1.2, marker=".", markersize=3)
     axes.axhspan(*summary.interval, color=_BLUE, alpha=0.12, linewidth=0)
     axes.axhline(summary.median, color=_BLUE, linewidth=1, linestyle="--", label=f"median {summary.median:.1f} {unit}")

@@ -15,7 +15,7 @@ from usviewer.infer.prediction import Edge
 from usviewer.measure import bands, biometry, sweep
 from usviewer.measure.fetal_brain import planes_over, structures_over
 from usviewer.measure.pulse import Pulse, pulse_of
-from usviewer.measure.reading import Dimension, Reading, Status, Summary, quality_rank
+from usviewer.measure.reading import Reading, Status, Summary, quality_rank
 from usviewer.overlay.words import convention
 from usviewer.units import Spacing
 
@@ -54,7 +54,7 @@ def summary_document(analysis: Analysis, readings: Sequence[Reading]) -> dict[st
         "source": _source(analysis.source),
         "finding": analysis.finding,
         "frames": _counts(readings),
-        "aggregate": _aggregate(analysis.aggregate, readings),
+        "aggregate": _aggregate(analysis.aggregate),
         "scales": _scales(readings),
         "no_scale_reasons": _counted(r.no_scale_reason for r in readings if r.spacing is None),
         "scale_withdrawn": _withdrawals(readings),
@@ -175,12 +175,12 @@ def _counts(readings: Sequence[Reading]) -> dict[str, int]:
     }
 
 
-def _aggregate(summary: Summary | None, readings: Sequence[Reading]) -> dict[str, Any] | None:
+def _aggregate(summary: Summary | None) -> dict[str, Any] | None:
     if summary is None:
         return None
     return {
         "name": summary.name,
-        "unit": f"{summary.unit}2" if _is_area(summary.name, readings) else summary.unit,
+        "unit": summary.unit_field,
         "median": round(summary.median, 3),
         "interval_95": [round(edge, 3) for edge in summary.interval],
         "maximum": round(summary.maximum, 3),
@@ -197,11 +197,6 @@ def _aggregate(summary: Summary | None, readings: Sequence[Reading]) -> dict[str
         else [round(edge, 3) for edge in summary.maximum_interval],
         "errors": None if summary.errors is None else _rounded_floats(asdict(summary.errors)),
     }
-
-
-def _is_area(name: str, readings: Sequence[Reading]) -> bool:
-    measured = (reading.get(name) for reading in readings)
-    return any(m is not None and m.dimension is Dimension.AREA for m in measured)
 
 
 def _scales(readings: Sequence[Reading]) -> list[dict[str, Any]]:

@@ -295,8 +295,7 @@ def _report(screen: Console, folder: Path, analysis: Analysis, results: ResultFo
     screen.print(f"[bold]{analysis.source.name}[/]: {measured} of {len(results.readings)} frames measured")
     document = summary_document(analysis, results.readings)
     if analysis.aggregate is not None:
-        # The unit as the file has it: an area's is squared.
-        screen.print(f"  {_summary_line(analysis.aggregate, document['aggregate']['unit'].replace('2', '²'))}")
+        screen.print(f"  {_summary_line(analysis.aggregate)}")
     for line in _over_the_clip(document):
         screen.print(f"  {line}", markup=False)
     reasons = {reading.no_scale_reason for reading in results.readings if reading.spacing is None}
@@ -308,8 +307,8 @@ def _report(screen: Console, folder: Path, analysis: Analysis, results: ResultFo
     screen.print(f"  {RESEARCH_USE}")
 
 
-def _summary_line(summary: Summary, unit: str) -> str:
-    low, high = summary.interval
+def _summary_line(summary: Summary) -> str:
+    (low, high), unit = summary.interval, summary.unit_words
     return (
         f"{words.title(summary.name)}, {words.convention(summary.edge)}{words.plane_words(summary.plane)}: "
         f"median {summary.median:.1f} {unit} (95 % {low:.1f} to {high:.1f}), maximum {summary.maximum:.1f} {unit} "

@@ -104,4 +104,4 @@ class Neighbours(QObject):
         engine = self._desk.engine()
         if curve.summary is None or engine is None:
             return "no number", False
-        return words.maximum_words(curve.summary, engine.finding, area="²" in curve.unit), True
+        return words.maximum_words(curve.summary, engine.finding), True
