@@ -207,7 +207,7 @@ def test_a_real_sweep_comes_back_with_its_times(data, tmp_path):
             source.append((float(frame.time), frame.to_ndarray(format="rgb24")))
             if len(source) == 12:
                 break
-    with ClipWriter(tmp_path / "a.mp4", (1536, 796), preset="ultrafast") as writer:
+    with ClipWriter(tmp_path / "a.mp4", (1536, 796)) as writer:
         for time_s, pixels in source:
             frame = make_frame(pixels, "sweep", 0, time_s)
             scene = compose(aorta_reading(frame.key), frame_size_px=(1536, 796))

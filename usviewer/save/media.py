@@ -31,9 +31,11 @@ _TICKS_PER_S = 90_000
 _USUAL_INTERVAL = _TICKS_PER_S // 25
 _BT709 = 1
 _LIMITED_RANGE = 1
-# Quality 18 is hardly told from the original by eye.
-_CODED = {"crf": "18"}
-_LOSSLESS = {"qp": "0"}
+# The quickest coding: a third of the work of "veryfast" for the same fidelity (48 dB, hardly told from the original by
+# eye) in twice the bytes. A live encoder must keep up with the picture, a whole clip should not wait for it.
+_PRESET = "ultrafast"
+_CODED = {"crf": "20", "preset": _PRESET}
+_LOSSLESS = {"qp": "0", "preset": _PRESET}
 
 
 def picture_of(shown: Shown, keep_surroundings: bool = False) -> Pixels:
@@ -78,7 +80,6 @@ class ClipWriter:
         size_px: tuple[int, int],
         *,
         lossless: bool = False,
-        preset: str = "veryfast",
         threads: int | None = None,
     ) -> None:
         self.path = path
@@ -92,7 +93,7 @@ class ClipWriter:
         with self._failing_whole():
             part = str(self._aside.part.absolute())
             self._file = av.open(part, "w", format="mp4", options={"movflags": "+faststart"})
-            self._stream = self._new_stream(preset, threads or max(2, (os.cpu_count() or 2) // 4))
+            self._stream = self._new_stream(threads or max(2, (os.cpu_count() or 2) // 4))
 
     def add(self, pixels: Pixels, time_s: float) -> None:
         """Append a picture (uint8, height x width x 3, RGB) that is shown from ``time_s`` on.
@@ -143,9 +144,9 @@ class ClipWriter:
         else:
             self.abort()
 
-    def _new_stream(self, preset: str, threads: int) -> Any:
-        options = {**(_LOSSLESS if self._lossless else _CODED), "preset": preset}
-        stream: Any = self._file.add_stream("libx264rgb" if self._lossless else "libx264", options=options)
+    def _new_stream(self, threads: int) -> Any:
+        codec, options = ("libx264rgb", _LOSSLESS) if self._lossless else ("libx264", _CODED)
+        stream: Any = self._file.add_stream(codec, options=dict(options))
         stream.width, stream.height = self._size_px
         even = self._size_px[0] % 2 == 0 and self._size_px[1] % 2 == 0
         stream.pix_fmt = "rgb24" if self._lossless else "yuv420p" if even else "yuv444p"

@@ -19,9 +19,6 @@ from usviewer.save.deidentify import notice, released
 from usviewer.save.media import ClipWriter, picture_of
 from usviewer.save.tables import Table, reading_columns, reading_row
 
-# A live encoder must keep up with the picture: 9 ms a 1080p frame instead of 29 (performance.md 5).
-PRESET = "ultrafast"
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Taken:
@@ -103,7 +100,7 @@ class _Part:
         self._table: Table | None = None
 
     def _writer(self, name: str, *, lossless: bool = False) -> ClipWriter:
-        return ClipWriter(self.folder / name, self._size_px, lossless=lossless, preset=PRESET, threads=1)
+        return ClipWriter(self.folder / name, self._size_px, lossless=lossless, threads=1)
 
     def takes(self, taken: Taken) -> bool:
         """Whether a picture belongs here."""
