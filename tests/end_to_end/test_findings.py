@@ -37,7 +37,7 @@ def test_a_nerve_has_its_area(tmp_path: Path, picture: Path) -> None:
     model = add_dark_finder(tmp_path / "model", "n", "nerve", "nerve")
     row, summary = analysed(tmp_path / "out", str(picture), "--model", model, "--mm-per-pixel", "0.1")
     assert float(row["area_mm2"]) == pytest.approx(np.pi * 30 * 24 * 0.01, rel=0.05)
-    assert float(row["error_edge_mm"]) > 0
+    assert (float(row["error_edge"]) > 0, row["answer_unit"]) == (True, "mm2")
     assert summary["aggregate"]["unit"] == "mm2"
     silent, _ = analysed(tmp_path / "silent", str(picture), "--model", model)
     assert silent["area_px2"]
@@ -84,11 +84,11 @@ def test_an_aorta_has_its_site_and_the_table_that_was_asked_for(tmp_path: Path, 
     options = ("--model", model, "--mm-per-pixel", "0.4", "--site", "distal", "--reference", "nhs")
     row, summary = analysed(tmp_path / "out", str(picture), *options)
     assert row["site"] == "distal"
-    assert float(row["answer_low_95_mm"]) < float(row["ap_diameter_mm"]) < float(row["answer_high_95_mm"])
+    assert float(row["answer_low_95"]) < float(row["ap_diameter_mm"]) < float(row["answer_high_95"])
     assert summary["sweep"][0]["site"] == "distal"
     assert "no surveillance" in summary["reference"]["says"]
     outer, _ = analysed(tmp_path / "px", str(picture), "--model", model, "--reference", "nhs")
-    assert outer["answer_low_95_mm"] == ""
+    assert outer["answer_unit"] == "px" and float(outer["answer_low_95"]) < float(outer["ap_diameter_px"])
 
 
 @pytest.mark.parametrize("option", [("--site", "middle"), ("--reference", "esvs"), ("--gestational-age-weeks", "99")])

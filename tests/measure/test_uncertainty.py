@@ -8,7 +8,7 @@ import pytest
 from tests.measure.drawing import ellipse_mask, geometry, instance, predicted, prediction, tube_mask
 from usviewer.frame import ImageGeometry, Region
 from usviewer.infer.prediction import Edge
-from usviewer.measure import coverage, read, uncertainty
+from usviewer.measure import coverage, read, summarize, uncertainty
 from usviewer.measure.geometry import moments_of
 from usviewer.measure.reading import Errors, Measurement
 from usviewer.units import ScaleSource, isotropic
@@ -42,9 +42,35 @@ def test_an_unknown_edge_has_no_interval():
     assert (found.sd_mm, found.errors, found.interval_mm) == (None, None, None)
 
 
-def test_without_a_scale_there_is_no_interval():
+def test_without_a_scale_errors_are_in_pixels_and_never_in_mm():
     found = read(prediction(ROUND, edge_sd_px=2.0), None, "aorta").measurements[0]
     assert (found.sd_mm, found.interval_mm) == (None, None)
+    in_mm = answer(relative_sd=0.0)
+    assert (found.errors.scale, found.unit_field) == (None, "px")
+    assert found.errors.edge * 0.25 == pytest.approx(in_mm.errors.edge)
+    assert found.errors.plane * 0.25 == pytest.approx(in_mm.errors.plane, rel=0.01)
+    assert found.interval == pytest.approx([edge / 0.25 for edge in in_mm.interval_mm], rel=0.01)
+
+
+def test_a_scale_does_not_make_a_median_less_sure():
+    def over_a_clip(scale):
+        frames = [prediction(ROUND, edge_sd_px=2.0, time_s=i / 25) for i in range(3)]
+        return summarize([read(each, scale, "aorta") for each in frames])
+
+    in_px, in_mm = over_a_clip(None), over_a_clip(scaled(0.0))
+    assert in_px.interval[1] - in_px.interval[0] > 2
+    assert in_px.interval == pytest.approx([edge / 0.25 for edge in in_mm.interval], rel=0.01)
+
+
+def test_one_frame_with_an_edge_of_unknown_error_has_no_interval_in_pixels():
+    whole = summarize([read(prediction(ROUND, edge_sd_px=None), None, "aorta")])
+    assert (whole.known_interval, whole.known_maximum_interval) == (None, None)
+
+
+def test_the_error_of_the_edge_is_scaled_along_the_length():
+    found = read(prediction(ROUND, edge_sd_px=2.0), geometry(0.2, 0.3), "aorta")
+    assert found.get("ap_diameter").errors.edge == pytest.approx(1.42 * 2.0 * 0.3, abs=0.01)
+    assert found.get("transverse_diameter").errors.edge == pytest.approx(1.42 * 2.0 * 0.2, abs=0.01)
 
 
 def test_a_section_that_is_not_round_is_less_sure_along_its_long_axis():

@@ -218,11 +218,11 @@ def test_a_row_says_how_sure_its_answer_is():
     errors = Errors(scale=0.3, edge=0.4)
     first = replace(READING.measurements[0], sd_mm=0.5, errors=errors)
     row = reading_row(replace(READING, measurements=(first, *READING.measurements[1:]), site=Site.MID))
-    assert (row["answer"], row["answer_sd_mm"], row["site"]) == ("ap_diameter", 0.5, "mid")
-    assert (row["answer_low_95_mm"], row["answer_high_95_mm"]) == (22.88, 24.84)
-    assert (row["error_scale_mm"], row["error_edge_mm"], row["error_plane_mm"]) == (0.3, 0.4, None)
+    assert (row["answer"], row["answer_unit"], row["answer_sd"], row["site"]) == ("ap_diameter", "mm", 0.5, "mid")
+    assert (row["answer_low_95"], row["answer_high_95"]) == (22.88, 24.84)
+    assert (row["error_scale"], row["error_edge"], row["error_plane"]) == (0.3, 0.4, None)
     silent = reading_row(READING)
-    assert (silent["answer"], silent["answer_sd_mm"], silent["answer_low_95_mm"]) == ("ap_diameter", None, None)
+    assert (silent["answer"], silent["answer_sd"], silent["answer_low_95"]) == ("ap_diameter", None, None)
     assert reading_row(UNSEEN)["answer"] is None
 
 

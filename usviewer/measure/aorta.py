@@ -144,8 +144,8 @@ def _longitudinal(reading: Reading, found: Found, section: Section, margin: NDAr
         return replace(reading, status=Status.REFUSED, reason=TOO_SHORT, plane=Plane.LONGITUDINAL)
     ends = (in_mm or in_px).ends_xy_px
     width = Measurement(LONGITUDINAL, Dimension.LENGTH, in_px.width, in_mm.width if in_mm else None, ends_xy_px=ends)
-    plane_mm = uncertainty.longitudinal_plane_mm(in_mm.width) if in_mm else None
-    width = uncertainty.length_with_errors(width, spacing, section.edge_sd_px, plane_mm=plane_mm)
+    plane_sd = uncertainty.longitudinal_plane_sd((in_mm or in_px).width)
+    width = uncertainty.length_with_errors(width, spacing, section.edge_sd_px, plane_sd=plane_sd)
     return replace(
         warned(reading, MAY_UNDERESTIMATE),
         status=Status.MEASURED,

@@ -62,8 +62,9 @@ NORMAL_95 = 1.96
 
 @dataclass(frozen=True, slots=True)
 class Errors:
-    """Standard deviations by where they come from, in mm (mm2 for an area); None where a source cannot be judged.
+    """Standard deviations by where they come from; None where a source cannot be judged.
 
+    In the unit of the value they belong to: mm (mm2 for an area), or px (px2) where there is no scale.
     ``scale``: of the millimetres per pixel. ``edge``: of the outline's position. ``plane``: of how the structure is
     cut. ``frames``: of the median of several frames; a single frame has none. See ``measure.uncertainty``.
     """
@@ -84,8 +85,8 @@ class Measurement:
     """One named value. ``value_mm`` (mm, or mm2 for an area) exists only with a spacing; ``value_px`` always.
 
     For ``PERCENT`` and ``WEEKS`` the value stands in ``value`` and the other two are None. ``ends_xy_px`` is where the
-    caliper lies. ``sd_mm`` is the standard error of this single value, ``errors`` what it is made of; both are None
-    where the error of the outline is not known.
+    caliper lies. ``errors`` is what the standard error of this single value is made of, in the value's unit; None where
+    the error of the outline is not known. ``sd_mm`` is all of it, where there are millimetres.
     """
 
     name: str
@@ -98,11 +99,29 @@ class Measurement:
     errors: Errors | None = None
 
     @property
+    def unit_field(self) -> str:
+        """The unit as files write it: that of the millimetres where there are any."""
+        return ("px" if self.value_mm is None else "mm") + ("2" if self.dimension is Dimension.AREA else "")
+
+    @property
+    def sd(self) -> float | None:
+        """Standard error in the unit of ``unit_field``; None where it is not known."""
+        if self.value_mm is not None:
+            return self.sd_mm
+        return None if self.errors is None else self.errors.total
+
+    @property
     def interval_mm(self) -> tuple[float, float] | None:
         """95 % interval of this single value; None where there is no millimetre or no known error."""
-        if self.value_mm is None or self.sd_mm is None:
+        return None if self.value_mm is None else self.interval
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """95 % interval of this single value in the unit of ``unit_field``; None where its error is not known."""
+        value, sd = self.value_px if self.value_mm is None else self.value_mm, self.sd
+        if value is None or sd is None:
             return None
-        return (max(0.0, self.value_mm - NORMAL_95 * self.sd_mm), self.value_mm + NORMAL_95 * self.sd_mm)
+        return (max(0.0, value - NORMAL_95 * sd), value + NORMAL_95 * sd)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -174,6 +193,19 @@ class Summary:
     maximum_interval: tuple[float, float] | None = None
     errors: Errors | None = None
     dimension: Dimension = Dimension.LENGTH
+
+    @property
+    def known_interval(self) -> tuple[float, float] | None:
+        """``interval``; None where nothing is known of the error, as of one frame with an edge of unknown error."""
+        low, high = self.interval
+        return self.interval if high > low else None
+
+    @property
+    def known_maximum_interval(self) -> tuple[float, float] | None:
+        """``maximum_interval`` by the same rule."""
+        if self.maximum_interval is None or self.maximum_interval[1] <= self.maximum_interval[0]:
+            return None
+        return self.maximum_interval
 
     @property
     def unit_words(self) -> str:

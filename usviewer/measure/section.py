@@ -80,9 +80,9 @@ class Section:
         self, name: str, length_px: float, length: float, ends: tuple[Point, Point], plane: bool
     ) -> Measurement:
         length_mm = length if self.spacing else None
-        plane_mm = uncertainty.transverse_plane_mm(length, 2.0 * self.ellipse.semi_minor) if plane else None
+        plane_sd = uncertainty.transverse_plane_sd(length, 2.0 * self.ellipse.semi_minor) if plane else None
         value = Measurement(name, Dimension.LENGTH, length_px, length_mm, ends_xy_px=ends)
-        return uncertainty.length_with_errors(value, self.spacing, self.edge_sd_px, plane_mm=plane_mm)
+        return uncertainty.length_with_errors(value, self.spacing, self.edge_sd_px, plane_sd=plane_sd)
 
     def _scaled(self, spacing: Spacing | None) -> _Scaled:
         x_scale, y_scale = (spacing.x_mm_per_px, spacing.y_mm_per_px) if spacing else (1.0, 1.0)

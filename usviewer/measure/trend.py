@@ -157,7 +157,7 @@ def _sample_of(reading: Reading, time_s: float) -> _Sample:
     answer = reading.measurements[0]
     if answer.value_mm is not None:
         return _Sample(time_s, answer.value_mm, _errors_of(answer, reading.spacing), reading.key)
-    return _Sample(time_s, answer.value_px or 0.0, Errors(), reading.key)
+    return _Sample(time_s, answer.value_px or 0.0, answer.errors or Errors(), reading.key)
 
 
 def _errors_of(answer: Measurement, spacing: Spacing | None) -> Errors:
@@ -203,7 +203,7 @@ def _summary(kind: _Kind, samples: Sequence[_Sample]) -> Summary:
         kind.edge,
         site=kind.site,
         maximum_interval=_around_maximum(float(steady[top]), values, systematic),
-        errors=replace(shared, frames=(high - low) / (2.0 * NORMAL_95)) if kind.unit == "mm" else None,
+        errors=replace(shared, frames=(high - low) / (2.0 * NORMAL_95)),
         dimension=kind.dimension,
     )
 

@@ -1,6 +1,6 @@
 """How sure a value is: the sources of its error, each as a standard deviation, added in quadrature.
 
-**Scale.** ``Spacing.relative_sd``; twice that for an area.
+**Scale.** ``Spacing.relative_sd``; twice that for an area. Without a scale values and errors are in pixels.
 
 **Edge.** The outline is off by a random displacement along its normal, with the standard deviation that the prediction
 states (``edge_sd_px``), alike at neighbouring places: for two places an angle ``t`` apart as seen from the middle the
@@ -50,39 +50,56 @@ def length_with_errors(
     spacing: Spacing | None,
     edge_sd_px: float | None,
     gain: float = DIAMETER_GAIN,
-    plane_mm: float | None = None,
+    plane_sd: float | None = None,
 ) -> Measurement:
-    """The same length with its errors; unchanged without a scale, or where the outline's error is not known."""
-    if spacing is None or length.value_mm is None or edge_sd_px is None:
+    """The same length with its errors; unchanged where the outline's error is not known.
+
+    ``plane_sd`` is in the length's unit: mm with a scale, else px. The edge's pixels are turned into mm along the
+    length itself, where it says how it lies: pixels need not be square.
+    """
+    if edge_sd_px is None:
         return length
-    edge_mm = gain * edge_sd_px * _mm_per_px(spacing)
-    return _with(length, Errors(spacing.relative_sd * length.value_mm, edge_mm, plane_mm))
+    if spacing is None or length.value_mm is None:
+        return replace(length, errors=Errors(edge=gain * edge_sd_px, plane=plane_sd))
+    edge_mm = gain * edge_sd_px * _mm_per_px_along(length, spacing)
+    return _with_mm(length, Errors(spacing.relative_sd * length.value_mm, edge_mm, plane_sd))
 
 
 def area_with_errors(
-    area: Measurement, spacing: Spacing | None, edge_sd_px: float | None, circumference_mm: float
+    area: Measurement, spacing: Spacing | None, edge_sd_px: float | None, circumference: float
 ) -> Measurement:
-    """The same area with its errors in mm2: the outline's length times its mean displacement."""
-    if spacing is None or area.value_mm is None or edge_sd_px is None or area.dimension is not Dimension.AREA:
+    """The same area with its errors: the outline's length (mm with a scale, else px) times its mean displacement."""
+    if edge_sd_px is None or area.dimension is not Dimension.AREA:
         return area
-    edge_mm2 = circumference_mm * MEAN_GAIN * edge_sd_px * _mm_per_px(spacing)
-    return _with(area, Errors(2.0 * spacing.relative_sd * area.value_mm, edge_mm2))
+    edge = circumference * MEAN_GAIN * edge_sd_px
+    if spacing is None or area.value_mm is None:
+        return replace(area, errors=Errors(edge=edge))
+    return _with_mm(area, Errors(2.0 * spacing.relative_sd * area.value_mm, edge * _mm_per_px(spacing)))
 
 
-def transverse_plane_mm(length_mm: float, short_axis_mm: float) -> float:
-    """Standard deviation that an oblique plane adds to an extent of a section with this short axis."""
-    longer = max(0.0, length_mm - short_axis_mm)
-    return math.hypot(UNNOTICED_TILT * length_mm, longer / math.sqrt(12.0))
+def transverse_plane_sd(length: float, short_axis: float) -> float:
+    """Standard deviation that an oblique plane adds to an extent of a section with this short axis, all in one unit."""
+    longer = max(0.0, length - short_axis)
+    return math.hypot(UNNOTICED_TILT * length, longer / math.sqrt(12.0))
 
 
-def longitudinal_plane_mm(width_mm: float) -> float:
+def longitudinal_plane_sd(width: float) -> float:
     """Standard deviation for a plane that runs beside the vessel's middle; the true width is rather larger."""
-    return UNNOTICED_OFFSET * width_mm
+    return UNNOTICED_OFFSET * width
 
 
 def _mm_per_px(spacing: Spacing) -> float:
     return math.sqrt(spacing.x_mm_per_px * spacing.y_mm_per_px)
 
 
-def _with(measurement: Measurement, errors: Errors) -> Measurement:
+def _mm_per_px_along(length: Measurement, spacing: Spacing) -> float:
+    """The scale in the direction in which a length lies; of one that runs round, the mean of both axes."""
+    if length.ends_xy_px is None:
+        return _mm_per_px(spacing)
+    (x0, y0), (x1, y1) = length.ends_xy_px
+    px = math.hypot(x1 - x0, y1 - y0)
+    return spacing.length_mm(*length.ends_xy_px) / px if px > 0.0 else _mm_per_px(spacing)
+
+
+def _with_mm(measurement: Measurement, errors: Errors) -> Measurement:
     return replace(measurement, sd_mm=errors.total, errors=errors)

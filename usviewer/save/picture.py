@@ -13,7 +13,7 @@ from usviewer import RESEARCH_USE, __version__
 from usviewer.frame import Frame
 from usviewer.measure.given import NOTHING_GIVEN, Given
 from usviewer.measure.pulse import Pulse
-from usviewer.measure.reading import Measurement, Reading, Summary
+from usviewer.measure.reading import Dimension, Measurement, Reading, Summary
 from usviewer.overlay.shown import Shown
 from usviewer.overlay.words import convention
 from usviewer.save.aside import make_folder
@@ -110,14 +110,15 @@ def picture_document(kept: Kept, file: str, surroundings: str) -> dict[str, Any]
 
 
 def _measurement(m: Measurement) -> dict[str, Any]:
+    power = "2" if m.dimension is Dimension.AREA else ""
     return {
         "name": m.name,
         "dimension": str(m.dimension),
-        "value_px": m.value_px,
-        "value_mm": m.value_mm,
+        f"value_px{power}": m.value_px,
+        f"value_mm{power}": m.value_mm,
         "value": m.value,
         "ends_xy_px": m.ends_xy_px,
-        "sd_mm": m.sd_mm,
+        f"sd_mm{power}": m.sd_mm,
     }
 
 
@@ -136,7 +137,7 @@ def _summary(summary: Summary) -> dict[str, Any]:
         "name": summary.name,
         "unit": summary.unit_field,
         "median": summary.median,
-        "interval_95": list(summary.interval),
+        "interval_95": _pair(summary.known_interval),
         "maximum": summary.maximum,
         "span_s": summary.span_s,
         "count": summary.count,
@@ -144,6 +145,10 @@ def _summary(summary: Summary) -> dict[str, Any]:
         "site": str(summary.site) or None,
         "convention": convention(summary.edge),
     }
+
+
+def _pair(interval: tuple[float, float] | None) -> list[float] | None:
+    return None if interval is None else list(interval)
 
 
 def _scale(reading: Reading | None) -> dict[str, Any] | None:

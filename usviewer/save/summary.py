@@ -89,11 +89,10 @@ def _over_the_clip(analysis: Analysis, readings: Sequence[Reading]) -> dict[str,
 
 def sweep_row(summary: Summary) -> dict[str, Any]:
     """One site of a sweep: its largest value, with its interval and where it was."""
-    interval = summary.maximum_interval
     return {
         "site": str(summary.site) or None,
         "maximum": round(summary.maximum, 3),
-        "interval_95": None if interval is None else [round(edge, 3) for edge in interval],
+        "interval_95": _rounded_pair(summary.known_maximum_interval),
         "unit": summary.unit,
         "frame": summary.maximum_key.index,
         "time_s": summary.maximum_key.media_time_s,
@@ -126,7 +125,7 @@ def biometry_over(readings: Sequence[Reading], aggregate: Summary) -> dict[str, 
     return {
         "unit": aggregate.unit,
         "head_circumference": round(aggregate.median, 3),
-        "interval_95": [round(edge, 3) for edge in aggregate.interval],
+        "interval_95": _rounded_pair(aggregate.known_interval),
         **{name: None if value is None else round(value, 3) for name, value in values.items()},
         "gestational_age_hadlock": _age(biometry.age_by_hadlock(age) if age is not None else None),
         "gestational_age_intergrowth": _age(biometry.age_by_intergrowth(age) if age is not None else None),
@@ -182,7 +181,7 @@ def _aggregate(summary: Summary | None) -> dict[str, Any] | None:
         "name": summary.name,
         "unit": summary.unit_field,
         "median": round(summary.median, 3),
-        "interval_95": [round(edge, 3) for edge in summary.interval],
+        "interval_95": _rounded_pair(summary.known_interval),
         "maximum": round(summary.maximum, 3),
         "maximum_frame": summary.maximum_key.index,
         "maximum_time_s": summary.maximum_key.media_time_s,
@@ -192,11 +191,13 @@ def _aggregate(summary: Summary | None) -> dict[str, Any] | None:
         "edge": str(summary.edge),
         "convention": convention(summary.edge),
         "site": str(summary.site) or None,
-        "maximum_interval_95": None
-        if summary.maximum_interval is None
-        else [round(edge, 3) for edge in summary.maximum_interval],
+        "maximum_interval_95": _rounded_pair(summary.known_maximum_interval),
         "errors": None if summary.errors is None else _rounded_floats(asdict(summary.errors)),
     }
+
+
+def _rounded_pair(interval: tuple[float, float] | None) -> list[float] | None:
+    return None if interval is None else [round(edge, 3) for edge in interval]
 
 
 def _scales(readings: Sequence[Reading]) -> list[dict[str, Any]]:

@@ -37,12 +37,13 @@ _AFTER = (
     "model_sha256",
     "frame_digest",
     "answer",
-    "answer_sd_mm",
-    "answer_low_95_mm",
-    "answer_high_95_mm",
-    "error_scale_mm",
-    "error_edge_mm",
-    "error_plane_mm",
+    "answer_unit",
+    "answer_sd",
+    "answer_low_95",
+    "answer_high_95",
+    "error_scale",
+    "error_edge",
+    "error_plane",
 )
 # In the order of their columns. A finding that is not here has those of ``_GENERIC``.
 _MEASUREMENTS = {
@@ -269,17 +270,18 @@ def _structure_cells(reading: Reading) -> dict[str, Cell]:
 
 
 def _error_cells(reading: Reading) -> dict[str, Cell]:
-    """How sure the answer is: its standard deviation, interval and sources, where they are known."""
+    """How sure the answer is, in its own unit: its standard deviation, interval and sources, where they are known."""
     answer = next(iter(reading.measurements), None)
     if answer is None or reading.status is not Status.MEASURED:
         return {}
-    cells: dict[str, Cell] = {"answer": answer.name, "answer_sd_mm": _rounded(answer.sd_mm, 3)}
-    if answer.interval_mm is not None:
-        low, high = answer.interval_mm
-        cells |= {"answer_low_95_mm": round(low, 2), "answer_high_95_mm": round(high, 2)}
+    unit, sd = answer.unit_field, answer.sd
+    cells: dict[str, Cell] = {"answer": answer.name, "answer_unit": unit, "answer_sd": _rounded(sd, 3)}
+    if answer.interval is not None:
+        low, high = answer.interval
+        cells |= {"answer_low_95": round(low, 2), "answer_high_95": round(high, 2)}
     if answer.errors is not None:
         sources = ("scale", "edge", "plane")
-        cells |= {f"error_{source}_mm": _rounded(getattr(answer.errors, source), 3) for source in sources}
+        cells |= {f"error_{source}": _rounded(getattr(answer.errors, source), 3) for source in sources}
     return cells
 
 
