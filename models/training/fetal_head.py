@@ -46,7 +46,7 @@ from usviewer.measure.agreement import overlap
 
 Map = NDArray[np.float32]
 
-VERSION = "0.1.0"
+VERSION = "0.2.0"
 FOLDS = 3
 RANGES = Ranges(turn_deg=28.0, zoom_log=0.16, squeeze_log=0.06, shift=0.1, flip_x=0.5, flip_y=0.5)
 NETWORKS: dict[str, type[torch.nn.Module]] = {"mobile": MobileUNet, "small": SmallUNet}
@@ -207,7 +207,11 @@ def manifest_of(width: int, height: int, gate: float, accuracy: dict[str, object
 
 @dataclass(frozen=True)
 class Score:
-    """One picture's figures; circumferences in mm, ``hc_mm`` NaN where nothing was found; ``score`` is the viewer's."""
+    """One picture's figures; circumferences in mm, ``hc_mm`` NaN where nothing was found; ``score`` is the viewer's.
+
+    ``likeness`` is the overlap of the outline with the ellipse of its moments: the viewer refuses to measure below
+    ``fetal_head.MIN_OVERLAP``.
+    """
 
     name: str
     exam: str
@@ -216,6 +220,7 @@ class Score:
     hc_mm: float
     true_hc_mm: float
     score: float
+    likeness: float = 0.0
 
 
 def circumference(ellipse: geometry.Ellipse) -> float:
@@ -238,7 +243,10 @@ def score_picture(head: Head, size_px: tuple[int, int], found: Sequence[Instance
     agreement = overlap(truth, full_mask(found[0], size_px))
     shape = geometry.shape_of(np.asarray(found[0].mask))
     hc_mm = circumference(shape.moments.ellipse()) * head.mm_per_px if shape else math.nan
-    return Score(head.name, head.exam, agreement.dice, agreement.iou, hc_mm, head.circumference_mm, found[0].score)
+    likeness = geometry.ellipse_overlap(shape) if shape else 0.0
+    return Score(
+        head.name, head.exam, agreement.dice, agreement.iou, hc_mm, head.circumference_mm, found[0].score, likeness
+    )
 
 
 def look(model: torch.nn.Module, pictures: Sequence[Picture], spec: InputSpec) -> list[tuple[Instance, ...]]:

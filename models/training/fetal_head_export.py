@@ -20,6 +20,7 @@ from models.training.networks import parameter_count
 from models.training.pictures import bootstrap_interval, input_spec, load_picture, place_picture
 from models.training.sources import list_images, read_gray
 from usviewer.infer.prediction import full_mask
+from usviewer.measure.fetal_head import MIN_OVERLAP
 
 GOLDEN = "010_HC"
 NETWORK_WORDS = {
@@ -39,16 +40,23 @@ class Figures:
     false_alarms: float
     negatives: int
 
+    def measured(self, score: recipe.Score) -> bool:
+        """Whether the viewer would give a circumference."""
+        return score.score >= self.gate and score.likeness >= MIN_OVERLAP
+
     def mean(self, name: str) -> tuple[float, float, float]:
         """Mean and its 95 % interval of one figure over pictures, by exam."""
         values = [self._value(s, name) for s in self.scores]
         kept = [(v, s.exam) for v, s in zip(values, self.scores, strict=True) if np.isfinite(v)]
+        if not kept:  # a trial run may measure nothing
+            return float("nan"), float("nan"), float("nan")
         low, high = bootstrap_interval([v for v, _ in kept], [e for _, e in kept])
         return float(np.mean([v for v, _ in kept])), low, high
 
-    @staticmethod
-    def _value(score: recipe.Score, name: str) -> float:
-        if name == "adf_mm":
+    def _value(self, score: recipe.Score, name: str) -> float:
+        if name == "adf_measured_mm" and not self.measured(score):
+            return float("nan")
+        if name in ("adf_mm", "adf_measured_mm"):
             return abs(score.hc_mm - score.true_hc_mm)
         if name == "df_mm":
             return score.hc_mm - score.true_hc_mm
@@ -89,6 +97,7 @@ def card(model: nn.Module, args: argparse.Namespace, figures: Figures) -> str:
         "dice": "Dice",
         "iou": "IoU",
         "adf_mm": "circumference, absolute difference (ADF, mm)",
+        "adf_measured_mm": "the same, where the viewer would give one (mm)",
         "df_mm": "circumference, signed difference (DF, mm)",
     }
     errors = np.array([s.hc_mm - s.true_hc_mm for s in figures.scores if np.isfinite(s.hc_mm)])
@@ -112,6 +121,7 @@ def card(model: nn.Module, args: argparse.Namespace, figures: Figures) -> str:
         missed=len(figures.scores) - len(errors),
         gate=figures.gate,
         refused=figures.refused,
+        unlike=float(np.mean([s.score >= figures.gate and not figures.measured(s) for s in figures.scores])),
         negatives=figures.negatives,
         false_alarms=figures.false_alarms,
         origin=origin(args),
