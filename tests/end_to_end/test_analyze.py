@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import ROOT
+from tests.tools.tiny_models import add_dark_finder
 from usviewer.__main__ import main
 
 SAMPLE = ROOT / "resources" / "sample.mp4"
@@ -179,6 +180,9 @@ def test_bad_input_gets_one_sentence_and_leaves_nothing(
     "arguments",
     [
         ("--mm-per-pixel", "twelve"),
+        ("--mm-per-pixel", ""),
+        ("--gestational-age-weeks", ""),
+        ("--gestational-age-weeks", "28+3"),
         ("--mm-per-pixel", "0"),
         ("--mm-per-pixel", "nan"),
         ("--model", "nothing-of-that-name"),
@@ -193,6 +197,64 @@ def test_bad_options_get_one_sentence(
     assert main(["analyze", str(SAMPLE), "--out", str(out), *arguments]) == 2
     assert one_sentence(capfd.readouterr().err)
     assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("--reference", "nhs"), "--reference is for"),
+        (("--site", "mid"), "--site is for"),
+        (("--plane", "transverse"), "--plane is for"),
+        (("--gestational-age-weeks", "28+3"), "--gestational-age-weeks is for"),
+    ],
+)
+def test_options_of_another_finding_are_refused_before_anything_is_opened(
+    arguments: Sequence[str], says: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    model = add_dark_finder(tmp_path / "model", "n", "nerve", "nerve")
+    assert main(["analyze", "absent.mp4", "--model", model, "--out", str(tmp_path / "out"), *arguments]) == 2
+    sentence = capfd.readouterr().err
+    assert one_sentence(sentence) and says in sentence and "nerve" in sentence
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_name_that_is_too_long_for_a_folder_is_refused(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["analyze", "phantom:?frames=1", "--out", str(tmp_path / ("a" * 300))]) == 2
+    sentence = capfd.readouterr().err
+    assert one_sentence(sentence) and "name is too long" in sentence
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith("a")]
+
+
+def test_results_of_an_earlier_run_are_replaced_whole_and_said(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    out, still = tmp_path / "out", png(tmp_path / "still.png", 200, 150)
+    (tmp_path / "out").mkdir()
+    (out / "notes.txt").write_text("mine")
+    assert main(["analyze", "phantom:?frames=3", "--masks", "--out", str(out)]) == 0
+    assert "replaced" not in capfd.readouterr().err
+    assert main(["analyze", str(still), "--no-video", "--out", str(out)]) == 0
+    (line,) = [line for line in capfd.readouterr().err.splitlines() if "replaced" in line]
+    assert "Phantom" in line and str(out) in line
+    assert {path.name for path in out.iterdir()} == {
+        "best-frame.png", "instances.csv", "notes.txt", "readings.csv", "summary.json",
+    }  # fmt: skip
+    assert main(["analyze", str(tmp_path / "absent.mp4"), "--out", str(out)]) == 2
+    assert json.loads((out / "summary.json").read_text(encoding="utf-8"))["source"]["name"] == "still"
+
+
+@pytest.mark.parametrize("given", ["annotated.mp4", "best-frame.png", "masks", "masks/000000.png"])
+def test_a_source_that_would_be_replaced_by_its_own_results_is_refused(
+    given: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert main(["analyze", "phantom:?frames=2", "--masks", "--out", str(out)]) == 0
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    capfd.readouterr()
+    assert main(["analyze", str(out / given), "--no-video", "--out", str(out)]) == 2
+    sentence = capfd.readouterr().err
+    assert one_sentence(sentence) and "--out" in sentence
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
 
 
 def test_a_live_source_has_no_end_and_is_refused(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,8 @@ import pytest
 from tests.measure.drawing import reading
 from tests.save.test_tables import documented
 from usviewer.__main__ import main
-from usviewer.measure.reading import Status
+from usviewer.measure.reading import Dimension, Measurement, Status
+from usviewer.save.plots import write_bland_altman
 from usviewer.save.tables import reading_columns, reading_row, write_csv, write_json
 from usviewer.tools import agreement
 
@@ -77,6 +79,51 @@ def test_a_value_for_a_whole_clip_is_compared_with_its_summary(tmp_path: Path) -
         assert {row["status"] for row in rows(out)} == {of_clip}
 
 
+@pytest.fixture
+def nerves(tmp_path: Path) -> list[str]:
+    """Two clips of a nerve of 12 mm2 (300 pixels), each with its summary."""
+    folders = []
+    for name in ("n1", "n2"):
+        folder = tmp_path / name
+        folder.mkdir()
+        area = Measurement("area", Dimension.AREA, 300.0, 12.0)
+        frames = [replace(reading(0.0, i * 0.05), finding="nerve", measurements=(area,)) for i in range(3)]
+        write_csv(folder / "readings.csv", reading_columns("nerve"), [reading_row(r) for r in frames])
+        aggregate = {"name": "area", "unit": "mm2", "median": 12.0, "maximum": 12.5, "edge": "inner"}
+        write_json(folder / "summary.json", {"aggregate": aggregate})
+        folders.append(str(folder))
+    return folders
+
+
+@pytest.mark.parametrize(
+    ("options", "lines", "written", "said"),
+    [
+        ((), ("n1,0,11", "n2,1,10"), "mm2", "mm²"),
+        ((), ("n1,,11", "n2,,10"), "mm2", "mm²"),
+        (("--unit", "px"), ("n1,0,290", "n2,1,280"), "px2", "px²"),
+    ],
+)
+def test_an_area_is_stated_in_square_units(
+    tmp_path: Path,
+    nerves: list[str],
+    capsys: pytest.CaptureFixture[str],
+    options: tuple[str, ...],
+    lines: tuple[str, ...],
+    written: str,
+    said: str,
+) -> None:
+    reference, out = operator(tmp_path / "operator.csv", *lines), tmp_path / "out"
+    assert main(["agreement", *nerves, "--reference", str(reference), "--out", str(out), *options]) == 0
+    printed = capsys.readouterr().err
+    unit = said[:2]
+    assert printed.count(f" {said}") == 3 and printed.count(f" {unit}") == 3
+    assert figures(out)["unit"] == written
+    assert {row["unit"] for row in rows(out)} == {written}
+    theirs, ours = (np.array([float(row[key]) for row in rows(out)]) for key in ("reference", "measured"))
+    write_bland_altman(theirs, ours, tmp_path / "expected.png", unit=said, quantity="Area", note="2 clips; edge: inner")
+    assert (out / "bland-altman.png").read_bytes() == (tmp_path / "expected.png").read_bytes()
+
+
 def test_values_without_a_partner_are_listed_with_the_reason(tmp_path: Path) -> None:
     folder = make_clip(tmp_path / "a", [20.0, None, 21.0])
     lines = ("a,0,20", "a,1,20", "a,2,20", "a,9,20", "z,0,20")
@@ -110,6 +157,49 @@ def test_what_cannot_be_compared_is_one_sentence_and_no_file(
     assert main(["agreement", *clips, "--reference", str(reference), "--out", str(out)]) == 2
     assert len(capsys.readouterr().err.strip().splitlines()) == 1
     assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("lines", "says"),
+    [
+        (("clip0,0,20",), "one pair is too few"),
+        (("clip0,0,20", "clip0,99,20"), "one pair is too few"),
+        (("clip0,99,20", "nobody,0,20"), "None of the 2 values could be paired"),
+    ],
+)
+def test_too_few_pairs_are_counted_truly(
+    tmp_path: Path, clips: list[str], capsys: pytest.CaptureFixture[str], lines: tuple[str, ...], says: str
+) -> None:
+    reference, out = operator(tmp_path / "operator.csv", *lines), tmp_path / "out"
+    assert main(["agreement", *clips, "--reference", str(reference), "--out", str(out)]) == 2
+    said = capsys.readouterr().err
+    assert says in said and said.count("\n") == 1
+    assert ("has no such frame" in said) == any(",99," in line for line in lines)
+
+
+def test_a_missing_reference_is_not_asked_for_as_readings(
+    tmp_path: Path, clips: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = ["--out", str(tmp_path / "out")]
+    assert main(["agreement", *clips, "--reference", str(tmp_path / "nothere.csv"), *out]) == 2
+    said = capsys.readouterr().err
+    assert "nothere.csv" in said and "clip" in said and "value" in said and "readings.csv" not in said
+    reference = operator(tmp_path / "operator.csv", "clip0,0,20")
+    assert main(["agreement", str(tmp_path / "nowhere.csv"), "--reference", str(reference), *out]) == 2
+    assert "Give the readings.csv that analyze wrote" in capsys.readouterr().err
+
+
+def test_a_name_that_is_too_long_is_one_sentence(
+    tmp_path: Path, clips: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    reference, long = operator(tmp_path / "operator.csv", "clip0,0,20", "clip1,0,20"), str(tmp_path / ("a" * 300))
+    for readings, values, out in (
+        ([long], str(reference), str(tmp_path / "out")),
+        (clips, long, str(tmp_path / "out")),
+        (clips, str(reference), long),
+    ):
+        assert main(["agreement", *readings, "--reference", values, "--out", out]) == 2
+        assert capsys.readouterr().err.count("\n") == 1
 
 
 def test_two_clips_of_one_name_or_two_findings_are_refused(

@@ -94,6 +94,14 @@ def _write_disc(path: Path) -> None:
         (["--rate", "fast"], "frames a second"),
         (["--peer", "ultralytics"], "--peer-python"),
         (["--source", "nothing.mp4"], "nothing.mp4"),
+        (["--frames", "-3"], "--frames -3 cannot be right"),
+        (["--live", "-1"], "--live -1 cannot be right"),
+        (["--live", "nan"], "--live nan cannot be right"),
+        (["--live", "inf"], "--live inf cannot be right"),
+        (["--soak", "-1"], "--soak -1 cannot be right"),
+        (["--engines", ""], "names nothing"),
+        (["--shapes", ","], "names nothing"),
+        (["--threads", ""], "names nothing"),
     ],
 )
 def test_wrong_words_give_one_sentence(model: str, words: list[str], says: str) -> None:

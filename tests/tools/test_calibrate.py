@@ -133,6 +133,23 @@ def test_remembering_needs_a_value(command, still):
         command(still, "--confirm")
 
 
+def test_a_second_ruler_that_is_not_there_is_not_confirmed(command, still):
+    for words in (("--tick-mm", 10, "--across-tick-mm", 5), ("--across-tick-mm", 5)):
+        with pytest.raises(UserError, match="no second ruler"):
+            command(still, "--json", *words)
+    assert command(still, "--json")["across"] is None
+
+
+def test_the_second_ruler_alone_confirms_nothing(command, tmp_path):
+    path = tmp_path / "two.png"
+    across = screen("butterfly", PITCH, SIZE[::-1]).transpose(1, 0, 2)
+    cv2.imwrite(str(path), np.maximum(screen("ge", PITCH, SIZE), across)[..., ::-1])
+    assert command(path, "--json")["across"] is not None
+    with pytest.raises(UserError, match="--tick-mm"):
+        command(path, "--across-tick-mm", 10)
+    assert command(path, "--json", "--tick-mm", 10, "--across-tick-mm", 10)["state"] == "confirmed"
+
+
 @pytest.mark.data
 def test_dicom_regions_come_first(command, data):
     said = command(data / "devices_itkpocus" / "sonoque_anechoic-3mm-3mm.dcm", "--json")

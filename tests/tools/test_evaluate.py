@@ -161,6 +161,17 @@ def test_label_images_of_a_clip(tmp_path: Path, cases: Path) -> None:
     assert scores(tmp_path / "out", "aorta")["dice"]["value"] == scores(tmp_path / "same", "aorta")["dice"]["value"]
 
 
+def test_a_folder_that_brings_its_own_frames_takes_no_clip(
+    tmp_path: Path, cases: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    add_dark_finder(tmp_path / "model")
+    for negatives in ([], ["--negatives"]):
+        assert evaluate("dark", cases, "--frames", cases / "images", "--out", tmp_path / "out", *negatives) == 2
+        said = capsys.readouterr().err
+        assert "--frames is for" in said and said.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
 def test_boxes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     boxes = [(10, 10, 50, 50, (0.9, 0.0)), (60, 20, 100, 60, (0.0, 0.8)), (5, 70, 25, 90, (0.01, 0.0))]
     add_box_finder(tmp_path / "model", boxes, ["csp", "falx"])
@@ -189,6 +200,14 @@ def test_boxes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         (("dark", "phantom", "--count", "0"), "--count 0 cannot be right"),
         (("dark", "phantom", "--mm-per-pixel", "wide"), "is not a scale"),
         (("dark", "phantom", "--held-out"), "took no part in training"),
+        (("dark", "phantom", "--mm-per-pixel", ""), "is not a scale"),
+        (("dark", "phantom", "--frames", "a.mp4"), "--frames is for"),
+        (("dark", "phantom", "--frames", ""), "--frames is for"),
+        (("dark", "model", "--count", "5"), "--count is for phantoms"),
+        (("dark", "phantom:?frames=2", "--scale-sd", "0.01"), "--scale-sd is for phantoms"),
+        (("dark", "a" * 300), "There is no aaa"),
+        (("dark", "a" * 300, "--negatives"), "the name is too long"),
+        (("dark", "phantom", "--count", "1", "--out", "a" * 300), "the name is too long"),
     ],
 )
 def test_bad_input_is_one_sentence(

@@ -80,6 +80,21 @@ def test_bad_files_give_one_sentence_and_leave_nothing(  # type: ignore[no-untyp
     assert not registry.user_folder().exists() or not list(registry.user_folder().iterdir())
 
 
+@pytest.mark.parametrize("name", ["a" * 300, "a" * 300 + ".onnx", "a" * 300 + "/model.onnx"])
+def test_a_name_that_is_too_long_is_one_sentence(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["models", "add", str(tmp_path / name)]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and "There is no file" in said
+    assert not registry.user_folder().exists()
+
+
+def test_a_checkpoint_with_a_name_that_is_too_long_is_one_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["models", "convert-sam", str(tmp_path / ("a" * 300)), "--kind", "sam"]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
 @pytest.mark.parametrize("words", [["models"], ["models", "add"], ["models", "burn"], ["models", "remove", "nothing"]])
 def test_wrong_words_give_one_sentence(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(words) == 2

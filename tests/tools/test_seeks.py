@@ -35,3 +35,22 @@ def test_what_is_no_clip_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureF
     (tmp_path / "no.mp4").write_bytes(b"nothing")
     assert main(["seeks", str(tmp_path / "no.mp4")]) == 2
     assert "no.mp4" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("--count", "0"), "--count 0 cannot be right"),
+        (("--count", "-3"), "--count -3 cannot be right"),
+        (("--play", "-1"), "--play -1 cannot be right"),
+        (("--play", "nan"), "--play nan cannot be right"),
+    ],
+)
+def test_numbers_that_cannot_be_right_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, ...], says: str
+) -> None:
+    clip = write_clip(tmp_path / "clip.mp4", count=10, key_every=5)
+    assert main(["seeks", str(clip), *words, "--out", str(tmp_path / "out")]) == 2
+    said = capsys.readouterr().err
+    assert says in said and said.count("\n") == 1
+    assert not (tmp_path / "out").exists()

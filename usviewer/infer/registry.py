@@ -159,13 +159,14 @@ def _ids() -> list[str]:
 
 def _source_folder(path: Path) -> Path | None:
     """The model folder that is meant, or None for a lone ONNX file, or a folder of two without a manifest."""
-    if path.is_dir():
+    # The methods of Path raise for a name that is too long, these say no.
+    if os.path.isdir(path):
         if not (path / MANIFEST).is_file():
             if len(exports.graphs_of(path)) == 2:
                 return None
             raise UserError(f"The folder {path} has no {MANIFEST}", "Give an ONNX file or a model's folder")
         return path
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise UserError(f"There is no file {path}", "Check the name")
     if not (path.parent / MANIFEST).is_file():
         return None

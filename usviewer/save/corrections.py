@@ -24,7 +24,7 @@ def free_name(parent: Path, name: str) -> Path:
     """``name`` in the folder, or ``name-2``, ``name-3`` ...: nothing that is there is ever replaced."""
     stem, dot, ending = name.partition(".")
     candidate, number = parent / name, 1
-    while candidate.exists():
+    while os.path.exists(candidate):  # a name that is too long is free, and writing it says what is wrong
         number += 1
         candidate = parent / f"{stem}-{number}{dot}{ending}"
     return candidate

@@ -1,15 +1,19 @@
 """Everything that is written about one analysed input, as one folder: all of it, or nothing.
 
 The files grow in a folder of their own inside the target and move to their places at the end, so that an earlier
-analysis stays whole until the new one is.
+analysis stays whole until the new one is. Then its files go, all of them: a clip of yesterday beside a table of today
+would be taken for one analysis.
 """
 
 from __future__ import annotations
 
+import csv
+import json
 import os
 import shutil
 import tempfile
-from contextlib import ExitStack
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -22,6 +26,25 @@ from usviewer.save.aside import cannot_write, make_folder
 from usviewer.save.media import ClipWriter, picture_of, write_png
 from usviewer.save.summary import Analysis, summary_document
 from usviewer.save.tables import INSTANCE_COLUMNS, Table, instance_rows, reading_columns, reading_row, write_json
+
+MASKS, PICTURES = Path("masks"), Path("annotated")
+# All that may lie beside these two folders.
+FILES = tuple(
+    map(
+        Path,
+        (
+            "annotated.mp4",
+            "best-frame.png",
+            "diameter.png",
+            "instances.csv",
+            "masks.json",
+            "readings.csv",
+            "summary.json",
+        ),
+    )
+)
+# Columns that together are in no other program's table.
+_OWN_COLUMNS = frozenset({"frame", "file", "finding", "status", "frame_digest"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,16 +65,18 @@ class Wanted:
 class ResultFolder:
     """Writes the results of one input; a context manager. An exception inside leaves the target as it was.
 
-    ``finish`` writes what needs all frames and moves everything to its place.
+    ``finish`` writes what needs all frames and moves everything to its place. ``replaced`` then says what had to go
+    for it, in one sentence; empty where there was nothing.
     """
 
     def __init__(self, folder: Path, finding: str, labels: tuple[str, ...], wanted: Wanted) -> None:
         self.folder = folder
         self.readings: list[Reading] = []
         self.notes: list[str] = []
+        self.replaced = ""
         self._labels = labels
         self._wanted = wanted
-        self._existed = folder.is_dir()
+        self._existed = os.path.isdir(folder)  # Path.is_dir raises for a name that is too long
         make_folder(folder)
         try:
             self._part = Path(tempfile.mkdtemp(prefix=".part-", dir=folder))
@@ -115,16 +140,15 @@ class ResultFolder:
 
     def _add_masks(self, prediction: Prediction, name: str) -> None:
         index = prediction.key.index
-        target = make_folder(self._part / "masks") / f"{index:06d}.png"
+        target = make_folder(self._part / MASKS) / _mask_name(index)
         masks.write_label_png(prediction, target)
         self._coco.append((name or f"{index:06d}", prediction))
 
     def _draw(self, shown: Shown, time_s: float) -> None:
         if self._wanted.pictures:
-            stem = Path(shown.frame.name).stem or f"{shown.frame.key.index:06d}"
-            target = make_folder(self._part / "annotated") / f"{stem}.png"
-            if target.exists():  # two files of a folder may differ in their ending only
-                target = target.with_name(f"{shown.frame.name}.png")
+            folder = make_folder(self._part / PICTURES)
+            name, second = _picture_names(shown.frame.name, shown.frame.key.index)
+            target = folder / (second if (folder / name).exists() else name)
             write_png(shown, target, self._wanted.keep_surroundings)
         elif self._wanted.video:
             if self._clip is None:
@@ -135,11 +159,117 @@ class ResultFolder:
             self._clip.add(picture_of(shown, self._wanted.keep_surroundings), time_s)
 
     def _move(self) -> None:
+        new = sorted(path.relative_to(self._part) for path in self._part.rglob("*") if path.is_file())
+        earlier = _earlier_run(self.folder)
+        going = dict.fromkeys((*(earlier.files if earlier else ()), *new))
+        old = [path for path in going if (self.folder / path).is_file()]
+        aside = self._part / "earlier"
+        steps = [(self.folder / path, aside / path) for path in old]
         try:
-            for new in sorted(self._part.iterdir()):
-                target = self.folder / new.name
-                if target.is_dir():
-                    shutil.rmtree(target)
-                os.replace(new, target)
+            _rename_all([*steps, *((self._part / path, self.folder / path) for path in new)])
         except OSError as error:
             raise cannot_write(self.folder, error) from None
+        if earlier is not None:
+            _remove_empty([self.folder / MASKS, self.folder / PICTURES])
+        self.replaced = _replaced_words(self.folder, earlier, old)
+
+
+# --- an earlier run ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Earlier:
+    """A run whose results lie in a folder: the name of its ``source``, where it says so, and what it may have left."""
+
+    source: str
+    files: tuple[Path, ...]
+
+
+def _earlier_run(folder: Path) -> _Earlier | None:
+    """What an earlier run left; None where neither its summary nor its table of readings is there.
+
+    Masks and pictures are told by the frames of that table, and only of a run that wrote any: what else lies beside
+    them is somebody's own.
+    """
+    source, rows = _source_of(folder / "summary.json"), _rows_of(folder / "readings.csv")
+    if source is None and rows is None:
+        return None
+    left = list(FILES)
+    if (folder / "masks.json").is_file():
+        left += [MASKS / _mask_name(index) for index, _ in rows or ()]
+    if not (folder / "annotated.mp4").is_file():
+        left += _pictures_left(rows or ())
+    return _Earlier(source or "", tuple(left))
+
+
+def _source_of(path: Path) -> str | None:
+    """The name of the source in a summary; None for what is no summary of this program."""
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        return str(document["source"]["name"]) if str(document["program"]).startswith("usviewer ") else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _rows_of(path: Path) -> list[tuple[int, str]] | None:
+    """Frame and file of every reading; None for what is no table of this program."""
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            reader = csv.DictReader(file)
+            if not _OWN_COLUMNS <= set(reader.fieldnames or ()):
+                return None
+            return [(int(row["frame"]), row["file"] or "") for row in reader]
+    except (OSError, ValueError, TypeError, csv.Error):
+        return None
+
+
+def _mask_name(index: int) -> str:
+    return f"{index:06d}.png"
+
+
+def _picture_names(file: str, index: int) -> tuple[str, str]:
+    """What a frame's picture is called, and what where that is taken: two files may differ in their ending only."""
+    name = Path(file).name  # a table that somebody changed must not lead out of its folder
+    return f"{Path(name).stem or f'{index:06d}'}.png", f"{name}.png"
+
+
+def _pictures_left(rows: Iterable[tuple[int, str]]) -> list[Path]:
+    left: set[str] = set()
+    for index, file in rows:
+        name, second = _picture_names(file, index)
+        left.add(second if name in left else name)
+    return [PICTURES / name for name in sorted(left)]
+
+
+def _rename_all(steps: Sequence[tuple[Path, Path]]) -> None:
+    """Give every file its new name, or leave all of them where they were and raise ``OSError``."""
+    done: list[tuple[Path, Path]] = []
+    made: list[Path] = []
+    try:
+        for source, target in steps:
+            if not target.parent.is_dir():
+                target.parent.mkdir(parents=True)
+                made.append(target.parent)
+            os.replace(source, target)
+            done.append((source, target))
+    except OSError:
+        for source, target in reversed(done):
+            with suppress(OSError):  # the others still go back
+                os.replace(target, source)
+        _remove_empty(made)
+        raise
+
+
+def _remove_empty(folders: Iterable[Path]) -> None:
+    for folder in folders:
+        with suppress(OSError):  # it is not there, or somebody's own files are in it
+            folder.rmdir()
+
+
+def _replaced_words(folder: Path, earlier: _Earlier | None, old: Sequence[Path]) -> str:
+    if not old:
+        return ""
+    if earlier is None:
+        there = ", ".join(dict.fromkeys(path.parts[0] for path in old))
+        return f"What was there under the same names in {folder} was replaced: {there}"
+    return f"The results of an earlier run{f' ({earlier.source})' if earlier.source else ''} in {folder} were replaced"

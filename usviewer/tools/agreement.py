@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +40,7 @@ COLUMNS = (
 )
 _ANSWERS = {"aorta": "ap_diameter", "fetal-head": "head_circumference", "nerve": "area"}
 _NEEDED = ("clip", "value")
+_REFERENCE_ADVICE = "Give the operator's values: columns clip, value and, for a single picture, frame or file"
 NOT_READ = "not read"
 
 
@@ -79,11 +81,20 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "readings", nargs="+", type=Path, metavar="READINGS", help="readings.csv of analyze, or the folder it lies in"
     )
     parser.add_argument(
-        "--reference", type=Path, required=True, metavar="CSV", help="the operator's values: clip, frame or file, value"
+        "--reference",
+        type=Path,
+        required=True,
+        metavar="CSV",
+        help="the operator's values: clip, frame (numbered from 0) or file, value",
     )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the sheet goes")
     parser.add_argument("--measurement", metavar="NAME", help="which measurement (default: the finding's answer)")
-    parser.add_argument("--unit", choices=("mm", "px"), default="mm", help="unit of the values (default: %(default)s)")
+    parser.add_argument(
+        "--unit",
+        choices=("mm", "px"),
+        default="mm",
+        help="unit of the values, squared for an area (default: %(default)s)",
+    )
     parser.add_argument(
         "--of-clip",
         choices=("median", "maximum"),
@@ -99,23 +110,36 @@ def run(args: argparse.Namespace) -> int:
     clips, finding = read_clips(args.readings)
     calipers = read_calipers(args.reference)
     name = args.measurement or _answer_of(finding)
-    pairs = pair_up(clips, calipers, name, args.unit, args.of_clip)
+    unit = unit_of(clips, name, args.unit)
+    pairs = pair_up(clips, calipers, name, unit, args.of_clip)
     measured = [pair for pair in pairs if pair.measured is not None]
-    if len(measured) < 2:
-        reasons = "; ".join(sorted({pair.reason for pair in pairs if pair.reason})[:3])
-        raise UserError(
-            f"Only {len(measured)} of {len(pairs)} values could be paired ({reasons})" if reasons else "No pairs",
-            "Check the names of clips and the frames in the reference",
-        )
+    _refuse_too_few(pairs, len(measured))
     folder = make_folder(args.out)
-    document = sheet(pairs, name, args.unit)
-    write_csv(folder / "agreement.csv", COLUMNS, [_row(pair, name, args.unit) for pair in pairs])
+    document = sheet(pairs, name, unit)
+    write_csv(folder / "agreement.csv", COLUMNS, [_row(pair, name, unit) for pair in pairs])
     write_json(folder / "agreement.json", document)
-    _plot(folder, measured, name, args.unit, document)
+    _plot(folder, measured, name, unit, document)
     for line in _lines(document):
         screen.print(line, markup=False)
     screen.print(f"Results in {folder}", markup=False, soft_wrap=True)
     return 0
+
+
+def _refuse_too_few(pairs: Sequence[Pair], measured: int) -> None:
+    """One pair has a difference, but no spread of differences."""
+    if measured >= 2:
+        return
+    found = "; ".join(sorted({pair.reason for pair in pairs if pair.reason})[:3])
+    reasons = f" ({found})" if found else ""
+    if measured == 0:
+        raise UserError(
+            f"None of the {len(pairs)} values could be paired{reasons}",
+            "Check the names of clips and the frames (numbered from 0) in the reference",
+        )
+    raise UserError(
+        f"1 of {len(pairs)} values could be paired{reasons}, and one pair is too few for limits of agreement",
+        "Give two values or more that have a reading",
+    )
 
 
 # --- what is read -----------------------------------------------------------------------------------------------------
@@ -126,8 +150,8 @@ def read_clips(paths: Sequence[Path]) -> tuple[dict[str, Clip], str]:
     clips: dict[str, Clip] = {}
     findings = set()
     for given in paths:
-        path = given / "readings.csv" if given.is_dir() else given
-        rows = _rows(path, ("frame", "finding", "status"))
+        path = given / "readings.csv" if os.path.isdir(given) else given  # Path.is_dir raises for too long a name
+        rows = _rows(path, ("frame", "finding", "status"), "Give the readings.csv that analyze wrote")
         name = path.resolve().parent.name
         if name in clips:
             raise UserError(f"Two of the readings are of a clip named {name}", "Rename one of their folders")
@@ -141,7 +165,7 @@ def read_clips(paths: Sequence[Path]) -> tuple[dict[str, Clip], str]:
 def read_calipers(path: Path) -> list[Caliper]:
     """The operator's values: columns ``clip``, ``value`` and, for a single picture, ``frame`` or ``file``."""
     found = []
-    for number, row in enumerate(_rows(path, _NEEDED), 2):
+    for number, row in enumerate(_rows(path, _NEEDED, _REFERENCE_ADVICE), 2):
         try:
             frame = int(row["frame"]) if row.get("frame") else None
             value = float(row["value"])
@@ -157,7 +181,8 @@ def read_calipers(path: Path) -> list[Caliper]:
     return found
 
 
-def _rows(path: Path, needed: Sequence[str]) -> list[dict[str, str]]:
+def _rows(path: Path, needed: Sequence[str], advice: str) -> list[dict[str, str]]:
+    """A table as rows; ``advice`` is what to give where there is none."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file)
@@ -166,9 +191,7 @@ def _rows(path: Path, needed: Sequence[str]) -> list[dict[str, str]]:
                 raise UserError(f"{path.name} has no column '{missing[0]}'", "docs/files.md lists the columns")
             return [{key: value or "" for key, value in row.items() if key is not None} for row in reader]
     except OSError as error:
-        raise UserError(
-            f"{path} cannot be read: {error.strerror}", "Give the readings.csv that analyze wrote"
-        ) from None
+        raise UserError(f"{path} cannot be read: {error.strerror}", advice) from None
     except (UnicodeDecodeError, csv.Error):
         raise UserError(f"{path.name} is no table", "Give a CSV file in UTF-8") from None
 
@@ -189,13 +212,22 @@ def _answer_of(finding: str) -> str:
     return _ANSWERS[finding]
 
 
+def unit_of(clips: Mapping[str, Clip], name: str, unit: str) -> str:
+    """The unit as files write it: that of an area is squared. ``UserError`` where nothing has this measurement."""
+    columns = {column for clip in clips.values() for column in (clip.rows[0] if clip.rows else ())}
+    for written in (unit, f"{unit}2"):
+        if f"{name}_{written}" in columns:
+            return written
+    raise UserError(f"The readings have no '{name}' in {unit}", "docs/files.md lists the measurements")
+
+
 # --- pairs ------------------------------------------------------------------------------------------------------------
 
 
 def pair_up(
     clips: Mapping[str, Clip], calipers: Sequence[Caliper], name: str, unit: str, of_clip: str = "median"
 ) -> list[Pair]:
-    """Each of the operator's values with what was measured there."""
+    """Each of the operator's values with what was measured there; ``unit`` is that of ``unit_of``."""
     return [_pair(clips.get(caliper.clip), caliper, name, unit, of_clip) for caliper in calipers]
 
 
@@ -207,11 +239,9 @@ def _pair(clip: Clip | None, caliper: Caliper, name: str, unit: str, of_clip: st
     row = next((row for row in clip.rows if _is_frame(row, caliper)), None)
     if row is None:
         return Pair(caliper, None, NOT_READ, f"{caliper.clip} has no such frame")
-    column = f"{name}_{unit}" if f"{name}_{unit}" in row else f"{name}_{unit}2"
-    if column not in row:
-        raise UserError(f"The readings have no '{name}' in {unit}", "docs/files.md lists the measurements")
+    column = f"{name}_{unit}"
     edge, plane = row.get("edge", ""), row.get("plane", "")
-    if not row[column]:
+    if not row.get(column):
         reason = row.get("reason") or row.get("no_scale_reason") or f"{name} is not measured in this plane"
         return Pair(caliper, None, row["status"], reason, edge, plane)
     return Pair(caliper, float(row[column]), row["status"], "", edge, plane)
@@ -225,8 +255,8 @@ def _is_frame(row: Mapping[str, str], caliper: Caliper) -> bool:
 
 def _pair_clip(clip: Clip, caliper: Caliper, name: str, unit: str, of_clip: str) -> Pair:
     found = clip.aggregate
-    if found is None or found.get("name") != name or not str(found.get("unit", "")).startswith(unit):
-        return Pair(caliper, None, NOT_READ, f"{caliper.clip} has no summary of this measurement in {unit}")
+    if found is None or found.get("name") != name or found.get("unit") != unit:
+        return Pair(caliper, None, NOT_READ, f"{caliper.clip} has no summary of this measurement in {_words(unit)}")
     return Pair(caliper, float(found[of_clip]), of_clip, "", str(found.get("edge", "")), str(found.get("plane", "")))
 
 
@@ -321,14 +351,19 @@ def _plot(folder: Path, measured: Sequence[Pair], name: str, unit: str, document
         reference,
         values,
         folder / "bland-altman.png",
-        unit=unit,
+        unit=_words(unit),
         quantity=title(name),
         note=f"{document['clips']} clips; edge: {edges}" if edges else f"{document['clips']} clips",
     )
 
 
+def _words(unit: str) -> str:
+    """A unit as people read it."""
+    return unit.replace("2", "²")
+
+
 def _lines(document: Mapping[str, Any]) -> list[str]:
-    unit = document["unit"]
+    unit = _words(document["unit"])
     lines = [
         f"{title(document['measurement'])}: {document['pairs']} pairs of {document['values']} values, "
         f"{document['clips']} clips",

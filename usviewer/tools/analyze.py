@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from usviewer import RESEARCH_USE
@@ -21,25 +23,27 @@ from usviewer.calibrate.proposal import UNCONFIRMED
 from usviewer.calibrate.source import for_source, is_clip
 from usviewer.errors import UserError
 from usviewer.frame import Frame, ImageGeometry
+from usviewer.infer.manifest import ModelSpec
 from usviewer.infer.prediction import Prediction
 from usviewer.infer.predictor import Predictor
 from usviewer.infer.presence import Presence
 from usviewer.infer.registry import load_spec
 from usviewer.infer.session import ENGINES, engine_threads
-from usviewer.measure import PlaneTracker, Trend, bands, biometry, read, summarize
+from usviewer.measure import PlaneTracker, Trend, aorta, bands, biometry, fetal_head, read, summarize
 from usviewer.measure.reading import NORMAL_95, Plane, Reading, Site, Status, Summary
 from usviewer.overlay import words
 from usviewer.overlay.scene import compose
 from usviewer.overlay.shown import Shown
 from usviewer.pipeline import Analysed, ahead, analyse_clip
 from usviewer.save import deidentify
-from usviewer.save.results import ResultFolder, Wanted
+from usviewer.save.results import FILES, MASKS, PICTURES, ResultFolder, Wanted
 from usviewer.save.summary import Analysis, summary_document
 from usviewer.tools.command import DEFAULT_MODEL, console, unused_names
 from usviewer.units import Spacing
 
 DEFAULT_FOLDER = Path("usviewer-results")
 FALLBACK_RATE = 25.0
+OWN_NAMES = frozenset(path.parts for path in (*FILES, MASKS, PICTURES))
 
 Calibrate = Callable[[Frame], Frame]
 
@@ -76,7 +80,10 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     parser.add_argument("--model", default=DEFAULT_MODEL, metavar="ID", help="which model (default: %(default)s)")
     parser.add_argument(
-        "--out", type=Path, metavar="DIR", help=f"where the results go (default: {DEFAULT_FOLDER}/NAME)"
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help=f"where the results go; those of an earlier run there are replaced (default: {DEFAULT_FOLDER}/NAME)",
     )
     parser.add_argument("--mm-per-pixel", metavar="X", help="size of a pixel in mm, or X,Y where pixels are not square")
     parser.add_argument(
@@ -116,14 +123,16 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def run(args: argparse.Namespace) -> int:
     """Analyse every input; one that fails does not stop the others. Exit code 2 when any failed."""
     screen = console()
-    spacing = spacing_from_text(args.mm_per_pixel) if args.mm_per_pixel else None
+    spacing = spacing_from_text(args.mm_per_pixel) if args.mm_per_pixel is not None else None
     wanted = Wanted(
         video=not args.no_video, masks=args.masks, lossless=args.lossless, keep_surroundings=args.keep_surroundings
     )
-    given = biometry.weeks_from_text(args.gestational_age_weeks) if args.gestational_age_weeks else None
+    age = args.gestational_age_weeks
+    given = biometry.weeks_from_text(age) if age is not None else None
     reference = bands.table_of(args.reference) if args.reference else None
     plane = Plane(args.plane) if args.plane else None
     spec = load_spec(args.model)
+    _refuse_idle_options(args, spec)
 
     def load() -> Predictor:
         # Decoding, drawing and encoding want a core, too.
@@ -137,6 +146,29 @@ def run(args: argparse.Namespace) -> int:
             for uri, folder in zip(args.sources, _folders(args.sources, args.out), strict=True)
         )
     return 2 if failed else 0
+
+
+def _refuse_idle_options(args: argparse.Namespace, spec: ModelSpec) -> None:
+    """What only another finding needs must not be dropped without a word."""
+    needed = {
+        "reference": aorta.FINDING,
+        "site": aorta.FINDING,
+        "plane": aorta.FINDING,
+        "gestational_age_weeks": fetal_head.FINDING,
+    }
+    for name, finding in needed.items():
+        if getattr(args, name) is not None and spec.finding != finding:
+            raise UserError(
+                f"--{name.replace('_', '-')} is for the finding {finding}, the model '{spec.id}' is of {spec.finding}",
+                "Leave it out, or name another model with --model",
+            )
+
+
+def _refuse_own_results(uri: str, folder: Path) -> None:
+    """The results of an earlier run are replaced by those of this one: they cannot be what it reads."""
+    path, out = Path(os.path.expanduser(uri)).resolve(), folder.resolve()
+    if path.is_relative_to(out) and path.relative_to(out).parts[:1] in OWN_NAMES:
+        raise UserError(f"{uri} is itself a result in {folder} and would be replaced", "Name another with --out")
 
 
 def _succeeds(uri: str, folder: Path, job: Job, screen: Console, *, named: bool) -> bool:
@@ -158,6 +190,7 @@ def _folders(sources: Sequence[str], out: Path | None) -> list[Path]:
 
 def analyse(uri: str, folder: Path, job: Job, screen: Console) -> None:
     """One input, from its first frame to its last. Ctrl-C finishes the files with the frames that are done."""
+    _refuse_own_results(uri, folder)
     with open_source(uri) as source:
         if source.info.live:
             raise UserError(
@@ -303,15 +336,19 @@ def _report(screen: Console, folder: Path, analysis: Analysis, results: ResultFo
         screen.print(f"  [yellow]{sentence}[/]")
     if UNCONFIRMED in reasons:
         screen.print("  [yellow]'usviewer calibrate' shows the ruler; --ruler-tick-mm N confirms it[/]")
+    if results.replaced:
+        screen.print(f"  [yellow]{escape(results.replaced)}[/]")
     screen.print(f"  {analysis.model_label} on {analysis.engine}; results in {folder}")
     screen.print(f"  {RESEARCH_USE}")
 
 
 def _summary_line(summary: Summary) -> str:
-    (low, high), unit = summary.interval, summary.unit_words
+    unit = summary.unit_words
+    known = summary.known_interval
+    sure = f"95 % {known[0]:.1f} to {known[1]:.1f}" if known else "its error is not known"
     return (
         f"{words.title(summary.name)}, {words.convention(summary.edge)}{words.plane_words(summary.plane)}: "
-        f"median {summary.median:.1f} {unit} (95 % {low:.1f} to {high:.1f}), maximum {summary.maximum:.1f} {unit} "
+        f"median {summary.median:.1f} {unit} ({sure}), maximum {summary.maximum:.1f} {unit} "
         f"at frame {summary.maximum_key.index}"
     )
 

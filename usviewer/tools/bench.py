@@ -24,7 +24,7 @@ from usviewer.tools.benchmark.frames import HELD, held_frames
 from usviewer.tools.benchmark.live import run_live
 from usviewer.tools.benchmark.peer import PEERS, Peer, PeerCase
 from usviewer.tools.benchmark.soak import soak
-from usviewer.tools.command import DEFAULT_MODEL, console
+from usviewer.tools.command import DEFAULT_MODEL, console, require_least
 
 DEFAULT_FOLDER = Path("usviewer-bench")
 SHAPES = ("rect", "square")
@@ -83,7 +83,10 @@ def size(text: str) -> tuple[int, int]:
 
 
 def _words(text: str) -> tuple[str, ...]:
-    return tuple(word for word in text.split(",") if word)
+    words = tuple(word for word in text.split(",") if word)
+    if not words:
+        raise argparse.ArgumentTypeError(f"'{text}' names nothing")
+    return words
 
 
 def _numbers(text: str) -> tuple[int, ...]:
@@ -104,6 +107,8 @@ def _rates(text: str) -> tuple[float, ...]:
 
 def run(args: argparse.Namespace) -> int:
     """Measure, print, and write ``bench.json`` and ``bench.md``."""
+    for name in ("frames", "live", "soak"):
+        require_least(f"--{name}", getattr(args, name), 0)
     screen = console()
     spec = load_spec(args.model)
     engines = _engines(spec, args.engines)

@@ -98,6 +98,7 @@ def _by_ruler(source: Source, proposal: Proposal, args: argparse.Namespace) -> A
     layout = proposal.remembered(layouts.load()[0])
     tick_mm = args.tick_mm if args.tick_mm is not None else _read_value(ruler) if args.confirm else None
     state = CONFIRMED if tick_mm is not None else REMEMBERED if layout else PROPOSAL
+    _check_second(across, args, confirming=tick_mm is not None)
     tick_mm = layout.tick_mm if tick_mm is None and layout else tick_mm
     if tick_mm is None:
         if args.remember:
@@ -108,6 +109,16 @@ def _by_ruler(source: Source, proposal: Proposal, args: argparse.Namespace) -> A
         remember(proposal, tick_mm)
     changed = _first_change(source, RulerScale(confirmed))
     return Answer(state, confirmed.spacing, ruler, across, "", changed, args.remember or state == REMEMBERED)
+
+
+def _check_second(across: Ruler | None, args: argparse.Namespace, *, confirming: bool) -> None:
+    """The worth of a second ruler's ticks must not fall under the table."""
+    if args.across_tick_mm is None:
+        return
+    if across is None:
+        raise UserError("There is no second ruler to confirm", "Leave --across-tick-mm out")
+    if not confirming:
+        raise UserError("--across-tick-mm confirms the second ruler only", "Confirm the first one too: --tick-mm N")
 
 
 def _read_value(ruler: Ruler) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,6 +27,12 @@ def console() -> Console:
     """Where a command talks to the user; in a pipe or file lines are not broken at 80 columns."""
     screen = Console(stderr=True, highlight=False)
     return screen if screen.is_terminal else Console(stderr=True, highlight=False, width=240)
+
+
+def require_least(option: str, value: float, least: float) -> None:
+    """``UserError`` for a number below the least that makes sense, or one that is none."""
+    if not (math.isfinite(value) and value >= least):
+        raise UserError(f"{option} {value:g} cannot be right", f"Give a number of {least:g} or more")
 
 
 def unused_names(sources: Sequence[str]) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import heapq
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
@@ -24,8 +25,10 @@ from usviewer.infer.session import ENGINES
 from usviewer.measure import read
 from usviewer.pipeline import prefetch
 from usviewer.save.aside import make_folder
-from usviewer.tools.command import console
+from usviewer.tools.command import console, require_least
 from usviewer.tools.datasets import Dataset, Kind, Options, Sample, open_dataset
+from usviewer.tools.datasets.base import PHANTOMS
+from usviewer.tools.datasets.phantoms import is_population
 from usviewer.tools.evaluation import page, prompt, propagation
 from usviewer.tools.evaluation.boxes import box_sample, judge_boxes
 from usviewer.tools.evaluation.files import Evaluation, report, write
@@ -58,7 +61,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument("--held-out", action="store_true", help="only the fifth that no aorta training may see")
     parser.add_argument("--every", type=int, default=1, metavar="N", help="look at one frame in N")
     parser.add_argument("--limit", type=int, metavar="N", help="look at no more than N frames")
-    parser.add_argument("--count", type=int, default=200, metavar="N", help="how many phantoms (default: %(default)s)")
+    parser.add_argument("--count", type=int, metavar="N", help=f"how many phantoms (default: {PHANTOMS})")
     parser.add_argument(
         "--scale-sd",
         type=float,
@@ -67,7 +70,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help="phantoms: let each scale be off by this standard deviation (0.01 is 1 %%), and state it",
     )
     parser.add_argument(
-        "--frames", default="", metavar="CLIP", help="the clip that DATASET/masks/000000.png ... belong to"
+        "--frames", metavar="CLIP", help="the clip that DATASET/masks/000000.png ... (numbered from 0) belong to"
     )
     parser.add_argument(
         "--follow", action="store_true", help="prompt models: from one click on a clip's first frame through all of it"
@@ -123,7 +126,7 @@ def _run_prompt(args: argparse.Namespace, spec: ModelSpec, dataset: Dataset, scr
 @contextmanager
 def _folder(path: Path) -> Iterator[Path]:
     """A folder for the results, made before the long work; gone again when nothing came of it."""
-    existed = path.exists()
+    existed = os.path.lexists(path)  # Path.exists raises for a name that is too long
     folder = make_folder(path)
     try:
         yield folder
@@ -137,17 +140,20 @@ def _folder(path: Path) -> Iterator[Path]:
 def _options(args: argparse.Namespace) -> Options:
     for name, least in (("every", 1), ("limit", 1), ("count", 1)):
         value = getattr(args, name)
-        if value is not None and value < least:
-            raise UserError(f"--{name} {value} cannot be right", f"Give a number of {least} or more")
+        if value is not None:
+            require_least(f"--{name}", value, least)
     if not 0.0 <= args.scale_sd <= MAX_SCALE_SD:
         raise UserError(f"--scale-sd {args.scale_sd:g} cannot be right", f"Give a share from 0 to {MAX_SCALE_SD:g}")
+    for name, given in (("count", args.count is not None), ("scale-sd", args.scale_sd > 0)):
+        if given and not is_population(args.dataset):
+            raise UserError(f"--{name} is for phantoms drawn at random", "Leave it out, or evaluate on phantom")
     return Options(
-        spacing=spacing_from_text(args.mm_per_pixel) if args.mm_per_pixel else None,
+        spacing=spacing_from_text(args.mm_per_pixel) if args.mm_per_pixel is not None else None,
         every=args.every,
         limit=args.limit,
         held_out=args.held_out,
         negatives=args.negatives,
-        count=args.count,
+        count=PHANTOMS if args.count is None else args.count,
         frames=args.frames,
         scale_sd=args.scale_sd,
     )

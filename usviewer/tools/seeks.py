@@ -24,6 +24,7 @@ from usviewer.pipeline.live import JOIN_DEADLINE_S
 from usviewer.pipeline.playback import Picture, Playback
 from usviewer.save.aside import make_folder, write_text
 from usviewer.tools.benchmark.cases import Spread, spread
+from usviewer.tools.command import require_least
 
 RATE_HZ = 30
 KEY_EVERY = 60
@@ -63,6 +64,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def run(args: argparse.Namespace) -> int:
     """Measure one clip and print what was found."""
+    require_least("--count", args.count, 1)
+    require_least("--play", args.play, 0)
     with tempfile.TemporaryDirectory(prefix="usviewer-seeks-") as folder:
         clip = Path(args.clip).expanduser() if args.clip else make_clip(Path(folder) / "phantom-60s-1080p.mp4")
         result = measure(clip, args.count, args.play)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -37,8 +38,12 @@ def open_dataset(uri: str, options: Options) -> Dataset:
     With ``options.negatives`` whatever labels there are count as "nothing to be found"; anything that can be opened
     as a source will do then.
     """
-    found = open_phantoms(uri, options) or _open_folder(uri, options)
+    if found := open_phantoms(uri, options):
+        _refuse_frames(uri, options)
+    else:
+        found = _open_folder(uri, options)
     if found is None and options.negatives:
+        _refuse_frames(uri, options)
         found = open_anything(uri, options)
     if found is None:
         raise UserError(
@@ -52,11 +57,23 @@ def open_dataset(uri: str, options: Options) -> Dataset:
 
 def _open_folder(uri: str, options: Options) -> Dataset | None:
     folder = Path(uri).resolve()  # so that "." has a name too
-    if not folder.is_dir():
-        if not folder.exists() and not options.negatives:
+    if not os.path.isdir(folder):  # the methods of Path raise for a name that is too long
+        if not os.path.exists(folder) and not options.negatives:
             raise UserError(f"There is no {uri}", f"Give {_KNOWN}")
         return None
-    return next((found for reader in _READERS if (found := reader(folder, options)) is not None), None)
+    for reader in _READERS:
+        if (found := reader(folder, options)) is not None:
+            if reader is not open_label_images:
+                _refuse_frames(uri, options)
+            return found
+    return None
+
+
+def _refuse_frames(uri: str, options: Options) -> None:
+    if options.frames is not None:
+        raise UserError(
+            f"--frames is for a folder that holds masks alone, {uri} brings its own frames", "Leave --frames out"
+        )
 
 
 def _emptied(dataset: Dataset) -> Dataset:

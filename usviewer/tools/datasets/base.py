@@ -20,6 +20,8 @@ from usviewer.measure.average_precision import LabelledBox
 from usviewer.units import Point, Spacing
 
 HOLD_OUT_FOLDS = 5
+# How many phantoms are drawn where nobody says.
+PHANTOMS = 200
 PICTURES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
 
 
@@ -98,8 +100,8 @@ class Options:
     limit: int | None = None
     held_out: bool = False
     negatives: bool = False
-    count: int = 200
-    frames: str = ""
+    count: int = PHANTOMS
+    frames: str | None = None
     scale_sd: float = 0.0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -102,7 +103,8 @@ def _ellipse_truth(frame: Frame, ellipse: Ellipse) -> Truth:
 def open_label_images(folder: Path, options: Options) -> Dataset | None:
     """``masks/000000.png`` ..., as analyze writes them, for the clip given with ``--frames``; None without them."""
     masks = {int(path.stem): path for path in pictures_of(folder / "masks") if path.stem.isdecimal()}
-    if not masks or not options.frames:
+    clip = options.frames
+    if not masks or clip is None:
         return None
     indices = [index for number, index in enumerate(sorted(masks)) if chosen(options, number)][: options.limit]
     highest = max(int(read_label_image(masks[index]).max()) for index in indices)
@@ -111,7 +113,7 @@ def open_label_images(folder: Path, options: Options) -> Dataset | None:
     labels = tuple(class_name(number) for number in range(1, highest + 1))
 
     def samples() -> Iterator[Sample]:
-        for frame in calibrated_clip(options.frames, options.spacing, set(indices).__contains__, last=indices[-1]):
+        for frame in calibrated_clip(clip, options.spacing, set(indices).__contains__, last=indices[-1]):
             path = masks[frame.key.index]
             image = read_label_image(path)
             if image.shape != (frame.height_px, frame.width_px):
@@ -144,7 +146,7 @@ def open_negative_clips(folder: Path, options: Options) -> Dataset | None:
 def open_anything(uri: str, options: Options) -> Dataset:
     """A clip or still, or all files of a folder that can be opened, as pictures in which nothing is to be found."""
     folder = Path(uri)
-    if not folder.is_dir():
+    if not os.path.isdir(folder):  # Path.is_dir raises for a name that is too long
         return negatives(folder.name or uri, [uri], options)
     files = [path for path in sorted(folder.iterdir()) if path.is_file() and not path.name.startswith(".")]
     able = [path for path in files if can_open(path)]

@@ -25,7 +25,7 @@ def open_phantoms(uri: str, options: Options) -> Dataset | None:
     Any other ``phantom:`` address is one phantom, frame by frame. None for what is no phantom.
     """
     address, _, query = uri.partition("?")
-    if address.lower() in POPULATION and (not query or address.lower() == POPULATION[2]):
+    if is_population(uri):
         return _population(_count(uri, query, options), options)
     if not address.lower().startswith("phantom:"):
         return None
@@ -40,6 +40,12 @@ def open_phantoms(uri: str, options: Options) -> Dataset | None:
         "phantom",
         ("One phantom: its frames say nothing about other patients.",),
     )
+
+
+def is_population(uri: str) -> bool:
+    """Whether an address means phantoms drawn at random, and not one phantom or a folder."""
+    address, _, query = uri.partition("?")
+    return address.lower() in POPULATION and (not query or address.lower() == POPULATION[2])
 
 
 def _count(uri: str, query: str, options: Options) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import shutil
 import tempfile
 from contextlib import ExitStack
@@ -41,14 +42,14 @@ def convert(checkpoint: Path, kind: str, out: Path | None = None, model_id: str 
     """
     if importlib.util.find_spec("torch") is None:
         raise UserError("Converting needs PyTorch, which is not installed", "pip install 'usviewer[train]'")
-    if not checkpoint.is_file():
+    if not os.path.isfile(checkpoint):  # the methods of Path raise for a name that is too long
         raise UserError(f"There is no file {checkpoint}", "Check the name")
-    if out is not None and out.exists():
+    if out is not None and os.path.exists(out):
         raise UserError(f"{out} is there already", "Give another folder with --out")
     name = check_id(model_id or (out.name.lower() if out else kind))
     with ExitStack() as stack:
         parent = out.parent if out else None
-        if parent is not None and not parent.is_dir():
+        if parent is not None and not os.path.isdir(parent):
             raise UserError(f"There is no folder {parent}", "Make it first, or give another with --out")
         try:
             aside = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=".converting-", dir=parent)))

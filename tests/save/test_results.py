@@ -1,0 +1,137 @@
+"""A folder of results: a new run replaces an earlier one's files whole, and touches nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.measure.drawing import instance
+from tests.scenes import aorta_reading, summary_of
+from usviewer.errors import UserError
+from usviewer.frame import SourceInfo, make_frame
+from usviewer.infer.prediction import Prediction
+from usviewer.overlay.scene import compose
+from usviewer.overlay.shown import Shown
+from usviewer.save.results import ResultFolder, Wanted
+from usviewer.save.summary import Analysis
+
+EVERYTHING = Wanted(video=True, masks=True)
+PICTURES = Wanted(video=False, pictures=True)
+TABLES = Wanted(video=False)
+WHOLE = {"annotated.mp4", "best-frame.png", "diameter.png", "instances.csv", "masks", "masks.json", "readings.csv"}
+
+
+def write(folder: Path, wanted: Wanted, name: str = "a.mp4", count: int = 3, files: tuple[str, ...] = ()) -> str:
+    """Analyse so many frames of a source of that name; gives what has to be said about an earlier run."""
+    info = SourceInfo(f"/place/{name}", name, "video", 64, 48, 25.0)
+    mask = np.zeros((48, 64), np.bool_)
+    mask[10:30, 20:40] = True
+    with ResultFolder(folder, "aorta", ("aorta",), wanted) as results:
+        for index in range(count):
+            made = make_frame(np.full((48, 64, 3), 90, np.uint8), name, index, index / 25.0)
+            frame = replace(made, name=files[index]) if files else made
+            reading = aorta_reading(frame.key, (30.0, 20.0), 10.0)
+            prediction = Prediction(frame.key, (64, 48), (instance(mask),), "aorta", "ab" * 32, "cpu")
+            scene = compose(reading, None, frame_size_px=(64, 48))
+            results.add(Shown(frame, scene), prediction, reading, index / 25.0)
+        analysis = Analysis(info, "aorta", "aorta", "ab" * 32, "Aorta 1.0", "cpu", aggregate=summary_of(reading))
+        results.finish(analysis, 0.04)
+    return results.replaced
+
+
+def names(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_first_run_replaces_nothing_and_says_nothing(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    assert write(tmp_path, EVERYTHING) == ""
+    assert {path.name for path in tmp_path.iterdir()} == WHOLE | {"summary.json", "notes.txt"}
+    assert len(list((tmp_path / "masks").iterdir())) == 3
+
+
+def test_what_this_run_does_not_write_goes_with_the_earlier_run(tmp_path: Path) -> None:
+    write(tmp_path, EVERYTHING, "first.mp4")
+    said = write(tmp_path, TABLES, "second.mp4", count=1)
+    assert names(tmp_path) == {"best-frame.png", "instances.csv", "readings.csv", "summary.json"}
+    assert not (tmp_path / "masks").exists()
+    assert "first.mp4" in said and "replaced" in said and str(tmp_path) in said
+
+
+def test_a_shorter_clip_leaves_no_mask_of_the_longer_one(tmp_path: Path) -> None:
+    write(tmp_path, EVERYTHING, count=4)
+    write(tmp_path, EVERYTHING, count=2)
+    assert {path.name for path in (tmp_path / "masks").iterdir()} == {"000000.png", "000001.png"}
+
+
+def test_pictures_of_an_earlier_folder_go_by_the_names_they_were_given(tmp_path: Path) -> None:
+    write(tmp_path, PICTURES, files=("a.jpg", "a.png", "b.tif"))
+    assert {path.name for path in (tmp_path / "annotated").iterdir()} == {"a.png", "a.png.png", "b.png"}
+    (tmp_path / "annotated" / "mine.png").write_text("mine")
+    write(tmp_path, PICTURES, count=1, files=("c.png",))
+    assert {path.name for path in (tmp_path / "annotated").iterdir()} == {"c.png", "mine.png"}
+
+
+def test_nothing_else_in_the_folder_is_touched(tmp_path: Path) -> None:
+    write(tmp_path, EVERYTHING)
+    kept = {"masks/by-hand.png", "masks/999999.png", "annotated/x.png", "notes/a.txt", "sweep-f000001.json", "a.mp4"}
+    for name in kept:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(name)
+    write(tmp_path, TABLES)
+    assert kept <= names(tmp_path)
+    assert all((tmp_path / name).read_text() == name for name in kept)
+
+
+def test_masks_that_the_earlier_run_did_not_write_are_somebodys_own(tmp_path: Path) -> None:
+    write(tmp_path, TABLES)
+    for name in ("masks/000000.png", "annotated/x.png"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_text("mine")
+    write(tmp_path, TABLES)
+    assert {"masks/000000.png", "annotated/x.png"} <= names(tmp_path)
+
+
+def test_files_that_no_run_has_left_stay_even_beside_new_masks(tmp_path: Path) -> None:
+    """A folder of training data has ``masks/`` too: without an earlier run's tables nothing of it is the program's."""
+    for name in ("masks/case-1.png", "masks.json", "diameter.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("mine")
+    said = write(tmp_path, Wanted(video=False, masks=True), count=1)
+    assert (tmp_path / "masks" / "case-1.png").read_text() == "mine"
+    assert (tmp_path / "diameter.png").read_text() == "mine"
+    assert "masks.json" in said and "replaced" in said  # this one it had to
+
+
+@pytest.mark.parametrize("summary", [None, "{", "[]", '{"program": "usviewer 1", "source": 3}'])
+def test_an_earlier_run_without_a_readable_summary_is_replaced_all_the_same(
+    tmp_path: Path, summary: str | None
+) -> None:
+    write(tmp_path, EVERYTHING)
+    (tmp_path / "summary.json").unlink()
+    if summary is not None:
+        (tmp_path / "summary.json").write_text(summary)
+    said = write(tmp_path, TABLES, count=1)
+    assert names(tmp_path) == {"best-frame.png", "instances.csv", "readings.csv", "summary.json"}
+    assert "earlier run" in said and "a.mp4" not in said
+
+
+def test_a_run_that_fails_loses_nothing_of_the_earlier_one(tmp_path: Path) -> None:
+    write(tmp_path, EVERYTHING)
+    before = {name: (tmp_path / name).read_bytes() for name in names(tmp_path)}
+    with pytest.raises(RuntimeError), ResultFolder(tmp_path, "aorta", ("aorta",), TABLES):
+        raise RuntimeError("the clip broke off")
+    assert {name: (tmp_path / name).read_bytes() for name in names(tmp_path)} == before
+
+
+def test_a_file_that_cannot_take_its_place_leaves_the_earlier_run_whole(tmp_path: Path) -> None:
+    write(tmp_path, TABLES)
+    before = {name: (tmp_path / name).read_bytes() for name in names(tmp_path)}
+    (tmp_path / "masks.json").mkdir()  # the tables before it have their places by then
+    with pytest.raises(UserError):
+        write(tmp_path, EVERYTHING, "second.mp4", count=1)
+    assert {name: (tmp_path / name).read_bytes() for name in names(tmp_path)} == before
+    assert not list(tmp_path.glob(".part-*")) and not (tmp_path / "masks").exists()
