@@ -12,14 +12,17 @@ import pytest
 
 from tests.tools.tiny_models import add_dark_finder
 from usviewer.__main__ import main
+from usviewer.acquire import check_address
 
 
-def start(*arguments: str, without_qt: bool = False) -> subprocess.CompletedProcess[str]:
+def start(*arguments: str, without_qt: bool = False, **variables: str | None) -> subprocess.CompletedProcess[str]:
+    """The command in a process of its own; ``variables`` of its environment are set, or (None) taken out of it."""
     code = "import sys; from usviewer.__main__ import main; "
     if without_qt:
         code += "sys.modules['PySide6'] = None; sys.modules['PySide6.QtWidgets'] = None; "
     code += "sys.exit(main(sys.argv[1:]))"
-    environment = {**os.environ, "QT_QPA_PLATFORM": "offscreen"}
+    wanted = {**os.environ, "QT_QPA_PLATFORM": "offscreen", **variables}
+    environment = {name: value for name, value in wanted.items() if value is not None}
     return subprocess.run(
         [sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=120, env=environment
     )
@@ -50,9 +53,41 @@ def test_without_pyside_there_is_one_sentence() -> None:
         (["no-such-thing"], "neither a file nor a command 'no-such-thing'"),
         (["--size", "large"], "is not a size"),
         (["--screnshot", "x.png"], "screnshot"),
+        (["a" * 300 + ".mp4"], "is too long for the name of a file"),
+        (["screen:?region=abc"], "'screen:?region=abc' of a screen cannot be read"),
+        (["phantom:?ap_mm=-3"], "ap_mm = -3"),
+        (["device:"], "The address 'device:' of a device cannot be read"),
+        (["device:nope"], "'device:nope'"),
+        (["device:usb-1234:5678@1-2?size=large"], "'size=large'"),
+        (["latency-test", "screen:?rate=0"], "0 times a second"),
     ],
 )
-def test_bad_options_are_one_sentence(arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_bad_input_is_one_sentence(arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(arguments) == 2
     error = capsys.readouterr().err
     assert said in error and len(error.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "uri", ["device:usb-1234:5678@1-2?size=1280x720", "device:virtual-None%20such", "screen:9", "phantom:?live=1"]
+)
+def test_what_may_still_come_is_no_bad_address(uri: str) -> None:
+    check_address(uri)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="elsewhere there is always a screen")
+@pytest.mark.parametrize("command", [["--demo"], ["latency-test"]])
+def test_without_a_screen_it_is_one_sentence(command: list[str]) -> None:
+    pytest.importorskip("PySide6")
+    done = start(*command, QT_QPA_PLATFORM=None, DISPLAY=None, WAYLAND_DISPLAY=None, WAYLAND_SOCKET=None)
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.startswith("usviewer: There is no screen here") and len(done.stderr.splitlines()) == 1
+    assert ("QT_QPA_PLATFORM=offscreen" in done.stderr) == (command == ["--demo"])
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="X11 is not used elsewhere")
+def test_a_screen_that_does_not_answer_is_one_sentence() -> None:
+    pytest.importorskip("PySide6")
+    done = start("--demo", QT_QPA_PLATFORM=None, DISPLAY=":987", WAYLAND_DISPLAY=None, XDG_SESSION_TYPE=None)
+    assert done.returncode == 2, done.stderr
+    assert "':987'" in done.stderr and len(done.stderr.splitlines()) == 1

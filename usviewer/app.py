@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import sys
 import time
 from collections.abc import Sequence
@@ -10,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from usviewer.acquire import check_address, is_address
 from usviewer.errors import UserError
 from usviewer.tools.command import Parser
 
@@ -19,25 +21,25 @@ if TYPE_CHECKING:
     from usviewer.view.main_window import MainWindow
 
 DEMO = "phantom:?live=1"
-ADDRESSES = ("phantom:", "device:", "screen:")
 _GIVE_UP_S = 60.0
 
 
 def main(argv: Sequence[str]) -> int:
     """Open the window as the command line says, and give its exit code. ``UserError`` for bad options or without Qt."""
+    from usviewer.view.display import check_display, no_qt
+
     options = _parse(argv)
     _check_source(options.source)
     try:
         from PySide6.QtWidgets import QApplication
     except ImportError as error:
-        raise UserError(
-            "The window needs PySide6, which is not installed", "Run: pip install PySide6-Essentials"
-        ) from error
+        raise no_qt(error) from error
 
     from usviewer import settings as preferences
     from usviewer.view import theme
     from usviewer.view.main_window import MainWindow
 
+    check_display(", or with QT_QPA_PLATFORM=offscreen for --screenshot and --soak")
     application = QApplication.instance() or QApplication(sys.argv[:1])
     assert isinstance(application, QApplication)
     application.setApplicationName("usviewer")
@@ -85,8 +87,22 @@ def _size(text: str) -> tuple[int, int]:
 
 
 def _check_source(source: str | None) -> None:
-    if source and not source.startswith(ADDRESSES) and not Path(source).expanduser().exists():
+    if source and is_address(source):
+        check_address(source)
+    elif source and not _exists(source):
         raise UserError(f"There is neither a file nor a command '{source}'", "'usviewer --help' lists the commands")
+
+
+def _exists(path: str) -> bool:
+    """``UserError`` for what no file can be called, or nobody may look at."""
+    try:
+        return Path(path).expanduser().exists()
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise UserError(f"'{path[:40]}...' is too long for the name of a file", "Check the name") from error
+        raise UserError(f"'{path}' cannot be looked at", "Check that you may read its folder") from error
+    except (ValueError, RuntimeError) as error:  # a zero byte; the home of nobody
+        raise UserError(f"'{path}' cannot be the name of a file", "Check the name") from error
 
 
 def _begin(window: MainWindow, options: argparse.Namespace) -> None:
@@ -94,7 +110,7 @@ def _begin(window: MainWindow, options: argparse.Namespace) -> None:
     window.desk.load_model(window.desk.settings.model, window.desk.settings.engine)
     if options.demo:
         window.open_live(DEMO)
-    elif options.source and options.source.startswith(ADDRESSES):
+    elif options.source and is_address(options.source):
         window.open_live(options.source)
     elif options.source:
         window.open_path(Path(options.source).expanduser())

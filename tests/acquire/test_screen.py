@@ -21,6 +21,7 @@ __all__ = ["display"]
         ("screen:2", ScreenAddress(2)),
         ("screen:0?rate=12.5", ScreenAddress(0, None, 12.5)),
         ("screen:?region=100,50,1280x720&rate=60", ScreenAddress(1, (100, 50, 1280, 720), 60.0)),
+        ("screen:?region=0,0,1280,800", ScreenAddress(1, (0, 0, 1280, 800))),
     ],
 )
 def test_an_address_says_monitor_region_and_rate(uri: str, meant: ScreenAddress) -> None:
@@ -33,6 +34,8 @@ def test_an_address_says_monitor_region_and_rate(uri: str, meant: ScreenAddress)
         "screen:left",
         "screen:-1",
         "screen:?region=1,2,3",
+        "screen:?region=abc",
+        "screen:?region=1,2,3,4,5",
         "screen:?region=-5,0,100x100",
         "screen:?rate=fast",
         "screen:?rate=0",

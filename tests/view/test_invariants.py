@@ -237,7 +237,7 @@ def test_no_model_no_number_and_it_says_so(
 def test_a_device_that_is_not_there_is_said_over_the_picture_and_no_other_is_opened(
     window: MainWindow, qtbot: Any
 ) -> None:
-    window.open_live("device:v4l2/none-of-these")
+    window.open_live("device:usb-0000:0000@none-of-these")
     qtbot.waitUntil(lambda: window.desk.notify.current is not None, timeout=20_000)
     assert window.desk.on_screen.frame is None
     assert window.desk.canvas._banner is not None

@@ -29,7 +29,7 @@ def device(monkeypatch: pytest.MonkeyPatch) -> FakeDevice:
 def live(window: MainWindow, device: FakeDevice, qtbot: Any) -> Iterator[Callable[[Callable[[], bool]], None]]:
     """A running window on the fake grabber; call it with what to wait for."""
     window.desk.set_engine(FakeEngine().engine())
-    window.open_live("device:fake")
+    window.open_live("device:usb-fake")
     yield lambda condition: qtbot.waitUntil(condition, timeout=10_000)
     device.frames.put(None)
 

@@ -12,7 +12,7 @@ from usviewer.errors import UserError
 if TYPE_CHECKING:
     from usviewer.acquire.device import DeviceInfo
 
-__all__ = ["RecordedSource", "Source", "frame_count", "list_devices", "open_source"]
+__all__ = ["RecordedSource", "Source", "check_address", "frame_count", "is_address", "list_devices", "open_source"]
 
 HEAD_BYTES = 132
 
@@ -43,6 +43,27 @@ def open_source(uri: str | Path) -> Source:
             f"Sources of the kind {scheme[1]} cannot be opened", "Give a file, a folder, device:, screen: or phantom:"
         )
     return open_path(Path(text).expanduser())
+
+
+def is_address(text: str) -> bool:
+    """Whether this is the address of a live source (or phantom), and no path."""
+    return text.startswith(("phantom:", "device:", "screen:"))
+
+
+def check_address(uri: str) -> None:
+    """``UserError`` for an address that can never be opened. Nothing is opened: what it names may still come."""
+    if uri.startswith("phantom:"):
+        from usviewer.acquire.phantom import parse_phantom_uri
+
+        parse_phantom_uri(uri)
+    elif uri.startswith("device:"):
+        from usviewer.acquire.device import check_device_uri
+
+        check_device_uri(uri)
+    elif uri.startswith("screen:"):
+        from usviewer.acquire.screen import parse_screen_uri
+
+        parse_screen_uri(uri)
 
 
 def list_devices() -> tuple[DeviceInfo, ...]:

@@ -19,6 +19,8 @@ from usviewer.errors import UserError
 from usviewer.frame import Frame, Pixels, SourceInfo, make_frame
 
 SCHEME = "device:"
+# What the addresses of devices begin with, on one system or another.
+KINDS = ("usb", "pci", "virtual", "avf", "dshow")
 GRAB_S = 0.1
 NO_PICTURE_S = 2.0
 # A program of ours that lets the device go (the preview) needs a moment; only then is it really in use.
@@ -113,6 +115,15 @@ def open_device(uri: str, backend: Backend | None = None) -> DeviceSource:
     or may not be opened.
     """
     return DeviceSource(uri, backend or system_backend())
+
+
+def check_device_uri(uri: str) -> None:
+    """``UserError`` for an address that no device of any system has; whether it is there is not asked."""
+    identity = uri.partition("?")[0].removeprefix(SCHEME)
+    kind, _, rest = identity.partition("-")
+    if kind not in KINDS or not rest:
+        raise UserError(f"The address '{uri}' of a device cannot be read", "'usviewer devices' lists those there are")
+    asked_formats(uri)
 
 
 def system_backend() -> Backend:

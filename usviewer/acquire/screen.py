@@ -44,7 +44,7 @@ def parse_screen_uri(uri: str) -> ScreenAddress:
     """Read an address; ``UserError`` for one that cannot be meant."""
     where, _, query = uri.removeprefix(SCHEME).partition("?")
     asked = dict(parse_qsl(query, keep_blank_values=True))
-    region = re.fullmatch(r"(\d{1,5}),(\d{1,5}),(\d{1,5})x(\d{1,5})", asked.get("region", "0,0,1x1"))
+    region = re.fullmatch(r"(\d{1,5}),(\d{1,5}),(\d{1,5})[x,](\d{1,5})", asked.get("region", "0,0,1x1"))
     rate = re.fullmatch(r"\d{1,3}(\.\d+)?", asked.get("rate", str(RATE)))
     misread = region is None or rate is None or (query and not asked) or asked.keys() - {"region", "rate"}
     if misread or not re.fullmatch(r"\d{0,2}", where):

@@ -8,11 +8,12 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from usviewer.acquire import open_source
+from usviewer.acquire import check_address, open_source
 from usviewer.errors import UserError
 from usviewer.frame import Frame
 from usviewer.pipeline.live import LiveRun
 from usviewer.tools import latency, timecode
+from usviewer.view.display import check_display, no_qt
 
 MOST_SECONDS = 1800.0
 OPENING_S = 60.0
@@ -67,11 +68,12 @@ def _within(least: float, most: float) -> Any:
 def run(args: argparse.Namespace) -> int:
     """Show, film, and print the distribution. ``UserError`` where nothing could be read."""
     latency.check_source(args.source)
+    check_address(args.source)
     try:
         from PySide6.QtWidgets import QApplication
     except ImportError as error:
-        raise UserError("The window needs PySide6, which is not installed", "pip install PySide6-Essentials") from error
-
+        raise no_qt(error) from error
+    check_display()
     application = QApplication.instance() or QApplication(sys.argv[:1])
     loopback = latency.Loopback()
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from PySide6.QtWidgets import QFileDialog
 
+from usviewer.acquire import check_address
+from usviewer.errors import UserError
 from usviewer.view.canvas import Banner
 
 if TYPE_CHECKING:
@@ -21,8 +23,13 @@ class Session:
         self._last_live, self._last_clip = "", ""
 
     def open_live(self, uri: str) -> None:
-        """Show a live source."""
+        """Show a live source; an address that can never be opened is said, and nothing changes."""
         window = self._window
+        try:
+            check_address(uri)
+        except UserError as error:
+            window.desk.notify.report(error, key="source")
+            return
         self._put_down()
         if window.review is not None:
             window.review.close()
