@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -184,3 +185,18 @@ def test_shapes_far_outside_are_harmless():
         height=40,
     )
     assert picture.shape == original.shape
+
+
+def test_names_of_several_lie_over_no_other_words():
+    items = (
+        BoxMark((300, 200, 400, 300), "CSP 0.93"),
+        BoxMark((304, 204, 380, 290), "MIDLINE_FALX 0.88"),
+        Outline(circle((340, 250), 42), label="CHOROID_PLEXUS 0.71"),
+        Text((310, 196), "12.3 mm"),
+    )
+    frame = flat_frame(640, 480)
+    boxes = [block.box_xyxy_px for block in lay_out(Scene(frame.key, (640, 480), items, 1.0))]
+    assert len(boxes) == 4
+    for a, b in itertools.combinations(boxes, 2):
+        assert a[2] <= b[0] or b[2] <= a[0] or a[3] <= b[1] or b[3] <= a[1]
+    assert boxes[3][1] <= 196  # what the hand has written stands where it was put

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from PySide6.QtCore import QPointF, Qt
+from PySide6.QtCore import QPointF, QRectF, Qt
+from PySide6.QtGui import QPainter
 from PySide6.QtTest import QTest
 
 from tests.scenes import GIVEN, aorta_reading, circle, flat_frame, scaled_geometry
@@ -18,8 +20,10 @@ from usviewer.frame import Frame, ImageGeometry, Region, make_frame
 from usviewer.measure.manual import Edit, filled
 from usviewer.overlay.items import Caliper, Outline
 from usviewer.units import ScaleSource
+from usviewer.view import tools
 from usviewer.view.hand import HandTool
 from usviewer.view.mask_tool import MaskTool
+from usviewer.view.painter import label_box
 
 SIZE = (640, 480)
 
@@ -132,6 +136,28 @@ def test_the_tool_says_what_to_do_and_goes_away(bench: Workbench) -> None:
     bench.hand.choose(HandTool.CALIBRATE)
     assert bench.hand.chosen is HandTool.NOTHING and not bench.hand.bar.isVisible()
     assert not bench.hand.put_away()
+
+
+def test_the_words_of_what_is_drawn_lie_over_no_other(bench: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
+    written: dict[str, QRectF] = {}
+    honest = tools.label
+
+    def note(painter: QPainter, text: str, at: QPointF, *rest: Any) -> None:
+        written[text] = label_box(text, at)
+        honest(painter, text, at, *rest)
+
+    monkeypatch.setattr(tools, "label", note)
+    show(bench, scaled_geometry(*SIZE))
+    bench.hand.choose(HandTool.ELLIPSE)
+    bench.drag((200.0, 200.0), (300.0, 200.0))
+    bench.hand.choose(HandTool.CALIPER)
+    bench.drag((240.0, 204.0), (304.0, 204.0))
+    bench.drag((200.0, 260.0), (300.0, 230.0))
+    written.clear()
+    bench.canvas.grab()
+    assert len(written) == 4  # the ellipse has two lines
+    lines = [box.adjusted(0, 0, 0, -4) for box in written.values()]
+    assert not any(a.intersects(b) for a, b in itertools.combinations(lines, 2))
 
 
 def test_without_a_picture_no_tool_is_taken_up(bench: Workbench) -> None:

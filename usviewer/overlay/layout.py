@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from usviewer.overlay.items import Anchor, BoxMark, Outline, Panel, ScaleBar, Scene, Text
+from usviewer.overlay.apart import apart
+from usviewer.overlay.items import Anchor, BoxMark, Item, Outline, Panel, ScaleBar, Scene, Text
 from usviewer.overlay.lettering import Lettering, Stamp, stamp, wrap
 from usviewer.overlay.palette import Colour, Size, font_px
 from usviewer.overlay.words import TextLine
@@ -38,21 +39,48 @@ class Block:
 
 
 def lay_out(scene: Scene) -> list[Block]:
-    """All words of the scene."""
-    blocks = []
-    for item in scene.items:
-        if isinstance(item, Panel):
-            blocks.append(_panel(item, scene))
-        elif isinstance(item, Text):
-            blocks.append(_paragraph(item, scene))
-        elif isinstance(item, BoxMark):
-            blocks.append(_paragraph(_label_above(item.box_xyxy_px[:2], item.label, item.colour, scene.unit_px), scene))
-        elif isinstance(item, Outline) and item.label:
+    """All words of the scene, in its order; names and what the hand has written stand over no other words."""
+    blocks = [(item, block) for item in scene.items if (block := _block(item, scene)) is not None]
+    order = sorted(range(len(blocks)), key=lambda index: _rank(blocks[index][0]))
+    fixed = [index for index in order if _rank(blocks[index][0]) == 0]
+    movable = order[len(fixed) :]
+    width, height = scene.frame_size_px
+    taken = [blocks[index][1].box_xyxy_px for index in fixed]
+    corners = apart([blocks[index][1].box_xyxy_px for index in movable], (0, 0, width, height), taken)
+    moved = dict(zip(movable, corners, strict=True))
+    return [_at(block, moved.get(index, block.box_xyxy_px[:2])) for index, (_, block) in enumerate(blocks)]
+
+
+def _block(item: Item, scene: Scene) -> Block | None:
+    match item:
+        case Panel():
+            return _panel(item, scene)
+        case Text():
+            return _paragraph(item, scene)
+        case BoxMark():
+            return _paragraph(_label_above(item.box_xyxy_px[:2], item.label, item.colour, scene.unit_px), scene)
+        case Outline() if item.label:
             corner = item.points_xy_px.min(axis=0)
-            blocks.append(_paragraph(_label_above(tuple(corner), item.label, item.colour, scene.unit_px), scene))
-        elif isinstance(item, ScaleBar):
-            blocks.append(_paragraph(_scale_label(item, scene.unit_px), scene))
-    return [block for block in blocks if block is not None]
+            return _paragraph(_label_above(tuple(corner), item.label, item.colour, scene.unit_px), scene)
+        case ScaleBar():
+            return _paragraph(_scale_label(item, scene.unit_px), scene)
+    return None
+
+
+def _rank(item: Item) -> int:
+    """What keeps its place before what: the numbers and the scale, then texts, then the names of structures."""
+    return 0 if isinstance(item, Panel | ScaleBar) else 1 if isinstance(item, Text) else 2
+
+
+def _at(block: Block, corner: tuple[float, float]) -> Block:
+    """The block with its top left corner there."""
+    left, top = (round(place) for place in corner)
+    dx, dy = left - block.box_xyxy_px[0], top - block.box_xyxy_px[1]
+    if not dx and not dy:
+        return block
+    x0, y0, x1, y1 = block.box_xyxy_px
+    lines = tuple(replace(line, left_px=line.left_px + dx, top_px=line.top_px + dy) for line in block.lines)
+    return replace(block, lines=lines, box_xyxy_px=(x0 + dx, y0 + dy, x1 + dx, y1 + dy))
 
 
 def halo_px(unit: float) -> int:

@@ -24,7 +24,7 @@ from usviewer.measure.reading import Reading
 from usviewer.overlay import palette, words
 from usviewer.overlay.items import Anchor, Caliper, Item, Line, Outline, Text
 from usviewer.overlay.palette import Size
-from usviewer.units import Point
+from usviewer.units import Box, Point
 from usviewer.view.desk import Desk
 from usviewer.view.hand_bar import HandBar
 from usviewer.view.mask_tool import MaskTool
@@ -264,8 +264,9 @@ class HandController(QObject):
             return
         drawn = self._shapes()
         if drawn is not None:
-            drawn.ellipse.paint(painter, to_screen)
-            drawn.calipers.paint(painter, to_screen)
+            taken: list[Box] = []
+            drawn.ellipse.paint(painter, to_screen, taken)
+            drawn.calipers.paint(painter, to_screen, taken)
         if self._chosen is HandTool.CALIBRATE:
             self._points.paint(painter, to_screen)
         if self._mask is not None:

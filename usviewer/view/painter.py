@@ -13,14 +13,16 @@ from PySide6.QtCore import QPointF, QRectF, Qt
 from PySide6.QtGui import QColor, QFontMetricsF, QPainter, QPen, QPolygonF, QTransform
 
 from usviewer.frame import Points
+from usviewer.overlay.apart import apart
 from usviewer.overlay.items import BoxMark, Caliper, Fill, Item, Line, Outline, ScaleBar, Scene, Text
 from usviewer.overlay.palette import HALO, Colour
-from usviewer.units import Point
+from usviewer.units import Box, Point
 from usviewer.view import theme
 
 _DASHES = {Line.SOLID: Qt.PenStyle.SolidLine, Line.DASHED: Qt.PenStyle.DashLine, Line.DOTTED: Qt.PenStyle.DotLine}
 _END_BAR_PX = 14.0
 _TICK_PX = 6.0
+_NAME_ABOVE_PX = 4.0
 _MANY_POINTS = 100
 _UNSEEN_PX = 0.35
 
@@ -30,6 +32,7 @@ def paint(painter: QPainter, scene: Scene, image_to_screen: QTransform) -> None:
     painter.setRenderHint(QPainter.RenderHint.Antialiasing)
     for item in scene.items:
         _paint_item(painter, item, image_to_screen)
+    _paint_names(painter, scene, image_to_screen)
 
 
 def _paint_item(painter: QPainter, item: Item, to_screen: QTransform) -> None:
@@ -107,7 +110,35 @@ def _paint_box(painter: QPainter, item: BoxMark, to_screen: QTransform) -> None:
     rectangle = to_screen.mapRect(QRectF(x0, y0, x1 - x0, y1 - y0))
     painter.setBrush(Qt.BrushStyle.NoBrush)
     _twice(painter, item.colour, item.width, Line.SOLID, lambda: painter.drawRect(rectangle))
-    label(painter, item.label, QPointF(rectangle.left(), rectangle.top() - 4), item.colour)
+
+
+def _paint_names(painter: QPainter, scene: Scene, to_screen: QTransform) -> None:
+    """What each of several things is called, above it; over no other name, and over every line."""
+    room = QRectF(painter.viewport())
+    named, taken = [], []
+    for item in scene.items:
+        if isinstance(item, ScaleBar):
+            taken.append(label_box(item.label, _scale_label_at(item, to_screen)))
+        elif isinstance(item, BoxMark | Outline) and item.label:
+            around = to_screen.mapRect(_bounds(item))
+            if room.intersects(around):
+                named.append((item, label_box(item.label, around.topLeft() - QPointF(0, _NAME_ABOVE_PX))))
+    corners = apart([_corners(box) for _, box in named], _corners(room), [_corners(box) for box in taken])
+    for (item, box), (left, top) in zip(named, corners, strict=True):
+        box.moveTo(left, top)
+        _paint_label(painter, item.label, box, item.colour)
+
+
+def _bounds(item: BoxMark | Outline) -> QRectF:
+    if isinstance(item, BoxMark):
+        x0, y0, x1, y1 = item.box_xyxy_px
+    else:
+        (x0, y0), (x1, y1) = item.points_xy_px.min(axis=0), item.points_xy_px.max(axis=0)
+    return QRectF(x0, y0, x1 - x0, y1 - y0)
+
+
+def _corners(box: QRectF) -> Box:
+    return box.left(), box.top(), box.right(), box.bottom()
 
 
 def _paint_scale_bar(painter: QPainter, item: ScaleBar, to_screen: QTransform) -> None:
@@ -123,18 +154,30 @@ def _paint_scale_bar(painter: QPainter, item: ScaleBar, to_screen: QTransform) -
             painter.drawLine(at - reach, at + reach)
 
     _twice(painter, item.colour, item.width, Line.SOLID, draw)
-    label(painter, item.label, QPointF(min(start.x(), end.x()), min(start.y(), end.y()) - _TICK_PX - 4), item.colour)
+    label(painter, item.label, _scale_label_at(item, to_screen), item.colour)
+
+
+def _scale_label_at(item: ScaleBar, to_screen: QTransform) -> QPointF:
+    start, end = to_screen.map(QPointF(*item.start_xy_px)), to_screen.map(QPointF(*item.end_xy_px))
+    return QPointF(min(start.x(), end.x()), min(start.y(), end.y()) - _TICK_PX - 4)
 
 
 def label(painter: QPainter, text: str, at: QPointF, colour: Colour, size_px: int = theme.TEXT_PX) -> None:
     """Words on a dark ground, their bottom left corner at a place on the screen."""
-    if not text:
-        return
+    if text:
+        _paint_label(painter, text, label_box(text, at, size_px), colour, size_px)
+
+
+def label_box(text: str, at: QPointF, size_px: int = theme.TEXT_PX) -> QRectF:
+    """The ground that a label takes on the screen."""
+    metrics = QFontMetricsF(theme.font(size_px, bold=True))
+    return QRectF(at.x() - 4, at.y() - metrics.height(), metrics.horizontalAdvance(text) + 8, metrics.height() + 4)
+
+
+def _paint_label(painter: QPainter, text: str, ground: QRectF, colour: Colour, size_px: int = theme.TEXT_PX) -> None:
     painter.setFont(theme.font(size_px, bold=True))
-    metrics = QFontMetricsF(painter.font())
-    ground = QRectF(at.x() - 4, at.y() - metrics.height(), metrics.horizontalAdvance(text) + 8, metrics.height() + 4)
     dark = QColor(*HALO)
     dark.setAlpha(190)
     painter.fillRect(ground, dark)
     painter.setPen(QColor(*colour))
-    painter.drawText(QPointF(at.x(), at.y() - metrics.descent() + 1), text)
+    painter.drawText(ground.bottomLeft() + QPointF(4, -3 - QFontMetricsF(painter.font()).descent()), text)

@@ -16,8 +16,9 @@ from PySide6.QtGui import QColor, QFontMetricsF, QImage, QPainter, QPen, QTransf
 from usviewer.frame import Pixels
 from usviewer.measure.manual import ellipse_outline
 from usviewer.overlay import palette
+from usviewer.overlay.apart import apart
 from usviewer.overlay.items import Line
-from usviewer.units import Point
+from usviewer.units import Box, Point
 from usviewer.view import theme
 from usviewer.view.painter import label, paint_caliper, paint_outline
 
@@ -68,16 +69,25 @@ def paint_handles(painter: QPainter, to_screen: QTransform, points: Sequence[Poi
             painter.drawEllipse(at, HANDLE_PX, HANDLE_PX)
 
 
-def label_beside(painter: QPainter, text: str, at: QPointF) -> None:
-    """Words beside a place on the screen; on its other side where they would leave the picture."""
+def label_beside(painter: QPainter, text: str, at: QPointF, taken: list[Box] | None = None) -> None:
+    """Words beside a place on the screen; on its other side where they would leave the picture.
+
+    They lie over none of the boxes that are ``taken``, and take their own.
+    """
     painter.setFont(theme.font(theme.TEXT_PX, bold=True))
     metrics = QFontMetricsF(painter.font())
     lines, step = text.split("\n"), metrics.height() + 4
     width = max(metrics.horizontalAdvance(line) for line in lines) + 8
     x = at.x() + 14 if at.x() + 14 + width < painter.viewport().width() else at.x() - 14 - width
     y = min(max(at.y() - 10, step), painter.viewport().height() - 8.0 - step * (len(lines) - 1))
+    left, top = max(6.0, x) - 4, y - metrics.height()
+    box = (left, top, left + width, top + step * len(lines))
+    if taken is not None:
+        view = painter.viewport()
+        ((left, top),) = apart([box], (0.0, 0.0, float(view.width()), float(view.height())), taken)
+        taken.append((left, top, left + width, top + step * len(lines)))
     for number, line in enumerate(lines):
-        label(painter, line, QPointF(max(6.0, x), y + number * step), palette.MANUAL)
+        label(painter, line, QPointF(left + 4, top + metrics.height() + number * step), palette.MANUAL)
 
 
 class CaliperTool:
@@ -133,14 +143,15 @@ class CaliperTool:
             return self._tell()
         return False
 
-    def paint(self, painter: QPainter, to_screen: QTransform) -> None:
+    def paint(self, painter: QPainter, to_screen: QTransform, taken: list[Box] | None = None) -> None:
+        """``taken`` are the places of words that others have written; this one's own are added."""
         for start, end in self.segments:
             paint_caliper(painter, to_screen, (start, end), palette.MANUAL, Line.DASHED, 2.0)
             paint_handles(painter, to_screen, (start, end))
         for number, (start, end) in enumerate(self.segments, 1):
             right = max((start, end), key=lambda point: point[0])
             mark = f"{number}  " if len(self.segments) > 1 else ""
-            label_beside(painter, mark + self._describe(start, end), to_screen.map(QPointF(*right)))
+            label_beside(painter, mark + self._describe(start, end), to_screen.map(QPointF(*right)), taken)
 
     def _tell(self) -> bool:
         self._changed()
@@ -212,7 +223,8 @@ class EllipseTool:
             return self._tell()
         return False
 
-    def paint(self, painter: QPainter, to_screen: QTransform) -> None:
+    def paint(self, painter: QPainter, to_screen: QTransform, taken: list[Box] | None = None) -> None:
+        """``taken`` are the places of words that others have written; this one's own are added."""
         if self.shape is None:
             return
         axis, half_width = self.shape
@@ -220,7 +232,7 @@ class EllipseTool:
         paint_outline(painter, to_screen, outline, palette.MANUAL, Line.DASHED, 2.0)
         paint_handles(painter, to_screen, self._handles())
         right = outline[int(np.argmax(outline[:, 0]))]
-        label_beside(painter, self._describe(axis, half_width), to_screen.map(QPointF(*right)))
+        label_beside(painter, self._describe(axis, half_width), to_screen.map(QPointF(*right)), taken)
 
     def _handles(self) -> list[Point]:
         (x0, y0), (x1, y1) = self.axis
