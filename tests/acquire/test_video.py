@@ -213,7 +213,7 @@ def test_a_clip_that_ends_early_gives_what_is_there_and_says_so(tmp_path: Path) 
         assert len(sought.times_s()) == len(frames) == source.info.frame_count
         assert any("Ends early" in note and "of 100 frames" in note for note in source.info.notes)
         assert sought.seek(len(frames) // 2).key.digest == frames[len(frames) // 2].key.digest
-        with pytest.raises(UserError, match="no frame"):
+        with pytest.raises(UserError, match=r"no frame -?\d+\. Its frames are numbered 0 to \d+\.$"):
             sought.seek(len(frames))
 
 

@@ -208,9 +208,7 @@ def test_the_sweep_says_the_largest_of_each_site_with_its_interval_and_frame() -
     )
     rows = exam_words.sweep_rows(found, None)
     assert [row.name for row in rows] == ["Mid", "Distal"]
-    assert (
-        rows[0].value == "3.1 cm" and "95 %" in rows[0].detail and rows[0].detail.endswith(f"frame {rows[0].frame + 1}")
-    )
+    assert rows[0].value == "3.1 cm" and "95 %" in rows[0].detail and rows[0].detail.endswith(f"frame {rows[0].frame}")
     live = exam_words.sweep_rows(found, now_s=10.0)
     assert live[0].frame is None and live[0].detail.endswith("s ago")
 
@@ -233,6 +231,7 @@ def test_structures_over_a_clip_say_where_they_are_best() -> None:
     found = Findings("fetal-brain", structures=structures_over(seen), planes=planes_over(seen), frames=4)
     rows = {row.name: row for row in exam_words.structure_rows(found)}
     assert rows["CSP"].value == "4 of 4 frames" and rows["CSP"].frame == 4
+    assert rows["CSP"].detail == "best 0.40 in frame 4"
     assert rows["Midline falx"].value == "not seen" and rows["Midline falx"].frame is None
     planes = exam_words.plane_rows(found)
     assert all(row.value == DASH and "Midline falx" in row.detail for row in planes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 from collections.abc import Iterator
 from dataclasses import replace
@@ -211,7 +212,7 @@ def test_following_goes_both_ways_and_notices_the_cut(bench: Bench) -> None:
         at = np.asarray(bench.marks[index].reading.outlines_xy_px[0]).mean(axis=0)
         assert at == pytest.approx(centre(index), abs=4.0)
     assert bench.marks[CUT].why and bench.marks[CUT].instance is None
-    assert f"Lost on frame {CUT + 1}" in bench.said
+    assert f"Lost on frame {CUT}." in bench.said  # the numbers of every table
     bench.go(7)
     assert bench.reading.key == bench.desk.on_screen.frame.key
     shown = bench.prompt.layer.curve(COUNT)
@@ -382,3 +383,19 @@ def test_another_scale_withdraws_every_length_and_measures_anew(bench: Bench) ->
 
 def _outlined(bench: Bench) -> list[Any]:
     return [mark for mark in bench.marks.values() if mark.instance is not None]
+
+
+@pytest.mark.parametrize("width_px", [402, 618, 760])
+def test_the_strip_cuts_no_word_however_narrow_it_is(bench: Bench, width_px: int) -> None:
+    bar = bench.prompt.bar
+    can = dict.fromkeys(("follows", "back", "both", "on", "brush", "undo", "clear", "new"), True)
+    bar.show_state(None, said="", place=(1, 2), can=can)
+    bar.show()
+    bar.resize(width_px, bar.heightForWidth(width_px))
+    bar.layout().activate()
+    parts = [part for part in (bar.label, *bar._row) if not part.isHidden()]
+    assert len(parts) == 10
+    for part in parts:
+        assert part.width() >= part.sizeHint().width() and bar.rect().contains(part.geometry())
+    assert not any(a.geometry().intersects(b.geometry()) for a, b in itertools.combinations(parts, 2))
+    assert bar._says.heightForWidth(bar._says.width()) <= bar._says.height()

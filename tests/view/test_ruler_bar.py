@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -22,7 +23,7 @@ from usviewer.frame import ImageGeometry
 from usviewer.infer.prediction import Prediction
 from usviewer.measure.reading import Reading
 from usviewer.view.live import LiveController
-from usviewer.view.ruler_bar import RulerController
+from usviewer.view.ruler_bar import RulerController, _search_clip
 
 SIZE = (480, 360)
 PITCH = 21.8
@@ -114,6 +115,29 @@ def test_a_ruler_is_offered_with_its_ticks_and_nothing_is_chosen_beforehand(benc
     assert _yellow(bench) < before - 50
     bench.turn()
     assert not bench.bar.isVisible()
+
+
+@pytest.mark.parametrize("width_px", [402, 420, 618, 760, 1300])
+def test_the_strip_cuts_no_number_however_narrow_it_is(bench: Bench, clip: Any, width_px: int) -> None:
+    """402: at 1280 x 800 between the list of clips and an open panel."""
+    proposal = _search_clip(clip(COUNT), 0, ()).proposal
+    assert proposal is not None
+    bar = bench.bar
+    bar.show_proposal(proposal, again=False)
+    bar.other.click()
+    bar.resize(width_px, bar.heightForWidth(width_px))
+    bar.layout().activate()
+    parts = [bar.presets[0], bar.presets[1], bar.other, bar.value, bar.keep, bar.use, bar.later]
+    for part in parts:
+        assert not part.isHidden()
+        assert part is bar.value or part.width() >= part.sizeHint().width()
+        assert part.height() >= part.sizeHint().height()
+        assert bar.rect().contains(part.geometry())
+    assert not any(a.geometry().intersects(b.geometry()) for a, b in itertools.combinations(parts, 2))
+    bar.value.setValue(100.0)
+    line = bar.value.lineEdit()
+    assert line.fontMetrics().horizontalAdvance("100.00 mm") < line.width()
+    assert (len({part.y() for part in (bar.presets[0], bar.use)}) == 1) == (width_px >= 600)
 
 
 def _yellow(bench: Bench) -> int:

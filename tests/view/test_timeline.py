@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 from typing import Any
 
@@ -11,10 +12,21 @@ from PySide6.QtCore import QPoint, Qt
 from PySide6.QtTest import QTest
 
 from tests.scenes import aorta_reading, flat_frame
+from usviewer.frame import SourceInfo
 from usviewer.measure.reading import Plane, Provenance, Reading, Status
 from usviewer.pipeline.curve import Curve, curve_of
 from usviewer.pipeline.review import ReviewSnapshot
-from usviewer.view.timeline import Timeline, axis_span, clock, curve_words, gaps_of, place_words, tick_words
+from usviewer.view.timeline import (
+    Timeline,
+    axis_span,
+    clock,
+    curve_words,
+    gaps_of,
+    number_words,
+    place_words,
+    still_words,
+    tick_words,
+)
 
 COUNT = 100
 TIMES = tuple(index / 25 for index in range(COUNT))
@@ -89,8 +101,11 @@ def test_times_read_like_a_clock(at_s: float, words: str) -> None:
 
 
 def test_places_are_said_in_time_and_frames() -> None:
-    assert place_words(61, TIMES) == "0:02.4 / 0:03.9   frame 62 / 100"
+    assert place_words(61, TIMES) == "0:02.4 / 0:03.9   frame 61 of 0\N{EN DASH}99"  # as in every table and file name
+    assert place_words(0, TIMES[:1]) == "0:00.0 / 0:00.0   single frame"
     assert place_words(0, ()) == "Counting frames"
+    assert still_words(2, 12, "c.png") == "picture 2 of 0\N{EN DASH}11   c.png"
+    assert number_words([-1.0, 0.0, 0.5, 3.0], 1.0, 1.0) == ["", "0", "", "3"]
     assert tick_words([0.5, 1.0], 1.0, 0.5) == ["0:00.5", "0:01.0"]
     assert tick_words([5.0, 10.0], 1.0, 5.0) == ["0:05", "0:10"]
 
@@ -133,6 +148,41 @@ def test_everything_is_drawn_and_nothing_is_cut_off(timeline: Timeline, qtbot: A
     timeline.show_snapshot(snapshot(None, 5), ())
     assert timeline.grab().toImage() != without
     assert timeline.height() == 150
+
+
+@pytest.mark.parametrize("width_px", [402, 440, 618, 760, 976, 1500])
+def test_the_place_is_whole_at_every_width_and_nothing_lies_over_it(timeline: Timeline, width_px: int) -> None:
+    """402: at 1280 x 800 between the list of clips and an open panel."""
+    long = tuple(index / 25 for index in range(18_000))
+    timeline.resize(width_px, 150)
+    timeline.show_snapshot(snapshot(None, 17_999, times_s=long), ())
+    timeline.layout().activate()
+    said = timeline.place.text()
+    assert said.split() == place_words(17_999, long).split() and "frame 17999 of" in said
+    assert timeline.place.sizeHint().width() <= timeline.place.width()
+    assert timeline.place.sizeHint().height() <= timeline.place.height()
+    shown = [part for part in (*timeline._buttons.values(), timeline.rate, timeline.place) if not part.isHidden()]
+    shown.sort(key=lambda part: part.x())
+    assert all(a.geometry().right() < b.x() for a, b in itertools.pairwise(shown))
+    assert shown[-1].geometry().right() < timeline.progress.x()
+    assert timeline.progress.geometry().right() < width_px
+    assert not timeline._buttons["step_on"].isHidden() and not timeline._buttons["play"].isHidden()
+
+
+def test_a_picture_s_name_is_shortened_and_its_number_is_not(timeline: Timeline, themed: Any) -> None:
+    info = SourceInfo("folder", "folder", "images", 640, 480, None, frame_count=3)
+    now = snapshot(None, 1, times_s=(None,) * 3, source=info)
+    frame = replace(now.frame, name=f"{'long' * 30}.png")
+    timeline.show_snapshot(replace(now, frame=frame), ())
+    assert timeline.place.text().startswith("picture 1 of 0\N{EN DASH}2   long") and "…" in timeline.place.text()
+    assert timeline.place.sizeHint().width() <= timeline.place.width()
+
+
+def test_a_file_that_cannot_be_opened_counts_no_frames(timeline: Timeline) -> None:
+    timeline.show_snapshot(snapshot(None, frame=None, times_s=()), ())
+    assert timeline.place.text() == "Counting frames"
+    timeline.show_snapshot(snapshot(None, frame=None, times_s=(), message="a.mp4 is empty. Copy it again."), ())
+    assert timeline.place.text() == ""
 
 
 def test_showing_the_same_again_draws_nothing(timeline: Timeline) -> None:

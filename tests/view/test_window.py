@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import sys
 from collections.abc import Callable
@@ -10,17 +11,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from PySide6.QtCore import QMimeData, QPointF, Qt, QUrl
+from PySide6.QtCore import QMimeData, QPoint, QPointF, QRect, Qt, QUrl
 from PySide6.QtGui import QDropEvent
-from PySide6.QtWidgets import QAbstractButton, QFileDialog, QLabel
+from PySide6.QtWidgets import QAbstractButton, QFileDialog, QLabel, QWidget
 
 from tests.fakes import FakeClip, FakeEngine
+from tests.recordings import write_clip
 from tests.tools.tiny_models import add_dark_finder
 from usviewer.errors import UserError
 from usviewer.settings import Settings, load
 from usviewer.units import ScaleSource, isotropic
 from usviewer.view import theme
 from usviewer.view.actions import ACTIONS, clash, with_keys
+from usviewer.view.answer import Answer
 from usviewer.view.main_window import MainWindow
 
 SMALL = "phantom:?live=1&width=320&height=240"
@@ -253,6 +256,71 @@ def test_the_last_session_comes_back(make_window: Callable[..., MainWindow], tmp
     second = make_window(settings)
     second.session.restore()
     assert second.live.uri == SMALL and not second.rail.isVisible()
+
+
+@pytest.mark.parametrize("panel", ["", "exam", "keys"])
+def test_in_the_smallest_window_nothing_covers_another_and_nothing_is_cut(
+    window: MainWindow, tmp_path: Path, qtbot: Any, panel: str
+) -> None:
+    (tmp_path / "clips").mkdir()
+    for name in ("a.mp4", "b.mp4"):
+        write_clip(tmp_path / "clips" / name, count=5)
+    window.open_path(tmp_path / "clips" / "a.mp4")
+    qtbot.waitUntil(lambda: window.desk.on_screen.frame is not None and len(window.review.clips.paths) == 2)
+    window.resize(960, 600)
+    if panel:
+        window.run(panel)
+    qtbot.waitUntil(lambda: window.review.clips.isVisible() == (not panel))
+    sides = (window.review.clips, window.desk.canvas, window.review.timeline, window.drawer, window.rail)
+    shown = [part for part in sides if part.isVisible()]
+    qtbot.waitUntil(lambda: not _overlapping(window, shown))
+    for button in window.rail.buttons.parentWidget().findChildren(QAbstractButton):
+        assert not button.isVisible() or window.rail.rect().contains(_place_in(window.rail, button))
+    if panel:
+        window.run(panel)
+        qtbot.waitUntil(window.review.clips.isVisible)
+
+
+def _place_in(outer: QWidget, part: QWidget) -> QRect:
+    return QRect(part.mapTo(outer, QPoint(0, 0)), part.size())
+
+
+def _overlapping(window: MainWindow, parts: list[QWidget]) -> bool:
+    places = [_place_in(window, part) for part in parts]
+    whole = all(window.rect().contains(place) for place in places)
+    return not whole or any(a.intersects(b) for a, b in itertools.combinations(places, 2))
+
+
+def test_in_a_low_window_every_row_of_the_rail_is_whole(playing: MainWindow, qtbot: Any) -> None:
+    pairs = tuple((f"row {number}", "20.2 / 18.7 mm") for number in range(6))
+    full = Answer(
+        "Aorta", "AP diameter", "median of the last 2.0 s", "1.9", "cm", "1.8 to 2.1 cm, 95 %",
+        "inner-inner · transverse", quality=0.9, pairs=pairs, scale="0.2321 mm/px, phantom", has_scale=True,
+    )  # fmt: skip
+    playing.resize(960, 600)
+    rail = playing.rail
+    playing._timer.stop()
+    rail.show_answer(full)
+    labels = [label for label in rail.findChildren(QLabel) if not label.isHidden() and label.text()]
+
+    def is_whole() -> bool:
+        return all(label.height() >= label.heightForWidth(label.width()) for label in labels)
+
+    qtbot.waitUntil(is_whole)
+    buttons = [each for each in rail.findChildren(QAbstractButton) if each.isVisible()]
+    assert buttons and all(rail.rect().contains(_place_in(rail, each)) for each in buttons)
+    assert all(each.height() >= 44 for each in buttons)
+    playing.resize(1280, 800)
+    qtbot.waitUntil(lambda: rail.trend.isVisible() and rail._number.given_px == 0)
+
+
+@pytest.mark.parametrize("uri", ["screen:?region=abc", "phantom:?ap_mm=-3", "device:nope"])
+def test_an_address_that_can_never_be_opened_is_said_and_not_waited_for(window: MainWindow, uri: str) -> None:
+    window.desk.set_setting("source", uri)  # of a session before
+    window.desk.set_setting("mode", "live")
+    window.session.restore()
+    assert window.welcoming and not window.live.active
+    assert window.desk.notify.current is not None and window.desk.notify.current.level == "error"
 
 
 def test_a_file_of_the_last_session_that_is_gone_is_said(

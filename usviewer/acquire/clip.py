@@ -219,7 +219,7 @@ class ClipReader:
             self._count()
             if index < len(self.table().ticks):
                 return self._fetch(index)
-        raise UserError(f"Frame {index + 1} of {self.name} is damaged", "Choose another frame")
+        raise UserError(f"Frame {index} of {self.name} is damaged", "Choose another frame")
 
     def _cursors(self, index: int) -> Iterator[_Cursor]:
         """Places to decode from, cheapest first. A damaged clip is only ever decoded from its start, on one thread."""

@@ -117,7 +117,7 @@ class DicomSource(RecordedSource):
                 try:
                     frame = self.seek(index)
                 except UserError:
-                    self._damaged.add(index + 1)
+                    self._damaged.add(index)
                     continue
                 yield frame
             return

@@ -87,7 +87,7 @@ class PixelReader:
                 return self._to_rgb(values, str(facts["photometric_interpretation"]))
         except Exception as error:  # every plugin of pydicom raises its own kinds
             raise UserError(
-                f"Frame {index + 1} of {self._name} cannot be decoded", "The file is damaged or cut off: copy it again"
+                f"Frame {index} of {self._name} cannot be decoded", "The file is damaged or cut off: copy it again"
             ) from error
 
     def _to_rgb(self, values: np.ndarray[Any, Any], colour: str) -> Pixels:

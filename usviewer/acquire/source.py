@@ -92,9 +92,8 @@ class RecordedSource(ABC):
         """Raise ``UserError`` unless there is a frame ``index``."""
         count = len(self.times_s())
         if not 0 <= index < count:
-            raise UserError(
-                f"{self.info.name} has no frame {index + 1}", f"Its frames are numbered 1 to {count} (0 to {count - 1})"
-            )
+            held = f"Its frames are numbered 0 to {count - 1}" if count > 1 else "Its only frame is 0" if count else ""
+            raise UserError(f"{self.info.name} has no frame {index}", held)
 
 
 class LiveSource(ABC):

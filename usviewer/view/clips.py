@@ -153,7 +153,8 @@ class _ClipDelegate(QStyledItemDelegate):
             painter.drawText(place.left(), place.top() + (number + 1) * metrics.height() - 4, shown)
         said = str(index.data(_SAID) or "")
         painter.setPen(QColor(theme.CALIPER if index.data(_DONE) else theme.QUIET))
-        painter.drawText(place, Qt.AlignmentFlag.AlignBottom | Qt.AlignmentFlag.AlignLeft, said)
+        wraps = Qt.TextFlag.TextWordWrap | Qt.AlignmentFlag.AlignBottom | Qt.AlignmentFlag.AlignLeft
+        painter.drawText(place, int(wraps), said)
 
 
 def _broken(name: str, width_px: int, width_of: object) -> list[str]:

@@ -37,7 +37,7 @@ def sweep_rows(findings: Findings, now_s: float | None) -> tuple[Row, ...]:
 
 def _sweep_row(summary: Summary, now_s: float | None) -> Row:
     key = summary.maximum_key
-    where = f"frame {key.index + 1}" if now_s is None else f"{max(0.0, now_s - key.capture_time_s):.0f} s ago"
+    where = f"frame {key.index}" if now_s is None else f"{max(0.0, now_s - key.capture_time_s):.0f} s ago"
     interval = ""
     if summary.maximum_interval is not None:
         (low, unit), (high, _) = (words.big_number(value, summary.unit, AORTA) for value in summary.maximum_interval)
@@ -93,7 +93,7 @@ def structure_rows(findings: Findings) -> tuple[Row, ...]:
         Row(
             words.structure_name(name),
             f"{seen.frames} of {findings.frames} frames" if seen.frames else "not seen",
-            "" if seen.best_score is None else f"best {seen.best_score:.2f} in frame {(seen.best_frame or 0) + 1}",
+            "" if seen.best_score is None else f"best {seen.best_score:.2f} in frame {seen.best_frame}",
             seen.best_frame,
         )
         for name, seen in findings.structures.items()

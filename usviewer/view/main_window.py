@@ -128,6 +128,7 @@ class MainWindow(QWidget):
 
     def _build(self) -> None:
         self._place = _Place()
+        self._place.setMinimumSize(theme.PICTURE_LEAST_PX, theme.PICTURE_LOWEST_PX)
         self._place.resized.append(self._arrange)
         self.welcome = Welcome(self.actions_by_id, self.run)
         self._stack = QStackedLayout(self._place)
@@ -175,6 +176,7 @@ class MainWindow(QWidget):
         desk.given_changed.connect(self._say.answer)
         desk.notify.changed.connect(self._arrange)
         self.drawer.changed.connect(self.commands.enable)
+        self.drawer.changed.connect(self.arrange_sides)
         self.live.reading_added.connect(self.rail.trend.add)
         self.live.withdrawn.connect(self.rail.trend.reset)
 
@@ -291,7 +293,13 @@ class MainWindow(QWidget):
             self.commands.buttons["freeze"][0].setVisible(not self.review.active)
             self._arrange_trend()
             self.review.timeline.setVisible(reviewing)
-            self.review.clips.setVisible(reviewing)
+            self.review.clips.setVisible(reviewing and self._has_room_for_clips())
+
+    def _has_room_for_clips(self) -> bool:
+        """In a small window the list of clips gives way to an open panel: nothing is covered."""
+        sides_px: int = self.rail.maximumWidth() + self.review.clips.maximumWidth()
+        drawer_px = self.drawer.width() if self.drawer.current else 0
+        return self.width() - sides_px - drawer_px >= theme.PICTURE_LEAST_PX
 
     def hide_overlay(self, hidden: bool) -> None:
         """The untouched picture, or the overlay again."""
@@ -328,6 +336,7 @@ class MainWindow(QWidget):
         super().resizeEvent(event)
         self.drawer.fit(self.width())
         self.rail.set_width(min(440, max(theme.RAIL_WIDTH_PX, round(self.width() * 0.215))))
+        self.arrange_sides()
         self._arrange()
 
     def showEvent(self, event: QShowEvent) -> None:

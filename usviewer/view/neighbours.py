@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 from PySide6.QtCore import QObject, Signal
 
 from usviewer.errors import UserError
@@ -14,7 +15,10 @@ from usviewer.overlay import words
 from usviewer.pipeline.curve import Curve
 from usviewer.view.clips import ClipList
 from usviewer.view.desk import Desk
+from usviewer.view.exam_words import AORTA
 from usviewer.view.folder import Glance, MadeFor, clips_beside, clips_in, glance, result_of
+
+NO_NUMBER = "no number"
 
 
 class Neighbours(QObject):
@@ -102,6 +106,21 @@ class Neighbours(QObject):
 
     def _result_words(self, curve: Curve) -> tuple[str, bool]:
         engine = self._desk.engine()
-        if curve.summary is None or engine is None:
-            return "no number", False
-        return words.maximum_words(curve.summary, engine.finding), True
+        return result_words(curve, engine.finding) if engine is not None else (NO_NUMBER, False)
+
+
+def result_words(curve: Curve, finding: str) -> tuple[str, bool]:
+    """What a clip (or pictures of their own) amounts to, and whether that is a number.
+
+    Pictures may be of different patients: only the number of a single one is said, and none of a vessel that pulsates.
+    """
+    if curve.summary is not None:
+        return words.maximum_words(curve.summary, finding), True
+    measured = curve.values[np.isfinite(curve.values)]
+    if not len(measured):
+        return NO_NUMBER, False
+    if len(curve.values) > 1 or finding == AORTA:
+        return ("measured" if len(curve.values) == 1 else f"{len(measured)} of {len(curve.values)} measured"), False
+    if "²" in curve.unit:
+        return f"{measured[0]:.0f} {curve.unit}", True
+    return " ".join(words.big_number(float(measured[0]), curve.unit, finding)), True

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QComboBox, QFrame, QHBoxLayout, QLineEdit, QProgressBar, QPushButton, QVBoxLayout
+from PySide6.QtWidgets import QComboBox, QFrame, QLineEdit, QProgressBar, QPushButton, QVBoxLayout
 
 from usviewer.pipeline.prompt_jobs import PromptState
 from usviewer.view import theme
-from usviewer.view.panels.widgets import button, words
+from usviewer.view.panels.widgets import Flow, button, words
 
 if TYPE_CHECKING:
     from usviewer.view.prompting import PromptController
@@ -31,7 +31,6 @@ class PromptBar(QFrame):
         self.setAccessibleName("Pointing")
         self._control = control
         self._says = words(HOW, bold=True)
-        self._says.setWordWrap(False)
         self.progress = QProgressBar()
         self.progress.setTextVisible(False)
         self.progress.setFixedHeight(6)
@@ -53,17 +52,13 @@ class PromptBar(QFrame):
         self.label.activated.connect(lambda _: self._named())
         self._line().editingFinished.connect(self._typed)
         self._make_buttons()
-        column, row = QVBoxLayout(self), QHBoxLayout()
+        column = QVBoxLayout(self)
         column.setContentsMargins(12, 6, 12, 8)
         column.setSpacing(4)
         column.addWidget(self._says)
         column.addWidget(self.progress)
-        column.addLayout(row)
-        row.setSpacing(6)
-        row.addWidget(self.label, 2)
-        row.addStretch(1)
-        for each in self._row:
-            row.addWidget(each)
+        column.addLayout(Flow((self.label,), self._row, gap_px=6))
+        self.setMinimumWidth(theme.PICTURE_LEAST_PX)
         self.hide()
 
     def _make_buttons(self) -> None:

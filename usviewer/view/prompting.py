@@ -337,7 +337,7 @@ class PromptController(QObject):
         mark = step.mark if step.follow.label == structure.label else step.mark.called(structure.label)
         self.layer.put(step.index, mark, structure)
         if step.lost:
-            self._desk.notify.warn(f"Lost on frame {step.index + 1}. {step.lost}.", key="prompt")
+            self._desk.notify.warn(f"Lost on frame {step.index}. {step.lost}.", key="prompt")
 
     # -- what becomes of it
 

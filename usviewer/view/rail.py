@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from PySide6.QtCore import QPointF, QRectF, QSize, Qt
-from PySide6.QtGui import QColor, QFontMetricsF, QPainter, QPaintEvent
+from PySide6.QtGui import QColor, QFontMetricsF, QPainter, QPaintEvent, QResizeEvent
 from PySide6.QtWidgets import QFrame, QGridLayout, QLabel, QSizePolicy, QVBoxLayout, QWidget
 
 from usviewer.view import theme
@@ -12,6 +12,8 @@ from usviewer.view.trend_view import TrendView
 
 _QUALITY_COLOUR = {"good": theme.GOOD, "fair": theme.WARNING, "poor": theme.ERROR}
 _MAX_PAIRS = 10
+# Height of the number's line over the size of its letters; and the share of them that it may give up.
+_LEADING, _MOST_GIVEN = 1.06, 0.45
 
 
 class BigNumber(QWidget):
@@ -21,9 +23,23 @@ class BigNumber(QWidget):
         super().__init__(parent)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self._number, self._unit = DASH, ""
+        self._given_px = 0
+
+    @property
+    def given_px(self) -> int:
+        """How much of its height it has given up."""
+        return self._given_px
+
+    def give(self, height_px: int) -> None:
+        """Give up some height in a low window; the number stays the largest thing."""
+        given_px = max(0, min(height_px, round(_MOST_GIVEN * theme.HUGE_PX)))
+        if given_px != self._given_px:
+            self._given_px = given_px
+            self.updateGeometry()
+            self.update()
 
     def sizeHint(self) -> QSize:
-        return QSize(240, round(self._size_px() * 1.06))
+        return QSize(240, round(self._size_px() * _LEADING))
 
     def set_value(self, number: str, unit: str) -> None:
         if (number, unit) != (self._number, self._unit):
@@ -32,7 +48,7 @@ class BigNumber(QWidget):
             self.update()
 
     def _size_px(self) -> int:
-        return round(theme.HUGE_PX * max(1.0, self.width() / (theme.RAIL_WIDTH_PX - 32)))
+        return round(theme.HUGE_PX * max(1.0, self.width() / (theme.RAIL_WIDTH_PX - 32)) - self._given_px / _LEADING)
 
     def resizeEvent(self, event: object) -> None:
         self.updateGeometry()
@@ -118,7 +134,7 @@ class Rail(QFrame):
         self.setObjectName("rail")
         self.setAccessibleName("Readings")
         self._answer: Answer | None = None
-        self._trend_wanted = True
+        self._trend_wanted = self._trend_fits = True
         self._heading = _label(theme.TEXT_PX + 1, bold=True)
         self._aggregate = _label(theme.TEXT_PX, role="quiet")
         self._number = BigNumber()
@@ -172,7 +188,6 @@ class Rail(QFrame):
         heading = f"{answer.heading.upper()}   {answer.quantity}" if answer.heading else "No reading"
         _say(self._heading, heading.strip())
         checklist = _is_checklist(answer)
-        self.trend.setVisible(self._trend_wanted and not checklist)
         self._number.setVisible(not checklist)
         self._number.set_value(answer.number, answer.unit)
         _say(self._aggregate, answer.aggregate, keep=not checklist)
@@ -187,6 +202,27 @@ class Rail(QFrame):
         _say(self._checks, "\n".join(answer.checks))
         self._pairs.set_pairs(answer.pairs[:_MAX_PAIRS])
         self._marks.set_marks(answer.marks)
+        self._fit()
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        self._fit()
+
+    def _fit(self) -> None:
+        """In a low window the trend gives way, and then the number is smaller: no row is squashed, no button cut."""
+        layout = self.layout()
+        if layout is None:
+            return
+        trend_px = self.trend.minimumHeight() + layout.spacing()
+        needed_px = layout.minimumHeightForWidth(self.width()) + self._number.given_px
+        needed_px -= 0 if self.trend.isHidden() else trend_px
+        self._trend_fits = needed_px + trend_px <= self.height()
+        self._arrange_trend()
+        self._number.give(needed_px - self.height())
+
+    def _arrange_trend(self) -> None:
+        checklist = self._answer is not None and _is_checklist(self._answer)
+        self.trend.setVisible(self._trend_wanted and self._trend_fits and not checklist)
 
     def set_width(self, width_px: int) -> None:
         """A wider rail (a larger screen, farther away) has larger letters throughout."""
@@ -206,12 +242,14 @@ class Rail(QFrame):
 
     def show_trend(self, wanted: bool) -> None:
         """The last seconds as a curve; a checklist has none in any case."""
-        self._trend_wanted = wanted
-        self.trend.setVisible(wanted and not (self._answer is not None and _is_checklist(self._answer)))
+        if wanted != self._trend_wanted:
+            self._trend_wanted = wanted
+            self._fit()
 
     def set_buttons_visible(self, visible: bool) -> None:
         """The number alone, or with its buttons."""
         self._feet.setVisible(visible)
+        self._fit()
 
     @property
     def answer(self) -> Answer | None:

@@ -170,6 +170,7 @@ class ReviewController(QObject):
                 self._start(0)
         if self._path is not None:
             self.clips.select(self._path)
+        self.changed.emit()  # in a small window the list may have no room
 
     def _not_listed(self, error: UserError) -> None:
         self.close()

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QObject, QPointF, Qt
 from PySide6.QtGui import QColor, QPainter, QPen, QTransform
-from PySide6.QtWidgets import QButtonGroup, QCheckBox, QDoubleSpinBox, QFrame, QHBoxLayout, QVBoxLayout
+from PySide6.QtWidgets import QButtonGroup, QCheckBox, QDoubleSpinBox, QFrame, QVBoxLayout
 
 from usviewer.acquire import open_source
 from usviewer.calibrate.layouts import load
@@ -26,7 +26,7 @@ from usviewer.frame import Frame, SourceInfo
 from usviewer.save.rulers import remember
 from usviewer.view import theme
 from usviewer.view.desk import Desk
-from usviewer.view.panels.widgets import button, words
+from usviewer.view.panels.widgets import Flow, button, words
 
 if TYPE_CHECKING:
     from usviewer.view.live import LiveController
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 PRESETS_MM = (5.0, 10.0)
 OTHER_MM = 2.0
+VALUE_PX = 116
 # So far beyond a tick its mark reaches, on the screen.
 MARK_PX = 15.0
 # A live source is looked at this often and this many times: tissue moves between pictures, a ruler does not.
@@ -305,25 +306,21 @@ class RulerBar(QFrame):
         self.value.setValue(OTHER_MM)
         self.value.setSuffix(" mm")
         self.value.setMinimumHeight(theme.TOUCH_PX)
+        self.value.setFixedWidth(VALUE_PX)
         self.value.setAccessibleName("Millimetres from tick to tick")
         self.value.valueChanged.connect(self._typed)
         self.keep = QCheckBox("Remember")
         self.keep.setToolTip("Use this ruler again wherever the very same screen is seen")
         self.use = button("Confirm", "Measure in millimetres by this ruler", self._use)
         self.use.setProperty("role", "primary")
-        later = button("Not now", "Go on in pixels", dismiss)
-        column, row = QVBoxLayout(self), QHBoxLayout()
+        self.later = button("Not now", "Go on in pixels", dismiss)
+        column = QVBoxLayout(self)
         column.setContentsMargins(16, 8, 16, 8)
         column.setSpacing(4)
         column.addWidget(self._says)
-        column.addWidget(self._question)  # a line of its own: beside an open panel the row below has no room to spare
-        column.addLayout(row)
-        row.setSpacing(theme.GRID_PX)
-        for widget in (*self.presets, self.other, self.value, self.keep):
-            row.addWidget(widget)
-        row.addStretch(1)
-        row.addWidget(self.use)
-        row.addWidget(later)
+        column.addWidget(self._question)
+        column.addLayout(Flow((*self.presets, self.other, self.value, self.keep), (self.use, self.later)))
+        self.setMinimumWidth(theme.PICTURE_LEAST_PX)
         self.hide()
 
     def show_proposal(self, proposal: Proposal, *, again: bool) -> None:

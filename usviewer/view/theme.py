@@ -23,6 +23,8 @@ GOOD = "#009E73"
 GRID_PX = 8
 TOUCH_PX = 44
 RAIL_WIDTH_PX = 304
+PICTURE_LEAST_PX = 320  # so wide the picture stays, and with it what stands below it
+PICTURE_LOWEST_PX = 112  # in the smallest window, over the timeline and a question
 FAMILY = "Inter"
 
 # Type sizes in px at scale 1: the answer, a title, text, a label.

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pyqtgraph as pg
 from PySide6.QtCore import QEvent, QObject, QPointF, QSize, Qt, Signal
-from PySide6.QtGui import QColor, QMouseEvent, QPainter, QPaintEvent, QResizeEvent
+from PySide6.QtGui import QColor, QFontMetrics, QMouseEvent, QPainter, QPaintEvent, QResizeEvent
 from PySide6.QtWidgets import QComboBox, QFrame, QHBoxLayout, QLabel, QPushButton, QSizePolicy, QVBoxLayout, QWidget
 
 from usviewer.calibrate import is_clip
@@ -18,11 +18,19 @@ from usviewer.view import theme
 from usviewer.view.icons import icon
 
 HEIGHT_PX = 150
-NARROW_PX = 860
+ONE_LINE = "one line"
+# What gives way first, from the last on, where there is little room: beside an open panel and the list of clips.
+PARTS_BY_USE = (("bookmark",), ("rate",), ("maximum",), ("loop",), (ONE_LINE,), ("start", "end"))
+_SPACING_PX = 4
+_EDGE_PX = 8
+_PROGRESS_PX, _NARROW_PROGRESS_PX = 150, 44
 RATES = (0.25, 0.5, 1.0, 2.0, 4.0)
 # Around a steady vessel the axis still spans a quarter of its diameter: pulsation must not look like a storm.
 MIN_SPAN_SHARE = 0.25
 _FOOT, _HEAD, _BOOKMARK = 0.06, 0.96, 0.92
+# Between the two parts of a place's words; where they have no room in one line, it breaks here.
+_GAP = "   "
+_NAME_ROOM = 16 * "0"
 
 
 def clock(time_s: float) -> str:
@@ -32,16 +40,22 @@ def clock(time_s: float) -> str:
 
 
 def place_words(index: int, times_s: Sequence[float]) -> str:
-    """Where in the clip a frame is: time of the whole time, frame of all frames (counted from one)."""
+    """Where in the clip a frame is: time of the whole time, and its number, which is that of every file."""
     if not times_s:
         return "Counting frames"
     count = len(times_s)
-    return f"{clock(times_s[min(index, count - 1)])} / {clock(times_s[-1])}   frame {index + 1} / {count}"
+    at = f"{clock(times_s[min(index, count - 1)])} / {clock(times_s[-1])}"
+    return f"{at}{_GAP}{_number_words('frame', index, count)}"
 
 
 def still_words(index: int, count: int, name: str) -> str:
     """Which picture of a folder this is; such pictures have no times."""
-    return f"picture {index + 1} / {count}" + (f"   {name}" if name else "")
+    return _number_words("picture", index, count) + (f"{_GAP}{name}" if name else "")
+
+
+def _number_words(kind: str, index: int, count: int) -> str:
+    """Counted from 0, as in every table and file name; the range says so."""
+    return f"single {kind}" if count == 1 else f"{kind} {index} of 0\N{EN DASH}{count - 1}"
 
 
 class Timeline(QFrame):
@@ -54,15 +68,16 @@ class Timeline(QFrame):
         self.setObjectName("timeline")
         self.setAccessibleName("Timeline")
         self.setFixedHeight(HEIGHT_PX)
+        self.setMinimumWidth(theme.PICTURE_LEAST_PX)
         self.act: dict[str, Callable[[], object]] = {}
         self.rate_chosen: Callable[[float], None] = lambda _rate: None
         self._buttons: dict[str, QPushButton] = {}
-        self._shown_place = ""
-        self._narrow = False
+        self._shown_place = self._widest_place = ""
+        self._one_line = True
         self.plot = CurvePlot()
         self.plot.sought.connect(self.sought)
         column = QVBoxLayout(self)
-        column.setContentsMargins(8, 4, 8, 4)
+        column.setContentsMargins(_EDGE_PX, 4, _EDGE_PX, 4)
         column.setSpacing(2)
         column.addLayout(self._transport())
         column.addWidget(self.plot, 1)
@@ -71,7 +86,7 @@ class Timeline(QFrame):
 
     def _transport(self) -> QHBoxLayout:
         row = QHBoxLayout()
-        row.setSpacing(4)
+        row.setSpacing(_SPACING_PX)
         for name, picture, said in (
             ("start", "first", "First frame"),
             ("step_back", "step_back", "One frame back"),
@@ -96,10 +111,11 @@ class Timeline(QFrame):
             self._button("bookmark", "bookmark", "Bookmark this frame, or take its bookmark away", checkable=True)
         )
         row.addWidget(self._button("maximum", "maximum", "Go to the largest diameter"))
-        row.addSpacing(8)
+        row.addSpacing(_SPACING_PX)
         self.place = QLabel()
         self.place.setFont(theme.font(theme.TEXT_PX))
-        self.place.setMinimumWidth(216)
+        self.place.setTextFormat(Qt.TextFormat.PlainText)
+        self.place.setToolTip("Frames count from 0, as in all files")
         row.addWidget(self.place)
         row.addStretch(1)
         self.progress = Progress()
@@ -122,11 +138,39 @@ class Timeline(QFrame):
     def resizeEvent(self, event: QResizeEvent) -> None:
         """Beside an open panel there is room for what is used most."""
         super().resizeEvent(event)
-        self._narrow = self.width() < NARROW_PX
-        self.place.setMinimumWidth(96 if self._narrow else 216)
-        self.progress.setFixedWidth(84 if self._narrow else 150)
-        for name in ("start", "end"):
-            self._buttons[name].setVisible(not self._narrow)
+        self._fit()
+
+    def _fit(self) -> None:
+        """Show as much as there is room for. The place is never cut: it takes two lines, and buttons give way."""
+        room_px = self.width() - 2 * _EDGE_PX - 2 * _SPACING_PX - self._place_px()[0] - _NARROW_PROGRESS_PX
+        room_px -= sum(self._part_px(name) for name in ("step_back", "play", "step_on"))
+        fits = True
+        for names in PARTS_BY_USE:
+            needed_px = sum(self._part_px(name) for name in names)
+            fits = fits and needed_px <= room_px
+            room_px -= needed_px if fits else 0
+            for name in names:
+                self._show_part(name, fits)
+        self.place.setMinimumWidth(sum(self._place_px()[: 1 + self._one_line]))
+        self.progress.setFixedWidth(min(_PROGRESS_PX, _NARROW_PROGRESS_PX + max(0, room_px)))
+
+    def _place_px(self) -> tuple[int, int]:
+        """Width of the widest place of this clip in two lines, and how much more it takes in one."""
+        first, _, second = self._widest_place.partition(_GAP)
+        metrics = self.place.fontMetrics()
+        two_lines_px = max(metrics.horizontalAdvance(first), metrics.horizontalAdvance(second))
+        return two_lines_px + 2, metrics.horizontalAdvance(self._widest_place) - two_lines_px  # advances are rounded
+
+    def _part_px(self, name: str) -> int:
+        if name == ONE_LINE:
+            return self._place_px()[1]
+        return (self.rate.width() if name == "rate" else theme.TOUCH_PX + 4) + _SPACING_PX
+
+    def _show_part(self, name: str, shown: bool) -> None:
+        if name == ONE_LINE:
+            self._one_line = shown
+        else:
+            (self.rate if name == "rate" else self._buttons[name]).setVisible(shown)
 
     # -- showing
 
@@ -134,12 +178,11 @@ class Timeline(QFrame):
         """Follow the clip; costs little when nothing has changed."""
         index = snapshot.frame.key.index if snapshot.frame is not None else 0
         stills = snapshot.source is not None and not is_clip(snapshot.source)
+        count = snapshot.count
         name = snapshot.frame.name if stills and snapshot.frame is not None else ""
-        said = still_words(index, snapshot.count, name) if stills else place_words(index, snapshot.times_s)
-        said = said.partition("   ")[0] if self._narrow else said
-        if said != self._shown_place:
-            self._shown_place = said
-            self.place.setText(said)
+        widest = still_words(count - 1, count, _NAME_ROOM) if stills else place_words(count - 1, snapshot.times_s)
+        said = still_words(index, count, self._shortened(name)) if stills else place_words(index, snapshot.times_s)
+        self._show_place("" if snapshot.message and snapshot.frame is None else said, widest)
         self._show_playing(snapshot.playing)
         self._buttons["loop"].setChecked(snapshot.loop is not None)
         self._buttons["bookmark"].setChecked(index in bookmarks)
@@ -150,6 +193,20 @@ class Timeline(QFrame):
         self.plot.show_curve(snapshot.curve, range(snapshot.count) if stills else snapshot.times_s, stills=stills)
         self.plot.show_marks(bookmarks, snapshot.loop)
         self.plot.show_playhead(index)
+
+    def _show_place(self, said: str, widest: str) -> None:
+        if widest != self._widest_place:
+            self._widest_place = widest
+            self._fit()
+        said = said if self._one_line else said.replace(_GAP, "\n", 1)
+        if said != self._shown_place:
+            self._shown_place = said
+            self.place.setText(said)
+
+    def _shortened(self, name: str) -> str:
+        """A picture's name in the room that there is for names."""
+        metrics = self.place.fontMetrics()
+        return metrics.elidedText(name, Qt.TextElideMode.ElideMiddle, metrics.horizontalAdvance(_NAME_ROOM))
 
     def _show_playing(self, playing: bool) -> None:
         button = self._buttons["play"]
@@ -169,6 +226,11 @@ class Progress(QWidget):
         self._done = self._all = 0
         self._words = ""
 
+    def _fitting_words(self) -> str:
+        """All of it, or the number alone."""
+        fits = QFontMetrics(theme.font(theme.LABEL_PX)).horizontalAdvance(self._words) <= self.width()
+        return self._words if fits else self._words.rpartition("  ")[2]
+
     def show_progress(self, done: int, count: int, complete: bool, begun: bool) -> None:
         """``done`` of ``count`` frames; says nothing while there is no model."""
         percent = round(100 * done / count) if count else 0
@@ -185,7 +247,7 @@ class Progress(QWidget):
         painter = QPainter(self)
         painter.setFont(theme.font(theme.LABEL_PX))
         painter.setPen(QColor(theme.QUIET))
-        painter.drawText(self.rect().adjusted(0, 2, 0, -12), Qt.AlignmentFlag.AlignRight, self._words)
+        painter.drawText(self.rect().adjusted(0, 2, 0, -12), Qt.AlignmentFlag.AlignRight, self._fitting_words())
         painter.fillRect(0, 26, self.width(), 4, QColor(theme.LINE))
         painter.fillRect(0, 26, round(self.width() * self._done / self._all), 4, QColor(theme.ACCENT))
         painter.end()
@@ -378,8 +440,8 @@ def tick_words(values: Sequence[float], _scale: float, spacing: float) -> list[s
 
 
 def number_words(values: Sequence[float], _scale: float, _spacing: float) -> list[str]:
-    """Numbers of pictures on the axis, counted from one."""
-    return [str(round(value) + 1) if abs(value - round(value)) < 1e-6 and value > -0.5 else "" for value in values]
+    """Numbers of pictures on the axis, counted from 0 as in every table."""
+    return [str(round(value)) if abs(value - round(value)) < 1e-6 and value > -0.5 else "" for value in values]
 
 
 def axis_span(values: np.ndarray) -> tuple[float, float]:

@@ -10,7 +10,7 @@ from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QPushButton, QVBoxLay
 from usviewer.view import theme
 from usviewer.view.icons import icon
 
-WIDTH_PX, LEAST_PX = 420, 348
+WIDTH_PX, LEAST_PX = 420, 336
 
 
 class Panel(QWidget):

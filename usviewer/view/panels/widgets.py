@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QLabel, QPushButton
+from PySide6.QtCore import QPoint, QRect, QSize, Qt
+from PySide6.QtWidgets import QLabel, QLayout, QLayoutItem, QPushButton, QWidget
 
 from usviewer.view import theme
 
@@ -28,3 +28,79 @@ def words(text: str = "", *, quiet: bool = False, size_px: int = theme.TEXT_PX, 
     if quiet:
         label.setProperty("role", "quiet")
     return label
+
+
+class Flow(QLayout):
+    """Widgets side by side at their full size; those that have no room go on in another row.
+
+    ``at_end`` follow ``widgets``, at the right end of their rows.
+    """
+
+    def __init__(self, widgets: Sequence[QWidget], at_end: Sequence[QWidget] = (), gap_px: int = theme.GRID_PX) -> None:
+        super().__init__()
+        self._items: list[QLayoutItem] = []
+        self._at_end = frozenset(at_end)
+        self._gap_px = gap_px
+        for widget in (*widgets, *at_end):
+            self.addWidget(widget)
+
+    def addItem(self, item: QLayoutItem) -> None:
+        self._items.append(item)
+
+    def count(self) -> int:
+        return len(self._items)
+
+    def itemAt(self, index: int) -> QLayoutItem | None:
+        return self._items[index] if 0 <= index < len(self._items) else None
+
+    def takeAt(self, index: int) -> QLayoutItem | None:
+        return self._items.pop(index) if 0 <= index < len(self._items) else None
+
+    def hasHeightForWidth(self) -> bool:
+        return True
+
+    def heightForWidth(self, width_px: int) -> int:
+        rows = self._rows(width_px)
+        return sum(_height_px(row) for row in rows) + self._gap_px * max(0, len(rows) - 1)
+
+    def sizeHint(self) -> QSize:
+        shown = self._shown()
+        return QSize(_width_px(shown, self._gap_px), _height_px(shown))
+
+    def minimumSize(self) -> QSize:
+        shown = self._shown()
+        return QSize(max((item.sizeHint().width() for item in shown), default=0), _height_px(shown))
+
+    def setGeometry(self, place: QRect) -> None:
+        super().setGeometry(place)
+        top = place.top()
+        for row in self._rows(place.width()):
+            left, height_px = place.left(), _height_px(row)
+            spare_px = max(0, place.width() - _width_px(row, self._gap_px))
+            for item in row:
+                size = item.sizeHint()
+                if item.widget() in self._at_end:
+                    left, spare_px = left + spare_px, 0
+                item.setGeometry(QRect(QPoint(left, top + (height_px - size.height()) // 2), size))
+                left += size.width() + self._gap_px
+            top += height_px + self._gap_px
+
+    def _shown(self) -> list[QLayoutItem]:
+        return [item for item in self._items if not item.isEmpty()]
+
+    def _rows(self, width_px: int) -> list[list[QLayoutItem]]:
+        rows: list[list[QLayoutItem]] = []
+        for item in self._shown():
+            if rows and _width_px([*rows[-1], item], self._gap_px) <= width_px:
+                rows[-1].append(item)
+            else:
+                rows.append([item])
+        return rows
+
+
+def _width_px(items: list[QLayoutItem], gap_px: int) -> int:
+    return sum(item.sizeHint().width() for item in items) + gap_px * max(0, len(items) - 1)
+
+
+def _height_px(items: list[QLayoutItem]) -> int:
+    return max((item.sizeHint().height() for item in items), default=0)
