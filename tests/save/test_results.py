@@ -24,7 +24,14 @@ TABLES = Wanted(video=False)
 WHOLE = {"annotated.mp4", "best-frame.png", "diameter.png", "instances.csv", "masks", "masks.json", "readings.csv"}
 
 
-def write(folder: Path, wanted: Wanted, name: str = "a.mp4", count: int = 3, files: tuple[str, ...] = ()) -> str:
+def write(
+    folder: Path,
+    wanted: Wanted,
+    name: str = "a.mp4",
+    count: int = 3,
+    files: tuple[str, ...] = (),
+    stopped: bool = False,
+) -> str:
     """Analyse so many frames of a source of that name; gives what has to be said about an earlier run."""
     info = SourceInfo(f"/place/{name}", name, "video", 64, 48, 25.0)
     mask = np.zeros((48, 64), np.bool_)
@@ -38,7 +45,7 @@ def write(folder: Path, wanted: Wanted, name: str = "a.mp4", count: int = 3, fil
             scene = compose(reading, None, frame_size_px=(64, 48))
             results.add(Shown(frame, scene), prediction, reading, index / 25.0)
         analysis = Analysis(info, "aorta", "aorta", "ab" * 32, "Aorta 1.0", "cpu", aggregate=summary_of(reading))
-        results.finish(analysis, 0.04)
+        results.finish(analysis, 0.04, stopped=stopped)
     return results.replaced
 
 
@@ -51,6 +58,28 @@ def test_a_first_run_replaces_nothing_and_says_nothing(tmp_path: Path) -> None:
     assert write(tmp_path, EVERYTHING) == ""
     assert {path.name for path in tmp_path.iterdir()} == WHOLE | {"summary.json", "notes.txt"}
     assert len(list((tmp_path / "masks").iterdir())) == 3
+
+
+def test_a_run_that_was_stopped_takes_nothing_from_a_whole_one(tmp_path: Path) -> None:
+    target = tmp_path / "out"
+    write(target, EVERYTHING, "first.mp4")
+    before = {name: (target / name).read_bytes() for name in names(target)}
+    for beside in ("out-stopped", "out-stopped-2"):
+        said = write(target, TABLES, "second.mp4", count=2, stopped=True)
+        assert beside in said
+        assert names(tmp_path / beside) == {
+            "best-frame.png",
+            "diameter.png",
+            "instances.csv",
+            "readings.csv",
+            "summary.json",
+        }
+    assert {name: (target / name).read_bytes() for name in names(target)} == before
+
+
+def test_a_first_run_that_was_stopped_stays_where_it_was_wanted(tmp_path: Path) -> None:
+    assert write(tmp_path / "out", TABLES, stopped=True) == ""
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
 def test_what_this_run_does_not_write_goes_with_the_earlier_run(tmp_path: Path) -> None:

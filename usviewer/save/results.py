@@ -23,6 +23,7 @@ from usviewer.measure.reading import Reading, quality_rank
 from usviewer.overlay.shown import Shown
 from usviewer.save import masks, plots
 from usviewer.save.aside import cannot_write, make_folder
+from usviewer.save.corrections import free_name
 from usviewer.save.media import ClipWriter, picture_of, write_png
 from usviewer.save.summary import Analysis, summary_document
 from usviewer.save.tables import INSTANCE_COLUMNS, Table, instance_rows, reading_columns, reading_row, write_json
@@ -65,8 +66,8 @@ class Wanted:
 class ResultFolder:
     """Writes the results of one input; a context manager. An exception inside leaves the target as it was.
 
-    ``finish`` writes what needs all frames and moves everything to its place. ``replaced`` then says what had to go
-    for it, in one sentence; empty where there was nothing.
+    ``finish`` writes what needs all frames and moves everything to its place: ``folder`` then is where it lies.
+    ``replaced`` says in one sentence what became of what was there before; empty where there was nothing.
     """
 
     def __init__(self, folder: Path, finding: str, labels: tuple[str, ...], wanted: Wanted) -> None:
@@ -120,8 +121,11 @@ class ResultFolder:
         if sentence not in self.notes:
             self.notes.append(sentence)
 
-    def finish(self, analysis: Analysis, last_duration_s: float | None) -> None:
-        """Write the summary, the best frame and the plot, and move everything to its place."""
+    def finish(self, analysis: Analysis, last_duration_s: float | None, *, stopped: bool = False) -> None:
+        """Write the summary, the best frame and the plot, and move everything to its place.
+
+        What was ``stopped`` before its end goes beside the results of an earlier run, not into their place.
+        """
         if self._clip is not None:
             self._clip.close(last_duration_s)
         self._rows.close()
@@ -136,7 +140,13 @@ class ResultFolder:
             )
         if self._wanted.masks:
             write_json(self._part / "masks.json", masks.coco_document(self._coco, self._labels))
-        self._move()
+        if stopped and _earlier_run(self.folder) is not None:
+            kept, self.folder = self.folder, free_name(self.folder.parent, f"{self.folder.name}-stopped")
+            make_folder(self.folder)
+            self._move()
+            self.replaced = f"The results of an earlier run in {kept} stay; these are in {self.folder}"
+        else:
+            self._move()
 
     def _add_masks(self, prediction: Prediction, name: str) -> None:
         index = prediction.key.index

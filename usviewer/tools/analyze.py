@@ -204,8 +204,8 @@ def analyse(uri: str, folder: Path, job: Job, screen: Console) -> None:
             clock = _Clock(source)
             stopped = _run_frames(source, calibrate, job, results, clock, screen)
             analysis = _analysis(source, job, results, stopped)
-            results.finish(analysis, clock.last_duration_s)
-    _report(screen, folder, analysis, results)
+            results.finish(analysis, clock.last_duration_s, stopped=stopped)
+    _report(screen, analysis, results)
     if stopped:
         raise KeyboardInterrupt
 
@@ -322,7 +322,7 @@ def _analysis(source: Source, job: Job, results: ResultFolder, stopped: bool) ->
     )
 
 
-def _report(screen: Console, folder: Path, analysis: Analysis, results: ResultFolder) -> None:
+def _report(screen: Console, analysis: Analysis, results: ResultFolder) -> None:
     """What came out, in a few lines."""
     measured = sum(reading.status is Status.MEASURED for reading in results.readings)
     screen.print(f"[bold]{analysis.source.name}[/]: {measured} of {len(results.readings)} frames measured")
@@ -338,7 +338,7 @@ def _report(screen: Console, folder: Path, analysis: Analysis, results: ResultFo
         screen.print("  [yellow]'usviewer calibrate' shows the ruler; --ruler-tick-mm N confirms it[/]")
     if results.replaced:
         screen.print(f"  [yellow]{escape(results.replaced)}[/]")
-    screen.print(f"  {analysis.model_label} on {analysis.engine}; results in {folder}")
+    screen.print(f"  {analysis.model_label} on {analysis.engine}; results in {results.folder}")
     screen.print(f"  {RESEARCH_USE}")
 
 
