@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from usviewer.acquire.source import RecordedSource
+from usviewer.acquire.source import LiveSource, RecordedSource
 from usviewer.errors import UserError
 from usviewer.frame import Frame, ImageGeometry, Pixels, SourceInfo, make_frame
 from usviewer.infer.prediction import Edge, Prediction
@@ -49,10 +49,11 @@ class FakeClip(RecordedSource):
         return [index / (self._info.frames_per_second or 25.0) for index in range(self.count)]
 
 
-class FakeDevice:
+class FakeDevice(LiveSource):
     """A live source: frames come when the test puts them, errors too; None ends it."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.frames: queue.Queue[Pixels | UserError | None] = queue.Queue()
         self.opened = 0
         self._index = 0
@@ -72,22 +73,8 @@ class FakeDevice:
             yield make_frame(item, "device:fake", self._index)
             self._index += 1
 
-    def seek(self, index: int) -> Frame:
-        raise UserError("A live source cannot be sought", "Record it first")
-
-    seek_near = seek
-
-    def times_s(self) -> Sequence[float | None]:
-        return ()
-
-    def close(self) -> None:
+    def _release(self) -> None:
         return
-
-    def __enter__(self) -> FakeDevice:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
 
 class FakeEngine:

@@ -16,6 +16,7 @@ from onnx import TensorProto, helper, save
 
 from tests.onnx_graphs import OPSET, Builder
 from usviewer.infer.manifest import ModelSpec, read_manifest
+from usviewer.infer.registry import record_golden
 
 SIDE = 128
 CELLS = SIDE // 4
@@ -56,6 +57,13 @@ def prompt_model(folder: Path, model_id: str = "test-prompt", masks: int = 1, **
         table, _, name = key.partition("_")
         manifest[table][name] = value
     (folder / "manifest.toml").write_text(tomli_w.dumps(manifest))
+    return read_manifest(folder)
+
+
+def recorded_prompt_model(folder: Path, **changes: Any) -> ModelSpec:
+    """The same with its golden case, as it is loaded."""
+    prompt_model(folder, **changes)
+    record_golden(folder, "test")
     return read_manifest(folder)
 
 

@@ -10,7 +10,7 @@ import onnx
 import pytest
 
 from tests.infer.pictures import disc_picture
-from tests.prompt_graphs import decoder, encoder, prompt_model
+from tests.prompt_graphs import decoder, encoder, prompt_model, recorded_prompt_model
 from usviewer.errors import UserError
 from usviewer.frame import Frame, ImageGeometry, Region, Sector, make_frame
 from usviewer.infer import onnx_file, registry
@@ -30,9 +30,7 @@ Make = Callable[..., PromptModel]
 @pytest.fixture
 def make(tmp_path: Path) -> Make:
     def made(name: str = "m", **changes: Any) -> PromptModel:
-        prompt_model(tmp_path / name, **changes)
-        registry.record_golden(tmp_path / name)
-        return PromptModel(read_manifest(tmp_path / name), "cpu", threads=1)
+        return PromptModel(recorded_prompt_model(tmp_path / name, **changes), "cpu", threads=1)
 
     return made
 
@@ -135,9 +133,7 @@ def test_a_drawn_mask_becomes_a_hint_of_the_same_shape(make: Make, frame: Frame)
 
 
 def test_embeddings_are_kept_by_picture_and_crop_within_a_bound(tmp_path: Path, frame: Frame) -> None:
-    prompt_model(tmp_path / "m")
-    registry.record_golden(tmp_path / "m")
-    model = PromptModel(read_manifest(tmp_path / "m"), "cpu", threads=1, cache_bytes=2 * 32 * 32 * 4)
+    model = PromptModel(recorded_prompt_model(tmp_path / "m"), "cpu", threads=1, cache_bytes=2 * 32 * 32 * 4)
     first = model.embed(frame)
     again = make_frame(frame.pixels, "other.mp4", 99)
     assert model.embed(again).values is first.values and model.embed(again).key == again.key

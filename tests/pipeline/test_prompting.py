@@ -13,13 +13,12 @@ import numpy as np
 import pytest
 
 from tests.fakes import FakeClip
-from tests.prompt_graphs import prompt_model
+from tests.prompt_graphs import recorded_prompt_model
 from usviewer.errors import UserError
 from usviewer.frame import Frame, make_frame
-from usviewer.infer.manifest import ModelSpec, read_manifest
+from usviewer.infer.manifest import ModelSpec
 from usviewer.infer.prompt import Embedding, at_point
 from usviewer.infer.prompt.model import PromptModel
-from usviewer.infer.registry import record_golden
 from usviewer.pipeline.pointed import Clip
 from usviewer.pipeline.prompt_jobs import Answer, Ask, Ended, Follow, Followed, Problem
 from usviewer.pipeline.prompting import Prompting
@@ -27,10 +26,7 @@ from usviewer.pipeline.prompting import Prompting
 
 @pytest.fixture(scope="module")
 def spec(tmp_path_factory: pytest.TempPathFactory) -> ModelSpec:
-    folder = tmp_path_factory.mktemp("models") / "test-prompt"
-    prompt_model(folder)
-    record_golden(folder, "test")
-    return read_manifest(folder)
+    return recorded_prompt_model(tmp_path_factory.mktemp("models") / "test-prompt")
 
 
 class SlowModel(PromptModel):

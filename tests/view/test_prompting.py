@@ -17,13 +17,12 @@ import pytest
 from PySide6.QtCore import Qt
 
 from tests.fakes import FakeEngine
-from tests.prompt_graphs import prompt_model
+from tests.prompt_graphs import recorded_prompt_model
 from tests.recordings import write_clip
 from tests.view.workbench import RIGHT, Workbench
 from usviewer.errors import UserError
-from usviewer.infer.manifest import ModelSpec, read_manifest
+from usviewer.infer.manifest import ModelSpec
 from usviewer.infer.prompt.model import PromptModel
-from usviewer.infer.registry import record_golden
 from usviewer.measure.reading import Provenance, Status
 from usviewer.pipeline.pointed import By
 from usviewer.pipeline.prompting import NoModel
@@ -55,10 +54,7 @@ def picture(index: int, *, disc: bool = True, seed: int = 3) -> Any:
 
 @pytest.fixture(scope="module")
 def spec(tmp_path_factory: pytest.TempPathFactory) -> ModelSpec:
-    folder = tmp_path_factory.mktemp("models") / "test-prompt"
-    prompt_model(folder)
-    record_golden(folder, "test")
-    return read_manifest(folder)
+    return recorded_prompt_model(tmp_path_factory.mktemp("models") / "test-prompt")
 
 
 @pytest.fixture(scope="module")

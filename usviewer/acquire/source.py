@@ -53,7 +53,23 @@ class Source(Protocol):
         """Close."""
 
 
-class RecordedSource(ABC):
+class _Closing(ABC):
+    """Closed at the end of its ``with`` block."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let go of everything."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class RecordedSource(_Closing):
     """What all sources with an end share. ``times_s`` decides how many frames there are."""
 
     @property
@@ -77,16 +93,8 @@ class RecordedSource(ABC):
         """The frame itself, where every frame costs the same."""
         return self.seek(index)
 
-    def close(self) -> None:  # noqa: B027 - nothing is held open by default
-        """Nothing to release."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
+    def close(self) -> None:
+        """Nothing is held open by default."""
 
     def check_index(self, index: int) -> None:
         """Raise ``UserError`` unless there is a frame ``index``."""
@@ -96,7 +104,7 @@ class RecordedSource(ABC):
             raise UserError(f"{self.info.name} has no frame {index}", held)
 
 
-class LiveSource(ABC):
+class LiveSource(_Closing):
     """What sources without an end share: there is only now, and ``close`` may come from another thread.
 
     Whatever is read from must not be let go under the reader's hands: reads stand within ``_in_hand``, and a ``close``
@@ -135,14 +143,6 @@ class LiveSource(ABC):
             self._in_use = False
             if self._closed:  # closed from outside meanwhile
                 self._release()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def frame_count(source: Source) -> int | None:

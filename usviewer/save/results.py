@@ -17,6 +17,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from usviewer.infer.prediction import Prediction
 from usviewer.measure.reading import Reading, quality_rank
@@ -66,8 +67,9 @@ class Wanted:
 class ResultFolder:
     """Writes the results of one input; a context manager. An exception inside leaves the target as it was.
 
-    ``finish`` writes what needs all frames and moves everything to its place: ``folder`` then is where it lies.
-    ``replaced`` says in one sentence what became of what was there before; empty where there was nothing.
+    ``finish`` writes what needs all frames and moves everything to its place: ``folder`` then is where it lies,
+    ``document`` its summary. ``replaced`` says in one sentence what became of what was there before; empty where there
+    was nothing.
     """
 
     def __init__(self, folder: Path, finding: str, labels: tuple[str, ...], wanted: Wanted) -> None:
@@ -75,6 +77,7 @@ class ResultFolder:
         self.readings: list[Reading] = []
         self.notes: list[str] = []
         self.replaced = ""
+        self.document: dict[str, Any] = {}
         self._labels = labels
         self._wanted = wanted
         self._existed = os.path.isdir(folder)  # Path.is_dir raises for a name that is too long
@@ -131,7 +134,8 @@ class ResultFolder:
         self._rows.close()
         self._instances.close()
         self._stack.pop_all()
-        write_json(self._part / "summary.json", summary_document(analysis, self.readings))
+        self.document = summary_document(analysis, self.readings)
+        write_json(self._part / "summary.json", self.document)
         if self._best is not None:
             write_png(self._best[1], self._part / "best-frame.png", self._wanted.keep_surroundings)
         if len(self.readings) > 1 and analysis.aggregate is not None:

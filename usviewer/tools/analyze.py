@@ -37,7 +37,7 @@ from usviewer.overlay.shown import Shown
 from usviewer.pipeline import Analysed, ahead, analyse_clip
 from usviewer.save import deidentify
 from usviewer.save.results import FILES, MASKS, PICTURES, ResultFolder, Wanted
-from usviewer.save.summary import Analysis, summary_document
+from usviewer.save.summary import Analysis
 from usviewer.tools.command import DEFAULT_MODEL, console, unused_names
 from usviewer.units import Spacing
 
@@ -326,10 +326,9 @@ def _report(screen: Console, analysis: Analysis, results: ResultFolder) -> None:
     """What came out, in a few lines."""
     measured = sum(reading.status is Status.MEASURED for reading in results.readings)
     screen.print(f"[bold]{analysis.source.name}[/]: {measured} of {len(results.readings)} frames measured")
-    document = summary_document(analysis, results.readings)
     if analysis.aggregate is not None:
         screen.print(f"  {_summary_line(analysis.aggregate)}")
-    for line in _over_the_clip(document):
+    for line in _over_the_clip(results.document):
         screen.print(f"  {line}", markup=False)
     reasons = {reading.no_scale_reason for reading in results.readings if reading.spacing is None}
     for sentence in (*sorted(filter(None, reasons)), *analysis.source.notes, *analysis.notes):

@@ -115,14 +115,16 @@ def _paint_box(painter: QPainter, item: BoxMark, to_screen: QTransform) -> None:
 def _paint_names(painter: QPainter, scene: Scene, to_screen: QTransform) -> None:
     """What each of several things is called, above it; over no other name, and over every line."""
     room = QRectF(painter.viewport())
-    named, taken = [], []
+    named = []
     for item in scene.items:
-        if isinstance(item, ScaleBar):
-            taken.append(label_box(item.label, _scale_label_at(item, to_screen)))
-        elif isinstance(item, BoxMark | Outline) and item.label:
+        if isinstance(item, BoxMark | Outline) and item.label:
             around = to_screen.mapRect(_bounds(item))
             if room.intersects(around):
                 named.append((item, label_box(item.label, around.topLeft() - QPointF(0, _NAME_ABOVE_PX))))
+    if not named:  # an aorta alone: most pictures
+        return
+    bars = [item for item in scene.items if isinstance(item, ScaleBar)]
+    taken = [label_box(bar.label, _scale_label_at(bar, to_screen)) for bar in bars]
     corners = apart([_corners(box) for _, box in named], _corners(room), [_corners(box) for box in taken])
     for (item, box), (left, top) in zip(named, corners, strict=True):
         box.moveTo(left, top)
