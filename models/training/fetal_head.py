@@ -12,7 +12,7 @@ import json
 import math
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -210,7 +210,7 @@ class Score:
     """One picture's figures; circumferences in mm, ``hc_mm`` NaN where nothing was found; ``score`` is the viewer's.
 
     ``likeness`` is the overlap of the outline with the ellipse of its moments: the viewer refuses to measure below
-    ``fetal_head.MIN_OVERLAP``.
+    ``fetal_head.MIN_OVERLAP``. ``mm_per_input_px`` is the size of a pixel of the network's input.
     """
 
     name: str
@@ -221,6 +221,7 @@ class Score:
     true_hc_mm: float
     score: float
     likeness: float = 0.0
+    mm_per_input_px: float = 0.0
 
 
 def circumference(ellipse: geometry.Ellipse) -> float:
@@ -261,8 +262,11 @@ def score_heads(model: torch.nn.Module, heads: Sequence[Head], spec: InputSpec) 
     scores = []
     for head in heads:
         gray = read_gray(head.path)
-        found = look(model, [place_picture(gray, spec)], spec)[0]
-        scores.append(score_picture(head, (gray.shape[1], gray.shape[0]), found))
+        picture = place_picture(gray, spec)
+        found = look(model, [picture], spec)[0]
+        score = score_picture(head, (gray.shape[1], gray.shape[0]), found)
+        mm_per_input_px = head.mm_per_px / math.sqrt(math.prod(picture.placement.scale_xy))
+        scores.append(replace(score, mm_per_input_px=mm_per_input_px))
     return scores
 
 

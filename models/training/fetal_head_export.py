@@ -21,6 +21,8 @@ from models.training.pictures import bootstrap_interval, input_spec, load_pictur
 from models.training.sources import list_images, read_gray
 from usviewer.infer.prediction import full_mask
 from usviewer.measure.fetal_head import MIN_OVERLAP
+from usviewer.measure.reading import NORMAL_95
+from usviewer.measure.uncertainty import CIRCUMFERENCE_GAIN
 
 GOLDEN = "010_HC"
 NETWORK_WORDS = {
@@ -52,6 +54,15 @@ class Figures:
             return float("nan"), float("nan"), float("nan")
         low, high = bootstrap_interval([v for v, _ in kept], [e for _, e in kept])
         return float(np.mean([v for v, _ in kept])), low, high
+
+    def edge_sd_input_px(self) -> float:
+        """The outline's standard error with which 95 % of the circumferences lie in their stated 95 % intervals."""
+        units = [
+            abs(s.hc_mm - s.true_hc_mm) / (CIRCUMFERENCE_GAIN * s.mm_per_input_px)
+            for s in self.scores
+            if self.measured(s)
+        ]
+        return float(np.percentile(units, 95)) / NORMAL_95 if units else 0.0
 
     def _value(self, score: recipe.Score, name: str) -> float:
         if name == "adf_measured_mm" and not self.measured(score):
@@ -87,6 +98,8 @@ def accuracy_of(figures: Figures) -> dict[str, object]:
     table: dict[str, object] = {"data": f"HC18, {len(figures.scores)} pictures, cross-validation by exam"}
     for name, digits in (("dice", 4), ("iou", 4), ("adf_mm", 2), ("df_mm", 2)):
         table[name] = round(figures.mean(name)[0], digits)
+    if edge_sd := round(figures.edge_sd_input_px(), 2):
+        table["edge_sd_input_px"] = edge_sd
     return table | {"negative_pictures": figures.negatives, "false_alarms": round(figures.false_alarms, 4)}
 
 
@@ -117,6 +130,7 @@ def card(model: nn.Module, args: argparse.Namespace, figures: Figures) -> str:
         rows="\n".join(_row(title, *figures.mean(name)) for name, title in titles.items()),
         by_size=by_size(figures),
         df_sd_mm=float(errors.std()),
+        edge_sd_input_px=figures.edge_sd_input_px(),
         adf_95_mm=float(np.percentile(np.abs(errors), 95)),
         missed=len(figures.scores) - len(errors),
         gate=figures.gate,

@@ -47,6 +47,13 @@ def test_an_area_has_square_units_and_is_no_length():
     assert last.dimension is Dimension.AREA and last.count == 30  # nothing of the lengths is left
 
 
+def test_no_interval_reaches_below_nothing():
+    wide = reading(3.0, 0.0)
+    answer = replace(wide.measurements[0], sd_mm=2.0, errors=Errors(edge=2.0))
+    whole = summarize([replace(wide, measurements=(answer,))])
+    assert whole.interval == (0.0, pytest.approx(3.0 + 1.96 * 2.0, abs=0.01))
+
+
 def test_no_summary_before_a_beat_has_passed():
     trend = Trend()
     assert feed(trend, [40.0] * 20) is None

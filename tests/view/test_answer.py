@@ -103,3 +103,10 @@ def test_no_reading_says_why() -> None:
 def test_quality_in_words_and_bars() -> None:
     assert [quality_words(q) for q in (0.9, 0.5, 0.1)] == ["good", "fair", "poor"]
     assert [quality_bars(q) for q in (0.0, 0.5, 1.0)] == [1, 2, BARS]
+
+
+def test_the_error_of_an_area_is_in_square_units() -> None:
+    area = Measurement("area", Dimension.AREA, 5628.0, 36.7, sd_mm=4.0)
+    answer = answer_of(replace(READING, finding="nerve", measurements=(area,), plane=Plane.UNDETERMINED), None)
+    assert (answer.number, answer.unit) == ("36.7", "mm²")
+    assert answer.interval == "± 7.8 mm², 95 %"

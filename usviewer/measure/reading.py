@@ -104,6 +104,11 @@ class Measurement:
         return ("px" if self.value_mm is None else "mm") + ("2" if self.dimension is Dimension.AREA else "")
 
     @property
+    def unit_words(self) -> str:
+        """The same for people: "mm²" of an area."""
+        return self.unit_field.replace("2", "²")
+
+    @property
     def sd(self) -> float | None:
         """Standard error in the unit of ``unit_field``; None where it is not known."""
         if self.value_mm is not None:

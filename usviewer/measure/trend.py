@@ -195,7 +195,7 @@ def _summary(kind: _Kind, samples: Sequence[_Sample]) -> Summary:
         kind.unit,
         median,
         float(steady[top]),
-        (median - math.hypot(median - low, systematic), median + math.hypot(high - median, systematic)),
+        (max(0.0, median - math.hypot(median - low, systematic)), median + math.hypot(high - median, systematic)),
         max(times) - min(times),
         len(values),
         _key_near(samples, top, float(steady[top])),

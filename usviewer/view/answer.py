@@ -125,7 +125,7 @@ def _with_number(
         now = ("now", _now(main, reading))
         return replace(base, reason=base.reason or waiting, pairs=(now, *_others(reading)))
     number, unit = _single(main, reading.finding)
-    spread = f"± {_NORMAL_95 * main.sd_mm:.1f} mm, 95 %" if main.sd_mm else ""
+    spread = f"± {_NORMAL_95 * main.sd_mm:.1f} {main.unit_words}, 95 %" if main.sd_mm else ""
     return replace(base, aggregate="this frame", number=number, unit=unit, interval=spread, pairs=_others(reading))
 
 
