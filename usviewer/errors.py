@@ -1,14 +1,37 @@
-"""The one exception that is meant for the user."""
+"""The one exception that is meant for the user, and the one boundary for what other people's parsers raise."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from usviewer.plain_text import printable
 
 
 class UserError(Exception):
     """What happened, and what to do about it: two short clauses in the user's words.
 
     The text is shown as it is, on the command line (exit code 2) and in the window. Anything that is raised
-    and is not a ``UserError`` is a bug.
+    and is not a ``UserError`` is a bug. Names of files and models stand in it, so control characters become escapes.
     """
 
     def __init__(self, what: str, do: str = "") -> None:
-        self.what = what.rstrip(".")
-        self.do = do.rstrip(".")
+        self.what = printable(what).rstrip(".")
+        self.do = printable(do).rstrip(".")
         super().__init__(f"{self.what}. {self.do}." if self.do else f"{self.what}.")
+
+
+@contextmanager
+def foreign_parser(what: str, do: str = "") -> Iterator[None]:
+    """Turn whatever a library raises on a file's content into ``UserError(what, do)``.
+
+    Parsers of files raise far more than they document: a wrong byte becomes a ``KeyError``, a ``RecursionError`` or
+    a ``MemoryError``, and the next release adds others. A list of exceptions is therefore never complete. Put only
+    the library's own calls inside the block: an error in our code must stay visible. A ``UserError`` passes as it is.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(what, do) from error

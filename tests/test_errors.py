@@ -1,0 +1,41 @@
+"""What is shown to the user is plain text, whatever a name or a library brings."""
+
+import pytest
+
+from usviewer.errors import UserError, foreign_parser
+from usviewer.plain_text import printable
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("Aorta längs [links] 主动脉.mp4", "Aorta längs [links] 主动脉.mp4"),
+        ("Foto 10\u202f00\u00a0Uhr.png", "Foto 10\u202f00\u00a0Uhr.png"),
+        ("a\nb\tc", "a\\nb\\tc"),
+        ("\x1b[2Jgone", "\\x1b[2Jgone"),
+        ("\u202egnp.exe", "\\u202egnp.exe"),
+        (b"Untersuchung_\xfc.png".decode("utf-8", "surrogateescape"), "Untersuchung_\\xfc.png"),
+        ("\ud800", "\\ud800"),
+    ],
+)
+def test_text_from_outside_becomes_plain_text(text: str, shown: str) -> None:
+    assert printable(text) == shown
+    assert str(UserError(f"{text} is empty", f"Copy {text} again")) == f"{shown} is empty. Copy {shown} again."
+    shown.encode("utf-8")
+
+
+@pytest.mark.parametrize("kind", [KeyError, RecursionError, MemoryError, AssertionError, ZeroDivisionError])
+def test_whatever_a_library_raises_becomes_one_sentence(kind: type[Exception]) -> None:
+    with (
+        pytest.raises(UserError, match=r"^x is damaged\. Copy it again\.$") as caught,
+        foreign_parser("x is damaged", "Copy it again"),
+    ):
+        raise kind
+    assert isinstance(caught.value.__cause__, kind)
+
+
+def test_a_sentence_that_was_found_already_stays_and_ctrl_c_passes() -> None:
+    with pytest.raises(UserError, match="too large"), foreign_parser("damaged"):
+        raise UserError("too large")
+    with pytest.raises(KeyboardInterrupt), foreign_parser("damaged"):
+        raise KeyboardInterrupt

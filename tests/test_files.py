@@ -1,0 +1,51 @@
+"""Only regular files are opened, and what cannot be read is kept."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from usviewer.files import keep_copy, open_regular, read_bytes
+
+
+def test_a_regular_file_is_read(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"content")
+    with open_regular(tmp_path / "a") as file:
+        assert file.read() == b"content"
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_a_pipe_that_nobody_writes_to_is_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OSError, match="not a regular file"):
+        open_regular(tmp_path / "pipe")
+
+
+@pytest.mark.skipif(not Path("/dev/zero").exists(), reason="this system has no /dev/zero")
+def test_a_device_that_never_ends_is_refused() -> None:
+    with pytest.raises(OSError, match="not a regular file"):
+        read_bytes(Path("/dev/zero"), 10)
+
+
+def test_a_folder_a_missing_file_and_a_senseless_name_are_named_as_open_does(tmp_path: Path) -> None:
+    with pytest.raises(IsADirectoryError):
+        open_regular(tmp_path)
+    for name in ("none", "nul\0l"):
+        with pytest.raises(FileNotFoundError):
+            open_regular(tmp_path / name)
+
+
+def test_more_than_the_limit_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(bytes(11))
+    assert len(read_bytes(tmp_path / "a", 11)) == 11
+    with pytest.raises(OSError, match="larger than"):
+        read_bytes(tmp_path / "a", 10)
+
+
+def test_each_damaged_file_is_kept_under_its_own_name(tmp_path: Path) -> None:
+    path = tmp_path / "settings.json"
+    for text, name in (("one", "settings.json.damaged"), ("two", "settings.json.damaged-2")):
+        path.write_text(text, encoding="utf-8")
+        copy = keep_copy(path)
+        assert copy == tmp_path / name and copy.read_text(encoding="utf-8") == text
+    assert keep_copy(tmp_path / "none") is None
