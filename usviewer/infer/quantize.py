@@ -99,7 +99,7 @@ def _quantise(spec: ModelSpec, target: Path, inputs: Sequence[Tensor]) -> None:
                 per_channel=True,
                 activation_type=QuantType.QUInt8,
                 weight_type=QuantType.QInt8,
-                # Seven bits: processors with AVX2 but no VNNI add two products of eight in sixteen bits, which overflow.
+                # Seven bits: without VNNI processors add two products of eight bits in sixteen, which overflow.
                 reduce_range=True,
                 calibrate_method=CalibrationMethod.MinMax,
                 nodes_to_exclude=exact_nodes(prepared),
