@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from usviewer.errors import UserError
+from usviewer.infer.finding import measured_label
 from usviewer.infer.manifest_table import Table
 from usviewer.infer.prediction import Edge
 from usviewer.units import Box, Point
@@ -45,11 +46,15 @@ class ModelFile:
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """What one class is called, how it is drawn (``#rrggbb``) and what its outline follows."""
+    """What one class is called, how it is drawn (``#rrggbb``) and what its outline follows.
+
+    ``measured`` marks the one that is measured where several could be (``infer.finding``).
+    """
 
     name: str
     color: str
     edge: Edge
+    measured: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +187,11 @@ class ModelSpec:
         """What an engine is asked for: the outputs of the file at ``path``, in the order in which they are decoded."""
         names = (self.output.name, self.output.masks) if self.prompt is None else (self.prompt.embeddings,)
         return tuple(filter(None, names))
+
+    @property
+    def measured(self) -> Label:
+        """The label that is measured, on every frame, where the finding has measurements of its own."""
+        return measured_label(self.labels, self.finding)
 
     @property
     def card(self) -> Path | None:
@@ -410,7 +420,9 @@ def _labels(rows: list[Any]) -> tuple[Label, ...]:
         raise UserError(f"The manifest lists {len(rows)} labels", f"Give 1 to {MAX_LABELS}")
     labels = tuple(_label(Table(row, f"labels {number}")) for number, row in enumerate(rows, 1))
     if len({label.name for label in labels}) != len(labels):
-        raise UserError("Two labels of the manifest have the same name", "Give each its own")
+        raise UserError("Two labels of the model have the same name", "Give each its own")
+    if sum(label.measured for label in labels) > 1:
+        raise UserError("More than one label of the manifest is marked as measured", "Mark the one that is")
     return labels
 
 
@@ -420,7 +432,7 @@ def _label(table: Table) -> Label:
         raise table.wrong("name", "1 to 100 printable characters")
     if not _COLOR.fullmatch(color):
         raise table.wrong("color", "like #56b4e9")
-    label = Label(name, color, Edge(table.choice("edge", tuple(Edge))))
+    label = Label(name, color, Edge(table.choice("edge", tuple(Edge))), table.take("measured", bool, False))
     table.done()
     return label
 

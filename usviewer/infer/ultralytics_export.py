@@ -11,24 +11,12 @@ import ast
 from typing import Any
 
 from usviewer.errors import UserError
+from usviewer.infer.finding import stated_by
 from usviewer.infer.manifest import MAX_LABELS, SCHEMA
 from usviewer.infer.onnx_file import Graph
 
 # Colours that the colour-blind can tell apart (Okabe and Ito, 2008).
 PALETTE = ("#56b4e9", "#e69f00", "#009e73", "#f0e442", "#cc79a7", "#d55e00", "#0072b2")
-
-# Label names (lower case, words by single spaces) that say what is looked for. All labels of a model must be listed.
-FINDING_OF_LABEL = {
-    "aorta": "aorta",
-    "abdominal aorta": "aorta",
-    "nerve": "nerve",
-    "fetal head": "fetal-head",
-    "choroid plexus": "fetal-brain",
-    "csp": "fetal-brain",
-    "cavum septi pellucidi": "fetal-brain",
-    "falx": "fetal-brain",
-    "midline falx": "fetal-brain",
-}
 _DECODERS = {"segment": "yolov8-segment", "detect": "yolov8-detect"}
 
 
@@ -69,7 +57,7 @@ def manifest_for(graph: Graph, model_id: str, file_name: str, sha256: str) -> di
 
 def finding_of(names: list[str]) -> str:
     """The finding that all label names state, else "other"."""
-    said = {FINDING_OF_LABEL.get(" ".join(name.lower().replace("_", " ").replace("-", " ").split())) for name in names}
+    said = {stated_by(name) for name in names}
     only = said.pop() if len(said) == 1 else None
     return only or "other"
 

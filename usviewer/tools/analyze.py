@@ -327,7 +327,7 @@ def _report(screen: Console, analysis: Analysis, results: ResultFolder) -> None:
     measured = sum(reading.status is Status.MEASURED for reading in results.readings)
     screen.print(f"[bold]{analysis.source.name}[/]: {measured} of {len(results.readings)} frames measured")
     if analysis.aggregate is not None:
-        screen.print(f"  {_summary_line(analysis.aggregate)}")
+        screen.print(f"  {_summary_line(analysis.aggregate, analysis.finding)}")
     for line in _over_the_clip(results.document):
         screen.print(f"  {line}", markup=False)
     reasons = {reading.no_scale_reason for reading in results.readings if reading.spacing is None}
@@ -341,12 +341,13 @@ def _report(screen: Console, analysis: Analysis, results: ResultFolder) -> None:
     screen.print(f"  {RESEARCH_USE}")
 
 
-def _summary_line(summary: Summary) -> str:
+def _summary_line(summary: Summary, finding: str) -> str:
     unit = summary.unit_words
     known = summary.known_interval
     sure = f"95 % {known[0]:.1f} to {known[1]:.1f}" if known else "its error is not known"
     return (
-        f"{words.title(summary.name)}, {words.convention(summary.edge)}{words.plane_words(summary.plane)}: "
+        f"{words.title(summary.name)}, {words.label_words(summary.label, finding)}{words.convention(summary.edge)}"
+        f"{words.plane_words(summary.plane)}: "
         f"median {summary.median:.1f} {unit} ({sure}), maximum {summary.maximum:.1f} {unit} "
         f"at frame {summary.maximum_key.index}"
     )
