@@ -20,13 +20,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import platformdirs
 
-from usviewer.errors import UserError
+from usviewer.errors import UserError, foreign_parser
 from usviewer.frame import Frame
 from usviewer.infer import check_frames, parity, session
 from usviewer.infer.manifest import ModelSpec
 from usviewer.infer.parity import Deviation
+from usviewer.infer.places import cache_folder, kept_json
 from usviewer.infer.prediction import Instance
 from usviewer.infer.preprocess import place
 from usviewer.infer.runner import Runner, check_golden, squared
@@ -305,8 +305,7 @@ def _path(spec: ModelSpec, threads: int, spinning: bool, engines: Sequence[str])
         "engines": list(engines),
     }
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
-    cache = Path(platformdirs.user_cache_dir("usviewer", appauthor=False))
-    return cache / "engines" / f"{spec.id}-{digest}.json"
+    return cache_folder() / "engines" / f"{spec.id}-{digest}.json"
 
 
 def _store(path: Path, choice: Choice) -> None:
@@ -320,10 +319,9 @@ def _store(path: Path, choice: Choice) -> None:
 
 def _load(path: Path) -> Choice | None:
     """What was kept; None where there is nothing, or nothing that makes sense."""
-    try:
-        return _parse(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+    with suppress(UserError), foreign_parser("What was kept is damaged"):
+        return _parse(kept_json(path))
+    return None
 
 
 def _parse(values: dict[str, Any]) -> Choice:

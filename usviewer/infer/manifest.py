@@ -7,6 +7,7 @@ a key that is misspelt would otherwise be a default that nobody chose. The forma
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import tomllib
 from collections.abc import Mapping
@@ -14,7 +15,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from usviewer.errors import UserError
+from usviewer.errors import UserError, foreign_parser
+from usviewer.files import read_bytes
 from usviewer.infer.finding import measured_label
 from usviewer.infer.manifest_table import Table
 from usviewer.infer.prediction import Edge
@@ -30,6 +32,10 @@ FINDINGS = ("aorta", "nerve", "fetal-head", "fetal-brain", "other")
 MIN_SIDE_PX, MAX_SIDE_PX = 16, 4096
 MAX_LABELS = 1000
 MAX_INSTANCES = 300
+# The bundled manifests have 2 kB; 1,000 labels of 100 letters are 200 kB. They nest three deep.
+MAX_MANIFEST_BYTES = 1_000_000
+MAX_DEPTH = 20
+MAX_TEXT = 200
 
 _MODEL_ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -197,7 +203,7 @@ class ModelSpec:
     def card(self) -> Path | None:
         """The model's card, where it has one."""
         card = self.folder / "CARD.md"
-        return card if card.is_file() else None
+        return card if os.path.isfile(card) else None  # which is False for a folder that may not be looked into
 
     def file_named(self, name: str, key: str) -> Path:
         """A file of this model's folder. Raises ``UserError`` for a name that leads out of it."""
@@ -208,14 +214,36 @@ def read_manifest(folder: Path, *, bundled: bool = False) -> ModelSpec:
     """Read and check ``manifest.toml`` of a model's folder. Raises ``UserError`` for anything that is not right."""
     path = folder / MANIFEST
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        content = read_bytes(path, MAX_MANIFEST_BYTES)
     except FileNotFoundError:
         raise UserError(f"There is no {MANIFEST} in {folder}", "Add the model with 'usviewer models add'") from None
     except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror}", "Check its permissions") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not valid TOML: {error}", "Correct it or remove the model") from None
-    return parse_manifest(values, folder, bundled=bundled)
+        raise UserError(f"{path} cannot be read: {error.strerror}", "Correct it or remove the model") from None
+    return parse_manifest(_toml(content, path), folder, bundled=bundled)
+
+
+def _toml(content: bytes, path: Path) -> dict[str, Any]:
+    """The file's values; with the mark at its beginning that Windows editors write, and lines that end in their way."""
+    with foreign_parser(f"{path} is not valid TOML", "Correct it or remove the model"):
+        try:
+            values = tomllib.loads(content.decode("utf-8-sig"))
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise UserError(f"{path} is not valid TOML: {error}", "Correct it or remove the model") from None
+    _refuse_absurd(values, path)
+    return values
+
+
+def _refuse_absurd(values: object, path: Path) -> None:
+    """Raise ``UserError`` for tables in tables without end, and for numbers beyond the 64 bits that TOML has."""
+    waiting: list[tuple[object, int]] = [(values, 0)]
+    while waiting:
+        value, depth = waiting.pop()
+        if depth > MAX_DEPTH:
+            raise UserError(f"{path} has tables within tables beyond {MAX_DEPTH}", "Correct it or remove the model")
+        if isinstance(value, int) and not -(1 << 63) <= value < 1 << 63:
+            raise UserError(f"{path} has a whole number of more than 64 bits", "Correct it or remove the model")
+        inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+        waiting.extend((one, depth + 1) for one in inner)
 
 
 def parse_manifest(values: Mapping[str, Any], folder: Path, *, bundled: bool = False) -> ModelSpec:
@@ -233,12 +261,12 @@ def parse_manifest(values: Mapping[str, Any], folder: Path, *, bundled: bool = F
     labels = _labels(top.take("labels", list))
     spec = ModelSpec(
         id=model_id,
-        name=top.take("name", str, model_id),
-        version=top.take("version", str),
+        name=top.words("name", MAX_TEXT, model_id),
+        version=top.words("version", MAX_TEXT),
         task=task,
         finding=top.choice("finding", FINDINGS),
         decoder=decoder,
-        licence=top.take("licence", str),
+        licence=top.words("licence", MAX_TEXT),
         folder=folder,
         files=files,
         input=_input(top.table("input")),

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from usviewer.errors import UserError
+from usviewer.plain_text import printable
 
 _REQUIRED = object()
 
@@ -32,8 +33,12 @@ class Table:
         if value is _REQUIRED:
             raise UserError(f"{key} is missing in {self._where}", "Complete manifest.toml")
         if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-            raise self.wrong(key, _KINDS[kind])
+            raise self.wrong(key, _KINDS.get(kind, "a number"))
         return value
+
+    def words(self, key: str, most: int, default: object = _REQUIRED) -> str:
+        """Text that is shown: of so many letters at most, control characters as escapes."""
+        return printable(self.take(key, str, default)[:most])
 
     def table(self, key: str) -> Table:
         """A sub-table."""
@@ -94,7 +99,7 @@ class Table:
     def done(self) -> None:
         """Refuse what nobody took."""
         if self._values:
-            unknown = ", ".join(sorted(map(str, self._values)))
+            unknown = ", ".join(sorted(map(str, self._values)))[:200]
             raise UserError(f"Unknown key in {self._where}: {unknown}", "Correct the spelling in manifest.toml")
 
 

@@ -99,6 +99,8 @@ def check_golden(runner: Runner) -> None:
     expected, observed = golden.read_expected(case.expected), observe(runner, golden.read_picture(case.frame))
     if KINDS[session.actual].exact:
         problem = golden.deviation(expected, observed)
+    elif not golden.alike(expected, observed):
+        problem = golden.OTHER_SHAPE
     else:
         off = golden.output_deviation(expected, observed)
         problem = "" if off <= REDUCED_TOLERANCE else f"its raw outputs differ by {off:.1%} of their spread"
