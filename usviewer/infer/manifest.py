@@ -98,16 +98,17 @@ class OutputSpec:
     """What the graph gives, and what of it becomes an instance.
 
     ``masks`` is the output with the mask prototypes (yolov8-segment). ``min_score`` is the presence gate; an object
-    that passed it stays over the next frames down to ``keep_score`` (``infer.presence``). For a U-Net,
-    channel 0 is no label when ``background``, ``max_instances`` counts per label and blobs under ``min_area_px`` pixels
-    *of the input* are noise. For YOLO ``max_instances`` counts all labels together, and ``iou_threshold`` is that of
-    the suppression, across labels when ``agnostic``.
+    that passed it stays over the next frames down to ``keep_score`` (``infer.presence``). For a U-Net, channel 0 is no
+    label when ``background`` (``background_said``: the manifest has said it), ``max_instances`` counts per label and
+    blobs under ``min_area_px`` pixels *of the input* are noise. For YOLO ``max_instances`` counts all labels together,
+    and ``iou_threshold`` is that of the suppression, across labels when ``agnostic``.
     """
 
     name: str
     masks: str = ""
     activation: str = "none"
     background: bool = False
+    background_said: bool = False
     mask_threshold: float = 0.5
     min_score: float = 0.25
     keep_score: float = 0.25
@@ -387,6 +388,7 @@ def _output(table: Table, decoder: str) -> OutputSpec:
         name=table.take("name", str),
         masks=table.take("masks", str) if decoder == "yolov8-segment" else "",
         activation=activation,
+        background_said=unet and table.has("background"),
         background=table.take("background", bool, activation == "softmax") if unet else False,
         mask_threshold=table.fraction("mask_threshold", 0.5) if unet else 0.5,
         min_score=min_score,

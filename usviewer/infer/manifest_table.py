@@ -36,6 +36,10 @@ class Table:
             raise self.wrong(key, _KINDS.get(kind, "a number"))
         return value
 
+    def has(self, key: str) -> bool:
+        """Whether the key is there, and was not taken yet."""
+        return key in self._values
+
     def words(self, key: str, most: int, default: object = _REQUIRED) -> str:
         """Text that is shown: of so many letters at most, control characters as escapes."""
         return printable(self.take(key, str, default)[:most])

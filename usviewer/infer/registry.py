@@ -93,21 +93,24 @@ def verify_model(model_id: str) -> ModelSpec:
     return spec
 
 
-def add_model(path: Path, model_id: str | None = None) -> ModelSpec:
+def add_model(path: Path, model_id: str | None = None, pixels: str = "") -> ModelSpec:
     """Install a model for this user: an ONNX file that Ultralytics exported, or a folder with a manifest.
 
     A file with a ``manifest.toml`` beside it counts as its folder. A folder without one may hold the encoder and the
-    decoder of a known export of SAM. Where no golden case comes along, one is recorded from the model itself. Raises
-    ``UserError`` and leaves nothing behind when anything is not right.
+    decoder of a known export of SAM: for these ``pixels`` says what the encoder takes (``prompt.exports.PIXELS``).
+    Where no golden case comes along, one is recorded from the model itself. Raises ``UserError`` and leaves nothing
+    behind when anything is not right.
     """
     source = _source_folder(path)
+    if pixels and (source or not path.is_dir()):
+        raise UserError("What the pixels become is said by the model itself", "Leave out --pixels")
     target_id = check_id(model_id or (read_manifest(source).id if source else _id_from(path)))
     target = _free_place(target_id, chosen=model_id is not None)
     with _staged(target) as staging:
         if source:
             _copy_folder(source, staging, target_id)
         elif path.is_dir():
-            exports.copy(path, staging, target_id)
+            exports.copy(path, staging, target_id, pixels)
         else:
             _copy_export(path, staging, target_id)
         record_golden(staging, only_missing=True)

@@ -16,6 +16,7 @@ from usviewer.errors import UserError
 from usviewer.frame import Frame
 from usviewer.infer import choice, golden, registry
 from usviewer.infer.manifest import ModelSpec
+from usviewer.infer.prompt import exports
 from usviewer.infer.quantize import CALIBRATION_FRAMES, quantize
 from usviewer.infer.session import engine_threads
 from usviewer.plain_text import printable
@@ -39,6 +40,12 @@ def add_parser(commands: Any) -> None:
     )
     add.add_argument("path", type=Path, metavar="FILE.onnx|FOLDER")
     add.add_argument("--id", help="name under which the model is kept (default: from the file's name)")
+    add.add_argument(
+        "--pixels",
+        choices=tuple(exports.PIXELS),
+        default="",
+        help="what the encoder of a folder of two takes: sam (SAM, MobileSAM, EdgeSAM), 0-1 (MedSAM), or bytes (0-255)",
+    )
     add.set_defaults(run=run, act=_add)
     remove = actions.add_parser("remove", help="delete one of your own models")
     remove.add_argument("id")
@@ -99,7 +106,7 @@ def _show(args: argparse.Namespace, output: Console) -> int:
 
 
 def _add(args: argparse.Namespace, output: Console) -> int:
-    spec = registry.add_model(args.path, args.id)
+    spec = registry.add_model(args.path, args.id, args.pixels)
     output.print(f"Added '{spec.id}': {spec.task}, {_labels(spec)}, outlined edge {_edges(spec)}.", markup=False)
     if spec.golden and golden.read_expected(spec.golden.expected).source == golden.RECORDED:
         output.print("Its golden case was recorded from the file itself: it notices changes, not mistakes in the file.")
