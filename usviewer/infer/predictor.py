@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from usviewer.errors import UserError
 from usviewer.frame import Frame, Pixels
@@ -42,11 +43,13 @@ class Predictor:
         onnx_file.check_graphs(spec)
         self.spec = spec
         self.choice: choices.Choice | None = None
-        session = self._open(engine, threads or engine_threads(live=False), spinning, frames)
-        rectangular = self.choice is None or self.choice.rectangular
-        self._runner = runner_for(spec, session, rectangular=rectangular)
-        if check_golden:
-            reproduce_golden(self._runner)
+        count = threads or engine_threads(live=False)
+        try:
+            self._load(engine, count, spinning, frames, check_golden)
+        except UserError as error:
+            if self.choice is None or self.choice.engine == "cpu":
+                raise
+            self._fall_back(engine, count, spinning, error, check_golden)
 
     @property
     def session(self) -> Session:
@@ -101,6 +104,28 @@ class Predictor:
     def observe(self, pixels: Pixels, source: str = golden.RECORDED) -> golden.Expected:
         """What the model says about a whole picture, as a golden case keeps it."""
         return observe(self._runner, pixels, source)
+
+    def _load(
+        self,
+        engine: str,
+        threads: int,
+        spinning: bool,
+        frames: Callable[[], Sequence[Frame]] | None,
+        check_golden: bool,
+    ) -> None:
+        session = self._open(engine, threads, spinning, frames)
+        rectangular = self.choice is None or self.choice.rectangular
+        self._runner = runner_for(self.spec, session, rectangular=rectangular)
+        if check_golden:
+            reproduce_golden(self._runner)
+
+    def _fall_back(self, requested: str, threads: int, spinning: bool, why: UserError, check_golden: bool) -> None:
+        """The CPU in place of an engine that was chosen once, and does not start or reproduce the golden case now."""
+        assert self.choice is not None
+        notice = f"{name_of(self.choice.engine)} was chosen, but is not used ({why.what}): running on the CPU."
+        self.choice = replace(self.choice, engine="cpu", notice=notice)
+        self._load("cpu", threads, spinning, None, check_golden)
+        self.session.requested, self.session.notice = requested, notice
 
     def _open(
         self, requested: str, threads: int, spinning: bool, frames: Callable[[], Sequence[Frame]] | None
