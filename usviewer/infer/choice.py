@@ -33,6 +33,7 @@ from usviewer.infer.preprocess import place
 from usviewer.infer.runner import Runner, check_golden, squared
 from usviewer.infer.runners import runner_for
 from usviewer.infer.session import KINDS, name_of, open_session, tensorrt
+from usviewer.infer.trial import require as require_trial
 from usviewer.infer.variants import int8_sha256
 
 SCHEMA = 2  # 2: the golden case is part of every engine's trial
@@ -219,6 +220,7 @@ class _Bench:
                 trials[engine] = Trial(engine, problem=NO_TIME)
                 continue
             try:
+                require_trial(self._spec, engine)
                 runner = runner_for(self._spec, self._open(engine), rectangular=rectangular)
                 check_golden(runner)  # asked again when the model is loaded: an engine that fails it cannot be chosen
                 trials[engine] = Trial(engine, self._deviation(runner, pictures, expected))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import math
 import os
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 # Far above any model for a laptop, far below what protobuf and memory can bear.
 MAX_FILE_BYTES = (1 << 31) - 1  # the format's own limit
 MAX_TENSOR_ELEMENTS = 1 << 28
+LOOPS = ("Loop", "Scan")
 STANDARD_DOMAINS = ("", "ai.onnx")
 
 Shape = tuple[int | None, ...]
@@ -104,6 +106,20 @@ def _graph_of(model: Any, name: str) -> Graph:
         ):
             raise UserError(f"{name} has an absurd shape {_shape_text(port.shape)}", "Export the model again")
     return graph
+
+
+def has_loop(path: Path) -> bool:
+    """Whether the graph repeats a part of itself, however often its input makes it. Raises ``UserError``."""
+    try:
+        state = path.stat()
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}", "Check the file") from None
+    return _has_loop(path, state.st_mtime_ns, state.st_size)
+
+
+@functools.lru_cache(maxsize=16)
+def _has_loop(path: Path, _time_ns: int, _size: int) -> bool:
+    return any(node.op_type in LOOPS for node in _nodes(_load(path)))
 
 
 def check_graphs(spec: ModelSpec) -> None:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from usviewer.errors import UserError
 from usviewer.frame import Frame, Pixels
 from usviewer.infer import choice as choices
-from usviewer.infer import golden, onnx_file
+from usviewer.infer import golden, onnx_file, trial
 from usviewer.infer.edge import edge_sd_px
 from usviewer.infer.manifest import ModelSpec
 from usviewer.infer.prediction import Prediction
@@ -32,7 +32,8 @@ class Predictor:
         check_golden: bool = True,
         frames: Callable[[], Sequence[Frame]] | None = None,
     ) -> None:
-        """Load the model: hash, graph, engine, golden case, in this order; the golden case also warms the engine up.
+        """Load the model: hash, graph, trial (``infer.trial``), engine, golden case, in this order; the golden case
+        also warms the engine up.
 
         ``auto`` takes the fastest engine that agrees with the CPU in single precision (``infer.choice``); the first
         time on a computer that takes some seconds. ``frames`` gives pictures to compare on where the bundled ones show
@@ -41,6 +42,7 @@ class Predictor:
         """
         onnx_file.check_hashes(spec)
         onnx_file.check_graphs(spec)
+        trial.require(spec)
         self.spec = spec
         self.choice: choices.Choice | None = None
         count = threads or engine_threads(live=False)
@@ -65,6 +67,14 @@ class Predictor:
     def notice(self) -> str:
         """One sentence when another engine runs than was asked for, else empty."""
         return self.session.notice
+
+    def cancel(self) -> None:
+        """From another thread: end the run in progress, which then raises ``session.RunStopped`` where it waits.
+
+        The predictor stays usable. A run that begins just after this is not ended: set your own sign that no more is
+        wanted first, and call this until the thread that predicts has ended.
+        """
+        self._runner.cancel()
 
     def set_min_score(self, min_score: float) -> None:
         """Another presence gate, for evaluation over the whole range of scores."""

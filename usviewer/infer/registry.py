@@ -20,7 +20,7 @@ import tomli_w
 import usviewer
 from usviewer.errors import UserError
 from usviewer.files import open_regular
-from usviewer.infer import golden, onnx_file, ultralytics_export
+from usviewer.infer import golden, onnx_file, trial, ultralytics_export
 from usviewer.infer.manifest import MANIFEST, GoldenCase, ModelSpec, check_id, read_manifest
 from usviewer.infer.places import user_folder
 from usviewer.infer.predictor import Predictor
@@ -89,7 +89,13 @@ def load_spec(model_id: str) -> ModelSpec:
 def verify_model(model_id: str) -> ModelSpec:
     """Check hash, graph and golden case of a model on the CPU. Raises ``UserError`` for the first that is not right."""
     spec = load_spec(model_id)
-    Predictor(spec, engine="cpu")
+    if not trial.needed(spec):
+        Predictor(spec, engine="cpu")
+        return spec
+    onnx_file.check_hashes(spec)
+    onnx_file.check_graphs(spec)
+    trial.run(spec)
+    trial.remember(spec)
     return spec
 
 
@@ -113,9 +119,13 @@ def add_model(path: Path, model_id: str | None = None, pixels: str = "") -> Mode
             exports.copy(path, staging, target_id, pixels)
         else:
             _copy_export(path, staging, target_id)
-        record_golden(staging, only_missing=True)
-        Predictor(read_manifest(staging), engine="cpu")
-    return load_spec(target_id)
+        staged = read_manifest(staging)
+        onnx_file.check_hashes(staged)
+        onnx_file.check_graphs(staged)
+        trial.run(staged, record=True)
+    spec = load_spec(target_id)
+    trial.remember(spec)
+    return spec
 
 
 def remove_model(model_id: str) -> None:

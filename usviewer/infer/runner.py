@@ -39,6 +39,10 @@ class Runner:
         self.spec = replace(self.spec, output=output)
         self._faint = replace(self.spec, output=replace(output, min_score=output.keep_score))
 
+    def cancel(self) -> None:
+        """From another thread: end the run in progress (``Session.cancel``)."""
+        self.session.cancel()
+
     def instances(self, frame: Frame, *, faint: bool = False) -> tuple[tuple[Instance, ...], Timings]:
         """What is found on a frame, and the milliseconds of preprocess, infer and decode.
 

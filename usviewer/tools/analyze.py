@@ -23,6 +23,7 @@ from usviewer.calibrate.proposal import UNCONFIRMED
 from usviewer.calibrate.source import for_source, is_clip
 from usviewer.errors import UserError
 from usviewer.frame import Frame, ImageGeometry
+from usviewer.infer import trial
 from usviewer.infer.manifest import ModelSpec
 from usviewer.infer.prediction import Prediction
 from usviewer.infer.predictor import Predictor
@@ -141,10 +142,14 @@ def run(args: argparse.Namespace) -> int:
     # While the model loads the first input is looked at.
     with ahead(load) as loading:
         job = Job(loading, spacing, wanted, Site(args.site or ""), given, reference, args.ruler_tick_mm, plane)
-        failed = sum(
-            not _succeeds(uri, folder, job, screen, named=len(args.sources) > 1)
-            for uri, folder in zip(args.sources, _folders(args.sources, args.out), strict=True)
-        )
+        try:
+            failed = sum(
+                not _succeeds(uri, folder, job, screen, named=len(args.sources) > 1)
+                for uri, folder in zip(args.sources, _folders(args.sources, args.out), strict=True)
+            )
+        except BaseException:
+            trial.stop()  # leaving the block waits for the model, which may never be loaded
+            raise
     return 2 if failed else 0
 
 
@@ -341,7 +346,7 @@ def _report(screen: Console, analysis: Analysis, results: ResultFolder) -> None:
     screen.print(f"  {RESEARCH_USE}")
 
 
-def _summary_line(summary: Summary, finding: str) -> str:
+def _summary_line(summary: Summary, finding: str = "") -> str:
     unit = summary.unit_words
     known = summary.known_interval
     sure = f"95 % {known[0]:.1f} to {known[1]:.1f}" if known else "its error is not known"

@@ -16,7 +16,6 @@ from usviewer.errors import UserError
 from usviewer.infer.preprocess import Tensor
 
 Outputs = tuple[NDArray[np.float32], ...]
-Call = Callable[[Mapping[str, NDArray[np.float32]]], Outputs]
 T = TypeVar("T")
 
 # A source changes its picture's shape rarely; a few compiled shapes are kept all the same.
@@ -61,7 +60,7 @@ class Session:
     ``requested`` is the engine that was asked for, ``actual`` the one that runs, read from the engine itself.
     ``notice`` is one sentence for the user when the two differ, empty otherwise. ``takes_bytes``: in place of what the
     manifest says it takes bytes (1, height, width, channels), RGB or grey, and brings range, channel order and layout
-    about itself, faster than they can be prepared. Not for two threads at once.
+    about itself, faster than they can be prepared. Not for two threads at once, but for ``cancel``.
     """
 
     requested: str
@@ -71,15 +70,31 @@ class Session:
     library: str
     _run: Callable[[Tensor], Outputs]
     takes_bytes: bool = False
+    _cancel: Callable[[], None] = lambda: None
+    _stopped: bool = False
 
     def run(self, tensor: Tensor) -> Outputs:
-        """The outputs that the manifest names, in its order; valid until the next call."""
+        """The outputs that the manifest names, in its order; valid until the next call.
+
+        Raises ``RunStopped`` when ``cancel`` ended it, and ``UserError`` for an engine that stops.
+        """
+        self._stopped = False
         try:
             return self._run(tensor)
         except UserError:
             raise
         except Exception as error:  # engines raise types of their own
+            if self._stopped:
+                raise RunStopped from None
             raise UserError(f"The engine stopped with an error: {first_line(error)}", "Try another engine") from error
+
+    def cancel(self) -> None:
+        """From another thread: end the run in progress, if there is one; the next run works again.
+
+        A run that begins just after this is not ended: ask again until the thread that runs has ended.
+        """
+        self._stopped = True
+        self._cancel()
 
     def describe(self) -> str:
         """One phrase: processor, library, precision and threads."""
@@ -90,6 +105,25 @@ class Session:
         if kind.on_cpu:
             words.append(f"{self.threads} thread{'s' if self.threads != 1 else ''}")
         return f"{'CPU' if kind.on_cpu else kind.title} ({', '.join(words)})"
+
+
+class RunStopped(UserError):
+    """A run was ended from outside, by ``cancel``: nothing is wrong, and there is no result."""
+
+    def __init__(self) -> None:
+        super().__init__("The model was stopped before it had finished", "Try again")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Call:
+    """A small graph of several inputs: inputs by name in, outputs out. ``cancel`` as of a ``Session``."""
+
+    _run: Callable[[Mapping[str, NDArray[np.float32]]], Outputs]
+    cancel: Callable[[], None]
+
+    def __call__(self, feeds: Mapping[str, NDArray[np.float32]]) -> Outputs:
+        """Raises ``UserError`` for a graph that stops, ``RunStopped`` for one that was ended."""
+        return self._run(feeds)
 
 
 class ByShape(Generic[T]):
