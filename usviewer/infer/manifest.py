@@ -37,6 +37,10 @@ MAX_MANIFEST_BYTES = 1_000_000
 MAX_DEPTH = 20
 MAX_TEXT = 200
 
+_DO = "Put it into the graph when you export it (docs/models.md, 'What a manifest cannot say')"
+# Words of keys that people write for what depends on the single picture, or turns it (nnU-Net, MONAI).
+INTO_THE_GRAPH = dict.fromkeys(("norm", "score", "standardi", "percentile", "transpose", "axes", "swap", "rotate"), _DO)
+
 _MODEL_ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _COLOR = re.compile(r"#[0-9a-fA-F]{6}")
@@ -196,7 +200,7 @@ class ModelSpec:
         return tuple(filter(None, names))
 
     @property
-    def measured(self) -> Label:
+    def measured(self) -> Label | None:
         """The label that is measured, on every frame, where the finding has measurements of its own."""
         return measured_label(self.labels, self.finding)
 
@@ -344,7 +348,7 @@ def _input(table: Table) -> InputSpec:
         side_px=table.whole("side", MIN_SIDE_PX, MAX_SIDE_PX, 640),
         stride_px=table.whole("stride", 1, 256, 32),
     )
-    table.done()
+    table.done(INTO_THE_GRAPH)
     _check_input(spec, table)
     return spec
 

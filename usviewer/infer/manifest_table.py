@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 from usviewer.errors import UserError
@@ -100,9 +101,12 @@ class Table:
                 raise self.wrong(key, "a finite number")
         return tuple(float(value) for value in values)
 
-    def done(self) -> None:
-        """Refuse what nobody took."""
+    def done(self, hints: Mapping[str, str] = MappingProxyType({})) -> None:
+        """Refuse what nobody took; ``hints`` says what to do about keys with a word in them."""
         if self._values:
+            for word, do in hints.items():
+                if key := next((key for key in map(str, self._values) if word in key.lower()), ""):
+                    raise UserError(f"A manifest cannot say '{printable(key[:50])}'", do)
             unknown = ", ".join(sorted(map(str, self._values)))[:200]
             raise UserError(f"Unknown key in {self._where}: {unknown}", "Correct the spelling in manifest.toml")
 

@@ -340,7 +340,7 @@ def _check_yolo(spec: ModelSpec, port: Port, masks: Port | None) -> None:
         raise _unfit(
             spec,
             f"gives {_shape_text(port.shape)}; {len(spec.labels)} label(s) need {rows} rows of boxes "
-            "(exports with built-in suppression are not supported)",
+            "(suppression must not be built in: nms=False, end2end=False)",
         )
 
 

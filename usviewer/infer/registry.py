@@ -41,6 +41,7 @@ __all__ = [
 
 GOLDEN_PICTURE = "golden.png"
 GOLDEN_EXPECTED = "golden.json"
+EXPORT_NAME = "model.onnx"
 
 
 def bundled_folder(name: str) -> Path:
@@ -119,10 +120,11 @@ def add_model(path: Path, model_id: str | None = None, pixels: str = "") -> Mode
             exports.copy(path, staging, target_id, pixels)
         else:
             _copy_export(path, staging, target_id)
-        staged = read_manifest(staging)
-        onnx_file.check_hashes(staged)
-        onnx_file.check_graphs(staged)
-        trial.run(staged, record=True)
+        with _called(path) if not source and path.is_file() else contextlib.nullcontext():
+            staged = read_manifest(staging)
+            onnx_file.check_hashes(staged)
+            onnx_file.check_graphs(staged)
+            trial.run(staged, record=True)
     spec = load_spec(target_id)
     trial.remember(spec)
     return spec
@@ -253,10 +255,21 @@ def _copy_export(path: Path, staging: Path, model_id: str) -> None:
             f"{path.name} does not say what it takes and gives",
             f"Write a {MANIFEST} beside it (docs/models.md) and add it again",
         )
-    target = staging / "model.onnx"
+    target = staging / EXPORT_NAME
     _copy_file(path, target)
-    manifest = ultralytics_export.manifest_for(graph, model_id, target.name, onnx_file.sha256_of(target))
+    with _called(path):
+        manifest = ultralytics_export.manifest_for(graph, model_id, target.name, onnx_file.sha256_of(target))
     (staging / MANIFEST).write_text(tomli_w.dumps(manifest), encoding="utf-8")
+
+
+@contextlib.contextmanager
+def _called(path: Path) -> Iterator[None]:
+    """Refusals of a lone file under its own name, and without the manifest, which its user has never seen."""
+    try:
+        yield
+    except UserError as error:
+        do = "Export the model again (docs/models.md says how)" if "manifest" in error.do else error.do
+        raise UserError(error.what.replace(EXPORT_NAME, path.name), do) from error
 
 
 def _copy_folder(source: Path, staging: Path, model_id: str) -> None:

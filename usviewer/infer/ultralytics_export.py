@@ -32,6 +32,7 @@ def manifest_for(graph: Graph, model_id: str, file_name: str, sha256: str) -> di
     if task not in _DECODERS:
         raise UserError(f"{file_name} is a model for the task '{task[:40]}'", "Use one for 'segment' or 'detect'")
     names = _names(said)
+    _refuse_suppressed(graph, file_name)
     if len(graph.inputs) != 1 or len(graph.inputs[0].shape) != 4:
         raise UserError(f"{file_name} does not take one picture", "Export the model again")
     if graph.inputs[0].shape[0] not in (None, 1):
@@ -53,6 +54,22 @@ def manifest_for(graph: Graph, model_id: str, file_name: str, sha256: str) -> di
         ],
         "training": {"exported_by": f"{_text(said, 'author', 'not stated')} {_text(said, 'version', '')}".strip()},
     }
+
+
+def _refuse_suppressed(graph: Graph, file_name: str) -> None:
+    """Exports that leave out overlapping boxes themselves give another table: [1, 300, 6] and coefficients of masks."""
+    options = _literal(graph.metadata, "args", {})
+    if _literal(graph.metadata, "end2end", False) is True:
+        raise UserError(f"{file_name} was exported with suppression built in (end2end)", "Export it with end2end=False")
+    coefficients = next((port.shape[1] or 0 for port in graph.outputs if len(port.shape) == 4), 0)
+    table = graph.outputs[0].shape
+    # A table of 300 columns or fewer has never so few rows: a picture of 640 x 640 has 8,400 places for boxes.
+    columns = len(table) == 3 and table[2] in (6, 6 + coefficients)
+    if columns or (isinstance(options, dict) and options.get("nms") is True):
+        raise UserError(
+            f"{file_name} was exported with suppression built in",
+            "Export it with nms=False, and of YOLO26 and YOLOv10 with end2end=False",
+        )
 
 
 def finding_of(names: list[str]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ T = TypeVar("T")
 
 # A source changes its picture's shape rarely; a few compiled shapes are kept all the same.
 KEPT_SHAPES = 3
+# What is left of an engine's exception; the longest that says something has 200 letters.
+MAX_CAUSE = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +89,7 @@ class Session:
         except Exception as error:  # engines raise types of their own
             if self._stopped:
                 raise RunStopped from None
-            raise UserError(f"The engine stopped with an error: {first_line(error)}", "Try another engine") from error
+            raise UserError(f"The engine stopped with an error: {cause_of(error)}", "Try another engine") from error
 
     def cancel(self) -> None:
         """From another thread: end the run in progress, if there is one; the next run works again.
@@ -170,7 +173,19 @@ def fallback(engine: str, why: str) -> str:
     return f"{name_of(engine)} was asked for, but {why}: running on the CPU."
 
 
-def first_line(error: Exception) -> str:
-    """What an engine's exception says, in one line."""
-    text = str(error).strip().splitlines()
-    return text[0][:200] if text else type(error).__name__
+# Where an engine's exception was raised in its own source: a file, a line, and a function with all its types.
+_SOURCE = re.compile(r"\S+\.(?:cc|cpp|h|hpp):\d+ .*\) (?=[A-Z])")
+_LOADING = re.compile(r"Load model from .*? failed: ?")
+_CODE = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ")
+_FOLDERS = re.compile(r"(?<![\w.])(?:/[^\s/:'\"]+)+/(?=[^\s/])")
+
+
+def cause_of(error: Exception) -> str:
+    """What an engine's exception says, in one line: without the folders and the places in source that it names."""
+    text = " ".join(str(error).split())
+    for noise in (_CODE, _LOADING, _SOURCE, _FOLDERS):
+        text = noise.sub("", text)
+    text = text.strip().rstrip(".")
+    if len(text) > MAX_CAUSE:
+        return f"{text[:MAX_CAUSE]} …"
+    return text or type(error).__name__

@@ -6,6 +6,7 @@ import contextlib
 import functools
 import importlib.util
 import io
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,12 +25,14 @@ from usviewer.infer.session.base import (
     Outputs,
     RunStopped,
     Session,
+    cause_of,
     fallback,
-    first_line,
 )
 from usviewer.infer.variants import int8_file
 
 _CPU = "CPUExecutionProvider"
+_NEWER_FORMAT = re.compile(r"IR version: (\d+), max supported IR version: (\d+)")
+_NEWER_OPSET = re.compile(r"Opset (\d+) .* till opset (\d+)")
 _QUIET = 4  # only fatal messages: what matters is read from the session and said in the user's words
 
 
@@ -69,7 +72,7 @@ def open_call(path: Path, outputs: Sequence[str], threads: int, spinning: bool) 
             if stopper.stopped:
                 raise RunStopped from None
             raise UserError(
-                f"{path.name} stopped with an error: {first_line(error)}", "Export the model again"
+                f"{path.name} stopped with an error: {cause_of(error)}", "Export the model again"
             ) from error
 
     return Call(call, stopper.stop)
@@ -144,7 +147,24 @@ def _start(ort: Any, path: Path, options: Any, providers: list[Any]) -> Any:
             return ort.InferenceSession(path, options, providers=attempt, enable_fallback=0)
         except Exception as error:  # its exceptions share no public base
             failure = error
-    raise UserError(f"{path.name} cannot be loaded: {first_line(failure)}", "Export the model again")
+    raise _refusal(path.name, failure)
+
+
+def _refusal(name: str, failure: Exception) -> UserError:
+    """Why a file is not loaded. The two that an exporter newer than this library causes are said in full."""
+    if found := _NEWER_FORMAT.search(str(failure)):
+        has, most = found.groups()
+        return UserError(
+            f"{name} has the ONNX format version {has} (IR version); the installed ONNX Runtime reads up to {most}",
+            "Export it with an older version of onnx, or update onnxruntime",
+        )
+    if found := _NEWER_OPSET.search(str(failure)):
+        has, most = found.groups()
+        return UserError(
+            f"{name} has opset {has}; the installed ONNX Runtime runs up to opset {most}",
+            "Export it with opset=17, or update onnxruntime",
+        )
+    return UserError(f"{name} cannot be loaded: {cause_of(failure)}", "Export the model again")
 
 
 def _actual(engine: str, provider: str) -> str:

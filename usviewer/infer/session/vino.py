@@ -11,7 +11,7 @@ import numpy as np
 from usviewer.errors import UserError
 from usviewer.infer.manifest import InputSpec, ModelSpec
 from usviewer.infer.preprocess import Tensor
-from usviewer.infer.session.base import ByShape, Outputs, Session, first_line
+from usviewer.infer.session.base import ByShape, Outputs, Session, cause_of
 from usviewer.infer.variants import int8_file
 
 
@@ -25,7 +25,7 @@ def open_openvino(spec: ModelSpec, engine: str, threads: int) -> Session:
     try:
         core = openvino.Core()
     except Exception as error:
-        raise UserError(f"OpenVINO does not start: {first_line(error)}", "Use the engine 'cpu'") from None
+        raise UserError(f"OpenVINO does not start: {cause_of(error)}", "Use the engine 'cpu'") from None
     path = int8_file(spec) if engine == "openvino-int8" else spec.path
     settings = {
         "INFERENCE_NUM_THREADS": str(threads),
@@ -59,7 +59,7 @@ def open_openvino(spec: ModelSpec, engine: str, threads: int) -> Session:
         else:
             core.read_model(path)
     except Exception as error:
-        raise UserError(f"OpenVINO cannot load {spec.path.name}: {first_line(error)}", "Use the engine 'cpu'") from None
+        raise UserError(f"OpenVINO cannot load {spec.path.name}: {cause_of(error)}", "Use the engine 'cpu'") from None
     library = f"OpenVINO {version()}"
     return Session(engine, engine, "", threads, library, run, takes_bytes, cancel)
 
