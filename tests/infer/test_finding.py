@@ -29,7 +29,24 @@ def rows(*names: str, marked: str = "") -> list[dict[str, Any]]:
 def test_the_manifest_says_which_label_is_measured(
     unet: SpecFactory, labels: list[dict[str, Any]], measured: str
 ) -> None:
-    assert unet({"classes": len(labels)}, finding="aorta", labels=labels).measured.name == measured
+    label = unet({"classes": len(labels)}, finding="aorta", labels=labels).measured
+    assert label is not None and label.name == measured
+
+
+@pytest.mark.parametrize(
+    ("labels", "measured"),
+    [
+        (rows("vessel", "Nerve"), "Nerve"),
+        (rows("vessel"), None),
+        (rows("vessel", "brachial plexus"), None),
+        (rows("vessel", "brachial plexus", marked="brachial plexus"), "brachial plexus"),
+    ],
+)
+def test_a_structure_beside_a_nerve_is_never_taken_for_it(
+    unet: SpecFactory, labels: list[dict[str, Any]], measured: str | None
+) -> None:
+    label = unet({"classes": len(labels)}, finding="nerve", labels=labels).measured
+    assert (label.name if label else None) == measured
 
 
 def test_only_one_label_can_be_measured(unet: SpecFactory) -> None:

@@ -27,12 +27,14 @@ def stated_by(name: str) -> str | None:
     return FINDING_OF_LABEL.get(" ".join(name.lower().replace("_", " ").replace("-", " ").split()))
 
 
-def measured_label(labels: Sequence[Label], finding: str) -> Label:
+def measured_label(labels: Sequence[Label], finding: str) -> Label | None:
     """The label that stands for a finding: one for the whole model, whatever the scores of a frame are.
 
     The one that the manifest marks ``measured``; else the first whose name is that of the finding; else the first.
-    Lumen and wall are two diameters of one vessel: a median over both would be neither.
+    Lumen and wall are two diameters of one vessel: a median over both would be neither. Beside a nerve other structures
+    are labelled, so that there the first may be a vessel: None where no label is called or marked as one.
     """
     marked = (label for label in labels if label.measured)
     named = (label for label in labels if stated_by(label.name) == finding)
-    return next(marked, None) or next(named, None) or labels[0]
+    found = next(marked, None) or next(named, None)
+    return labels[0] if found is None and finding != "nerve" else found

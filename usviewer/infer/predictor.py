@@ -108,7 +108,7 @@ class Predictor:
             engine=self.session.actual,
             timings_ms=timings,
             edge_sd_px=edge_sd_px(self.spec, frame),
-            measured=self.spec.measured.name,
+            measured=self.spec.measured.name if self.spec.measured else "",
         )
 
     def observe(self, pixels: Pixels, source: str = golden.RECORDED) -> golden.Expected:
