@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import sys
 import time
 import traceback
@@ -51,6 +52,7 @@ def build_parser(chosen: str | None) -> Parser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and give its exit code: 0 done, 2 bad input (one sentence on stderr), 1 a bug, 130 Ctrl-C."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    _write_any_letter()
     try:
         if not arguments or arguments[0] not in (*COMMANDS, "-h", "--help", "--version"):
             return int(importlib.import_module("usviewer.app").main(arguments))
@@ -69,6 +71,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception:
         print(f"usviewer: an error in the program. {_write_report()}", file=sys.stderr)
         return EXIT_BUG
+
+
+def _write_any_letter() -> None:
+    """A name that the terminal's encoding cannot write is shown with escapes: it must not end the command."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _write_report() -> str:

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,13 +11,15 @@ import pytest
 from tests.infer.pictures import SpecFactory, disc_picture
 from usviewer.errors import UserError
 from usviewer.frame import Frame, make_frame
-from usviewer.infer import choice, parity, registry, runner, session
+from usviewer.infer import choice, parity, predictor, registry, runner, session
 from usviewer.infer.manifest import ModelSpec, read_manifest
 from usviewer.infer.parity import Deviation
 from usviewer.infer.predictor import Predictor
 from usviewer.infer.preprocess import Placement, Tensor
 from usviewer.infer.session import KINDS, tensorrt, usable_engines
 from usviewer.infer.session.base import Session
+
+Run = Callable[[Tensor], tuple[np.ndarray, ...]]
 
 
 @pytest.fixture(autouse=True)
@@ -195,6 +197,88 @@ def test_a_model_that_fails_its_golden_case_is_not_chosen_for(spec: ModelSpec) -
     wrong = replace(made, input=replace(made.input, value_range=(0.0, 1.3)))
     with pytest.raises(UserError, match="golden case"):
         choose(wrong)
+
+
+def _off(run: Run, by: int) -> Run:
+    """Everything further right: the golden case notices, a circle's diameter does not."""
+    return lambda tensor: tuple(np.roll(output, by, axis=-1) for output in run(tensor))
+
+
+def test_the_golden_case_is_part_of_every_engines_trial(spec: ModelSpec, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An engine that would be refused when the model is loaded is never chosen, however fast it is."""
+    registry.record_golden(spec.folder)
+    recorded = read_manifest(spec.folder)
+    open_session = choice.open_session
+
+    def shifted(asked: ModelSpec, engine: str, *rest: object, **named: object) -> Session:
+        opened = open_session(asked, engine, *rest, **named)  # type: ignore[arg-type]
+        if engine == "openvino":
+            opened._run = _off(opened._run, 1)
+        return opened
+
+    monkeypatch.setattr(choice, "open_session", shifted)
+    monkeypatch.setattr(parity, "MIN_IOU", 0.5)
+    monkeypatch.setattr(parity, "MAX_DIAMETER_PX", 9.0)
+    made = choose(recorded, engines=("openvino",))
+    trial = made.trial("openvino")
+    assert made.engine == "cpu" and trial is not None and "golden case" in trial.problem
+
+
+def test_an_engine_that_stops_while_it_is_timed_is_left_out(spec: ModelSpec, monkeypatch: pytest.MonkeyPatch) -> None:
+    open_session = choice.open_session
+
+    def tiring(asked: ModelSpec, engine: str, *rest: object, **named: object) -> Session:
+        opened = open_session(asked, engine, *rest, **named)  # type: ignore[arg-type]
+        if engine == "openvino":
+            run, left = opened._run, iter(range(5))
+
+            def stops(tensor: Tensor) -> tuple[np.ndarray, ...]:
+                next(left)
+                return run(tensor)
+
+            opened._run = stops
+        return opened
+
+    monkeypatch.setattr(choice, "open_session", tiring)
+    made = choose(spec, engines=("openvino",))
+    trial = made.trial("openvino")
+    assert made.engine == "cpu" and trial is not None and trial.problem.startswith("The engine stopped")
+
+
+@pytest.mark.parametrize("happens", ["fails its golden case", "does not load"])
+def test_a_kept_choice_that_no_longer_holds_falls_back_to_the_cpu_and_says_why(
+    spec: ModelSpec, monkeypatch: pytest.MonkeyPatch, happens: str
+) -> None:
+    """A library that was exchanged under the same version, or a computer that lacks memory today."""
+    registry.record_golden(spec.folder)
+    recorded = read_manifest(spec.folder)
+    trials = (choice.Trial("openvino", Deviation(3, 1.0), 1.0, 1.0, 6),)
+    kept = choice.Choice("openvino", False, 1, trials)
+    monkeypatch.setattr(choice, "_load", lambda _: kept)
+    open_session = predictor.open_session
+
+    def broken(asked: ModelSpec, engine: str, *rest: object, **named: object) -> Session:
+        if engine == "openvino" and happens == "does not load":
+            raise UserError("OpenVINO cannot load model.onnx: no memory")
+        opened = open_session(asked, engine, *rest, **named)  # type: ignore[arg-type]
+        if engine == "openvino":
+            opened._run = _off(opened._run, 1)
+        return opened
+
+    monkeypatch.setattr(predictor, "open_session", broken)
+    loaded = Predictor(recorded, "auto", 1)
+    assert (loaded.session.requested, loaded.session.actual) == ("auto", "cpu")
+    assert loaded.notice.startswith("OpenVINO was chosen, but is not used (") and loaded.predict(discs()[0]).instances
+    assert loaded.choice is not None and loaded.choice.engine == "cpu" and not loaded.choice.rectangular
+    with pytest.raises(UserError):  # what was asked for by name is not replaced
+        Predictor(recorded, "openvino", 1)
+
+
+def test_another_golden_case_decides_anew(spec: ModelSpec) -> None:
+    registry.record_golden(spec.folder)
+    first = choice._path(read_manifest(spec.folder), 1, False, ("cpu",))
+    registry.record_golden(spec.folder, "somebody else")
+    assert choice._path(read_manifest(spec.folder), 1, False, ("cpu",)) != first
 
 
 def test_tensorrt_is_built_in_the_background_while_another_serves(

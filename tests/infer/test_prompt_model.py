@@ -17,7 +17,7 @@ from usviewer.infer import onnx_file, registry
 from usviewer.infer.manifest import ModelSpec, read_manifest
 from usviewer.infer.prediction import full_mask
 from usviewer.infer.predictor import Predictor
-from usviewer.infer.prompt import Prompt, at_point, in_box
+from usviewer.infer.prompt import Prompt, at_point, exports, in_box
 from usviewer.infer.prompt.model import PromptModel
 from usviewer.measure import read
 from usviewer.units import ScaleSource, isotropic
@@ -274,7 +274,9 @@ def test_a_folder_of_two_exports_is_recognised_and_installed(tmp_path: Path, mon
     folder.mkdir()
     _three_channels(folder / "edge_sam_encoder.onnx")
     decoder(folder / "edge_sam_decoder.onnx", 4, mask=False, names=("masks", ""))
-    spec = registry.add_model(folder)
+    with pytest.raises(UserError, match=r"--pixels sam'.*--pixels 0-1"):  # the file does not say it
+        registry.add_model(folder)
+    spec = registry.add_model(folder, pixels="sam")
     assert spec.prompt is not None and (spec.prompt.mask, spec.prompt.has_mask, spec.prompt.size) == ("", "", "")
     assert spec.output.name == "masks" and spec.input.pad == "corner" and spec.input.pad_value == (124, 116, 104)
     frame = make_frame(disc_picture(640, 480, CENTRE, RADIUS), "x", 0)
@@ -296,6 +298,61 @@ def test_two_strange_files_are_not_guessed_at(tmp_path: Path, monkeypatch: pytes
     with pytest.raises(UserError, match="single precision"):  # this encoder takes bytes of one channel
         registry.add_model(folder)
     assert not list((tmp_path / "home").rglob("*.onnx"))
+
+
+@pytest.mark.parametrize(
+    ("pixels", "value_range", "mean"), [("sam", (0.0, 255.0), 3), ("0-1", (0.0, 1.0), 0), ("0-255", (0.0, 255.0), 0)]
+)
+def test_what_an_encoder_takes_is_asked_for(
+    tmp_path: Path, pixels: str, value_range: tuple[float, float], mean: int
+) -> None:
+    folder = tmp_path / "two"
+    folder.mkdir()
+    _three_channels(folder / "encoder.onnx")
+    decoder(folder / "decoder.onnx")
+    exports.copy(folder, tmp_path, "two", pixels)
+    spec = read_manifest(tmp_path)
+    assert (spec.input.value_range, len(spec.input.mean)) == (value_range, mean)
+
+
+def _shaped(*sides: int | str) -> Callable[[onnx.ModelProto, onnx.ModelProto], None]:
+    def change(encoder: onnx.ModelProto, decoder: onnx.ModelProto) -> None:
+        shape = encoder.graph.input[0].type.tensor_type.shape
+        del shape.dim[:]
+        for side in sides:
+            shape.dim.add(**({"dim_param": side} if isinstance(side, str) else {"dim_value": side}))
+
+    return change
+
+
+def _features(encoder: onnx.ModelProto, decoder: onnx.ModelProto) -> None:
+    """As SAM 2: the decoder takes more of the encoder than the embeddings."""
+    feature = onnx.helper.make_tensor_value_info("high_res_feats_0", onnx.TensorProto.FLOAT, [1, 1, 32, 32])
+    decoder.graph.input.append(feature)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (_shaped("batch", 3, "height", "width"), "any size .dynamic axes.*fixed height and width"),
+        (_shaped("height", "width", 3), "without preprocessing"),
+        (_shaped(4, 3, 128, 128), r"\[1, 3, height, width\]"),
+        (_features, "high_res_feats_0.*SAM 2 is not supported"),
+    ],
+)
+def test_exports_of_another_shape_are_told_what_to_do(
+    tmp_path: Path, change: Callable[[onnx.ModelProto, onnx.ModelProto], None], says: str
+) -> None:
+    folder = tmp_path / "two"
+    folder.mkdir()
+    _three_channels(folder / "encoder.onnx")
+    decoder(folder / "decoder.onnx")
+    models = [onnx.load(folder / f"{role}.onnx") for role in ("encoder", "decoder")]
+    change(*models)
+    for model, role in zip(models, ("encoder", "decoder"), strict=True):
+        onnx.save(model, folder / f"{role}.onnx")
+    with pytest.raises(UserError, match=says):
+        registry.add_model(folder, pixels="sam")
 
 
 def _three_channels(path: Path) -> None:

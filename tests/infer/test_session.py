@@ -1,16 +1,27 @@
 from __future__ import annotations
 
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from tests import loop_graphs, onnx_graphs
 from tests.infer.pictures import SpecFactory, cloudy
 from usviewer.errors import UserError
+from usviewer.frame import make_frame
+from usviewer.infer.manifest import parse_manifest
+from usviewer.infer.predictor import Predictor
 from usviewer.infer.preprocess import bytes_alone, prepare
 from usviewer.infer.session import (
     ENGINES,
     KINDS,
+    RunStopped,
     engine_threads,
     name_of,
+    open_call,
     open_session,
     ort,
     usable_cores,
@@ -192,3 +203,54 @@ def test_bytes_say_the_same_as_the_finished_input(unet: SpecFactory, odd: str) -
     assert placement == prepare(picture, spec.input)[1]
     (found,) = session.run(tensor)
     assert np.abs(found - wanted).max() <= 2e-5 * np.abs(wanted).max() and wanted.std() > 0
+
+
+def _ended(run: Callable[[], object], cancel: Callable[[], None]) -> list[BaseException]:
+    """What a run raises that is ended from this thread, which asks until it has ended."""
+    raised: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            run()
+        except UserError as error:
+            raised.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    until = time.monotonic() + 20
+    while thread.is_alive() and time.monotonic() < until:
+        thread.join(0.05)
+        cancel()
+    assert not thread.is_alive()
+    return raised
+
+
+def test_a_run_without_end_is_ended_from_another_thread_and_the_next_one_works(tmp_path: Path) -> None:
+    loop_graphs.endless(tmp_path / "model.onnx", brighter_than=0.5)
+    sides = {"width": loop_graphs.SIDE, "height": loop_graphs.SIDE}
+    manifest = onnx_graphs.unet_manifest(tmp_path / "model.onnx", activation="none", **sides)
+    predictor = Predictor(parse_manifest(manifest, tmp_path), "cpu", 1, check_golden=False)
+    bright, dark = (make_frame(np.full((64, 64, 3), level, np.uint8), "x", 0) for level in (250, 20))
+    predictor.cancel()  # nothing runs: nothing happens
+    for _ in range(2):
+        assert predictor.predict(dark).instances == ()
+        (error,) = _ended(lambda: predictor.predict(bright), predictor.cancel)
+        assert isinstance(error, RunStopped)
+    assert predictor.predict(dark).instances == ()
+
+
+def test_the_decoder_of_a_prompt_model_is_ended_alike(tmp_path: Path) -> None:
+    loop_graphs.endless(tmp_path / "decoder.onnx", brighter_than=0.5)
+    call = open_call(tmp_path / "decoder.onnx", ["map"], 1)
+    bright, dark = (np.full((1, 1, 64, 64), level, np.float32) for level in (0.9, 0.1))
+    (error,) = _ended(lambda: call({"image": bright}), call.cancel)
+    assert isinstance(error, RunStopped) and call({"image": dark})[0].mean() == pytest.approx(0.1)
+
+
+def test_cancelling_where_nothing_runs_harms_no_engine(unet: SpecFactory) -> None:
+    spec = unet({"blob": True})
+    tensor = np.zeros((1, 96, 128, 1), np.uint8)
+    opened = open_session(spec, "openvino", 1)
+    before = opened.run(tensor)[0].copy()
+    opened.cancel()
+    assert np.array_equal(opened.run(tensor)[0], before)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -110,3 +112,20 @@ def test_models_needs_no_window(export: Path, monkeypatch: pytest.MonkeyPatch) -
     for name in ("PySide6", "pyqtgraph"):
         monkeypatch.setitem(sys.modules, name, None)
     assert main(["models", "add", str(export)]) == 0
+
+
+@pytest.mark.parametrize("environment", [{"LANG": "C"}, {"PYTHONIOENCODING": "ascii"}, {"LC_ALL": "tr_TR.ISO-8859-9"}])
+def test_names_that_the_output_cannot_write_are_shown_with_escapes(tmp_path: Path, environment: dict[str, str]) -> None:
+    path = tmp_path / "far.onnx"
+    onnx_graphs.yolov8n(
+        path, segment=False, height=192, width=192, names=["\uc8fc\ub3d9\ub9e5 \u2013 \u0410\u043e\u0440\u0442\u0430"]
+    )
+    registry.add_model(path)
+    for words in (["list"], ["show", "far"]):
+        ended = subprocess.run(
+            [sys.executable, "-X", "utf8=0", "-m", "usviewer", "models", *words],
+            env={**os.environ, "PYTHONCOERCECLOCALE": "0", **environment},
+            capture_output=True,
+        )
+        assert ended.returncode == 0, ended.stderr
+        assert b"far" in ended.stdout

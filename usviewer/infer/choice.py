@@ -20,21 +20,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import platformdirs
 
-from usviewer.errors import UserError
+from usviewer.errors import UserError, foreign_parser
+from usviewer.files import read_bytes
 from usviewer.frame import Frame
-from usviewer.infer import check_frames, parity, session
+from usviewer.infer import check_frames, golden, parity, session
 from usviewer.infer.manifest import ModelSpec
 from usviewer.infer.parity import Deviation
+from usviewer.infer.places import cache_folder, kept_json
 from usviewer.infer.prediction import Instance
 from usviewer.infer.preprocess import place
 from usviewer.infer.runner import Runner, check_golden, squared
 from usviewer.infer.runners import runner_for
 from usviewer.infer.session import KINDS, name_of, open_session, tensorrt
+from usviewer.infer.trial import require as require_trial
 from usviewer.infer.variants import int8_sha256
 
-SCHEMA = 1
+SCHEMA = 2  # 2: the golden case is part of every engine's trial
 ENGINE_VARIABLE = "USVIEWER_ENGINE"
 
 BUDGET_S = 6.0
@@ -218,26 +220,40 @@ class _Bench:
                 trials[engine] = Trial(engine, problem=NO_TIME)
                 continue
             try:
+                require_trial(self._spec, engine)
                 runner = runner_for(self._spec, self._open(engine), rectangular=rectangular)
+                check_golden(runner)  # asked again when the model is loaded: an engine that fails it cannot be chosen
                 trials[engine] = Trial(engine, self._deviation(runner, pictures, expected))
                 runners[engine] = runner
             except UserError as error:
                 trials[engine] = Trial(engine, problem=error.what)
-        for engine, times_ms in self._time(runners, pictures).items():
+        times, stopped = self._time(runners, pictures)
+        trials |= {engine: Trial(engine, problem=why) for engine, why in stopped.items()}
+        for engine, times_ms in times.items():
             p50, p95 = np.percentile(times_ms, (50, 95))
             trials[engine] = replace(trials[engine], p50_ms=float(p50), p95_ms=float(p95), samples=len(times_ms))
         return tuple(trials.values())
 
-    def _time(self, runners: dict[str, Runner], pictures: Sequence[Frame]) -> dict[str, list[float]]:
-        """Milliseconds a frame, in turns: what else the computer does then falls on all of them alike."""
+    def _time(
+        self, runners: dict[str, Runner], pictures: Sequence[Frame]
+    ) -> tuple[dict[str, list[float]], dict[str, str]]:
+        """Milliseconds a frame, in turns: what else the computer does then falls on all of them alike.
+
+        An engine that stops meanwhile is left out, with its reason.
+        """
         times: dict[str, list[float]] = {engine: [] for engine in runners}
+        stopped: dict[str, str] = {}
         for turn in range(MAX_SAMPLES):
             if turn >= self._samples and time.monotonic() > self._due_s:
                 break
-            for engine, runner in runners.items():
-                _, stages = runner.instances(pictures[turn % len(pictures)])
-                times[engine].append(sum(stages.values()))
-        return times
+            for engine in tuple(times):
+                try:
+                    _, stages = runners[engine].instances(pictures[turn % len(pictures)])
+                    times[engine].append(sum(stages.values()))
+                except UserError as error:
+                    stopped[engine] = error.what
+                    del times[engine]
+        return times, stopped
 
     def _open(self, engine: str) -> session.Session:
         opened = open_session(self._spec, engine, self._threads, spinning=self._spinning)
@@ -299,14 +315,22 @@ def _path(spec: ModelSpec, threads: int, spinning: bool, engines: Sequence[str])
         "model": spec.sha256,
         "int8": int8_sha256(spec),
         "manifest": repr((spec.input, spec.output)),
+        "golden": _golden_hash(spec),
         "versions": session.versions(),
         "threads": threads,
         "spinning": spinning,
         "engines": list(engines),
     }
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
-    cache = Path(platformdirs.user_cache_dir("usviewer", appauthor=False))
-    return cache / "engines" / f"{spec.id}-{digest}.json"
+    return cache_folder() / "engines" / f"{spec.id}-{digest}.json"
+
+
+def _golden_hash(spec: ModelSpec) -> str:
+    """Of the expected result: another one decides anew about every engine."""
+    with suppress(OSError):
+        if spec.golden is not None:
+            return hashlib.sha256(read_bytes(spec.golden.expected, golden.MAX_EXPECTED_BYTES)).hexdigest()
+    return ""
 
 
 def _store(path: Path, choice: Choice) -> None:
@@ -320,10 +344,9 @@ def _store(path: Path, choice: Choice) -> None:
 
 def _load(path: Path) -> Choice | None:
     """What was kept; None where there is nothing, or nothing that makes sense."""
-    try:
-        return _parse(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+    with suppress(UserError), foreign_parser("What was kept is damaged"):
+        return _parse(kept_json(path))
+    return None
 
 
 def _parse(values: dict[str, Any]) -> Choice:

@@ -286,8 +286,9 @@ def _check_probabilities(values: Array, spec: ModelSpec) -> None:
 
 
 def _wrong_shape(spec: ModelSpec, output: Array) -> UserError:
+    hint = " (suppression must not be built in: nms=False, end2end=False)" if spec.decoder.startswith("yolo") else ""
     return UserError(
-        f"Model '{spec.id}' gave an output of shape {list(output.shape)}, which its manifest does not describe",
+        f"Model '{spec.id}' gave an output of shape {list(output.shape)}, which does not fit its labels{hint}",
         "Correct its manifest or export it again",
     )
 

@@ -7,7 +7,9 @@ case is refused, not drawn.
 
 from __future__ import annotations
 
+import io
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,10 +18,13 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
-from usviewer.errors import UserError
+from usviewer.errors import UserError, foreign_parser
+from usviewer.files import read_bytes
 from usviewer.frame import Pixels
 from usviewer.infer.prediction import Instance
+from usviewer.plain_text import printable
 
 RECORDED = "recorded from the file itself"
 
@@ -33,8 +38,15 @@ AREA_TOLERANCE = 0.02
 # The middle of a disc of the synthetic picture: where a prompt model is asked what is there.
 DISC_XY_PX = (205.5, 140.5)
 
+OTHER_SHAPE = "its outputs have another shape"
 SAMPLES = 32
 MAX_EXPECTED = 10
+# 4K is 8.3 million pixels; the bundled pictures have 0.07 to 0.5 million.
+MAX_PICTURE_PX = 16_000_000
+MAX_PICTURE_BYTES = 3 * MAX_PICTURE_PX
+# The largest of the bundled ones has 34 kB; 1,000 labels and 32 prototypes come to 1 MB.
+MAX_EXPECTED_BYTES = 8_000_000
+MAX_SOURCE = 200
 
 Outputs = Sequence[NDArray[np.float32]]
 
@@ -65,9 +77,19 @@ class Expected:
 
 def read_picture(path: Path) -> Pixels:
     """The golden picture, RGB. Raises ``UserError`` where it cannot be read."""
-    picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    if picture is None:
-        raise UserError(f"The golden picture {path} cannot be read", "Add the model again")
+    do = "Add the model again"
+    try:
+        content = read_bytes(path, MAX_PICTURE_BYTES)
+    except OSError as error:
+        raise UserError(f"The golden picture {path} cannot be read: {error.strerror}", do) from None
+    with foreign_parser(f"The golden picture {path} is no picture", do):
+        width, height = Image.open(io.BytesIO(content)).size  # looks at the header only
+    if width * height > MAX_PICTURE_PX:
+        raise UserError(f"The golden picture {path} is too large ({width} x {height})", "Use a small one")
+    with foreign_parser(f"The golden picture {path} is damaged", do):
+        picture = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+        if picture is None:
+            raise ValueError("OpenCV gives nothing")
     return np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), np.uint8)
 
 
@@ -95,8 +117,8 @@ def observe(outputs: Outputs, instances: Sequence[Instance], channel_axis: int, 
 
 def deviation(expected: Expected, observed: Expected) -> str:
     """The first thing that differs by more than its tolerance, in words; empty when the case is reproduced."""
-    if [len(rows) for rows in expected.samples] != [len(rows) for rows in observed.samples]:
-        return "its outputs have another shape"
+    if not alike(expected, observed):
+        return OTHER_SHAPE
     worst = output_deviation(expected, observed)
     if not worst <= OUTPUT_TOLERANCE:
         return f"its raw outputs differ by {worst:.1%} of their spread"
@@ -108,13 +130,27 @@ def deviation(expected: Expected, observed: Expected) -> str:
     return ""
 
 
+def alike(expected: Expected, observed: Expected) -> bool:
+    """Whether both have the same outputs, with as many channels."""
+    shapes = [[[len(row) for row in rows] for rows in case.samples] for case in (expected, observed)]
+    return shapes[0] == shapes[1]
+
+
 def output_deviation(expected: Expected, observed: Expected) -> float:
-    """Largest over the outputs of: difference of the samples over their spread, mean over all channels."""
-    return max(_spread_deviation(a, b) for a, b in zip(expected.samples, observed.samples, strict=True))
+    """Largest over the outputs of: difference of the samples over their spread, mean over all channels.
+
+    Both must be ``alike``.
+    """
+    return max((_spread_deviation(a, b) for a, b in zip(expected.samples, observed.samples, strict=True)), default=0.0)
 
 
 def write_expected(path: Path, expected: Expected) -> None:
-    """Keep the case as JSON; only the best instances, those at the end of a long list are a matter of rounding."""
+    """Keep the case as JSON; only the best instances, those at the end of a long list are a matter of rounding.
+
+    Raises ``UserError`` for outputs that are not numbers: no later run could be compared with them.
+    """
+    if not all(math.isfinite(value) for rows in expected.samples for row in rows for value in row):
+        raise UserError("The model gives values that are not numbers on its golden picture", "Export the model again")
     values = asdict(expected)
     values["instances"] = values["instances"][:MAX_EXPECTED]
     path.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
@@ -122,27 +158,41 @@ def write_expected(path: Path, expected: Expected) -> None:
 
 def read_expected(path: Path) -> Expected:
     """Read what ``write_expected`` wrote. Raises ``UserError`` for anything else."""
+    do = "Add the model again"
     try:
-        return _parse(json.loads(path.read_text(encoding="utf-8")))
+        content = read_bytes(path, MAX_EXPECTED_BYTES)
     except OSError as error:
-        raise UserError(f"The golden case {path} cannot be read: {error.strerror}", "Add the model again") from None
-    except (ValueError, KeyError, TypeError):
-        raise UserError(f"The golden case {path} is damaged", "Add the model again") from None
+        raise UserError(f"The golden case {path} cannot be read: {error.strerror}", do) from None
+    # What it holds is as foreign as its form: a text for a number, a number of 400 digits, a list for a table.
+    with foreign_parser(f"The golden case {path} is damaged", do):
+        return _parse(json.loads(content))
 
 
 def _parse(values: Any) -> Expected:
     instances = tuple(
         Found(
             str(row["label"]),
-            float(row["score"]),
-            tuple(map(float, row["box_xyxy_px"])),  # type: ignore[arg-type]
-            float(row["area_px"]),
-            tuple(map(float, row["centroid_xy_px"])),  # type: ignore[arg-type]
+            _number(row["score"]),
+            _numbers(row["box_xyxy_px"], 4),  # type: ignore[arg-type]
+            _number(row["area_px"]),
+            _numbers(row["centroid_xy_px"], 2),  # type: ignore[arg-type]
         )
         for row in values["instances"]
     )
-    samples = tuple(tuple(tuple(map(float, row)) for row in rows) for rows in values["samples"])
-    return Expected(str(values["source"]), samples, instances)
+    samples = tuple(tuple(_numbers(row) for row in rows) for rows in values["samples"])
+    return Expected(printable(str(values["source"])[:MAX_SOURCE]), samples, instances)
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ValueError("not a number")
+    return float(value)
+
+
+def _numbers(values: Any, count: int | None = None) -> tuple[float, ...]:
+    if not isinstance(values, list) or count not in (None, len(values)):
+        raise ValueError("not so many numbers")
+    return tuple(map(_number, values))
 
 
 def _sample(output: NDArray[np.float32], channel_axis: int) -> tuple[tuple[float, ...], ...]:

@@ -7,6 +7,7 @@ a key that is misspelt would otherwise be a default that nobody chose. The forma
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import tomllib
 from collections.abc import Mapping
@@ -14,7 +15,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from usviewer.errors import UserError
+from usviewer.errors import UserError, foreign_parser
+from usviewer.files import read_bytes
+from usviewer.infer.finding import measured_label
 from usviewer.infer.manifest_table import Table
 from usviewer.infer.prediction import Edge
 from usviewer.units import Box, Point
@@ -29,6 +32,14 @@ FINDINGS = ("aorta", "nerve", "fetal-head", "fetal-brain", "other")
 MIN_SIDE_PX, MAX_SIDE_PX = 16, 4096
 MAX_LABELS = 1000
 MAX_INSTANCES = 300
+# The bundled manifests have 2 kB; 1,000 labels of 100 letters are 200 kB. They nest three deep.
+MAX_MANIFEST_BYTES = 1_000_000
+MAX_DEPTH = 20
+MAX_TEXT = 200
+
+_DO = "Put it into the graph when you export it (docs/models.md, 'What a manifest cannot say')"
+# Words of keys that people write for what depends on the single picture, or turns it (nnU-Net, MONAI).
+INTO_THE_GRAPH = dict.fromkeys(("norm", "score", "standardi", "percentile", "transpose", "axes", "swap", "rotate"), _DO)
 
 _MODEL_ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -45,11 +56,15 @@ class ModelFile:
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """What one class is called, how it is drawn (``#rrggbb``) and what its outline follows."""
+    """What one class is called, how it is drawn (``#rrggbb``) and what its outline follows.
+
+    ``measured`` marks the one that is measured where several could be (``infer.finding``).
+    """
 
     name: str
     color: str
     edge: Edge
+    measured: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,16 +102,17 @@ class OutputSpec:
     """What the graph gives, and what of it becomes an instance.
 
     ``masks`` is the output with the mask prototypes (yolov8-segment). ``min_score`` is the presence gate; an object
-    that passed it stays over the next frames down to ``keep_score`` (``infer.presence``). For a U-Net,
-    channel 0 is no label when ``background``, ``max_instances`` counts per label and blobs under ``min_area_px`` pixels
-    *of the input* are noise. For YOLO ``max_instances`` counts all labels together, and ``iou_threshold`` is that of
-    the suppression, across labels when ``agnostic``.
+    that passed it stays over the next frames down to ``keep_score`` (``infer.presence``). For a U-Net, channel 0 is no
+    label when ``background`` (``background_said``: the manifest has said it), ``max_instances`` counts per label and
+    blobs under ``min_area_px`` pixels *of the input* are noise. For YOLO ``max_instances`` counts all labels together,
+    and ``iou_threshold`` is that of the suppression, across labels when ``agnostic``.
     """
 
     name: str
     masks: str = ""
     activation: str = "none"
     background: bool = False
+    background_said: bool = False
     mask_threshold: float = 0.5
     min_score: float = 0.25
     keep_score: float = 0.25
@@ -184,10 +200,15 @@ class ModelSpec:
         return tuple(filter(None, names))
 
     @property
+    def measured(self) -> Label | None:
+        """The label that is measured, on every frame, where the finding has measurements of its own."""
+        return measured_label(self.labels, self.finding)
+
+    @property
     def card(self) -> Path | None:
         """The model's card, where it has one."""
         card = self.folder / "CARD.md"
-        return card if card.is_file() else None
+        return card if os.path.isfile(card) else None  # which is False for a folder that may not be looked into
 
     def file_named(self, name: str, key: str) -> Path:
         """A file of this model's folder. Raises ``UserError`` for a name that leads out of it."""
@@ -198,14 +219,36 @@ def read_manifest(folder: Path, *, bundled: bool = False) -> ModelSpec:
     """Read and check ``manifest.toml`` of a model's folder. Raises ``UserError`` for anything that is not right."""
     path = folder / MANIFEST
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        content = read_bytes(path, MAX_MANIFEST_BYTES)
     except FileNotFoundError:
         raise UserError(f"There is no {MANIFEST} in {folder}", "Add the model with 'usviewer models add'") from None
     except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror}", "Check its permissions") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not valid TOML: {error}", "Correct it or remove the model") from None
-    return parse_manifest(values, folder, bundled=bundled)
+        raise UserError(f"{path} cannot be read: {error.strerror}", "Correct it or remove the model") from None
+    return parse_manifest(_toml(content, path), folder, bundled=bundled)
+
+
+def _toml(content: bytes, path: Path) -> dict[str, Any]:
+    """The file's values; with the mark at its beginning that Windows editors write, and lines that end in their way."""
+    with foreign_parser(f"{path} is not valid TOML", "Correct it or remove the model"):
+        try:
+            values = tomllib.loads(content.decode("utf-8-sig"))
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise UserError(f"{path} is not valid TOML: {error}", "Correct it or remove the model") from None
+    _refuse_absurd(values, path)
+    return values
+
+
+def _refuse_absurd(values: object, path: Path) -> None:
+    """Raise ``UserError`` for tables in tables without end, and for numbers beyond the 64 bits that TOML has."""
+    waiting: list[tuple[object, int]] = [(values, 0)]
+    while waiting:
+        value, depth = waiting.pop()
+        if depth > MAX_DEPTH:
+            raise UserError(f"{path} has tables within tables beyond {MAX_DEPTH}", "Correct it or remove the model")
+        if isinstance(value, int) and not -(1 << 63) <= value < 1 << 63:
+            raise UserError(f"{path} has a whole number of more than 64 bits", "Correct it or remove the model")
+        inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+        waiting.extend((one, depth + 1) for one in inner)
 
 
 def parse_manifest(values: Mapping[str, Any], folder: Path, *, bundled: bool = False) -> ModelSpec:
@@ -223,12 +266,12 @@ def parse_manifest(values: Mapping[str, Any], folder: Path, *, bundled: bool = F
     labels = _labels(top.take("labels", list))
     spec = ModelSpec(
         id=model_id,
-        name=top.take("name", str, model_id),
-        version=top.take("version", str),
+        name=top.words("name", MAX_TEXT, model_id),
+        version=top.words("version", MAX_TEXT),
         task=task,
         finding=top.choice("finding", FINDINGS),
         decoder=decoder,
-        licence=top.take("licence", str),
+        licence=top.words("licence", MAX_TEXT),
         folder=folder,
         files=files,
         input=_input(top.table("input")),
@@ -305,7 +348,7 @@ def _input(table: Table) -> InputSpec:
         side_px=table.whole("side", MIN_SIDE_PX, MAX_SIDE_PX, 640),
         stride_px=table.whole("stride", 1, 256, 32),
     )
-    table.done()
+    table.done(INTO_THE_GRAPH)
     _check_input(spec, table)
     return spec
 
@@ -349,6 +392,7 @@ def _output(table: Table, decoder: str) -> OutputSpec:
         name=table.take("name", str),
         masks=table.take("masks", str) if decoder == "yolov8-segment" else "",
         activation=activation,
+        background_said=unet and table.has("background"),
         background=table.take("background", bool, activation == "softmax") if unet else False,
         mask_threshold=table.fraction("mask_threshold", 0.5) if unet else 0.5,
         min_score=min_score,
@@ -410,7 +454,9 @@ def _labels(rows: list[Any]) -> tuple[Label, ...]:
         raise UserError(f"The manifest lists {len(rows)} labels", f"Give 1 to {MAX_LABELS}")
     labels = tuple(_label(Table(row, f"labels {number}")) for number, row in enumerate(rows, 1))
     if len({label.name for label in labels}) != len(labels):
-        raise UserError("Two labels of the manifest have the same name", "Give each its own")
+        raise UserError("Two labels of the model have the same name", "Give each its own")
+    if sum(label.measured for label in labels) > 1:
+        raise UserError("More than one label of the manifest is marked as measured", "Mark the one that is")
     return labels
 
 
@@ -420,7 +466,7 @@ def _label(table: Table) -> Label:
         raise table.wrong("name", "1 to 100 printable characters")
     if not _COLOR.fullmatch(color):
         raise table.wrong("color", "like #56b4e9")
-    label = Label(name, color, Edge(table.choice("edge", tuple(Edge))))
+    label = Label(name, color, Edge(table.choice("edge", tuple(Edge))), table.take("measured", bool, False))
     table.done()
     return label
 

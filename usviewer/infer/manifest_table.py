@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 from usviewer.errors import UserError
+from usviewer.plain_text import printable
 
 _REQUIRED = object()
 
@@ -32,8 +34,16 @@ class Table:
         if value is _REQUIRED:
             raise UserError(f"{key} is missing in {self._where}", "Complete manifest.toml")
         if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-            raise self.wrong(key, _KINDS[kind])
+            raise self.wrong(key, _KINDS.get(kind, "a number"))
         return value
+
+    def has(self, key: str) -> bool:
+        """Whether the key is there, and was not taken yet."""
+        return key in self._values
+
+    def words(self, key: str, most: int, default: object = _REQUIRED) -> str:
+        """Text that is shown: of so many letters at most, control characters as escapes."""
+        return printable(self.take(key, str, default)[:most])
 
     def table(self, key: str) -> Table:
         """A sub-table."""
@@ -91,10 +101,13 @@ class Table:
                 raise self.wrong(key, "a finite number")
         return tuple(float(value) for value in values)
 
-    def done(self) -> None:
-        """Refuse what nobody took."""
+    def done(self, hints: Mapping[str, str] = MappingProxyType({})) -> None:
+        """Refuse what nobody took; ``hints`` says what to do about keys with a word in them."""
         if self._values:
-            unknown = ", ".join(sorted(map(str, self._values)))
+            for word, do in hints.items():
+                if key := next((key for key in map(str, self._values) if word in key.lower()), ""):
+                    raise UserError(f"A manifest cannot say '{printable(key[:50])}'", do)
+            unknown = ", ".join(sorted(map(str, self._values)))[:200]
             raise UserError(f"Unknown key in {self._where}: {unknown}", "Correct the spelling in manifest.toml")
 
 

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import math
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
-from usviewer.errors import UserError
+from usviewer.errors import UserError, foreign_parser
+from usviewer.files import open_regular
+from usviewer.infer.first_steps import scales_bytes
 from usviewer.infer.manifest import InputSpec, ModelSpec
+
+if TYPE_CHECKING:
+    from io import BufferedReader
 
 # Far above any model for a laptop, far below what protobuf and memory can bear.
 MAX_FILE_BYTES = (1 << 31) - 1  # the format's own limit
 MAX_TENSOR_ELEMENTS = 1 << 28
+LOOPS = ("Loop", "Scan")
 STANDARD_DOMAINS = ("", "ai.onnx")
 
 Shape = tuple[int | None, ...]
@@ -31,20 +39,30 @@ class Port:
 
 @dataclass(frozen=True, slots=True)
 class Graph:
-    """The outside of an ONNX graph."""
+    """The outside of an ONNX graph. ``scales_bytes``: its first steps bring 0..255 to another range themselves."""
 
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
     metadata: Mapping[str, str]
+    scales_bytes: bool = False
 
 
 def sha256_of(path: Path) -> str:
     """Hash of a file, in lower-case hexadecimal. Raises ``UserError`` where it cannot be read."""
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        with _opened(path) as file:
+            return hashlib.file_digest(cast("BufferedReader", file), "sha256").hexdigest()
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}", "Check the file") from None
+
+
+def _opened(path: Path) -> BinaryIO:
+    """A regular file of no more than the format allows: a hash over ``/dev/zero`` would never end."""
+    file = open_regular(path)
+    if os.fstat(file.fileno()).st_size > MAX_FILE_BYTES:
+        file.close()
+        raise UserError(f"{path.name} is larger than 2 GiB", "Use a smaller model")
+    return file
 
 
 def check_hashes(spec: ModelSpec) -> None:
@@ -63,8 +81,15 @@ def inspect(path: Path) -> Graph:
     Raises ``UserError`` for a file that is no ONNX model, data kept outside the file, operators that are not of the
     ONNX standard, and absurd sizes.
     """
-    model = _load(path)
-    name = path.name
+    model, name = _load(path), path.name
+    # Every field of a damaged file may raise when it is looked at: text that is none, types that there are not.
+    with foreign_parser(f"{name} is no ONNX model, or is damaged", "Export the model again"):
+        return _graph_of(model, name)
+
+
+def _graph_of(model: Any, name: str) -> Graph:
+    if not model.graph.node or not model.graph.output or not model.opset_import:
+        raise UserError(f"{name} is no ONNX model", "Export the model as ONNX")
     _refuse_custom_operators(model, name)
     for tensor in _tensors(model):
         _refuse_bad_tensor(tensor, name)
@@ -72,12 +97,29 @@ def inspect(path: Path) -> Graph:
     graph = Graph(
         inputs=tuple(_port(value) for value in model.graph.input if value.name not in initial),
         outputs=tuple(_port(value) for value in model.graph.output),
-        metadata={entry.key: entry.value for entry in model.metadata_props},
+        metadata={_text(entry.key): _text(entry.value) for entry in model.metadata_props},
+        scales_bytes=scales_bytes(model),
     )
     for port in (*graph.inputs, *graph.outputs):
-        if math.prod(side or 1 for side in port.shape) > MAX_TENSOR_ELEMENTS or any(s == 0 for s in port.shape):
+        if math.prod(side or 1 for side in port.shape) > MAX_TENSOR_ELEMENTS or any(
+            s is not None and s < 1 for s in port.shape
+        ):
             raise UserError(f"{name} has an absurd shape {_shape_text(port.shape)}", "Export the model again")
     return graph
+
+
+def has_loop(path: Path) -> bool:
+    """Whether the graph repeats a part of itself, however often its input makes it. Raises ``UserError``."""
+    try:
+        state = path.stat()
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}", "Check the file") from None
+    return _has_loop(path, state.st_mtime_ns, state.st_size)
+
+
+@functools.lru_cache(maxsize=16)
+def _has_loop(path: Path, _time_ns: int, _size: int) -> bool:
+    return any(node.op_type in LOOPS for node in _nodes(_load(path)))
 
 
 def check_graphs(spec: ModelSpec) -> None:
@@ -93,6 +135,7 @@ def check_prompt_fits(spec: ModelSpec, encoder: Graph, decoder: Graph) -> None:
     if len(encoder.inputs) != 1:
         raise _unfit(spec, f"(encoder) takes {len(encoder.inputs)} inputs instead of one")
     _check_input(spec, encoder.inputs[0])
+    _check_range(spec, encoder)
     names = spec.prompt
     assert names is not None
     wanted = [name for name in (names.embeddings, names.coords, names.labels, names.mask, names.has_mask) if name]
@@ -145,6 +188,7 @@ def check_fits(spec: ModelSpec, graph: Graph) -> None:
     if len(graph.inputs) != 1:
         raise _unfit(spec, f"takes {len(graph.inputs)} inputs instead of one")
     _check_input(spec, graph.inputs[0])
+    _check_range(spec, graph)
     outputs = {port.name: port for port in graph.outputs}
     for name in filter(None, (spec.output.name, spec.output.masks)):
         if name not in outputs:
@@ -164,19 +208,15 @@ def input_shape(spec: InputSpec) -> Shape:
 
 def _load(path: Path) -> Any:
     import onnx  # slow to import: only when a model is loaded
-    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
     try:
-        if path.stat().st_size > MAX_FILE_BYTES:
-            raise UserError(f"{path.name} is larger than 2 GiB", "Use a smaller model")
-        model = onnx.load(path, format="protobuf", load_external_data=False)
+        with (
+            _opened(path) as file,
+            foreign_parser(f"{path.name} is no ONNX model, or is cut short", "Export the model again"),
+        ):
+            return onnx.load(file, format="protobuf", load_external_data=False)
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}", "Check the name of the file") from None
-    except DecodeError:
-        raise UserError(f"{path.name} is no ONNX model, or is cut short", "Export the model again") from None
-    if not model.graph.node or not model.graph.output or not model.opset_import:
-        raise UserError(f"{path.name} is no ONNX model", "Export the model as ONNX")
-    return model
 
 
 def _refuse_custom_operators(model: Any, name: str) -> None:
@@ -192,7 +232,10 @@ def _refuse_custom_operators(model: Any, name: str) -> None:
 
 def _refuse_bad_tensor(tensor: Any, name: str) -> None:
     if tensor.data_location == 1 or tensor.external_data:  # TensorProto.EXTERNAL
-        raise UserError(f"{name} keeps its weights in another file", "Export the model into one single ONNX file")
+        raise UserError(
+            f"{name} keeps its weights in another file",
+            "Export the model into one single ONNX file (torch.onnx.export: external_data=False)",
+        )
     if any(side < 0 for side in tensor.dims) or math.prod(tensor.dims) > MAX_TENSOR_ELEMENTS:
         raise UserError(f"{name} has a weight of absurd shape {list(tensor.dims)}", "Export the model again")
 
@@ -232,6 +275,11 @@ def _tensors(model: Any) -> Iterator[Any]:
                     yield from (sparse.values, sparse.indices)
 
 
+def _text(value: str | bytes) -> str:
+    """What should be text: the library gives bytes where it is none, and ``ValueError`` says so."""
+    return value if isinstance(value, str) else value.decode("utf-8")
+
+
 def _has_sparse(attribute: Any) -> bool:
     return bool(attribute.HasField("sparse_tensor"))
 
@@ -242,7 +290,7 @@ def _port(value: Any) -> Port:
     kind = value.type.tensor_type
     dtype = onnx.TensorProto.DataType.Name(kind.elem_type).lower() if value.type.HasField("tensor_type") else "none"
     sides = (side.dim_value if side.HasField("dim_value") else None for side in kind.shape.dim)
-    return Port(value.name, "float32" if dtype == "float" else dtype, tuple(sides))
+    return Port(_text(value.name), "float32" if dtype == "float" else dtype, tuple(sides))
 
 
 def _check_input(spec: ModelSpec, port: Port) -> None:
@@ -255,6 +303,15 @@ def _check_input(spec: ModelSpec, port: Port) -> None:
         raise _unfit(spec, f"takes {port.dtype}, not {spec.input.dtype}")
     if len(port.shape) != 4 or any(a not in (None, b) for a, b in zip(port.shape, wanted, strict=True)):
         raise _unfit(spec, f"takes {_shape_text(port.shape)}, not {_shape_text(wanted)}")
+
+
+def _check_range(spec: ModelSpec, graph: Graph) -> None:
+    """A graph that brings bytes to its range itself must be given bytes: twice would make every picture black."""
+    if graph.scales_bytes and (spec.input.value_range != (0.0, 255.0) or spec.input.mean):
+        raise UserError(
+            f"The graph of model '{spec.id}' brings 0 to 255 to its own range itself",
+            "Say value_range = [0, 255] without mean and std in its manifest",
+        )
 
 
 def _check_unet(spec: ModelSpec, port: Port) -> None:
@@ -283,7 +340,7 @@ def _check_yolo(spec: ModelSpec, port: Port, masks: Port | None) -> None:
         raise _unfit(
             spec,
             f"gives {_shape_text(port.shape)}; {len(spec.labels)} label(s) need {rows} rows of boxes "
-            "(exports with built-in suppression are not supported)",
+            "(suppression must not be built in: nms=False, end2end=False)",
         )
 
 

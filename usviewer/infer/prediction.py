@@ -49,6 +49,7 @@ class Instance:
 class Prediction:
     """All instances of one frame, best first. ``timings_ms`` has preprocess, infer and decode.
 
+    ``measured`` names the one label of the model that is measured; empty where every instance may be.
     ``edge_sd_px`` is how far an outline is off, as a standard deviation in frame pixels; None where that is not known.
     """
 
@@ -60,6 +61,7 @@ class Prediction:
     engine: str
     timings_ms: Mapping[str, float] = field(default_factory=dict)
     edge_sd_px: float | None = None
+    measured: str = ""
 
 
 def full_mask(instance: Instance, frame_size_px: tuple[int, int]) -> Mask:

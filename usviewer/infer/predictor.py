@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from usviewer.errors import UserError
 from usviewer.frame import Frame, Pixels
 from usviewer.infer import choice as choices
-from usviewer.infer import golden, onnx_file
+from usviewer.infer import golden, onnx_file, trial
 from usviewer.infer.edge import edge_sd_px
 from usviewer.infer.manifest import ModelSpec
 from usviewer.infer.prediction import Prediction
@@ -31,7 +32,8 @@ class Predictor:
         check_golden: bool = True,
         frames: Callable[[], Sequence[Frame]] | None = None,
     ) -> None:
-        """Load the model: hash, graph, engine, golden case, in this order; the golden case also warms the engine up.
+        """Load the model: hash, graph, trial (``infer.trial``), engine, golden case, in this order; the golden case
+        also warms the engine up.
 
         ``auto`` takes the fastest engine that agrees with the CPU in single precision (``infer.choice``); the first
         time on a computer that takes some seconds. ``frames`` gives pictures to compare on where the bundled ones show
@@ -40,13 +42,16 @@ class Predictor:
         """
         onnx_file.check_hashes(spec)
         onnx_file.check_graphs(spec)
+        trial.require(spec)
         self.spec = spec
         self.choice: choices.Choice | None = None
-        session = self._open(engine, threads or engine_threads(live=False), spinning, frames)
-        rectangular = self.choice is None or self.choice.rectangular
-        self._runner = runner_for(spec, session, rectangular=rectangular)
-        if check_golden:
-            reproduce_golden(self._runner)
+        count = threads or engine_threads(live=False)
+        try:
+            self._load(engine, count, spinning, frames, check_golden)
+        except UserError as error:
+            if self.choice is None or self.choice.engine == "cpu":
+                raise
+            self._fall_back(engine, count, spinning, error, check_golden)
 
     @property
     def session(self) -> Session:
@@ -62,6 +67,14 @@ class Predictor:
     def notice(self) -> str:
         """One sentence when another engine runs than was asked for, else empty."""
         return self.session.notice
+
+    def cancel(self) -> None:
+        """From another thread: end the run in progress, which then raises ``session.RunStopped`` where it waits.
+
+        The predictor stays usable. A run that begins just after this is not ended: set your own sign that no more is
+        wanted first, and call this until the thread that predicts has ended.
+        """
+        self._runner.cancel()
 
     def set_min_score(self, min_score: float) -> None:
         """Another presence gate, for evaluation over the whole range of scores."""
@@ -95,11 +108,34 @@ class Predictor:
             engine=self.session.actual,
             timings_ms=timings,
             edge_sd_px=edge_sd_px(self.spec, frame),
+            measured=self.spec.measured.name if self.spec.measured else "",
         )
 
     def observe(self, pixels: Pixels, source: str = golden.RECORDED) -> golden.Expected:
         """What the model says about a whole picture, as a golden case keeps it."""
         return observe(self._runner, pixels, source)
+
+    def _load(
+        self,
+        engine: str,
+        threads: int,
+        spinning: bool,
+        frames: Callable[[], Sequence[Frame]] | None,
+        check_golden: bool,
+    ) -> None:
+        session = self._open(engine, threads, spinning, frames)
+        rectangular = self.choice is None or self.choice.rectangular
+        self._runner = runner_for(self.spec, session, rectangular=rectangular)
+        if check_golden:
+            reproduce_golden(self._runner)
+
+    def _fall_back(self, requested: str, threads: int, spinning: bool, why: UserError, check_golden: bool) -> None:
+        """The CPU in place of an engine that was chosen once, and does not start or reproduce the golden case now."""
+        assert self.choice is not None
+        notice = f"{name_of(self.choice.engine)} was chosen, but is not used ({why.what}): running on the CPU."
+        self.choice = replace(self.choice, engine="cpu", notice=notice)
+        self._load("cpu", threads, spinning, None, check_golden)
+        self.session.requested, self.session.notice = requested, notice
 
     def _open(
         self, requested: str, threads: int, spinning: bool, frames: Callable[[], Sequence[Frame]] | None

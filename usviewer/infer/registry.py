@@ -15,18 +15,33 @@ from dataclasses import replace
 from pathlib import Path
 
 import cv2
-import platformdirs
 import tomli_w
 
 import usviewer
 from usviewer.errors import UserError
-from usviewer.infer import golden, onnx_file, ultralytics_export
+from usviewer.files import open_regular
+from usviewer.infer import golden, onnx_file, trial, ultralytics_export
 from usviewer.infer.manifest import MANIFEST, GoldenCase, ModelSpec, check_id, read_manifest
+from usviewer.infer.places import user_folder
 from usviewer.infer.predictor import Predictor
 from usviewer.infer.prompt import exports
+from usviewer.plain_text import printable
+
+__all__ = [
+    "add_model",
+    "bundled_folder",
+    "list_broken",
+    "list_models",
+    "load_spec",
+    "record_golden",
+    "remove_model",
+    "user_folder",
+    "verify_model",
+]
 
 GOLDEN_PICTURE = "golden.png"
 GOLDEN_EXPECTED = "golden.json"
+EXPORT_NAME = "model.onnx"
 
 
 def bundled_folder(name: str) -> Path:
@@ -39,71 +54,80 @@ def bundled_folder(name: str) -> Path:
     return inside if inside.is_dir() else package.parent / name
 
 
-def user_folder() -> Path:
-    """Where the user's own models are: the platform's data folder, XDG_DATA_HOME on Linux."""
-    return Path(platformdirs.user_data_dir("usviewer", appauthor=False)) / "models"
-
-
 def list_models() -> tuple[ModelSpec, ...]:
     """Every model whose manifest is right, by id; a user's model hides a bundled one of the same id."""
-    found = []
-    for model_id in _ids():
-        with contextlib.suppress(UserError):
-            found.append(load_spec(model_id))
-    return tuple(found)
+    return _listed()[0]
 
 
 def list_broken() -> tuple[tuple[str, str], ...]:
-    """Folders that look like a model and are none: id and the reason."""
-    broken = []
+    """Folders that look like a model and are none: their names, as plain text, and the reason."""
+    return _listed()[1]
+
+
+def _listed() -> tuple[tuple[ModelSpec, ...], tuple[tuple[str, str], ...]]:
+    found, broken = [], []
     for model_id in _ids():
         try:
-            load_spec(model_id)
+            found.append(load_spec(model_id))
         except UserError as error:
-            broken.append((model_id, str(error)))
-    return tuple(broken)
+            broken.append((printable(model_id), str(error)))
+    return tuple(found), tuple(broken)
 
 
 def load_spec(model_id: str) -> ModelSpec:
     """What is known about a model. Raises ``UserError`` where it is unknown or its manifest is not right."""
     for parent, bundled in _parents():
         folder = parent / check_id(model_id)
-        if (folder / MANIFEST).is_file():
+        if _has_manifest(folder):
             spec = read_manifest(folder, bundled=bundled)
             if spec.id != model_id:
                 raise UserError(f"The manifest in folder '{model_id}' is of model '{spec.id}'", "Rename the folder")
             return spec
-    known = ", ".join(_ids()) or "none"
+    known = ", ".join(map(printable, _ids())) or "none"
     raise UserError(f"There is no model '{model_id}'; there are: {known}", "Add one with 'usviewer models add'")
 
 
 def verify_model(model_id: str) -> ModelSpec:
     """Check hash, graph and golden case of a model on the CPU. Raises ``UserError`` for the first that is not right."""
     spec = load_spec(model_id)
-    Predictor(spec, engine="cpu")
+    if not trial.needed(spec):
+        Predictor(spec, engine="cpu")
+        return spec
+    onnx_file.check_hashes(spec)
+    onnx_file.check_graphs(spec)
+    trial.run(spec)
+    trial.remember(spec)
     return spec
 
 
-def add_model(path: Path, model_id: str | None = None) -> ModelSpec:
+def add_model(path: Path, model_id: str | None = None, pixels: str = "") -> ModelSpec:
     """Install a model for this user: an ONNX file that Ultralytics exported, or a folder with a manifest.
 
     A file with a ``manifest.toml`` beside it counts as its folder. A folder without one may hold the encoder and the
-    decoder of a known export of SAM. Where no golden case comes along, one is recorded from the model itself. Raises
-    ``UserError`` and leaves nothing behind when anything is not right.
+    decoder of a known export of SAM: for these ``pixels`` says what the encoder takes (``prompt.exports.PIXELS``).
+    Where no golden case comes along, one is recorded from the model itself. Raises ``UserError`` and leaves nothing
+    behind when anything is not right.
     """
     source = _source_folder(path)
+    if pixels and (source or not path.is_dir()):
+        raise UserError("What the pixels become is said by the model itself", "Leave out --pixels")
     target_id = check_id(model_id or (read_manifest(source).id if source else _id_from(path)))
     target = _free_place(target_id, chosen=model_id is not None)
     with _staged(target) as staging:
         if source:
             _copy_folder(source, staging, target_id)
         elif path.is_dir():
-            exports.copy(path, staging, target_id)
+            exports.copy(path, staging, target_id, pixels)
         else:
             _copy_export(path, staging, target_id)
-        record_golden(staging, only_missing=True)
-        Predictor(read_manifest(staging), engine="cpu")
-    return load_spec(target_id)
+        with _called(path) if not source and path.is_file() else contextlib.nullcontext():
+            staged = read_manifest(staging)
+            onnx_file.check_hashes(staged)
+            onnx_file.check_graphs(staged)
+            trial.run(staged, record=True)
+    spec = load_spec(target_id)
+    trial.remember(spec)
+    return spec
 
 
 def remove_model(model_id: str) -> None:
@@ -150,25 +174,40 @@ def _parents() -> tuple[tuple[Path, bool], ...]:
 
 def _ids() -> list[str]:
     """Names of all folders that hold a manifest."""
-    found = set()
+    found: set[str] = set()
     for parent, _ in _parents():
         with contextlib.suppress(OSError):
-            found |= {entry.name for entry in parent.iterdir() if (entry / MANIFEST).is_file()}
+            found |= {entry.name for entry in parent.iterdir() if _has_manifest(entry)}
     return sorted(name for name in found if not name.startswith("."))
+
+
+def _has_manifest(folder: Path) -> bool:
+    """Whether something in the folder is called a manifest, whatever it is; or the folder may not be looked into.
+
+    What cannot be read must be named with its reason, so it counts as a model.
+    """
+    try:
+        (folder / MANIFEST).lstat()
+    except PermissionError:
+        return True
+    except OSError:
+        return False
+    return True
 
 
 def _source_folder(path: Path) -> Path | None:
     """The model folder that is meant, or None for a lone ONNX file, or a folder of two without a manifest."""
     # The methods of Path raise for a name that is too long, these say no.
     if os.path.isdir(path):
-        if not (path / MANIFEST).is_file():
+        if not _has_manifest(path):
             if len(exports.graphs_of(path)) == 2:
                 return None
             raise UserError(f"The folder {path} has no {MANIFEST}", "Give an ONNX file or a model's folder")
         return path
     if not os.path.isfile(path):
-        raise UserError(f"There is no file {path}", "Check the name")
-    if not (path.parent / MANIFEST).is_file():
+        there = os.path.exists(path)
+        raise UserError(f"{path} is no regular file" if there else f"There is no file {path}", "Check the name")
+    if not _has_manifest(path.parent):
         return None
     if path.name not in {file.path.name for file in read_manifest(path.parent).files.values()}:
         raise UserError(f"{MANIFEST} beside {path.name} is of another file", "Move one of the two elsewhere")
@@ -216,10 +255,21 @@ def _copy_export(path: Path, staging: Path, model_id: str) -> None:
             f"{path.name} does not say what it takes and gives",
             f"Write a {MANIFEST} beside it (docs/models.md) and add it again",
         )
-    target = staging / "model.onnx"
-    shutil.copyfile(path, target)
-    manifest = ultralytics_export.manifest_for(graph, model_id, target.name, onnx_file.sha256_of(target))
+    target = staging / EXPORT_NAME
+    _copy_file(path, target)
+    with _called(path):
+        manifest = ultralytics_export.manifest_for(graph, model_id, target.name, onnx_file.sha256_of(target))
     (staging / MANIFEST).write_text(tomli_w.dumps(manifest), encoding="utf-8")
+
+
+@contextlib.contextmanager
+def _called(path: Path) -> Iterator[None]:
+    """Refusals of a lone file under its own name, and without the manifest, which its user has never seen."""
+    try:
+        yield
+    except UserError as error:
+        do = "Export the model again (docs/models.md says how)" if "manifest" in error.do else error.do
+        raise UserError(error.what.replace(EXPORT_NAME, path.name), do) from error
 
 
 def _copy_folder(source: Path, staging: Path, model_id: str) -> None:
@@ -228,8 +278,30 @@ def _copy_folder(source: Path, staging: Path, model_id: str) -> None:
     if spec.id != model_id:
         raise UserError(f"The manifest says that this model is '{spec.id}'", "Change it there instead of with --id")
     onnx_file.check_hashes(spec)
+    _refuse_outside(source, source / "CARD.md")
     wanted = [file.path for file in spec.files.values()] + ([spec.card] if spec.card else [])
     if spec.golden:
-        wanted += [path for path in (spec.golden.frame, spec.golden.expected) if path.is_file()]
+        _refuse_outside(source, spec.golden.frame, spec.golden.expected)
+        # Of these two the expected result alone may be missing: then it is recorded.
+        wanted += [path for path in (spec.golden.frame, spec.golden.expected) if os.path.lexists(path)]
     for path in (source / MANIFEST, *wanted):
-        shutil.copyfile(path, staging / path.name)
+        _copy_file(path, staging / path.name)
+
+
+def _refuse_outside(folder: Path, *paths: Path) -> None:
+    """Raise ``UserError`` for links out of the folder: nobody vouches, as a hash does, for what they lead to."""
+    for path in paths:
+        if not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder)):
+            raise UserError(f"{path.name} is a link out of the model's folder", "Put the file itself there")
+
+
+def _copy_file(path: Path, target: Path) -> None:
+    """Copy a regular file; a link may lead to one, a pipe or a device is refused."""
+    try:
+        with open_regular(path) as source:
+            if os.fstat(source.fileno()).st_size > onnx_file.MAX_FILE_BYTES:
+                raise UserError(f"{path.name} is larger than 2 GiB", "It is no part of a model")
+            with target.open("xb") as copy:
+                shutil.copyfileobj(source, copy)
+    except OSError as error:
+        raise UserError(f"{path} cannot be copied: {error.strerror}", "Check the file, and the space") from None

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from usviewer.errors import UserError
 from usviewer.frame import Frame, Pixels
-from usviewer.infer import golden
+from usviewer.infer import activation, golden
 from usviewer.infer.decode import decode
 from usviewer.infer.manifest import InputSpec, ModelSpec
 from usviewer.infer.prediction import Instance
@@ -38,6 +38,10 @@ class Runner:
         output = replace(self.spec.output, min_score=min_score, keep_score=min(min_score, self.spec.output.keep_score))
         self.spec = replace(self.spec, output=output)
         self._faint = replace(self.spec, output=replace(output, min_score=output.keep_score))
+
+    def cancel(self) -> None:
+        """From another thread: end the run in progress (``Session.cancel``)."""
+        self.session.cancel()
 
     def instances(self, frame: Frame, *, faint: bool = False) -> tuple[tuple[Instance, ...], Timings]:
         """What is found on a frame, and the milliseconds of preprocess, infer and decode.
@@ -83,8 +87,12 @@ def squared(spec: InputSpec) -> InputSpec:
 
 
 def observe(runner: Runner, pixels: Pixels, source: str = golden.RECORDED) -> golden.Expected:
-    """What the model says about a whole picture, as a golden case keeps it."""
+    """What the model says about a whole picture, as a golden case keeps it.
+
+    Raises ``UserError`` where its outputs show that the manifest has them wrong (``infer.activation``).
+    """
     outputs, instances, _ = runner.run(pixels, None, runner.spec.input)
+    activation.check(outputs, runner.spec)
     return golden.observe(outputs, instances, 1 if runner.spec.input.layout == "NCHW" else -1, source)
 
 
@@ -99,6 +107,8 @@ def check_golden(runner: Runner) -> None:
     expected, observed = golden.read_expected(case.expected), observe(runner, golden.read_picture(case.frame))
     if KINDS[session.actual].exact:
         problem = golden.deviation(expected, observed)
+    elif not golden.alike(expected, observed):
+        problem = golden.OTHER_SHAPE
     else:
         off = golden.output_deviation(expected, observed)
         problem = "" if off <= REDUCED_TOLERANCE else f"its raw outputs differ by {off:.1%} of their spread"

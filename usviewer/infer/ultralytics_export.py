@@ -11,24 +11,12 @@ import ast
 from typing import Any
 
 from usviewer.errors import UserError
+from usviewer.infer.finding import stated_by
 from usviewer.infer.manifest import MAX_LABELS, SCHEMA
 from usviewer.infer.onnx_file import Graph
 
 # Colours that the colour-blind can tell apart (Okabe and Ito, 2008).
 PALETTE = ("#56b4e9", "#e69f00", "#009e73", "#f0e442", "#cc79a7", "#d55e00", "#0072b2")
-
-# Label names (lower case, words by single spaces) that say what is looked for. All labels of a model must be listed.
-FINDING_OF_LABEL = {
-    "aorta": "aorta",
-    "abdominal aorta": "aorta",
-    "nerve": "nerve",
-    "fetal head": "fetal-head",
-    "choroid plexus": "fetal-brain",
-    "csp": "fetal-brain",
-    "cavum septi pellucidi": "fetal-brain",
-    "falx": "fetal-brain",
-    "midline falx": "fetal-brain",
-}
 _DECODERS = {"segment": "yolov8-segment", "detect": "yolov8-detect"}
 
 
@@ -44,6 +32,7 @@ def manifest_for(graph: Graph, model_id: str, file_name: str, sha256: str) -> di
     if task not in _DECODERS:
         raise UserError(f"{file_name} is a model for the task '{task[:40]}'", "Use one for 'segment' or 'detect'")
     names = _names(said)
+    _refuse_suppressed(graph, file_name)
     if len(graph.inputs) != 1 or len(graph.inputs[0].shape) != 4:
         raise UserError(f"{file_name} does not take one picture", "Export the model again")
     if graph.inputs[0].shape[0] not in (None, 1):
@@ -67,9 +56,25 @@ def manifest_for(graph: Graph, model_id: str, file_name: str, sha256: str) -> di
     }
 
 
+def _refuse_suppressed(graph: Graph, file_name: str) -> None:
+    """Exports that leave out overlapping boxes themselves give another table: [1, 300, 6] and coefficients of masks."""
+    options = _literal(graph.metadata, "args", {})
+    if _literal(graph.metadata, "end2end", False) is True:
+        raise UserError(f"{file_name} was exported with suppression built in (end2end)", "Export it with end2end=False")
+    coefficients = next((port.shape[1] or 0 for port in graph.outputs if len(port.shape) == 4), 0)
+    table = graph.outputs[0].shape
+    # A table of 300 columns or fewer has never so few rows: a picture of 640 x 640 has 8,400 places for boxes.
+    columns = len(table) == 3 and table[2] in (6, 6 + coefficients)
+    if columns or (isinstance(options, dict) and options.get("nms") is True):
+        raise UserError(
+            f"{file_name} was exported with suppression built in",
+            "Export it with nms=False, and of YOLO26 and YOLOv10 with end2end=False",
+        )
+
+
 def finding_of(names: list[str]) -> str:
     """The finding that all label names state, else "other"."""
-    said = {FINDING_OF_LABEL.get(" ".join(name.lower().replace("_", " ").replace("-", " ").split())) for name in names}
+    said = {stated_by(name) for name in names}
     only = said.pop() if len(said) == 1 else None
     return only or "other"
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from pathlib import Path
 
 import platformdirs
 
+from usviewer.errors import UserError
 from usviewer.infer.manifest import ModelSpec
 from usviewer.infer.onnx_file import sha256_of
+from usviewer.infer.places import kept_json
 
 _RECORD = "int8.json"
 _FILE = "int8.onnx"
@@ -22,13 +25,10 @@ def int8_folder(spec: ModelSpec) -> Path:
 def int8_file(spec: ModelSpec) -> Path | None:
     """The int8 variant, or None where there is none or it is not the file that was checked."""
     folder = int8_folder(spec)
-    try:
-        record = json.loads((folder / _RECORD).read_text(encoding="utf-8"))
-        made = folder / _FILE
-        if record["model_sha256"] == spec.sha256 and record["sha256"] == _known_hash(made):
+    record, made = kept_json(folder / _RECORD), folder / _FILE
+    with suppress(OSError, UserError):
+        if record.get("model_sha256") == spec.sha256 and record.get("sha256") == _known_hash(made):
             return made
-    except (OSError, ValueError, KeyError, TypeError):
-        pass
     return None
 
 

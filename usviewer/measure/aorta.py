@@ -19,8 +19,9 @@ from usviewer.measure.section import (
     EDGE_GUESSED,
     Found,
     Section,
-    found_in,
+    candidates,
     near_guess,
+    not_visualised,
     share,
     too_small,
     warned,
@@ -62,18 +63,21 @@ def read(prediction: Prediction, geometry: ImageGeometry | None, tracker: PlaneT
     answer. Refused or not visualised: no measurement at all. ``tracker`` steadies the plane over time and holds the
     operator's pin; without one each frame speaks for itself.
 
+    Of a model with several labels only ``prediction.measured`` is measured; the others are outlined beside it.
+
     ``quality`` is the product of the model's score, the overlap of mask and ellipse (solidity when cut lengthwise), the
     roundness (minor over major axis, transverse only) and the distance from the border (1 at half a diameter or more).
     """
     geometry = geometry or ImageGeometry()
-    reading = base_reading(prediction, FINDING, geometry)
+    reading = replace(base_reading(prediction, FINDING, geometry), label=prediction.measured)
     if tracker is not None:
         reading = replace(reading, site=tracker.site, plane_set=tracker.pinned is not None)
     # The best product of score and likeness to an ellipse; never the largest for its size.
-    found = max(found_in(prediction, CANDIDATES), key=lambda f: f.quality, default=None)
+    able, others = candidates(prediction, CANDIDATES)
+    found = max(able, key=lambda f: f.quality, default=None)
     if found is None:
-        return replace(reading, status=Status.NOT_VISUALISED, reason=NONE)
-    reading = with_outlines(reading, [found], geometry)
+        return not_visualised(reading, NONE, others)
+    reading = with_outlines(reading, [found, *others], geometry)
     section = Section(found.shape, reading.spacing, prediction.edge_sd_px)
     margin = border_margin_px(found.shape, border_distance_px(geometry.sector, prediction.frame_size_px))
     contact = contact_of(found.shape, found.shape.moments.ellipse(), touching_xy_px(found.shape, margin, BORDER_PX))
@@ -84,7 +88,7 @@ def read(prediction: Prediction, geometry: ImageGeometry | None, tracker: PlaneT
     )
     if reason:
         return replace(reading, status=Status.REFUSED, reason=reason, plane=plane)
-    if len(prediction.instances) > 1:
+    if len(able) > 1:
         reading = warned(reading, SEVERAL)
     if tracker and tracker.pinned and seen not in (plane, Plane.UNDETERMINED):
         reading = warned(reading, PIN_DIFFERS)

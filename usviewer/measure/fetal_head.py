@@ -15,8 +15,9 @@ from usviewer.measure.section import (
     EDGE_GUESSED,
     Found,
     Section,
-    found_in,
+    candidates,
     near_guess,
+    not_visualised,
     share,
     too_small,
     warned,
@@ -60,15 +61,16 @@ def read(prediction: Prediction, geometry: ImageGeometry | None, gestational_age
     ``quality`` is the product of the model's score and the overlap of mask and ellipse.
     """
     geometry = geometry or ImageGeometry()
-    reading = base_reading(prediction, FINDING, geometry)
-    found = max(found_in(prediction, CANDIDATES), key=lambda f: f.quality, default=None)
+    reading = replace(base_reading(prediction, FINDING, geometry), label=prediction.measured)
+    able, others = candidates(prediction, CANDIDATES)
+    found = max(able, key=lambda f: f.quality, default=None)
     if found is None:
-        return replace(reading, status=Status.NOT_VISUALISED, reason=NONE)
-    reading = with_outlines(reading, [found], geometry)
+        return not_visualised(reading, NONE, others)
+    reading = with_outlines(reading, [found, *others], geometry)
     section = Section(found.shape, reading.spacing, prediction.edge_sd_px)
     if reason := _refusal(found, section, geometry, prediction.frame_size_px):
         return replace(reading, status=Status.REFUSED, reason=reason)
-    if len(prediction.instances) > 1:
+    if len(able) > 1:
         reading = warned(reading, SEVERAL)
     if near_guess(found.shape, geometry.sector):
         reading = warned(reading, EDGE_GUESSED)

@@ -208,7 +208,13 @@ def edited_prediction(automatic: Reading, edit: Edit, frame_size_px: tuple[int, 
     if edit.mask.any():
         instances.insert(0, _instance(edit, 1.0, edit.edge))
     return Prediction(
-        automatic.key, frame_size_px, tuple(instances), automatic.model_id, automatic.model_sha256, "person"
+        automatic.key,
+        frame_size_px,
+        tuple(instances),
+        automatic.model_id,
+        automatic.model_sha256,
+        "person",
+        measured=automatic.label,
     )
 
 

@@ -20,6 +20,7 @@ from usviewer.measure.section import (
     Section,
     found_in,
     near_guess,
+    not_visualised,
     share,
     with_outlines,
 )
@@ -49,12 +50,12 @@ def read(prediction: Prediction, geometry: ImageGeometry | None) -> Reading:
     beside it. Vessels alone are no nerve: then nothing is outlined and the status is not visualised.
     """
     geometry = geometry or ImageGeometry()
-    reading = base_reading(prediction, FINDING, geometry)
+    reading = replace(base_reading(prediction, FINDING, geometry), label=prediction.measured)
     found = found_in(prediction, len(prediction.instances))
-    nerves = [f for f in found if f.instance.label.casefold() == NERVE]
+    wanted = prediction.measured or NERVE
+    nerves = [f for f in found if f.instance.label.casefold() == wanted.casefold()]
     if not nerves:
-        labels, scores = tuple(f.instance.label for f in found), tuple(f.instance.score for f in found)
-        return replace(reading, status=Status.NOT_VISUALISED, reason=NONE, labels=labels, scores=scores)
+        return not_visualised(reading, NONE, found)
     best = max(nerves, key=lambda f: f.instance.score)
     reading = with_outlines(reading, [best, *(f for f in found if f is not best)], geometry)
     if reason := _refusal(best, geometry, prediction.frame_size_px):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import cv2
@@ -12,7 +13,7 @@ from usviewer.frame import ImageGeometry, Points, Sector
 from usviewer.infer.prediction import Instance, Prediction
 from usviewer.measure import uncertainty
 from usviewer.measure.geometry import Ellipse, Moments, Shape, ellipse_overlap, projected_extent, shape_of
-from usviewer.measure.reading import Dimension, Measurement, Reading
+from usviewer.measure.reading import Dimension, Measurement, Reading, Status
 from usviewer.units import Point, Spacing
 
 # Nearer to the border of what is visible than this, more of the structure may lie beyond it.
@@ -137,12 +138,28 @@ def _axis_of(ellipse: Ellipse, minor: bool) -> tuple[float, Point]:
 
 def found_in(prediction: Prediction, most: int) -> list[Found]:
     """The first instances that have a mask with something in it."""
+    return _shaped(prediction.instances[:most])
+
+
+def _shaped(instances: Sequence[Instance]) -> list[Found]:
     found = []
-    for instance in prediction.instances[:most]:
+    for instance in instances:
         shape = shape_of(instance.mask, instance.mask_origin_px) if instance.mask is not None else None
         if shape is not None:
             found.append(Found(instance, shape, ellipse_overlap(shape)))
     return found
+
+
+def candidates(prediction: Prediction, most: int) -> tuple[list[Found], list[Found]]:
+    """The first instances with a mask that may be measured, and those of the model's other labels, best first.
+
+    Where a model outlines lumen and wall only one of them is ever measured, whichever is the surer on a frame: their
+    diameters differ by twice the wall.
+    """
+    wanted = prediction.measured
+    measured = [one for one in prediction.instances if not wanted or one.label == wanted]
+    others = [one for one in prediction.instances if wanted and one.label != wanted]
+    return _shaped(measured[:most]), _shaped(others[:most])
 
 
 def with_outlines(reading: Reading, found: list[Found], geometry: ImageGeometry) -> Reading:
@@ -160,6 +177,12 @@ def with_outlines(reading: Reading, found: list[Found], geometry: ImageGeometry)
         spacing=spacing,
         no_scale_reason=reason,
     )
+
+
+def not_visualised(reading: Reading, reason: str, others: list[Found]) -> Reading:
+    """Nothing to measure; what else the model found is named, but not outlined as if it were it."""
+    labels, scores = tuple(f.instance.label for f in others), tuple(f.instance.score for f in others)
+    return replace(reading, status=Status.NOT_VISUALISED, reason=reason, labels=labels, scores=scores)
 
 
 def too_small(

@@ -27,7 +27,11 @@ MEDIAN_OF_THREE = 0.67
 
 @dataclass(frozen=True, slots=True)
 class _Kind:
-    """What must be equal for two values to be aggregated. Another spacing is another unit."""
+    """What must be equal for two values to be aggregated. Another spacing is another unit.
+
+    ``structure`` is the label of what was measured: of a model without a measured label the surest instance comes
+    first, which may be another structure on the next frame.
+    """
 
     name: str
     unit: str
@@ -38,6 +42,8 @@ class _Kind:
     source: str
     site: Site
     dimension: Dimension
+    label: str
+    structure: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +149,8 @@ def _kind_of(reading: Reading) -> _Kind | None:
         reading.key.source,
         reading.site,
         answer.dimension,
+        reading.label,
+        reading.label or next(iter(reading.labels), ""),
     )
 
 
@@ -205,6 +213,7 @@ def _summary(kind: _Kind, samples: Sequence[_Sample]) -> Summary:
         maximum_interval=_around_maximum(float(steady[top]), values, systematic),
         errors=replace(shared, frames=(high - low) / (2.0 * NORMAL_95)),
         dimension=kind.dimension,
+        label=kind.label,
     )
 
 

@@ -61,6 +61,15 @@ def convention(edge: Edge) -> str:
     return _CONVENTIONS[edge]
 
 
+def label_words(label: str, finding: str) -> str:
+    """Which of the model's labels is measured, to stand before the convention; nothing where it is the finding itself.
+
+    A model may outline lumen and wall: whose diameter it is, is part of the number.
+    """
+    plain = " ".join(label.casefold().replace("_", " ").replace("-", " ").split())
+    return f"{label}, " if plain and plain != finding.replace("-", " ") else ""
+
+
 def plane_words(plane: Plane) -> str:
     """How the vessel is cut, to follow the convention; nothing for what has no plane."""
     return "" if plane is Plane.UNDETERMINED else f" · {plane}"
@@ -72,7 +81,7 @@ def headline_of(reading: Reading) -> Measurement | None:
 
 
 def fitting(summary: Summary | None, reading: Reading) -> Summary | None:
-    """The summary if it speaks of the same thing as the reading: quantity, unit, plane, edge, site; else None.
+    """The summary if it speaks of the same thing as the reading: quantity, unit, plane, edge, site, label; or None.
 
     A median over one frame is that frame, so it is not called a median. Only lengths are aggregated on the picture.
     """
@@ -80,8 +89,8 @@ def fitting(summary: Summary | None, reading: Reading) -> Summary | None:
     if summary is None or main is None or main.dimension is not Dimension.LENGTH or summary.count < 2:
         return None
     unit = "px" if main.value_mm is None else "mm"
-    theirs = (summary.name, summary.unit, summary.plane, summary.edge, summary.site)
-    same = theirs == (main.name, unit, reading.plane, reading.edge, reading.site)
+    theirs = (summary.name, summary.unit, summary.plane, summary.edge, summary.site, summary.label)
+    same = theirs == (main.name, unit, reading.plane, reading.edge, reading.site, reading.label)
     return summary if same else None
 
 
@@ -188,7 +197,8 @@ def _measured(reading: Reading, summary: Summary | None) -> list[TextLine]:
         return [TextLine(finding_name(reading), Size.TITLE)]
     heading = TextLine(f"{finding_name(reading).upper()}  {title(main.name)}")
     drawn = "" if reading.provenance is Provenance.AUTOMATIC else f" · {reading.provenance}"
-    how = TextLine(f"{convention(reading.edge)}{how_words(reading)}{drawn}")
+    whose = label_words(reading.label, reading.finding)
+    how = TextLine(f"{whose}{convention(reading.edge)}{how_words(reading)}{drawn}")
     number, *details = _aggregate(reading, main, summary) if summary else _single(reading, main)
     return [heading, number, how, *details]
 

@@ -188,6 +188,7 @@ def _aggregate(summary: Summary | None) -> dict[str, Any] | None:
         "count": summary.count,
         "span_s": round(summary.span_s, 3),
         "plane": str(summary.plane),
+        "label": summary.label or None,
         "edge": str(summary.edge),
         "convention": convention(summary.edge),
         "site": str(summary.site) or None,

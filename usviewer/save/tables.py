@@ -22,7 +22,7 @@ from usviewer.units import Spacing
 Cell = str | int | float | None
 Row = Mapping[str, Cell]
 
-_BEFORE = ("frame", "file", "time_s", "finding", "status", "reason", "plane", "edge")
+_BEFORE = ("frame", "file", "time_s", "finding", "status", "reason", "plane", "edge", "label")
 _AFTER = (
     "instances",
     "score",
@@ -128,6 +128,7 @@ def reading_row(reading: Reading, file: str = "") -> dict[str, Cell]:
         "reason": reading.reason,
         "plane": str(reading.plane),
         "edge": str(reading.edge),
+        "label": reading.label,
         "instances": len(reading.scores),
         "score": _rounded(reading.score, 4),
         "quality": _rounded(reading.quality, 4),

@@ -23,6 +23,7 @@ from usviewer.calibrate.proposal import UNCONFIRMED
 from usviewer.calibrate.source import for_source, is_clip
 from usviewer.errors import UserError
 from usviewer.frame import Frame, ImageGeometry
+from usviewer.infer import trial
 from usviewer.infer.manifest import ModelSpec
 from usviewer.infer.prediction import Prediction
 from usviewer.infer.predictor import Predictor
@@ -141,10 +142,14 @@ def run(args: argparse.Namespace) -> int:
     # While the model loads the first input is looked at.
     with ahead(load) as loading:
         job = Job(loading, spacing, wanted, Site(args.site or ""), given, reference, args.ruler_tick_mm, plane)
-        failed = sum(
-            not _succeeds(uri, folder, job, screen, named=len(args.sources) > 1)
-            for uri, folder in zip(args.sources, _folders(args.sources, args.out), strict=True)
-        )
+        try:
+            failed = sum(
+                not _succeeds(uri, folder, job, screen, named=len(args.sources) > 1)
+                for uri, folder in zip(args.sources, _folders(args.sources, args.out), strict=True)
+            )
+        except BaseException:
+            trial.stop()  # leaving the block waits for the model, which may never be loaded
+            raise
     return 2 if failed else 0
 
 
@@ -327,7 +332,7 @@ def _report(screen: Console, analysis: Analysis, results: ResultFolder) -> None:
     measured = sum(reading.status is Status.MEASURED for reading in results.readings)
     screen.print(f"[bold]{analysis.source.name}[/]: {measured} of {len(results.readings)} frames measured")
     if analysis.aggregate is not None:
-        screen.print(f"  {_summary_line(analysis.aggregate)}")
+        screen.print(f"  {_summary_line(analysis.aggregate, analysis.finding)}")
     for line in _over_the_clip(results.document):
         screen.print(f"  {line}", markup=False)
     reasons = {reading.no_scale_reason for reading in results.readings if reading.spacing is None}
@@ -341,12 +346,13 @@ def _report(screen: Console, analysis: Analysis, results: ResultFolder) -> None:
     screen.print(f"  {RESEARCH_USE}")
 
 
-def _summary_line(summary: Summary) -> str:
+def _summary_line(summary: Summary, finding: str = "") -> str:
     unit = summary.unit_words
     known = summary.known_interval
     sure = f"95 % {known[0]:.1f} to {known[1]:.1f}" if known else "its error is not known"
     return (
-        f"{words.title(summary.name)}, {words.convention(summary.edge)}{words.plane_words(summary.plane)}: "
+        f"{words.title(summary.name)}, {words.label_words(summary.label, finding)}{words.convention(summary.edge)}"
+        f"{words.plane_words(summary.plane)}: "
         f"median {summary.median:.1f} {unit} ({sure}), maximum {summary.maximum:.1f} {unit} "
         f"at frame {summary.maximum_key.index}"
     )

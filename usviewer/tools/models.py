@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,10 @@ from usviewer.errors import UserError
 from usviewer.frame import Frame
 from usviewer.infer import choice, golden, registry
 from usviewer.infer.manifest import ModelSpec
+from usviewer.infer.prompt import exports
 from usviewer.infer.quantize import CALIBRATION_FRAMES, quantize
 from usviewer.infer.session import engine_threads
+from usviewer.plain_text import printable
 from usviewer.tools.benchmark.frames import held_frames
 from usviewer.tools.sam import convert
 
@@ -37,6 +40,12 @@ def add_parser(commands: Any) -> None:
     )
     add.add_argument("path", type=Path, metavar="FILE.onnx|FOLDER")
     add.add_argument("--id", help="name under which the model is kept (default: from the file's name)")
+    add.add_argument(
+        "--pixels",
+        choices=tuple(exports.PIXELS),
+        default="",
+        help="what the encoder of a folder of two takes: sam (SAM, MobileSAM, EdgeSAM), 0-1 (MedSAM), or bytes (0-255)",
+    )
     add.set_defaults(run=run, act=_add)
     remove = actions.add_parser("remove", help="delete one of your own models")
     remove.add_argument("id")
@@ -97,7 +106,7 @@ def _show(args: argparse.Namespace, output: Console) -> int:
 
 
 def _add(args: argparse.Namespace, output: Console) -> int:
-    spec = registry.add_model(args.path, args.id)
+    spec = registry.add_model(args.path, args.id, args.pixels)
     output.print(f"Added '{spec.id}': {spec.task}, {_labels(spec)}, outlined edge {_edges(spec)}.", markup=False)
     if spec.golden and golden.read_expected(spec.golden.expected).source == golden.RECORDED:
         output.print("Its golden case was recorded from the file itself: it notices changes, not mistakes in the file.")
@@ -200,12 +209,19 @@ def _flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
         if isinstance(value, Mapping):
             flat |= _flat(value, f"{prefix}{key}.")
         else:
-            flat[f"{prefix}{key}"] = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+            words = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+            flat[printable(f"{prefix}{key}")] = printable(words)
     return flat
 
 
 def _golden(spec: ModelSpec) -> str:
-    return f"golden case {golden.read_expected(spec.golden.expected).source}" if spec.golden else "no golden case"
+    """Who vouches for the golden case; why it cannot be read, so that nothing else of the model is hidden."""
+    if spec.golden is None:
+        return "no golden case"
+    try:
+        return f"golden case {golden.read_expected(spec.golden.expected).source}"
+    except UserError as error:
+        return error.what
 
 
 def _labels(spec: ModelSpec) -> str:
@@ -222,5 +238,5 @@ def _origin(spec: ModelSpec) -> str:
 
 
 def _size(spec: ModelSpec) -> str:
-    sizes = [file.path.stat().st_size for file in spec.files.values() if file.path.is_file()]
+    sizes = [os.path.getsize(file.path) for file in spec.files.values() if os.path.isfile(file.path)]
     return f"{sum(sizes) / 1e6:.1f} MB" if len(sizes) == len(spec.files) else "file missing"

@@ -144,7 +144,8 @@ def _convention(reading: Reading, main: Measurement | None) -> str:
     if main is None or main.dimension is not Dimension.LENGTH:
         return ""
     drawn = "" if reading.provenance is Provenance.AUTOMATIC else f" · {reading.provenance}"
-    return f"{words.convention(reading.edge)}{words.how_words(reading)}{drawn}"
+    whose = words.label_words(reading.label, reading.finding)
+    return f"{whose}{words.convention(reading.edge)}{words.how_words(reading)}{drawn}"
 
 
 def _interval(summary: Summary, finding: str) -> str:

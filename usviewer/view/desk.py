@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -65,6 +66,7 @@ class Desk(QObject):
         self._asked = OnScreen()
         self.lens: Callable[[OnScreen], OnScreen] | None = None  # sees another reading in what is to be shown
         self.loading = False
+        self._loading_id = ""
         self.engine_problem = ""
         self._settings_path = settings_path
         self._engine: Engine | None = None
@@ -84,6 +86,7 @@ class Desk(QObject):
         """Finish what is being written; False when a worker did not end in time."""
         if self._load is not None:
             self._load.cancel()
+        _end_trials()
         ended = [lane.stop() for lane in (self.jobs, self.loads, self._engines)]
         return all(ended)
 
@@ -118,7 +121,9 @@ class Desk(QObject):
         """Load a model beside the window; the old one goes on until the new one is ready."""
         if self._load is not None:
             self._load.cancel()
-        self.loading, self.engine_problem = True, ""
+        if self.loading:
+            _end_trials(self._loading_id)
+        self.loading, self.engine_problem, self._loading_id = True, "", model_id
         self._load = self._engines.submit(partial(_load, model_id, engine), self._loaded, self._not_loaded)
         self.engine_changed.emit()
 
@@ -264,6 +269,12 @@ class Desk(QObject):
         self.canvas.set_corner_note(now.note)
         self.on_screen = replace(now, shown=shown)
         self.shown_changed.emit()
+
+
+def _end_trials(model_id: str = "") -> None:
+    """End the first run of a model that may never finish it, or of all; nothing is imported for that."""
+    if (trial := sys.modules.get("usviewer.infer.trial")) is not None:
+        trial.stop(model_id)
 
 
 def style_of(settings: Settings) -> Style:

@@ -350,7 +350,7 @@ class HandController(QObject):
 
 def _first_label(reading: Reading, labels: tuple[str, ...]) -> tuple[str, int]:
     """What the corrected outline is called, and its class."""
-    own = reading.labels[0] if reading.labels and reading.outlines_xy_px else ""
+    own = reading.labels[0] if reading.labels and reading.outlines_xy_px else reading.label
     if own in labels:
         return own, labels.index(own)
     return (labels[0], 0) if labels else (own or reading.finding, 0)

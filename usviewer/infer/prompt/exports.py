@@ -1,7 +1,8 @@
 """Encoder and decoder as public projects export them (SAM, MobileSAM, EdgeSAM): from two graphs to a manifest.
 
-Names tell which tensor is which. What a file cannot say is taken from the projects' own code and written down here: a
-floating-point encoder of SAM's family takes pixels minus their mean over their deviation, padded right and below.
+Names tell which tensor is which. How pixels become the encoder's numbers no file says, and the projects differ: SAM,
+MobileSAM and EdgeSAM take them minus their mean over their deviation, MedSAM takes 0 to 1. The wrong one outlines
+something, only not what was pointed at: so whoever adds the files is asked.
 """
 
 from __future__ import annotations
@@ -22,6 +23,13 @@ from usviewer.infer.onnx_file import Graph, Port
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 PAD_VALUE = tuple(round(value) for value in MEAN)  # nearly the zero that SAM pads with after it took the mean away
 
+# What whoever adds the files may say: range, mean, deviation and what lies beside the picture.
+PIXELS: Mapping[str, dict[str, Any]] = {
+    "sam": {"value_range": [0, 255], "mean": list(MEAN), "std": list(STD), "pad_value": list(PAD_VALUE)},
+    "0-1": {"value_range": [0, 1], "pad_value": 0},
+    "0-255": {"value_range": [0, 255], "pad_value": list(PAD_VALUE)},
+}
+
 EMBEDDINGS = ("image_embeddings", "embeddings", "image_embedding")
 ROLES: Mapping[str, tuple[str, ...]] = {
     "embeddings": EMBEDDINGS,
@@ -41,10 +49,11 @@ def graphs_of(folder: Path) -> tuple[Path, ...]:
     return tuple(sorted(path for path in folder.iterdir() if path.suffix.lower() == ".onnx"))
 
 
-def copy(folder: Path, target: Path, model_id: str) -> None:
+def copy(folder: Path, target: Path, model_id: str, pixels: str = "") -> None:
     """Copy the two graphs of a folder as a model's folder with a manifest.
 
-    Raises ``UserError`` where they are not an encoder and a decoder of the known layouts.
+    ``pixels`` is a key of ``PIXELS``, or empty where nobody has said what the encoder takes. Raises ``UserError`` where
+    they are not an encoder and a decoder of the known layouts, or that must be said.
     """
     paths = graphs_of(folder)
     graphs = [onnx_file.inspect(path) for path in paths]
@@ -54,7 +63,7 @@ def copy(folder: Path, target: Path, model_id: str) -> None:
     (encoder, encoder_path), (decoder, decoder_path) = (
         (graphs[takes_points.index(which)], paths[takes_points.index(which)]) for which in (False, True)
     )
-    manifest = manifest_for(encoder, decoder, model_id, folder)
+    manifest = manifest_for(encoder, decoder, model_id, folder, pixels)
     for role, path in (("encoder", encoder_path), ("decoder", decoder_path)):
         copied = target / f"{role}.onnx"
         shutil.copyfile(path, copied)
@@ -62,15 +71,21 @@ def copy(folder: Path, target: Path, model_id: str) -> None:
     (target / MANIFEST).write_text(tomli_w.dumps(manifest), encoding="utf-8")
 
 
-def manifest_for(encoder: Graph, decoder: Graph, model_id: str, folder: Path) -> dict[str, Any]:
+def manifest_for(encoder: Graph, decoder: Graph, model_id: str, folder: Path, pixels: str = "") -> dict[str, Any]:
     """The manifest's content but for its files. Nothing is guessed: what is not known is refused."""
     names = {role: _named(known, decoder.inputs) for role, known in ROLES.items()}
     missing = [role for role, port in names.items() if port is None and role not in _OPTIONAL]
     known = {port.name for port in names.values() if port}
     strange = [port.name for port in decoder.inputs if port.name not in known]
+    if strange and not missing:
+        more = ", ".join(strange)[:200]
+        raise UserError(
+            f"The decoder of {folder.name} takes {more}, which SAM's does not (SAM 2 is not supported)",
+            "Use an export of SAM, MobileSAM, EdgeSAM or MedSAM",
+        )
     scores, embedding = _named(SCORES, decoder.outputs), _named(EMBEDDINGS, encoder.outputs)
     masks = _low_res(decoder.outputs)
-    if missing or strange or scores is None or embedding is None or masks is None or len(encoder.inputs) != 1:
+    if missing or scores is None or embedding is None or masks is None or len(encoder.inputs) != 1:
         raise _unknown(folder, "do not have the inputs and outputs of a known export of SAM")
     if embedding.name != names["embeddings"].name:  # type: ignore[union-attr]
         raise _unknown(folder, f"call the embeddings '{embedding.name}' and '{names['embeddings'].name}'")  # type: ignore[union-attr]
@@ -84,7 +99,7 @@ def manifest_for(encoder: Graph, decoder: Graph, model_id: str, folder: Path) ->
         "decoder": "sam",
         "licence": "not stated",
         "files": {},
-        "input": _input(encoder.inputs[0], folder),
+        "input": _input(encoder, folder, pixels),
         "output": {"name": masks.name, "min_score": 0.5},
         "prompt": {
             **{role: port.name if port else "" for role, port in names.items()},
@@ -94,10 +109,23 @@ def manifest_for(encoder: Graph, decoder: Graph, model_id: str, folder: Path) ->
     }
 
 
-def _input(port: Port, folder: Path) -> dict[str, Any]:
+def _input(graph: Graph, folder: Path, pixels: str) -> dict[str, Any]:
+    port = graph.inputs[0]
     shape = port.shape
-    if port.dtype != "float32" or len(shape) != 4 or shape[0] not in (1, None) or shape[1] != 3 or None in shape[2:]:
-        raise _unknown(folder, "do not take a picture of [1, 3, height, width] in single precision")
+    if port.dtype != "float32":
+        raise _unknown(folder, f"take {port.dtype}, not single precision")
+    if shape[-1:] == (3,):
+        raise UserError(
+            f"The encoder of {folder.name} takes a picture of [height, width, 3], before any preparation",
+            "Export it without preprocessing, as [1, 3, height, width]",
+        )
+    if len(shape) != 4 or shape[0] not in (1, None) or shape[1] not in (3, None):
+        raise _unknown(folder, "do not take a picture of [1, 3, height, width]")
+    if None in shape[2:]:
+        raise UserError(
+            f"The encoder of {folder.name} was exported for pictures of any size (dynamic axes)",
+            "Export it with a fixed height and width, such as 1024 and 1024",
+        )
     return {
         "name": port.name,
         "width": shape[3],
@@ -106,14 +134,23 @@ def _input(port: Port, folder: Path) -> dict[str, Any]:
         "layout": "NCHW",
         "dtype": "float32",
         "channel_order": "rgb",
-        "value_range": [0, 255],
-        "mean": list(MEAN),
-        "std": list(STD),
         "resize": "letterbox",
         "pad": "corner",
-        "pad_value": list(PAD_VALUE),
         "crop": "sector",
-    }
+    } | PIXELS[_asked(graph, folder, pixels)]
+
+
+def _asked(graph: Graph, folder: Path, pixels: str) -> str:
+    """What the encoder takes: as it was said, or as its first steps show beyond doubt."""
+    if graph.scales_bytes:
+        return "0-255"
+    if pixels not in PIXELS:
+        raise UserError(
+            f"The encoder of {folder.name} does not say what it takes: SAM, MobileSAM and EdgeSAM take pixels minus "
+            "SAM's mean over its deviation, MedSAM takes 0 to 1",
+            f"Say it: 'usviewer models add {folder.name} --pixels sam', or '--pixels 0-1'",
+        )
+    return pixels
 
 
 def _low_res(outputs: Sequence[Port]) -> Port | None:

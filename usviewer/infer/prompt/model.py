@@ -59,6 +59,10 @@ class PromptModel:
         """One sentence when another engine runs than was asked for, else empty."""
         return self._predictor.notice
 
+    def cancel(self) -> None:
+        """From another thread: end the run in progress, of encoder or decoder; see ``Predictor.cancel``."""
+        self._predictor.cancel()
+
     def embedding(self, frame: Frame) -> Embedding | None:
         """What was made of this picture before, or None: never runs the encoder."""
         found = self._kept.get(_cache_key(frame))

@@ -37,6 +37,11 @@ class PromptRunner(Runner):
         rows, columns = ports[spec.prompt.mask][2:] if spec.prompt.mask else (None, None)
         self.mask_size = (columns, rows) if rows and columns else None
 
+    def cancel(self) -> None:
+        """From another thread: end the run in progress, of the encoder or of the decoder."""
+        super().cancel()
+        self._decoder.cancel()
+
     def embed(self, frame: Frame) -> Embedding:
         """Run the encoder on a frame."""
         start = time.perf_counter()

@@ -6,9 +6,11 @@ Engines are imported when they are asked for: they are the slowest imports of th
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from usviewer.errors import UserError
+from usviewer.infer import onnx_file
 from usviewer.infer.manifest import ModelSpec
 from usviewer.infer.session import ort, tensorrt, vino
 from usviewer.infer.session.base import (
@@ -17,6 +19,7 @@ from usviewer.infer.session.base import (
     Call,
     Kind,
     Outputs,
+    RunStopped,
     Session,
     engine_threads,
     fallback,
@@ -31,6 +34,7 @@ __all__ = [
     "Call",
     "Kind",
     "Outputs",
+    "RunStopped",
     "Session",
     "engine_threads",
     "name_of",
@@ -89,10 +93,19 @@ def versions() -> dict[str, str]:
     return {name: version for name, version in said.items() if version}
 
 
+def _has_loop(spec: ModelSpec) -> bool:
+    """Of a file that cannot be read, loading says why."""
+    with suppress(UserError):
+        return not spec.bundled and onnx_file.has_loop(spec.path)
+    return False
+
+
 def _why_not(spec: ModelSpec, engine: str) -> str:
     """The reason why an engine cannot be tried at all, or nothing."""
     if engine.startswith("openvino") and not vino.version():
         return "it is not installed"
+    if engine.startswith("openvino") and _has_loop(spec):
+        return "the model has a loop, which it could not be stopped in"
     if engine == "openvino-bf16" and not vino.has_bf16():
         return "this processor has no bf16"
     if engine.endswith("int8") and int8_file(spec) is None:

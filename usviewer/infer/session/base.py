@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -16,11 +17,12 @@ from usviewer.errors import UserError
 from usviewer.infer.preprocess import Tensor
 
 Outputs = tuple[NDArray[np.float32], ...]
-Call = Callable[[Mapping[str, NDArray[np.float32]]], Outputs]
 T = TypeVar("T")
 
 # A source changes its picture's shape rarely; a few compiled shapes are kept all the same.
 KEPT_SHAPES = 3
+# What is left of an engine's exception; the longest that says something has 200 letters.
+MAX_CAUSE = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,7 @@ class Session:
     ``requested`` is the engine that was asked for, ``actual`` the one that runs, read from the engine itself.
     ``notice`` is one sentence for the user when the two differ, empty otherwise. ``takes_bytes``: in place of what the
     manifest says it takes bytes (1, height, width, channels), RGB or grey, and brings range, channel order and layout
-    about itself, faster than they can be prepared. Not for two threads at once.
+    about itself, faster than they can be prepared. Not for two threads at once, but for ``cancel``.
     """
 
     requested: str
@@ -71,15 +73,31 @@ class Session:
     library: str
     _run: Callable[[Tensor], Outputs]
     takes_bytes: bool = False
+    _cancel: Callable[[], None] = lambda: None
+    _stopped: bool = False
 
     def run(self, tensor: Tensor) -> Outputs:
-        """The outputs that the manifest names, in its order; valid until the next call."""
+        """The outputs that the manifest names, in its order; valid until the next call.
+
+        Raises ``RunStopped`` when ``cancel`` ended it, and ``UserError`` for an engine that stops.
+        """
+        self._stopped = False
         try:
             return self._run(tensor)
         except UserError:
             raise
         except Exception as error:  # engines raise types of their own
-            raise UserError(f"The engine stopped with an error: {first_line(error)}", "Try another engine") from error
+            if self._stopped:
+                raise RunStopped from None
+            raise UserError(f"The engine stopped with an error: {cause_of(error)}", "Try another engine") from error
+
+    def cancel(self) -> None:
+        """From another thread: end the run in progress, if there is one; the next run works again.
+
+        A run that begins just after this is not ended: ask again until the thread that runs has ended.
+        """
+        self._stopped = True
+        self._cancel()
 
     def describe(self) -> str:
         """One phrase: processor, library, precision and threads."""
@@ -90,6 +108,25 @@ class Session:
         if kind.on_cpu:
             words.append(f"{self.threads} thread{'s' if self.threads != 1 else ''}")
         return f"{'CPU' if kind.on_cpu else kind.title} ({', '.join(words)})"
+
+
+class RunStopped(UserError):
+    """A run was ended from outside, by ``cancel``: nothing is wrong, and there is no result."""
+
+    def __init__(self) -> None:
+        super().__init__("The model was stopped before it had finished", "Try again")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Call:
+    """A small graph of several inputs: inputs by name in, outputs out. ``cancel`` as of a ``Session``."""
+
+    _run: Callable[[Mapping[str, NDArray[np.float32]]], Outputs]
+    cancel: Callable[[], None]
+
+    def __call__(self, feeds: Mapping[str, NDArray[np.float32]]) -> Outputs:
+        """Raises ``UserError`` for a graph that stops, ``RunStopped`` for one that was ended."""
+        return self._run(feeds)
 
 
 class ByShape(Generic[T]):
@@ -136,7 +173,19 @@ def fallback(engine: str, why: str) -> str:
     return f"{name_of(engine)} was asked for, but {why}: running on the CPU."
 
 
-def first_line(error: Exception) -> str:
-    """What an engine's exception says, in one line."""
-    text = str(error).strip().splitlines()
-    return text[0][:200] if text else type(error).__name__
+# Where an engine's exception was raised in its own source: a file, a line, and a function with all its types.
+_SOURCE = re.compile(r"\S+\.(?:cc|cpp|h|hpp):\d+ .*\) (?=[A-Z])")
+_LOADING = re.compile(r"Load model from .*? failed: ?")
+_CODE = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ")
+_FOLDERS = re.compile(r"(?<![\w.])(?:/[^\s/:'\"]+)+/(?=[^\s/])")
+
+
+def cause_of(error: Exception) -> str:
+    """What an engine's exception says, in one line: without the folders and the places in source that it names."""
+    text = " ".join(str(error).split())
+    for noise in (_CODE, _LOADING, _SOURCE, _FOLDERS):
+        text = noise.sub("", text)
+    text = text.strip().rstrip(".")
+    if len(text) > MAX_CAUSE:
+        return f"{text[:MAX_CAUSE]} …"
+    return text or type(error).__name__

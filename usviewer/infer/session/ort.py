@@ -6,6 +6,7 @@ import contextlib
 import functools
 import importlib.util
 import io
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,21 @@ from usviewer.errors import UserError
 from usviewer.infer.manifest import ModelSpec
 from usviewer.infer.preprocess import Tensor
 from usviewer.infer.session import tensorrt
-from usviewer.infer.session.base import KINDS, ByShape, Call, Outputs, Session, fallback, first_line
+from usviewer.infer.session.base import (
+    KINDS,
+    ByShape,
+    Call,
+    Outputs,
+    RunStopped,
+    Session,
+    cause_of,
+    fallback,
+)
 from usviewer.infer.variants import int8_file
 
 _CPU = "CPUExecutionProvider"
+_NEWER_FORMAT = re.compile(r"IR version: (\d+), max supported IR version: (\d+)")
+_NEWER_OPSET = re.compile(r"Opset (\d+) .* till opset (\d+)")
 _QUIET = 4  # only fatal messages: what matters is read from the session and said in the user's words
 
 
@@ -38,25 +50,32 @@ def open_onnxruntime(spec: ModelSpec, engine: str, threads: int, spinning: bool)
         why = "it does not start on this computer" if here else "it is not in this installation"
         notice = fallback(engine, why)
     names = list(spec.graph_outputs)
-    bound = ByShape(lambda _: _Bound(session, spec.input.name, names))
+    stopper = _Stopper(ort)
+    bound = ByShape(lambda _: _Bound(session, spec.input.name, names, stopper))
     library = f"ONNX Runtime {ort.__version__}"
-    return Session(engine, actual, notice, threads, library, lambda tensor: bound[tensor.shape].run(tensor))
+
+    def run(tensor: Tensor) -> Outputs:
+        return bound[tensor.shape].run(tensor)
+
+    return Session(engine, actual, notice, threads, library, run, _cancel=stopper.stop)
 
 
 def open_call(path: Path, outputs: Sequence[str], threads: int, spinning: bool) -> Call:
     """A graph of several inputs on the CPU."""
     session = _start(_library(), path, _options(_library(), threads, spinning, "cpu"), [])
-    names = list(outputs)
+    names, stopper = list(outputs), _Stopper(_library())
 
     def call(feeds: Mapping[str, NDArray[np.float32]]) -> Outputs:
         try:
-            return tuple(session.run(names, dict(feeds)))
+            return tuple(session.run(names, dict(feeds), stopper.begin()))
         except Exception as error:  # its exceptions share no public base
+            if stopper.stopped:
+                raise RunStopped from None
             raise UserError(
-                f"{path.name} stopped with an error: {first_line(error)}", "Export the model again"
+                f"{path.name} stopped with an error: {cause_of(error)}", "Export the model again"
             ) from error
 
-    return call
+    return Call(call, stopper.stop)
 
 
 def installed() -> tuple[str, ...]:
@@ -128,7 +147,24 @@ def _start(ort: Any, path: Path, options: Any, providers: list[Any]) -> Any:
             return ort.InferenceSession(path, options, providers=attempt, enable_fallback=0)
         except Exception as error:  # its exceptions share no public base
             failure = error
-    raise UserError(f"{path.name} cannot be loaded: {first_line(failure)}", "Export the model again")
+    raise _refusal(path.name, failure)
+
+
+def _refusal(name: str, failure: Exception) -> UserError:
+    """Why a file is not loaded. The two that an exporter newer than this library causes are said in full."""
+    if found := _NEWER_FORMAT.search(str(failure)):
+        has, most = found.groups()
+        return UserError(
+            f"{name} has the ONNX format version {has} (IR version); the installed ONNX Runtime reads up to {most}",
+            "Export it with an older version of onnx, or update onnxruntime",
+        )
+    if found := _NEWER_OPSET.search(str(failure)):
+        has, most = found.groups()
+        return UserError(
+            f"{name} has opset {has}; the installed ONNX Runtime runs up to opset {most}",
+            "Export it with opset=17, or update onnxruntime",
+        )
+    return UserError(f"{name} cannot be loaded: {cause_of(failure)}", "Export the model again")
 
 
 def _actual(engine: str, provider: str) -> str:
@@ -138,10 +174,33 @@ def _actual(engine: str, provider: str) -> str:
     return next(name for name, kind in KINDS.items() if kind.provider == provider)
 
 
+class _Stopper:
+    """Options of a session's runs, by which another thread ends the one in progress: between two steps of the graph,
+    those of a loop's body included.
+    """
+
+    def __init__(self, ort: Any) -> None:
+        self._options = ort.RunOptions()
+        self._options.log_severity_level = _QUIET
+
+    @property
+    def stopped(self) -> bool:
+        return bool(self._options.terminate)
+
+    def begin(self) -> Any:
+        """The options for a new run."""
+        self._options.terminate = False
+        return self._options
+
+    def stop(self) -> None:
+        self._options.terminate = True
+
+
 class _Bound:
     """Inputs of one shape: the outputs live in buffers that are kept, and nothing is allocated for a frame."""
 
-    def __init__(self, session: Any, feed: str, names: list[str]) -> None:
+    def __init__(self, session: Any, feed: str, names: list[str], stopper: _Stopper) -> None:
+        self._stopper = stopper
         self._session, self._feed, self._names = session, feed, names
         self._binding: Any = None
         self._outputs: Outputs = ()
@@ -151,12 +210,12 @@ class _Bound:
         """The outputs, overwritten by the next call."""
         if not self._outputs:
             # The first run tells the shapes of the outputs.
-            first = self._session.run(self._names, {self._feed: tensor})
+            first = self._session.run(self._names, {self._feed: tensor}, self._stopper.begin())
             self._outputs = tuple(np.ascontiguousarray(output) for output in first)
             return self._outputs
         if self._binding is None or tensor.ctypes.data != self._address or not tensor.flags.c_contiguous:
             self._bind(np.ascontiguousarray(tensor))
-        self._session.run_with_iobinding(self._binding)
+        self._session.run_with_iobinding(self._binding, self._stopper.begin())
         return self._outputs
 
     def _bind(self, tensor: NDArray[Any]) -> None:

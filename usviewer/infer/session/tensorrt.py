@@ -11,9 +11,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-import platformdirs
-
 from usviewer.infer.manifest import ModelSpec
+from usviewer.infer.places import cache_folder, kept_json
 
 CACHE_VERSION = "1"
 _READY = "ready.json"
@@ -21,7 +20,7 @@ _READY = "ready.json"
 
 def folder(spec: ModelSpec) -> Path:
     """Where this model's engines are kept."""
-    return Path(platformdirs.user_cache_dir("usviewer", appauthor=False)) / "tensorrt" / spec.sha256[:32]
+    return cache_folder() / "tensorrt" / spec.sha256[:32]
 
 
 def provider_options(spec: ModelSpec, *, fp16: bool) -> dict[str, str]:
@@ -38,21 +37,14 @@ def provider_options(spec: ModelSpec, *, fp16: bool) -> dict[str, str]:
 
 def is_built(spec: ModelSpec, engine: str, library: str) -> bool:
     """Whether this engine (``tensorrt`` or ``tensorrt-fp16``) was built by this version of the library."""
-    try:
-        made = json.loads((folder(spec) / _READY).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return isinstance(made, dict) and made.get(engine) == f"{CACHE_VERSION} {library}"
+    return bool(kept_json(folder(spec) / _READY).get(engine) == f"{CACHE_VERSION} {library}")
 
 
 def mark_built(spec: ModelSpec, engine: str, library: str) -> None:
     """Note that the build is complete."""
     path = folder(spec) / _READY
     path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        made = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        made = {}
+    made = kept_json(path)
     aside = path.with_suffix(".tmp")
     aside.write_text(json.dumps({**made, engine: f"{CACHE_VERSION} {library}"}), encoding="utf-8")
     aside.replace(path)

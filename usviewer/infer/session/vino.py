@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 from usviewer.errors import UserError
 from usviewer.infer.manifest import InputSpec, ModelSpec
 from usviewer.infer.preprocess import Tensor
-from usviewer.infer.session.base import ByShape, Outputs, Session, first_line
+from usviewer.infer.session.base import ByShape, Outputs, Session, cause_of
 from usviewer.infer.variants import int8_file
 
 
@@ -21,7 +22,10 @@ def open_openvino(spec: ModelSpec, engine: str, threads: int) -> Session:
     """
     import openvino
 
-    core = openvino.Core()
+    try:
+        core = openvino.Core()
+    except Exception as error:
+        raise UserError(f"OpenVINO does not start: {cause_of(error)}", "Use the engine 'cpu'") from None
     path = int8_file(spec) if engine == "openvino-int8" else spec.path
     settings = {
         "INFERENCE_NUM_THREADS": str(threads),
@@ -36,9 +40,16 @@ def open_openvino(spec: ModelSpec, engine: str, threads: int) -> Session:
     compiled = ByShape(lambda shape: _Compiled(core, path, spec, shape, settings))
     packed = ByShape(lambda shape: _Compiled(core, path, spec, shape, settings, from_bytes=True))
 
+    running: list[_Compiled] = []
+
     def run(tensor: Tensor) -> Outputs:
-        made = packed if takes_bytes and tensor.dtype == np.uint8 else compiled
-        return made[tensor.shape].run(tensor)
+        made = (packed if takes_bytes and tensor.dtype == np.uint8 else compiled)[tensor.shape]
+        running[:] = [made]
+        return made.run(tensor)
+
+    def cancel() -> None:
+        for made in tuple(running):
+            made.cancel()
 
     try:
         if spec.input.width_px and takes_bytes:
@@ -48,9 +59,9 @@ def open_openvino(spec: ModelSpec, engine: str, threads: int) -> Session:
         else:
             core.read_model(path)
     except Exception as error:
-        raise UserError(f"OpenVINO cannot load {spec.path.name}: {first_line(error)}", "Use the engine 'cpu'") from None
+        raise UserError(f"OpenVINO cannot load {spec.path.name}: {cause_of(error)}", "Use the engine 'cpu'") from None
     library = f"OpenVINO {version()}"
-    return Session(engine, engine, "", threads, library, run, takes_bytes)
+    return Session(engine, engine, "", threads, library, run, takes_bytes, cancel)
 
 
 @functools.cache
@@ -108,6 +119,11 @@ class _Compiled:
         if self._masks is None:
             return (table,)
         return table, np.moveaxis(self._request.get_tensor(self._masks).data, -1, 1)
+
+    def cancel(self) -> None:
+        """End the run in progress at the engine's next step; it does not look for this inside a loop."""
+        with contextlib.suppress(Exception):  # where none is in progress
+            self._request.cancel()
 
 
 def _from_bytes(model: Any, spec: InputSpec) -> Any:

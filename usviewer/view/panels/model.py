@@ -18,6 +18,7 @@ from PySide6.QtWidgets import (
     QVBoxLayout,
 )
 
+from usviewer.files import read_bytes
 from usviewer.view import theme
 from usviewer.view.answer import DASH
 from usviewer.view.desk import Desk
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
     from usviewer.infer.manifest import ModelSpec
 
 _EDGES = {"inner": "the inner edge", "outer": "the outer edge", "not stated": "an edge that its makers do not state"}
+
+# A hundred pages of text; the bundled cards have 3 to 6 kB.
+MAX_CARD_BYTES = 300_000
 
 
 class ModelPanel(Panel):
@@ -229,7 +233,10 @@ def _remove(model_id: str) -> None:
 def _card(spec: ModelSpec) -> str:
     if spec.card is None:
         return f"# {spec.name}\n\nThis model has no card: what it was trained on and how well it does is not known."
-    return spec.card.read_text(encoding="utf-8", errors="replace")
+    try:
+        return read_bytes(spec.card, MAX_CARD_BYTES).decode("utf-8", errors="replace")
+    except OSError as error:
+        return f"# {spec.name}\n\nThe card of this model cannot be read: {error.strerror}."
 
 
 def _bold_parts(block: QTextBlock) -> list[QTextCursor]:

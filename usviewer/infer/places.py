@@ -1,0 +1,34 @@
+"""Where models lie, and small files that the program keeps about them."""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+
+from usviewer.errors import UserError, foreign_parser
+from usviewer.files import read_bytes
+
+# The largest that is kept (the trials of all engines) has 3 kB.
+MAX_KEPT_BYTES = 1_000_000
+
+
+def user_folder() -> Path:
+    """Where the user's own models are: the platform's data folder, XDG_DATA_HOME on Linux."""
+    return Path(platformdirs.user_data_dir("usviewer", appauthor=False)) / "models"
+
+
+def cache_folder() -> Path:
+    """Where the program keeps what it can find out again."""
+    return Path(platformdirs.user_cache_dir("usviewer", appauthor=False))
+
+
+def kept_json(path: Path) -> dict[str, Any]:
+    """A table that the program kept; empty where there is none, or it is damaged: then it is made again."""
+    with suppress(OSError, UserError), foreign_parser(f"{path.name} is damaged"):
+        values = json.loads(read_bytes(path, MAX_KEPT_BYTES))
+        return values if isinstance(values, dict) else {}
+    return {}
