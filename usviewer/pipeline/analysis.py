@@ -14,6 +14,8 @@ from usviewer.frame import Frame
 from usviewer.measure.given import NOTHING_GIVEN, Given
 from usviewer.measure.manual import Edit, corrected
 from usviewer.measure.reading import Reading
+from usviewer.pipeline.attempt import as_user_error, attempt, is_bug, refusals
+from usviewer.pipeline.clip import MOST_FIRST_FAILURES
 from usviewer.pipeline.curve import Curve, curve_of
 from usviewer.pipeline.findings import NO_FINDINGS, Findings, findings_of
 from usviewer.pipeline.live import Engine
@@ -57,6 +59,7 @@ class Analysis:
         self._stop = threading.Event()
         self._corrected = threading.Event()
         self._automatic: dict[int, Reading] = {}
+        self._problems: dict[str, list[int]] = {}  # frames that could not be read, by reason
         self._edited: dict[int, Reading] = {}
         self._curve: Curve | None = None
         self._curve_due_s = 0.0
@@ -150,8 +153,11 @@ class Analysis:
                 return
         with self._lock:
             self._complete = True
+            count = len(self._automatic)
         self._draw_curve()
-        if self._kept is not None and kept is None:
+        if self._problems:  # they may be gone another time: nothing of this pass is kept
+            self._say(" ".join(f"{sentence}." for sentence in refusals(self._problems, count)))
+        elif self._kept is not None and kept is None:
             self._keep(self._kept)
         while not self._stop.is_set():
             self._corrected.wait()
@@ -199,11 +205,24 @@ class Analysis:
             self._complete = True
 
     def _read(self, frame: Frame, engine: Engine, edits: Mapping[int, Edit]) -> None:
+        """One frame; what goes wrong costs that frame, unless nothing of the clip can be read."""
         calibrated = self._playback.calibrate(frame)
-        reading = engine.read(engine.predict(calibrated), calibrated.geometry)
+        done = attempt(calibrated, engine.predict, engine.read, engine.made)
+        if done.problem is not None:
+            self._note(frame, done.problem, done.reading.reason)
         with self._lock:
-            self._automatic[frame.key.index] = reading
+            self._automatic[frame.key.index] = done.reading
         self._take_edits((frame,), edits)
+
+    def _note(self, frame: Frame, problem: Exception, reason: str) -> None:
+        if is_bug(problem) and self.failure is None:
+            self.failure = problem
+        self._problems.setdefault(reason, []).append(frame.key.index)
+        failed = sum(map(len, self._problems.values()))
+        with self._lock:
+            read_any = failed <= len(self._automatic)
+        if not read_any and failed >= MOST_FIRST_FAILURES:
+            raise as_user_error(problem)
 
     def _take_edits(self, frames: Iterable[Frame], edits: Mapping[int, Edit]) -> None:
         """Measure what was corrected in an earlier session anew, with the scale of this one."""

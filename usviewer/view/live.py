@@ -15,7 +15,7 @@ from usviewer.errors import UserError
 from usviewer.frame import Frame
 from usviewer.measure.given import NOTHING_GIVEN
 from usviewer.measure.reading import Plane, Reading, Status, Summary
-from usviewer.pipeline.clip import Analysed
+from usviewer.pipeline.attempt import Analysed
 from usviewer.pipeline.findings import NO_FINDINGS
 from usviewer.pipeline.live import Engine, LiveRun, LiveSnapshot, LiveStatus
 from usviewer.pipeline.signal import SignalState
