@@ -99,9 +99,10 @@ class Playback:
 
     def join(self, deadline_s: float) -> bool:
         """Wait for the end; False when it did not come in time."""
+        until_s = time.monotonic() + deadline_s
         for thread in (self._thread, self._calibrator):
             if thread.is_alive():
-                thread.join(deadline_s)
+                thread.join(max(0.0, until_s - time.monotonic()))
         return not self.alive
 
     @property

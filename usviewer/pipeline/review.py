@@ -6,6 +6,7 @@ nothing, and stands back while the playback has work to do. ``ReviewRun.snapshot
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -88,9 +89,10 @@ class ReviewRun:
             worker.request_stop()
 
     def stop(self) -> bool:
-        """End both threads; safe to call twice. False when one did not end within its deadline."""
+        """End all threads within ``JOIN_DEADLINE_S``; safe to call twice. False when one did not end in time."""
         self.request_stop()
-        joined = [worker.join(JOIN_DEADLINE_S) for worker in self._workers()]
+        until_s = time.monotonic() + JOIN_DEADLINE_S
+        joined = [worker.join(max(0.0, until_s - time.monotonic())) for worker in self._workers()]
         return all(joined)
 
     @property

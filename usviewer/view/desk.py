@@ -25,6 +25,9 @@ from usviewer.units import ScaleSource, Spacing
 from usviewer.view.canvas import Canvas
 from usviewer.view.notify import Notify
 
+# What is being written is waited for (``pipeline.jobs``). What is being read, or a model that loads, is given this long
+# when the window closes; then it is left behind.
+READS_S, LOADS_S = 2.0, 1.0
 # Scales by the user's own word, which may be taken back by another.
 _USERS = (ScaleSource.MANUAL, ScaleSource.USER, ScaleSource.RULER)
 
@@ -84,7 +87,7 @@ class Desk(QObject):
         """Finish what is being written; False when a worker did not end in time."""
         if self._load is not None:
             self._load.cancel()
-        ended = [lane.stop() for lane in (self.jobs, self.loads, self._engines)]
+        ended = [self.jobs.stop(), self.loads.stop(READS_S), self._engines.stop(LOADS_S)]
         return all(ended)
 
     # -- preferences
