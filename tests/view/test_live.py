@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -247,3 +248,66 @@ def test_a_held_picture_that_cannot_be_read_says_why(window: MainWindow, device:
     reading, banner = window.desk.on_screen.reading, window.desk.canvas._banner
     assert reading is not None and reading.status is Status.REFUSED
     assert banner is not None and "not enough memory" in banner.detail
+
+
+# --- what is saved is what is shown -----------------------------------------------------------------------------------
+
+
+def test_between_the_old_model_and_the_first_result_of_the_new_one_nothing_is_saved(
+    window: MainWindow, device: FakeDevice, live: Any
+) -> None:
+    device.frames.put(picture(1))
+    live(lambda: window.desk.on_screen.reading is not None)
+    gate = threading.Event()
+    window.desk.set_engine(FakeEngine(gate).engine())
+    for _ in range(2):  # at once, and with the next turn
+        with pytest.raises(UserError, match="just being measured"):
+            window.desk.to_keep()
+        window.tick()
+    device.frames.put(picture(2))
+    gate.set()
+    live(lambda: window.desk.on_screen.reading is not None)
+    now = window.desk.to_keep()
+    assert now.frame is not None and now.reading is not None and now.reading.key == now.frame.key
+
+
+def test_a_held_picture_is_saved_with_its_outline_or_not_at_all(
+    window: MainWindow, device: FakeDevice, live: Any
+) -> None:
+    window.desk.set_engine(None)
+    device.frames.put(picture(3))
+    live(lambda: window.desk.on_screen.frame is not None)
+    assert window.desk.to_keep().reading is None, "without a model the bare picture is what is shown"
+    gate = threading.Event()
+    window.desk._engine = FakeEngine(gate).engine()
+    window.run("freeze")
+    with pytest.raises(UserError, match="just being measured"):
+        window.desk.to_keep()
+    gate.set()
+    live(lambda: window.desk.on_screen.reading is not None)
+    assert window.desk.to_keep().note == "Frozen"
+
+
+def test_a_site_that_is_said_of_a_held_picture_is_saved_with_it(
+    window: MainWindow, device: FakeDevice, live: Any
+) -> None:
+    device.frames.put(picture(1))
+    live(lambda: window.desk.on_screen.reading is not None)
+    window.run("freeze")
+    window.run("site_mid")
+    now = window.desk.to_keep()
+    assert now.reading is not None and now.reading.site == window.desk.given.site != ""
+
+
+def test_a_picture_without_overlay_because_the_model_is_slow_is_saved_as_it_is_shown(
+    window: MainWindow, device: FakeDevice, live: Any
+) -> None:
+    gate = threading.Event()
+    gate.set()
+    window.desk.set_engine(FakeEngine(gate).engine())
+    device.frames.put(picture(1))
+    live(lambda: window.desk.on_screen.reading is not None)
+    gate.clear()
+    put_until(device, live, lambda: "too slow" in window.desk.on_screen.note)
+    assert window.desk.to_keep().reading is None
+    gate.set()

@@ -112,7 +112,7 @@ class LiveController(QObject):
     def _use_engine(self) -> None:
         if self._run is not None and not self._desk.loading:
             self._run.set_engine(self._own_engine())
-            self.withdrawn.emit()
+            self._withdraw()
 
     def _use_given(self) -> None:
         """What the operator said goes for what comes, and for the picture that is held."""
@@ -130,7 +130,13 @@ class LiveController(QObject):
     def _use_scale(self) -> None:
         if self._run is not None:
             self._run.set_calibrate(self._calibrate())
-            self.withdrawn.emit()
+            self._withdraw()
+
+    def _withdraw(self) -> None:
+        """What is on the screen was made by what no longer holds: it goes now, not with the next picture."""
+        if not self.frozen and self._desk.engine() is not None:
+            self._desk.renew()
+        self.withdrawn.emit()
 
     # -- freezing
 
@@ -160,6 +166,7 @@ class LiveController(QObject):
     def _analyse_held(self) -> None:
         frame, engine = self._desk.on_screen.frame, self._own_engine()
         if engine is not None and frame is not None:
+            self._show_frozen(None, None, pending=True)
             self._desk.loads.submit(
                 lambda: attempt(frame, engine.predict, engine.read, engine.made), partial(self._analysed, frame)
             )
@@ -168,9 +175,9 @@ class LiveController(QObject):
         if self.frozen and self._desk.on_screen.frame is frame:
             self._show_frozen(done.reading, None)
 
-    def _show_frozen(self, reading: Reading | None, summary: Summary | None) -> None:
+    def _show_frozen(self, reading: Reading | None, summary: Summary | None, *, pending: bool = False) -> None:
         self._desk.canvas.set_banner(_banner_of_reading(reading))
-        self._desk.show(self._desk.on_screen.frame, reading, summary, "Frozen")
+        self._desk.show(self._desk.on_screen.frame, reading, summary, "Frozen", pending=pending)
 
     # -- following
 
@@ -227,8 +234,17 @@ class LiveController(QObject):
         if state in _EMPTY:
             frame, pair, note = snapshot.newest, None, ""
         reading = pair.reading if pair else None
-        self._desk.show(frame, reading, snapshot.summary if reading else None, note, holds=state.holds_numbers)
+        summary = snapshot.summary if reading else None
+        pending = self._is_pending(snapshot)
+        self._desk.show(frame, reading, summary, note, holds=state.holds_numbers, pending=pending)
         self._desk.canvas.set_banner(banner_of(snapshot.status, self._desk.on_screen.reading))
+
+    def _is_pending(self, snapshot: LiveSnapshot) -> bool:
+        """Whether the first result of this model, scale and word of the operator is on its way."""
+        status = snapshot.status
+        running = self._desk.engine() is not None and not status.model_problem
+        comes = status.state.holds_numbers or status.state is SignalState.FROZEN
+        return running and comes and snapshot.pair is None
 
     def stop(self) -> bool:
         """Close for good, when the window closes; False when a thread did not end in time."""

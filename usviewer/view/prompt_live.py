@@ -39,11 +39,16 @@ class LiveFollowing:
         if age_s > MAX_PAIR_AGE_S or outline.reading is None:
             frame = newest if age_s > MAX_PAIR_AGE_S else outline.frame
             return replace(
-                base, frame=frame, reading=None, summary=None, note="Following · no outline for this picture"
+                base,
+                frame=frame,
+                reading=None,
+                summary=None,
+                note="Following · no outline for this picture",
+                pending=False,
             )
         self._shown = outline
         note = f"Following · outline {max(0.01, outline.age_s):.2f} s old"
-        return replace(base, frame=outline.frame, reading=outline.reading, summary=None, note=note)
+        return replace(base, frame=outline.frame, reading=outline.reading, summary=None, note=note, pending=False)
 
     def tick(self, layer: Layer, worker: Prompting) -> None:
         """Follow once the picture runs again; keep what is shown of it once it is held."""

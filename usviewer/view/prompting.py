@@ -399,10 +399,11 @@ class PromptController(QObject):
         reading = self.layer.reading(frame)
         if reading is not None:
             curve = self.layer.curve(self._clip.count) if self._clip is not None else None
-            return replace(base, reading=reading, summary=curve.summary if curve is not None else None)
+            summary = curve.summary if curve is not None else None
+            return replace(base, reading=reading, summary=summary, pending=False)
         if self.layer.empty or (base.reading is not None and base.reading.provenance is Provenance.PROMPTED):
             return base
-        return replace(base, reading=None, summary=None, note="")
+        return replace(base, reading=None, summary=None, note="", pending=False)
 
     def _on_timeline(self, now: ReviewSnapshot) -> ReviewSnapshot:
         """The structure in hand on the timeline, where there is one."""
