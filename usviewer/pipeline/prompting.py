@@ -21,7 +21,7 @@ from usviewer.frame import Frame, FrameKey, Mask
 from usviewer.infer.prediction import Instance, full_mask
 from usviewer.infer.prompt import Embedding, Outline, Prompt
 from usviewer.infer.prompt.model import PromptModel
-from usviewer.measure.pointed import KNOWN, read_pointed
+from usviewer.measure.pointed import KNOWN, read_pointed, trusted
 from usviewer.pipeline.attempt import as_user_error, is_bug
 from usviewer.pipeline.carrier import MAX_AGE_S
 from usviewer.pipeline.live import JOIN_DEADLINE_S
@@ -281,9 +281,10 @@ class Prompting:
             self.cancel()
             return
         index, step, frame = found
-        why = step.lost or (CARRIED if step.carried else "")
-        reading = read_pointed(step.prediction, frame.geometry, follow.label, why)
-        mark = Mark(step.prediction, frame.geometry, reading, By.FOLLOWED, why=why)
+        why = step.lost or step.objection or (CARRIED if step.carried else "")
+        reading = trusted(read_pointed(step.prediction, frame.geometry, follow.label, why), step.confidence)
+        confidence = step.confidence if not step.lost else None
+        mark = Mark(step.prediction, frame.geometry, reading, By.FOLLOWED, why=why, confidence=confidence)
         self._events.put(Followed(follow, index, mark, step.lost))
 
     def _walk(self, model: PromptModel, follow: Follow) -> Iterator[tuple[int, Step, Frame]]:

@@ -24,8 +24,8 @@ class Action:
 
     ``run`` gets the main window. ``key`` is the key as Qt writes it ("Ctrl+Z"), changeable by the user. ``checked``
     says whether a switch is on; None for what is no switch. ``released`` makes it a command that lasts while its key
-    is held. ``shown`` does it with what was on the screen when the key was pressed (``desk.OnScreen``). ``holds_still``:
-    a live picture is frozen first.
+    is held. ``shown`` does it with what was on the screen when the key was pressed (``desk.OnScreen``).
+    ``holds_still``: a live picture is frozen first.
     """
 
     id: str

@@ -40,7 +40,7 @@ from usviewer.pipeline.review import ReviewSnapshot
 from usviewer.units import Box, Point
 from usviewer.view.desk import Desk, OnScreen
 from usviewer.view.prompt_bar import PromptBar
-from usviewer.view.prompt_live import LiveFollowing
+from usviewer.view.prompt_live import LiveFollowing, confidence_words
 from usviewer.view.prompt_tool import PointingTool
 
 if TYPE_CHECKING:
@@ -400,7 +400,10 @@ class PromptController(QObject):
         if reading is not None:
             curve = self.layer.curve(self._clip.count) if self._clip is not None else None
             summary = curve.summary if curve is not None else None
-            return replace(base, reading=reading, summary=summary, pending=False)
+            mark, note = self.layer.mark(frame), base.note
+            if mark is not None and mark.by is By.FOLLOWED:
+                note = f"Followed{confidence_words(mark.confidence)}"
+            return replace(base, reading=reading, summary=summary, note=note, pending=False)
         if self.layer.empty or (base.reading is not None and base.reading.provenance is Provenance.PROMPTED):
             return base
         return replace(base, reading=None, summary=None, note="", pending=False)
