@@ -9,7 +9,6 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from usviewer.acquire.source import LiveSource, RecordedSource
-from usviewer.errors import UserError
 from usviewer.frame import Frame, ImageGeometry, Pixels, SourceInfo, make_frame
 from usviewer.infer.prediction import Edge, Prediction
 from usviewer.measure.reading import Dimension, Measurement, Plane, Reading, Status
@@ -54,7 +53,7 @@ class FakeDevice(LiveSource):
 
     def __init__(self) -> None:
         super().__init__()
-        self.frames: queue.Queue[Pixels | UserError | None] = queue.Queue()
+        self.frames: queue.Queue[Pixels | Exception | None] = queue.Queue()
         self.opened = 0
         self._index = 0
 
@@ -68,7 +67,7 @@ class FakeDevice(LiveSource):
 
     def __iter__(self) -> Iterator[Frame]:
         while (item := self.frames.get()) is not None:
-            if isinstance(item, UserError):
+            if isinstance(item, Exception):
                 raise item
             yield make_frame(item, "device:fake", self._index)
             self._index += 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import cv2
@@ -26,6 +27,47 @@ def start(*arguments: str, without_qt: bool = False, **variables: str | None) ->
     return subprocess.run(
         [sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=120, env=environment
     )
+
+
+ENDLESS = """
+import sys, time, threading
+import onnx
+from onnx import TensorProto, helper
+scalar = lambda name, kind: helper.make_tensor_value_info(name, kind, [])
+same = [helper.make_node("Identity", [a], [b]) for a, b in (("c", "c_out"), ("x_in", "x_out"))]
+body = helper.make_graph(same, "body", [scalar("i", TensorProto.INT64), scalar("c", TensorProto.BOOL),
+    scalar("x_in", TensorProto.FLOAT)], [scalar("c_out", TensorProto.BOOL), scalar("x_out", TensorProto.FLOAT)])
+true = helper.make_tensor("true", TensorProto.BOOL, [], [True])
+loop = helper.make_node("Loop", ["", "true", "x"], ["y"], body=body)
+graph = helper.make_graph([loop], "endless", [scalar("x", TensorProto.FLOAT)], [scalar("y", TensorProto.FLOAT)], [true])
+model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8).SerializeToString()
+
+def endless(*_):
+    import numpy, onnxruntime
+    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    print("begun", flush=True)
+    session.run(None, {"x": numpy.float32(1)})
+
+import usviewer.pipeline.engine
+usviewer.pipeline.engine.load_engine = endless
+from usviewer.__main__ import main
+sys.argv = ["usviewer", *sys.argv[1:]]
+sys.exit(main())
+"""
+
+
+def test_the_window_closes_while_a_model_that_never_ends_is_loaded(tmp_path: Path) -> None:
+    pytest.importorskip("PySide6")
+    picture = tmp_path / "window.png"
+    environment = {**os.environ, "QT_QPA_PLATFORM": "offscreen"}
+    began_s = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-c", ENDLESS, "--screenshot", str(picture), "--after-s", "2"],
+        capture_output=True, text=True, timeout=60, env=environment,
+    )  # fmt: skip
+    assert "begun" in done.stdout
+    assert done.returncode == 0, (done.returncode, done.stderr)
+    assert picture.exists() and time.monotonic() - began_s < 30
 
 
 def test_a_screenshot_of_a_source_is_taken_and_the_window_closes(tmp_path: Path) -> None:

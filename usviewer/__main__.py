@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import importlib
 import io
+import os
 import sys
 import time
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from usviewer import RESEARCH_USE, __version__
@@ -50,7 +52,32 @@ def build_parser(chosen: str | None) -> Parser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command and give its exit code: 0 done, 2 bad input (one sentence on stderr), 1 a bug, 130 Ctrl-C."""
+    """Run one command and give its exit code: 0 done, 2 bad input (one sentence on stderr), 1 a bug, 130 Ctrl-C.
+
+    As the program itself (without ``argv``) it also ends where a thread hangs.
+    """
+    code = _run(argv)
+    if argv is None:
+        _leave(code)
+    return code
+
+
+def _leave(code: int) -> None:
+    """End at once where a thread of ours was left behind in a driver or an engine.
+
+    Python would end it in the middle of foreign code, which aborts the process (SIGABRT). All files are closed by now.
+    """
+    if "usviewer.pipeline" not in sys.modules:  # which owns all threads
+        return
+    if not importlib.import_module("usviewer.pipeline.jobs").own_threads():
+        return
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):  # closed, or its reader has gone
+            stream.flush()
+    os._exit(code)
+
+
+def _run(argv: Sequence[str] | None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     _write_any_letter()
     try:

@@ -18,7 +18,8 @@ import numpy as np
 import pytest
 
 from tests.conftest import ROOT
-from tests.tools.tiny_models import add_dark_finder
+from tests.recordings import write_clip
+from tests.tools.tiny_models import add_dark_finder, add_normalising_finder
 from usviewer.__main__ import main
 
 SAMPLE = ROOT / "resources" / "sample.mp4"
@@ -350,3 +351,38 @@ def test_ctrl_c_leaves_what_is_finished_whole(tmp_path: Path) -> None:
     notes = json.loads((out / "summary.json").read_text(encoding="utf-8"))["notes"]
     assert any("Stopped by the user" in note for note in notes)
     assert not list(out.glob(".*"))
+
+
+def _discs(black: set[int], count: int = 12) -> list[np.ndarray]:
+    y, x = np.mgrid[0:96, 0:128]
+    disc = np.where(np.hypot(x - 64, y - 48) < 25, 220, 20).astype(np.uint8)
+    return [np.repeat((disc * (i not in black))[:, :, None], 3, axis=2) for i in range(count)]
+
+
+def _clip_of(path: Path, pictures: Sequence[np.ndarray]) -> Path:
+    return write_clip(path, "ffv1", len(pictures), size=(128, 96), pixel_format="bgr0", pictures=pictures)
+
+
+def test_a_frame_that_the_model_cannot_read_costs_only_itself_and_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A black picture in the middle, as a scanner sends while it changes its mode."""
+    model = add_normalising_finder(tmp_path / "model")
+    clip = _clip_of(tmp_path / "black.mkv", _discs({5}))
+    out = tmp_path / "out"
+    assert main(["analyze", str(clip), "--model", model, "--no-video", "--out", str(out)]) == 0
+    readings = rows(out)
+    assert [int(row["frame"]) for row in readings if row["status"] == "refused"] == [5]
+    assert "not numbers" in readings[5]["reason"] and not readings[5]["ap_diameter_px"]
+    assert all(row["status"] == "measured" for row in readings if row["frame"] != "5")
+    said = "1 of 12 frames could not be read (frame 5)"
+    assert any(said in note for note in json.loads((out / "summary.json").read_text())["notes"])
+    assert said in capsys.readouterr().err.replace("\n", " ")
+
+
+def test_a_clip_of_which_the_model_reads_nothing_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = add_normalising_finder(tmp_path / "model")
+    clip = _clip_of(tmp_path / "black.mkv", _discs(set(range(12))))
+    out = tmp_path / "out"
+    assert main(["analyze", str(clip), "--model", model, "--no-video", "--out", str(out)]) == 2
+    assert "not numbers" in capsys.readouterr().err and not out.exists()

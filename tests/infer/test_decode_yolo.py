@@ -235,13 +235,30 @@ def _nan_prototype(table: np.ndarray, prototypes: np.ndarray) -> None:
     prototypes[:] = np.nan
 
 
+def _nan_box_that_nobody_asks_for(table: np.ndarray, prototypes: np.ndarray) -> None:
+    table[0, 4, :] = 0.0  # nothing is found: that must not look like "not visualised"
+    table[0, 1, 3] = np.nan
+
+
+def _infinite_prototype_where_nothing_is_found(table: np.ndarray, prototypes: np.ndarray) -> None:
+    table[0, 4, :] = 0.0
+    prototypes[0, -1, 0, 0] = -np.inf
+
+
 def _logits(table: np.ndarray, prototypes: np.ndarray) -> None:
     table[0, 4, 0] = 3.5
 
 
 @pytest.mark.parametrize(
     ("harm", "says"),
-    [(_nan_score, "not numbers"), (_infinite_box, "not numbers"), (_nan_prototype, "not numbers"), (_logits, "probab")],
+    [
+        (_nan_score, "not numbers"),
+        (_infinite_box, "not numbers"),
+        (_nan_prototype, "not numbers"),
+        (_nan_box_that_nobody_asks_for, "not numbers"),
+        (_infinite_prototype_where_nothing_is_found, "not numbers"),
+        (_logits, "probab"),
+    ],
 )
 def test_bad_values_are_refused(yolo: SpecFactory, harm: Callable[..., None], says: str) -> None:
     outputs = crafted(yolo(), [(320, 320, 50, 50, 0.9, 0)])

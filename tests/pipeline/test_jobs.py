@@ -71,3 +71,28 @@ def test_stopping_finishes_what_was_submitted() -> None:
 
 def test_stopping_what_never_began_is_allowed() -> None:
     assert Jobs().stop()
+
+
+def test_a_bug_reaches_the_owner_of_the_job_before_it_is_raised() -> None:
+    """Without, a recording would wait for ever for the pictures that a bug has taken."""
+    jobs, failures, got = Jobs(), [], []
+    jobs.submit(lambda: 1 / 0, failed=failures.append)
+    jobs.submit(lambda: 1, got.append)
+    with pytest.raises(ZeroDivisionError):
+        drain(jobs)
+    assert [error.what for error in failures] == ["An error in the program (ZeroDivisionError: division by zero)"]
+    drain(jobs)
+    assert got == [1] and not jobs.busy
+    assert jobs.stop()
+
+
+def test_a_full_memory_is_said_to_the_owner_of_the_job_and_is_no_bug() -> None:
+    jobs, failures = Jobs(), []
+
+    def fill() -> None:
+        raise MemoryError
+
+    jobs.submit(fill, failed=failures.append)
+    drain(jobs)
+    assert "not enough memory" in failures[0].what
+    assert jobs.stop()

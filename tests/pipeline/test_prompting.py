@@ -150,3 +150,28 @@ def test_a_model_that_cannot_be_loaded_is_said(tmp_path: Path) -> None:
     assert isinstance(problem, Problem) and problem.error.what == "The model is damaged"
     assert not worker.state().loading
     assert worker.stop()
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("bad allocation"), UserError("Values are not numbers")])
+def test_a_frame_that_cannot_be_encoded_is_said_once_and_the_pointing_goes_on(
+    slow: tuple[Prompting, SlowModel], error: Exception
+) -> None:
+    worker, model = slow
+    model.gate.set()
+    embed, tried = model.embed, []
+
+    def fail(shown: Frame) -> Embedding:
+        tried.append(shown)
+        raise error
+
+    model.embed = fail  # type: ignore[method-assign]
+    worker.show(frame(0))
+    (problem,) = until(worker, lambda events: bool(events))
+    assert isinstance(problem, Problem)
+    worker.ask(ask(0))  # asked for on purpose, it is tried again
+    until(worker, lambda events: any(isinstance(event, Problem) for event in events))
+    assert len(tried) == 2
+    model.embed = embed  # type: ignore[method-assign]
+    worker.ask(ask(0))
+    until(worker, lambda events: any(isinstance(event, Answer) for event in events))
+    assert (worker.failure is not None) == isinstance(error, RuntimeError)

@@ -14,8 +14,9 @@ from tests.fakes import FakeClip, FakeEngine, wait_until
 from usviewer.acquire import Source
 from usviewer.errors import UserError
 from usviewer.frame import Frame, ImageGeometry
+from usviewer.infer.prediction import Prediction
 from usviewer.measure.manual import Edit, edit_of
-from usviewer.measure.reading import Provenance, Reading
+from usviewer.measure.reading import Provenance, Reading, Status
 from usviewer.pipeline.live import Calibrate
 from usviewer.pipeline.playback import media_times
 from usviewer.pipeline.review import ReviewRun
@@ -285,3 +286,63 @@ def test_times_are_the_files_own_or_even() -> None:
     assert media_times([0.0, 0.05, 0.2], 30.0) == (0.0, 0.05, 0.2)
     assert media_times([None, None, None], 10.0) == pytest.approx((0.0, 0.1, 0.2))
     assert media_times([0.0, 0.3, 0.1], 10.0) == pytest.approx((0.0, 0.1, 0.2))
+
+
+class Failing(FakeEngine):
+    """Raises on some frames, by their digest."""
+
+    def __init__(self, error: Exception, bad: set[str]) -> None:
+        super().__init__()
+        self.error, self.bad = error, bad
+
+    def predict(self, frame: Frame) -> Prediction:
+        if frame.key.digest in self.bad:
+            raise self.error
+        return super().predict(frame)
+
+
+@pytest.mark.parametrize("error", [UserError("Model 'm' gave values that are not numbers"), MemoryError()])
+def test_a_frame_that_cannot_be_read_is_refused_and_the_rest_of_the_clip_is_analysed(error: Exception) -> None:
+    clip, kept = FakeClip(30), FakeKept()
+    run = new_run(clip, Failing(error, {clip.seek(7).key.digest}), kept)
+    wait_until(lambda: run.snapshot().complete)
+    wait_until(lambda: run.snapshot().message != "")
+    assert "1 of 30 frames could not be read (frame 7)" in run.snapshot().message
+    run.seek(7)
+    wait_until(lambda: shown(run) == 7)
+    reading = run.snapshot().reading
+    assert reading is not None and reading.status is Status.REFUSED and not reading.measurements
+    assert run.failure is None and kept.stored is None, "another time it may be read: nothing of this pass is kept"
+    assert run.stop()
+
+
+def test_a_bug_on_one_frame_is_raised_and_the_others_are_analysed() -> None:
+    clip = FakeClip(30)
+    run = new_run(clip, Failing(ZeroDivisionError("bug"), {clip.seek(7).key.digest}))
+    wait_until(lambda: run.snapshot().complete)
+    assert isinstance(run.failure, ZeroDivisionError) and run.snapshot().analysed == 30
+    assert run.stop()
+
+
+def test_a_model_that_reads_nothing_is_said_at_once() -> None:
+    clip = FakeClip(500)
+    run = new_run(clip, Failing(UserError("Out of range"), {clip.seek(i).key.digest for i in range(500)}))
+    wait_until(lambda: "Out of range" in run.snapshot().message)
+    assert run.snapshot().analysed < 20 and not run.snapshot().complete
+    assert run.stop()
+
+
+def test_a_frame_that_cannot_be_decoded_for_whatever_reason_does_not_end_the_playback() -> None:
+    class Damaged(FakeClip):
+        def seek(self, index: int) -> Frame:
+            if index == 3:
+                raise MemoryError
+            return super().seek(index)
+
+    run = new_run(Damaged(20))
+    wait_until(lambda: run.snapshot().count == 20)
+    run.seek(3)
+    wait_until(lambda: "not enough memory" in run.snapshot().message)
+    run.seek(5)
+    wait_until(lambda: shown(run) == 5)
+    assert run.stop()

@@ -52,6 +52,35 @@ def add_box_finder(
     return _install(folder, manifest)
 
 
+def add_normalising_finder(folder: Path, model_id: str = "zscore") -> str:
+    """A network that divides by the spread of the picture, as nnU-Net's do: no numbers come of an even picture.
+
+    It outlines what is brighter than the mean by one standard deviation.
+    """
+    folder.mkdir(parents=True)
+    one, ten = (numpy_helper.from_array(np.array(value, np.float32), name) for value, name in ((1, "one"), (10, "ten")))
+    mean = {"axes": [1, 2, 3], "keepdims": 1}
+    nodes = [
+        helper.make_node("ReduceMean", ["image"], ["mean"], **mean),
+        helper.make_node("Sub", ["image", "mean"], ["away"]),
+        helper.make_node("Mul", ["away", "away"], ["power"]),
+        helper.make_node("ReduceMean", ["power"], ["variance"], **mean),
+        helper.make_node("Sqrt", ["variance"], ["spread"]),
+        helper.make_node("Div", ["away", "spread"], ["score"]),
+        helper.make_node("Sub", ["score", "one"], ["above"]),
+        helper.make_node("Mul", ["above", "ten"], ["map"]),
+    ]
+    image, logits = (
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 1, HEIGHT, WIDTH]) for name in ("image", "map")
+    )
+    graph = helper.make_graph(nodes, "zscore", [image], [logits], [one, ten])
+    path = folder / "model.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+    labels = [{"name": "aorta", "color": "#56b4e9", "edge": "inner"}]
+    manifest = unet_manifest(path, model_id, finding="aorta", labels=labels)
+    return _install(folder, manifest)
+
+
 def _install(folder: Path, manifest: dict[str, Any]) -> str:
     assert manifest["files"]["model"]["sha256"] == sha256_of(folder / "model.onnx")
     (folder / "manifest.toml").write_text(tomli_w.dumps(manifest))

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import pytest
+from PySide6.QtWidgets import QPushButton
 
 from tests.fakes import FakeDevice, FakeEngine, picture
 from usviewer.errors import UserError
-from usviewer.frame import digest_of
+from usviewer.frame import Frame, digest_of
+from usviewer.infer.prediction import Prediction
+from usviewer.measure.reading import Status
 from usviewer.pipeline.signal import SignalState
 from usviewer.units import ScaleSource, isotropic
 from usviewer.view.answer import DASH
-from usviewer.view.live import scaled_for
+from usviewer.view.live import RETRY, scaled_for
 from usviewer.view.main_window import MainWindow
 
 
@@ -170,3 +174,140 @@ def test_closing_the_source_returns_to_the_start(window: MainWindow, device: Fak
     window.run("close_source")
     assert window.welcoming and window.desk.on_screen.frame is None
     assert not window.live.active
+
+
+# --- a model that fails -----------------------------------------------------------------------------------------------
+
+
+class Moody(FakeEngine):
+    """Raises on every frame, until its mood has passed."""
+
+    mood: Exception | None = MemoryError()
+
+    def predict(self, frame: Frame) -> Prediction:
+        if self.mood is not None:
+            raise self.mood
+        return super().predict(frame)
+
+
+def put_until(device: FakeDevice, live: Any, condition: Callable[[], bool]) -> None:
+    """Pictures, each another one, until something is so."""
+    value = [0]
+
+    def fed() -> bool:
+        value[0] += 1
+        device.frames.put(picture(value[0]))
+        return condition()
+
+    live(fed)
+
+
+def test_a_bad_frame_says_why_over_the_running_picture(window: MainWindow, device: FakeDevice, live: Any) -> None:
+    engine = Moody()
+    window.desk.set_engine(engine.engine())
+    device.frames.put(picture(1))
+    live(lambda: window.desk.on_screen.reading is not None)
+    banner = window.desk.canvas._banner
+    assert banner is not None and "not enough memory" in banner.detail
+    assert window.rail.answer is not None and window.rail.answer.number == DASH
+    engine.mood = None
+    device.frames.put(picture(2))
+    live(lambda: window.desk.canvas._banner is None)
+    assert window.desk.notify.current is None, "one frame is not worth a message that stays"
+
+
+def test_a_model_that_was_taken_off_is_offered_again_with_its_reason(
+    window: MainWindow, device: FakeDevice, live: Any
+) -> None:
+    engine = Moody()
+    window.desk.set_engine(engine.engine())
+    put_until(device, live, lambda: window.live.status is not None and window.live.status.model_problem != "")
+    live(lambda: window.desk.notify.current is not None)
+    said = window.desk.notify.current
+    assert said is not None and "not enough memory" in said.text and list(said.answers) == [RETRY]
+    banner = window.desk.canvas._banner
+    assert banner is not None and "taken off" in banner.text and "not enough memory" in banner.detail
+    assert window.desk.on_screen.note == "", "nothing is called slow"
+    frame = window.desk.on_screen.frame
+    device.frames.put(picture(150))
+    live(lambda: window.desk.on_screen.frame is not frame)  # the picture goes on
+    engine.mood = None
+    button = next(b for b in window.desk.notify.findChildren(QPushButton) if b.text() == RETRY)
+    button.click()
+    put_until(device, live, lambda: window.desk.on_screen.reading is not None)
+    live(lambda: window.desk.notify.current is None and window.desk.canvas._banner is None)
+
+
+def test_a_held_picture_that_cannot_be_read_says_why(window: MainWindow, device: FakeDevice, live: Any) -> None:
+    window.desk.set_engine(None)
+    device.frames.put(picture(3))
+    live(lambda: window.desk.on_screen.frame is not None)
+    window.desk._engine = Moody().engine()
+    window.run("freeze")
+    live(lambda: window.desk.on_screen.reading is not None)
+    reading, banner = window.desk.on_screen.reading, window.desk.canvas._banner
+    assert reading is not None and reading.status is Status.REFUSED
+    assert banner is not None and "not enough memory" in banner.detail
+
+
+# --- what is saved is what is shown -----------------------------------------------------------------------------------
+
+
+def test_between_the_old_model_and_the_first_result_of_the_new_one_nothing_is_saved(
+    window: MainWindow, device: FakeDevice, live: Any
+) -> None:
+    device.frames.put(picture(1))
+    live(lambda: window.desk.on_screen.reading is not None)
+    gate = threading.Event()
+    window.desk.set_engine(FakeEngine(gate).engine())
+    for _ in range(2):  # at once, and with the next turn
+        with pytest.raises(UserError, match="just being measured"):
+            window.desk.to_keep()
+        window.tick()
+    device.frames.put(picture(2))
+    gate.set()
+    live(lambda: window.desk.on_screen.reading is not None)
+    now = window.desk.to_keep()
+    assert now.frame is not None and now.reading is not None and now.reading.key == now.frame.key
+
+
+def test_a_held_picture_is_saved_with_its_outline_or_not_at_all(
+    window: MainWindow, device: FakeDevice, live: Any
+) -> None:
+    window.desk.set_engine(None)
+    device.frames.put(picture(3))
+    live(lambda: window.desk.on_screen.frame is not None)
+    assert window.desk.to_keep().reading is None, "without a model the bare picture is what is shown"
+    gate = threading.Event()
+    window.desk._engine = FakeEngine(gate).engine()
+    window.run("freeze")
+    with pytest.raises(UserError, match="just being measured"):
+        window.desk.to_keep()
+    gate.set()
+    live(lambda: window.desk.on_screen.reading is not None)
+    assert window.desk.to_keep().note == "Frozen"
+
+
+def test_a_site_that_is_said_of_a_held_picture_is_saved_with_it(
+    window: MainWindow, device: FakeDevice, live: Any
+) -> None:
+    device.frames.put(picture(1))
+    live(lambda: window.desk.on_screen.reading is not None)
+    window.run("freeze")
+    window.run("site_mid")
+    now = window.desk.to_keep()
+    assert now.reading is not None and now.reading.site == window.desk.given.site != ""
+
+
+def test_a_picture_without_overlay_because_the_model_is_slow_is_saved_as_it_is_shown(
+    window: MainWindow, device: FakeDevice, live: Any
+) -> None:
+    gate = threading.Event()
+    gate.set()
+    window.desk.set_engine(FakeEngine(gate).engine())
+    device.frames.put(picture(1))
+    live(lambda: window.desk.on_screen.reading is not None)
+    gate.clear()
+    put_until(device, live, lambda: "too slow" in window.desk.on_screen.note)
+    assert window.desk.to_keep().reading is None
+    gate.set()

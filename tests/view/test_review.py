@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +14,8 @@ import pytest
 from tests.fakes import FakeEngine
 from tests.recordings import number_in, write_clip
 from tests.view.workbench import Workbench
-from usviewer.measure.reading import Provenance
+from usviewer.errors import UserError
+from usviewer.measure.reading import Provenance, Site
 from usviewer.units import ScaleSource, isotropic
 from usviewer.view.folder import clips_beside, clips_in
 
@@ -243,3 +247,133 @@ def test_folders_are_read_by_content_and_name(folder: Path, tmp_path: Path) -> N
     dicom = folder / "IM0001"
     dicom.write_bytes(b"\0" * 128 + b"DICM")
     assert dicom in clips_in(folder)
+
+
+# --- what is saved is what is shown -----------------------------------------------------------------------------------
+
+
+def kept_pictures(bench: Workbench) -> list[dict[str, Any]]:
+    bench.until(lambda: not bench.desk.jobs.busy)
+    return [json.loads(path.read_text()) for path in sorted(bench.kept.glob("*.json"))]
+
+
+def say_site(bench: Workbench) -> None:
+    bench.desk.set_given(replace(bench.desk.given, site=Site.MID))
+
+
+def correct_here(bench: Workbench) -> None:
+    review = bench.review
+    bench.hand.correct(review.automatic(), ("aorta",), review.keep_edit, review.usual_edge())
+    bench.drag((30.0, 24.0), (50.0, 44.0))
+    bench.until(lambda: bench.desk.on_screen.note == "Edited")
+
+
+def test_save_right_after_a_site_key_is_refused_until_the_outline_is_there_again(
+    bench: Workbench, folder: Path
+) -> None:
+    bench.open(folder / "clip 2.mp4")
+    say_site(bench)
+    assert bench.desk.on_screen.reading is None, "the old outline is gone with the key, not with the next picture"
+    with pytest.raises(UserError, match="just being measured"):
+        bench.keep.save_picture()
+    bench.turn()
+    if bench.desk.on_screen.reading is None:  # the picture stands bare on the screen now
+        with pytest.raises(UserError, match="just being measured"):
+            bench.keep.save_picture()
+    bench.until(lambda: bench.desk.on_screen.reading is not None)
+    bench.keep.save_picture()
+    (document,) = kept_pictures(bench)
+    assert document["reading"]["status"] == "measured" and document["given"]["site"] == "mid"
+
+
+def test_a_corrected_outline_is_never_replaced_by_the_automatic_one_while_it_is_measured_anew(
+    bench: Workbench, folder: Path
+) -> None:
+    bench.open(folder / "clip 2.mp4")
+    correct_here(bench)
+    edited = bench.desk.on_screen.reading
+    shown = []
+    bench.desk.shown_changed.connect(lambda: shown.append(bench.desk.on_screen))
+    say_site(bench)
+    with pytest.raises(UserError, match="just being measured"):
+        bench.keep.save_picture()
+    bench.until(lambda: bench.desk.on_screen.note == "Edited")
+    bench.until(lambda: bench.is_done() and not bench.desk.jobs.busy)
+    for each in shown:
+        assert each.reading is None or each.reading.provenance is Provenance.EDITED
+        assert each.reading is not None or each.pending
+    assert bench.desk.on_screen.reading.measurements == edited.measurements
+    bench.keep.save_picture()
+    (document,) = kept_pictures(bench)
+    assert document["reading"]["provenance"] == "edited"
+
+
+def test_a_correction_that_ends_while_the_clip_is_read_anew_is_not_lost(bench: Workbench, folder: Path) -> None:
+    bench.open(folder / "clip 2.mp4")
+    review, frame = bench.review, bench.desk.on_screen.frame
+    taken: list[Any] = []
+    bench.hand.correct(review.automatic(), ("aorta",), lambda _, edit: taken.append(edit), review.usual_edge())
+    bench.drag((30.0, 24.0), (50.0, 44.0))
+    assert taken
+    say_site(bench)
+    review.keep_edit(frame, taken[-1])
+    bench.until(lambda: bench.desk.on_screen.note == "Edited")
+    assert list(review.edits) == [0]
+
+
+def test_a_picture_of_the_old_scale_is_not_saved_once_the_new_one_is_set(bench: Workbench, folder: Path) -> None:
+    bench.open(folder / "clip 2.mp4")
+    bench.desk.set_user_spacing(isotropic(0.2, ScaleSource.MANUAL))
+    with pytest.raises(UserError, match="just being measured"):
+        bench.keep.save_picture()
+    bench.until(lambda: bench.desk.on_screen.reading is not None)
+    bench.keep.save_picture()
+    (document,) = kept_pictures(bench)
+    assert document["reading"]["status"] == "measured"
+    geometry = bench.desk.on_screen.frame.geometry
+    assert geometry.regions[0].spacing.source is ScaleSource.MANUAL
+
+
+def test_while_a_frame_is_sought_the_one_on_the_screen_is_saved(bench: Workbench, folder: Path) -> None:
+    bench.open(folder / "clip 2.mp4")
+    bench.review.go(33)
+    assert bench.index == 0
+    bench.keep.save_picture()
+    bench.until(lambda: bench.index == 33)
+    (document,) = kept_pictures(bench)
+    assert document["reading"]["frame"] == 0
+    assert document["frame_digest"] == document["reading"]["frame_digest"]
+
+
+def test_a_frame_that_is_not_analysed_yet_is_not_saved_as_if_nothing_were_there(
+    themed: Any, qtbot: Any, tmp_path: Path, folder: Path
+) -> None:
+    gate = threading.Event()
+    bench = Workbench(qtbot, tmp_path, FakeEngine(gate))
+    bench.review.open(folder / "clip 2.mp4")
+    bench.until(lambda: bench.index == 0 and bench.review.snapshot.count == COUNT)
+    with pytest.raises(UserError, match="just being measured"):
+        bench.keep.save_picture()
+    bench.review.play_or_pause()
+    bench.until(lambda: bench.index > 3)
+    with pytest.raises(UserError, match="just being measured"):
+        bench.keep.save_picture()
+    gate.set()
+    bench.until(bench.is_done)
+    bench.until(lambda: bench.desk.on_screen.reading is not None)
+    bench.keep.save_picture()
+    assert len(kept_pictures(bench)) == 1
+    bench.close()
+
+
+def test_a_recording_that_begins_while_a_picture_is_read_anew_holds_it_with_its_outline(
+    bench: Workbench, folder: Path
+) -> None:
+    bench.open(folder / "clip 2.mp4")
+    say_site(bench)
+    bench.keep.toggle_recording()
+    bench.until(lambda: bench.desk.on_screen.reading is not None)
+    bench.review.go(5)
+    bench.until(lambda: bench.index == 5 and bench.desk.on_screen.reading is not None)
+    bench.keep.toggle_recording()
+    bench.qtbot.waitUntil(lambda: "Recorded 2 pictures" in bench.said, timeout=20_000)

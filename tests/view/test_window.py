@@ -5,7 +5,8 @@ from __future__ import annotations
 import itertools
 import json
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,15 +16,17 @@ from PySide6.QtCore import QMimeData, QPoint, QPointF, QRect, Qt, QUrl
 from PySide6.QtGui import QDropEvent
 from PySide6.QtWidgets import QAbstractButton, QFileDialog, QLabel, QWidget
 
-from tests.fakes import FakeClip, FakeEngine
+from tests.fakes import FakeClip, FakeDevice, FakeEngine, picture
 from tests.recordings import write_clip
 from tests.tools.tiny_models import add_dark_finder
 from usviewer.errors import UserError
+from usviewer.frame import digest_of
 from usviewer.settings import Settings, load
 from usviewer.units import ScaleSource, isotropic
 from usviewer.view import theme
 from usviewer.view.actions import ACTIONS, clash, with_keys
 from usviewer.view.answer import Answer
+from usviewer.view.hand import HandTool
 from usviewer.view.main_window import MainWindow
 
 SMALL = "phantom:?live=1&width=320&height=240"
@@ -374,3 +377,102 @@ def test_the_trend_of_the_model_does_not_stand_beside_another_outline(playing: M
     playing.desk.lens = None
     playing.desk.look_again()
     assert playing.rail.trend.isVisibleTo(playing.rail)
+
+
+# --- the first seconds ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def beginning(make_window: Callable[..., MainWindow], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MainWindow:
+    """A window just after the start: the slow parts are not loaded, and a live source is open."""
+    monkeypatch.setattr("usviewer.view.main_window.COMPLETE_AFTER_S", 3600.0)
+    window = make_window(Settings(save_folder=str(tmp_path / "kept")), complete=False)
+    assert window.review is None
+    return window
+
+
+def put(window: MainWindow, device: FakeDevice, qtbot: Any, value: int) -> None:
+    device.frames.put(picture(value))
+    digest = digest_of(picture(value))
+    qtbot.waitUntil(
+        lambda: (frame := window.desk.on_screen.frame) is not None and frame.key.digest == digest, timeout=10_000
+    )
+
+
+@pytest.fixture
+def device(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeDevice]:
+    device = FakeDevice()
+    monkeypatch.setattr("usviewer.view.live.open_source", lambda _uri: device.open())
+    yield device
+    device.frames.put(None)
+
+
+def press(window: MainWindow, key: Qt.Key, qtbot: Any) -> None:
+    window.activateWindow()
+    window.desk.canvas.setFocus()
+    qtbot.waitUntil(window.isActiveWindow)
+    qtbot.keyClick(window.desk.canvas, key)
+
+
+def test_before_there_is_a_picture_the_keys_say_why_they_do_nothing(
+    beginning: MainWindow, device: FakeDevice, qtbot: Any
+) -> None:
+    beginning.open_live("device:usb-fake")
+    for key in (Qt.Key.Key_S, Qt.Key.Key_C, Qt.Key.Key_R):
+        beginning.desk.notify.dismiss()
+        press(beginning, key, qtbot)
+        said = beginning.desk.notify.current
+        assert said is not None and "no picture yet" in said.text
+    assert beginning.review is None and not beginning._waits
+
+
+def test_save_in_the_first_seconds_keeps_the_picture_on_the_screen_when_the_key_was_pressed(
+    beginning: MainWindow, device: FakeDevice, qtbot: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded = threading.Event()
+    monkeypatch.setattr("usviewer.view.main_window._import_slow_parts", lambda: loaded.wait(30))
+    beginning.open_live("device:usb-fake")
+    put(beginning, device, qtbot, 1)
+    press(beginning, Qt.Key.Key_S, qtbot)
+    assert beginning.desk.notify.current is not None and "in a moment" in beginning.desk.notify.current.text
+    put(beginning, device, qtbot, 2)
+    press(beginning, Qt.Key.Key_S, qtbot)
+    put(beginning, device, qtbot, 3)
+    loaded.set()
+    qtbot.waitUntil(lambda: len(list((tmp_path / "kept").glob("*.json"))) == 2, timeout=20_000)
+    qtbot.waitUntil(lambda: not beginning.desk.jobs.busy)
+    kept = {json.loads(path.read_text())["frame_digest"] for path in (tmp_path / "kept").glob("*.json")}
+    assert kept == {digest_of(picture(1)), digest_of(picture(2))}
+
+
+def test_the_caliper_in_the_first_seconds_holds_the_picture_at_once(
+    beginning: MainWindow, device: FakeDevice, qtbot: Any
+) -> None:
+    beginning.open_live("device:usb-fake")
+    put(beginning, device, qtbot, 1)
+    press(beginning, Qt.Key.Key_C, qtbot)
+    assert beginning.live.frozen
+    held = beginning.desk.on_screen.frame
+    device.frames.put(picture(2))
+    qtbot.waitUntil(lambda: beginning.hand is not None and beginning.hand.chosen is HandTool.CALIPER, timeout=20_000)
+    assert beginning.desk.on_screen.frame is held and beginning.live.frozen
+
+
+def test_a_recording_that_was_asked_for_in_the_first_seconds_begins(
+    beginning: MainWindow, device: FakeDevice, qtbot: Any
+) -> None:
+    beginning.open_live("device:usb-fake")
+    put(beginning, device, qtbot, 1)
+    press(beginning, Qt.Key.Key_R, qtbot)
+    qtbot.waitUntil(lambda: beginning.keep is not None and beginning.keep.recording, timeout=20_000)
+
+
+def test_what_cannot_be_done_after_all_is_said(beginning: MainWindow, device: FakeDevice, qtbot: Any) -> None:
+    beginning.open_live("device:usb-fake")
+    put(beginning, device, qtbot, 1)
+    press(beginning, Qt.Key.Key_R, qtbot)
+    beginning.live.close()
+    beginning.desk.show(None, None, None)
+    qtbot.waitUntil(lambda: beginning.keep is not None, timeout=20_000)
+    said = beginning.desk.notify.current
+    assert said is not None and "no picture to record" in said.text

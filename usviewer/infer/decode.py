@@ -64,6 +64,9 @@ def _decode_yolo(outputs: Outputs, placement: Placement, spec: ModelSpec) -> tup
                 continue
         index = int(found.classes[number])
         instances.append(_instance(spec, index, float(found.scores[number]), box, mask, origin))
+    # What was found has been looked at above. That nothing is there may be said only by outputs that are all numbers.
+    if not instances and not all(_finite(output) for output in outputs):
+        raise _not_numbers(spec)
     return tuple(instances)
 
 
@@ -272,6 +275,11 @@ def _instance(
     label = spec.labels[index]
     whole: Box = (float(box[0]), float(box[1]), float(box[2]), float(box[3]))
     return Instance(label.name, index, score, whole, mask, origin, label.edge)
+
+
+def _finite(values: Array) -> bool:
+    """Whether all are numbers: the extremes carry on what is none (0.2 ms for the outputs of a YOLOv8)."""
+    return not values.size or (math.isfinite(float(values.min())) and math.isfinite(float(values.max())))
 
 
 def _check_probabilities(values: Array, spec: ModelSpec) -> None:

@@ -38,6 +38,13 @@ def read_pointed(prediction: Prediction, geometry: ImageGeometry | None, label: 
     return replace(reading, provenance=Provenance.PROMPTED, uncertain=bool(why), warnings=warnings)
 
 
+def trusted(reading: Reading, confidence: float | None) -> Reading:
+    """The reading of an outline that was followed here, trusted no more than following does (None: not followed)."""
+    if confidence is None or reading.status is not Status.MEASURED:
+        return reading
+    return replace(reading, quality=confidence if reading.quality is None else min(reading.quality, confidence))
+
+
 def beside(reading: Reading, prediction: Prediction, others: tuple[Instance, ...]) -> Reading:
     """The reading with the outlines of what else was pointed at on the same picture; these are not measured."""
     rest = found_in(replace(prediction, instances=others), len(others))

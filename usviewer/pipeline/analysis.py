@@ -14,6 +14,8 @@ from usviewer.frame import Frame
 from usviewer.measure.given import NOTHING_GIVEN, Given
 from usviewer.measure.manual import Edit, corrected
 from usviewer.measure.reading import Reading
+from usviewer.pipeline.attempt import as_user_error, attempt, is_bug, refusals
+from usviewer.pipeline.clip import MOST_FIRST_FAILURES
 from usviewer.pipeline.curve import Curve, curve_of
 from usviewer.pipeline.findings import NO_FINDINGS, Findings, findings_of
 from usviewer.pipeline.live import Engine
@@ -48,15 +50,20 @@ class Analysis:
         engine: Engine,
         kept: Kept | None = None,
         given: Given = NOTHING_GIVEN,
+        edits: Mapping[int, Edit] | None = None,
     ) -> None:
+        """``edits`` are the user's corrections, where they are known here; else they are read from ``kept``."""
         self._open_source = open_source
         self._playback = playback
+        self._edits: dict[int, Edit] | None = dict(edits) if edits is not None else None
+        self._unmeasured: dict[int, Edit] = dict(edits or {})  # corrections whose frame was not measured yet
         self._engine, self._given = engine.fresh(given), given
         self._kept = kept
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._corrected = threading.Event()
         self._automatic: dict[int, Reading] = {}
+        self._problems: dict[str, list[int]] = {}  # frames that could not be read, by reason
         self._edited: dict[int, Reading] = {}
         self._curve: Curve | None = None
         self._curve_due_s = 0.0
@@ -100,9 +107,20 @@ class Analysis:
             return self._findings
 
     def reading(self, index: int) -> Reading | None:
-        """One frame's reading, corrected where it was."""
+        """One frame's reading, corrected where it was; None while a correction of it is still to be measured.
+
+        What a person has put right is never shown, or kept, as the model had it.
+        """
         with self._lock:
+            if index in self._unmeasured:
+                return None
             return self._edited.get(index) or self._automatic.get(index)
+
+    def awaited(self, index: int) -> bool:
+        """Whether this frame's reading is still to come."""
+        with self._lock:
+            missing = index in self._unmeasured or (not self._complete and index not in self._automatic)
+        return missing and self.alive
 
     def automatic(self, index: int) -> Reading | None:
         """What the model said of a frame, whatever was corrected since."""
@@ -117,10 +135,20 @@ class Analysis:
     def correct(self, index: int, reading: Reading | None) -> None:
         """Put a corrected reading in the place of the automatic one; None takes the correction back."""
         with self._lock:
+            self._unmeasured.pop(index, None)
             if reading is None:
                 self._edited.pop(index, None)
             else:
                 self._edited[index] = reading
+        self._corrected.set()
+
+    def await_edit(self, index: int, edit: Edit | None) -> None:
+        """A correction of a frame that is not analysed yet: it is measured when its turn comes; None: there is none."""
+        with self._lock:
+            if edit is None:
+                self._unmeasured.pop(index, None)
+            else:
+                self._unmeasured[index] = edit
         self._corrected.set()
 
     # -- the thread
@@ -135,7 +163,10 @@ class Analysis:
             self._say("An error in the program ended the analysis.")
 
     def _work(self) -> None:
-        edits = dict(self._kept.edits()) if self._kept is not None else {}
+        if self._edits is None and self._kept is not None:
+            found = dict(self._kept.edits())
+            with self._lock:
+                self._unmeasured = found | self._unmeasured
         kept = self._kept.load() if self._kept is not None else None
         if kept is not None:
             self._take(kept)
@@ -145,25 +176,31 @@ class Analysis:
         with self._open_source() as source:
             self._aggregated = is_clip(source.info)
             if kept is not None:
-                self._take_edits((source.seek(index) for index in sorted(edits)), edits)
-            elif not self._read_all(source, edits):
+                self._measure_left(source)
+            elif not self._read_all(source):
                 return
         with self._lock:
             self._complete = True
+            count = len(self._automatic)
         self._draw_curve()
-        if self._kept is not None and kept is None:
+        if self._problems:  # they may be gone another time: nothing of this pass is kept
+            self._say(" ".join(f"{sentence}." for sentence in refusals(self._problems, count)))
+        elif self._kept is not None and kept is None:
             self._keep(self._kept)
         while not self._stop.is_set():
             self._corrected.wait()
             self._corrected.clear()
+            if self._unmeasured and not self._stop.is_set():
+                with self._open_source() as source:
+                    self._measure_left(source)
             self._draw_curve()
 
-    def _read_all(self, source: Source, edits: Mapping[int, Edit]) -> bool:
+    def _read_all(self, source: Source) -> bool:
         for frame in source:
             if not self._my_turn():
                 return False
             # Pictures of a folder are each their own patient: no plane is carried from one to the next.
-            self._read(frame, self._engine if self._aggregated else self._engine.fresh(self._given), edits)
+            self._read(frame, self._engine if self._aggregated else self._engine.fresh(self._given))
             if time.monotonic() >= self._curve_due_s:
                 self._draw_curve()
         return True
@@ -198,23 +235,47 @@ class Analysis:
             self._automatic = {index: self._given.named(reading) for index, reading in kept.items()}
             self._complete = True
 
-    def _read(self, frame: Frame, engine: Engine, edits: Mapping[int, Edit]) -> None:
+    def _read(self, frame: Frame, engine: Engine) -> None:
+        """One frame; what goes wrong costs that frame, unless nothing of the clip can be read."""
         calibrated = self._playback.calibrate(frame)
-        reading = engine.read(engine.predict(calibrated), calibrated.geometry)
+        done = attempt(calibrated, engine.predict, engine.read, engine.made)
+        if done.problem is not None:
+            self._note(frame, done.problem, done.reading.reason)
         with self._lock:
-            self._automatic[frame.key.index] = reading
-        self._take_edits((frame,), edits)
+            self._automatic[frame.key.index] = done.reading
+        self._take_edits((frame,))
 
-    def _take_edits(self, frames: Iterable[Frame], edits: Mapping[int, Edit]) -> None:
-        """Measure what was corrected in an earlier session anew, with the scale of this one."""
+    def _note(self, frame: Frame, problem: Exception, reason: str) -> None:
+        if is_bug(problem) and self.failure is None:
+            self.failure = problem
+        self._problems.setdefault(reason, []).append(frame.key.index)
+        failed = sum(map(len, self._problems.values()))
+        with self._lock:
+            read_any = failed <= len(self._automatic)
+        if not read_any and failed >= MOST_FIRST_FAILURES:
+            raise as_user_error(problem)
+
+    def _measure_left(self, source: Source) -> None:
+        """Corrections of frames that were analysed before them."""
+        with self._lock:
+            left = sorted(index for index in self._unmeasured if index in self._automatic)
+        self._take_edits(source.seek(index) for index in left)
+
+    def _take_edits(self, frames: Iterable[Frame]) -> None:
+        """Measure what was corrected anew, with the scale of this pass; a correction of other pixels is left aside."""
         for frame in frames:
-            edit, automatic = edits.get(frame.key.index), self.automatic(frame.key.index)
-            if edit is None or automatic is None or edit.digest != frame.key.digest:
-                continue
-            calibrated = self._playback.calibrate(frame)
-            reading = corrected(automatic, edit, (frame.width_px, frame.height_px), calibrated.geometry)
+            index = frame.key.index
             with self._lock:
-                self._edited.setdefault(frame.key.index, reading)
+                edit, automatic = self._unmeasured.get(index), self._automatic.get(index)
+            if edit is None or automatic is None:
+                continue
+            reading = None
+            if edit.digest == frame.key.digest:
+                calibrated = self._playback.calibrate(frame)
+                reading = corrected(automatic, edit, (frame.width_px, frame.height_px), calibrated.geometry)
+            with self._lock:
+                if self._unmeasured.pop(index, None) is not None and reading is not None:
+                    self._edited[index] = reading
 
     def _say(self, message: str) -> None:
         with self._lock:

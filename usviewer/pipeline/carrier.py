@@ -10,6 +10,7 @@ import numpy as np
 from usviewer.frame import Frame, FrameKey, Mask
 from usviewer.infer.motion import Grey, estimate, grey_of, moved
 from usviewer.infer.prediction import Instance, full_mask
+from usviewer.pipeline.course import MOST_GROWTH_AT_ALL, MOST_LOSS_AT_ALL
 from usviewer.pipeline.propagate import LEAST_APPEARANCE, LEAST_SHARE, instance_of
 
 # The frames that an answer may be late by; they are kept as grey pictures.
@@ -41,6 +42,7 @@ class Carrier:
         self._mask: Mask | None = None
         self._at: FrameKey | None = None
         self._taken_s = 0.0
+        self._area_px = 0  # of the model's answer
         self._confidence = 0.0
 
     def encoded(self, key: FrameKey, instance: Instance | None, frame_size_px: tuple[int, int]) -> None:
@@ -51,6 +53,7 @@ class Carrier:
             return
         self._like, self._mask = instance, full_mask(instance, frame_size_px)
         self._at, self._taken_s, self._confidence = key, key.capture_time_s, instance.score
+        self._area_px = int(np.count_nonzero(self._mask))
 
     def carry(self, frame: Frame) -> Carried | None:
         """The outline on this frame; None where there is none, or none that can be trusted any more."""
@@ -81,4 +84,5 @@ class Carrier:
             return False
         self._mask = moved(self._mask, motion.matrix)
         self._confidence *= max(0.0, motion.appearance)
-        return bool(np.any(self._mask))
+        area_px = int(np.count_nonzero(self._mask))
+        return self._area_px / MOST_LOSS_AT_ALL <= area_px <= self._area_px * MOST_GROWTH_AT_ALL

@@ -6,27 +6,20 @@ import queue
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
 from typing import TypeVar, cast
 
-from usviewer.frame import Frame, ImageGeometry
-from usviewer.infer.prediction import Prediction
-from usviewer.measure.reading import Reading
+from usviewer.frame import Frame
+from usviewer.pipeline.attempt import Analysed, Made, Predict, Read, attempt, refused
 
 # Frames that may wait between two stages. More would only hold memory: a 4K frame is 25 MB.
 STAGE_DEPTH = 4
+# A model that has read none of so many frames reads none of the clip: its error is the input's own.
+MOST_FIRST_FAILURES = 10
+# After a second Ctrl-C nothing is waited for any longer: what blocks is left behind.
+INTERRUPTED_S = 1.0
 _END = object()
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Analysed:
-    """One frame with everything that was computed from it."""
-
-    frame: Frame
-    prediction: Prediction
-    reading: Reading
 
 
 def prefetch(items: Iterable[T], depth: int = STAGE_DEPTH) -> Generator[T, None, None]:
@@ -67,9 +60,15 @@ def prefetch(items: Iterable[T], depth: int = STAGE_DEPTH) -> Generator[T, None,
             yield cast("T", item)
         if failure:
             raise failure[0]
-    finally:
+    except KeyboardInterrupt:
+        stop.set()
+        thread.join(INTERRUPTED_S)
+        raise
+    except BaseException:
         stop.set()
         thread.join()
+        raise
+    thread.join()
 
 
 @contextmanager
@@ -97,30 +96,53 @@ def ahead(work: Callable[[], T]) -> Iterator[Callable[[], T]]:
     thread.start()
     try:
         yield give
-    finally:
+    except KeyboardInterrupt:
+        thread.join(INTERRUPTED_S)
+        raise
+    except BaseException:
         thread.join()
+        raise
+    thread.join()
 
 
 def analyse_clip(
     frames: Iterable[Frame],
     calibrate: Callable[[Frame], Frame],
-    predict: Callable[[Frame], Prediction],
-    read: Callable[[Prediction, ImageGeometry | None], Reading],
+    predict: Predict,
+    read: Read,
+    made: Made | None = None,
 ) -> Generator[Analysed, None, None]:
     """Every frame of a clip, in order, through calibrate, infer and measure.
 
     Decoding (and calibration) runs in one thread, inference and measurement in a second, and the caller's own work on
     the results (drawing, encoding) in a third: both cores stay busy, no frame is dropped.
-    """
 
-    def decoded() -> Generator[Frame, None, None]:
+    A frame on which anything is raised is refused with that reason (``Analysed.problem``), in the name of ``made``, and
+    the others go on. Where no frame can be read at all, the first error is raised.
+    """
+    by = made or Made()
+
+    def decoded() -> Generator[tuple[Frame, Exception | None], None, None]:
         for frame in frames:
-            yield calibrate(frame)
+            try:
+                calibrated, problem = calibrate(frame), None
+            except Exception as error:  # that of the source itself is raised by the loop, not here
+                calibrated, problem = frame.with_geometry(None), error
+            yield calibrated, problem
 
     def analysed() -> Generator[Analysed, None, None]:
+        first: Exception | None = None
+        failed, read_any = 0, False
         with closing(prefetch(decoded())) as waiting:
-            for frame in waiting:
-                prediction = predict(frame)
-                yield Analysed(frame, prediction, read(prediction, frame.geometry))
+            for frame, problem in waiting:
+                done = attempt(frame, predict, read, by) if problem is None else refused(frame, problem, by)
+                read_any |= done.problem is None
+                failed += done.problem is not None
+                first = first or done.problem
+                if first is not None and not read_any and failed >= MOST_FIRST_FAILURES:
+                    raise first
+                yield done
+        if first is not None and not read_any:
+            raise first
 
     return prefetch(analysed())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 
 from usviewer.infer.prediction import Edge
 from usviewer.measure import summarize
+from usviewer.measure.plane import time_of
 from usviewer.measure.reading import Plane, Provenance, Reading, Status, Summary
+from usviewer.measure.trend import MAX_GAP_S, MIN_SPAN_S
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -19,6 +21,7 @@ class Curve:
 
     Only readings of one kind (quantity, unit, plane, edge) are on one curve; ``other`` marks frames that measured
     something else, ``refused`` those that must not be measured. ``summary`` is the aggregate of the whole clip, if any.
+    ``over_a_beat``: its maximum stands among readings of at least one heart beat without a gap, as a headline must.
     """
 
     name: str
@@ -31,6 +34,7 @@ class Curve:
     edited: NDArray[np.bool_]
     other: NDArray[np.bool_]
     summary: Summary | None
+    over_a_beat: bool = False
 
 
 def curve_of(readings: Mapping[int, Reading], count: int, *, aggregated: bool = True) -> Curve:
@@ -54,7 +58,18 @@ def curve_of(readings: Mapping[int, Reading], count: int, *, aggregated: bool = 
     if whole is None:
         return Curve("", "", Plane.UNDETERMINED, Edge.NOT_STATED, values, analysed, refused, edited, other, None)
     unit, summary = whole.unit_words, replace(whole, whole=True) if aggregated else None
-    return Curve(whole.name, unit, whole.plane, whole.edge, values, analysed, refused, edited, other, summary)
+    over_a_beat = _over_a_beat(readings.values(), whole)
+    return Curve(
+        whole.name, unit, whole.plane, whole.edge, values, analysed, refused, edited, other, summary, over_a_beat
+    )
+
+
+def _over_a_beat(readings: Iterable[Reading], whole: Summary) -> bool:
+    """Whether the maximum lies in a stretch that ``Trend`` would quote: a few frames alone may be a false alarm."""
+    times_s = np.sort([time_of(reading.key) for reading in readings if value_of(reading, whole) is not None])
+    stretches = np.split(times_s, np.flatnonzero(np.diff(times_s) > MAX_GAP_S) + 1)
+    at_s = time_of(whole.maximum_key)
+    return any(len(s) and s[0] <= at_s <= s[-1] and s[-1] - s[0] >= MIN_SPAN_S for s in stretches)
 
 
 def value_of(reading: Reading, whole: Summary | None) -> float | None:

@@ -54,4 +54,5 @@ def _engine(
         notice=predictor.notice,
         renewed=lambda said: _engine(predictor, predict, requested, said),
         chosen=predictor.choice.lines() if predictor.choice is not None else (),
+        cancel=getattr(predictor, "cancel", None),
     )

@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from usviewer.errors import UserError
+from usviewer.pipeline.attempt import as_user_error, is_bug
 
 T = TypeVar("T")
+# What is being written gets its time; what is only being read may be left behind (``stop``).
 JOIN_DEADLINE_S = 5.0
 
 
@@ -57,7 +59,10 @@ class Jobs:
         done: Callable[[T], None] | None = None,
         failed: Callable[[UserError], None] | None = None,
     ) -> Job[T]:
-        """Do ``work`` in the worker. From ``poll``: ``done(result)``, or ``failed(error)`` for a ``UserError``."""
+        """Do ``work`` in the worker. From ``poll``: ``done(result)``, or ``failed(error)`` for whatever was raised.
+
+        A full memory and a bug are failures like any other, in a sentence; a bug is raised besides.
+        """
         job = Job(work, done, failed)
         self._open += 1
         self._todo.put(job)
@@ -67,7 +72,7 @@ class Jobs:
         return job
 
     def poll(self) -> None:
-        """Deliver what is finished. An exception that is not a ``UserError``, or that nobody takes, is raised here."""
+        """Deliver what is finished. A bug, or what nobody takes, is raised here once the job's owner knows of it."""
         while True:
             try:
                 job, result, error = self._finished.get_nowait()
@@ -79,10 +84,12 @@ class Jobs:
             if error is None:
                 if job.done is not None:
                     job.done(result)
-            elif isinstance(error, UserError) and job.failed is not None:
-                job.failed(error)
-            else:
-                raise error
+                continue
+            if isinstance(error, Exception) and job.failed is not None:
+                job.failed(as_user_error(error))
+                if not is_bug(error):
+                    continue
+            raise error
 
     def stop(self, deadline_s: float = JOIN_DEADLINE_S) -> bool:
         """Finish everything that was submitted, then end the thread; False when that took too long. May be repeated."""

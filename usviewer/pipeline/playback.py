@@ -12,6 +12,7 @@ from itertools import pairwise
 from usviewer.acquire import Source
 from usviewer.errors import UserError
 from usviewer.frame import Frame, SourceInfo
+from usviewer.pipeline.attempt import as_user_error, is_bug
 from usviewer.pipeline.live import Calibrate
 
 # While the hand moves, the nearest key frame is shown; after this rest the exact frame is decoded.
@@ -98,9 +99,10 @@ class Playback:
 
     def join(self, deadline_s: float) -> bool:
         """Wait for the end; False when it did not come in time."""
+        until_s = time.monotonic() + deadline_s
         for thread in (self._thread, self._calibrator):
             if thread.is_alive():
-                thread.join(deadline_s)
+                thread.join(max(0.0, until_s - time.monotonic()))
         return not self.alive
 
     @property
@@ -255,7 +257,7 @@ class Playback:
     def _show_near(self, source: Source, wanted: Wanted) -> None:
         try:
             self._set_frame(*self._calibrated(source.seek_near(wanted.index)))
-        except UserError:
+        except Exception:
             return  # the exact frame, a moment later, says why
         with self._changed:
             rests_s = HAND_RESTS_S - (time.monotonic() - wanted.asked_s)
@@ -298,10 +300,12 @@ class Playback:
     def _show(self, source: Source, index: int) -> None:
         try:
             shown = self._calibrated(source.seek(index))
-        except UserError as error:
+        except Exception as error:  # it costs this frame; a bug is raised by the window besides
+            if is_bug(error) and self.failure is None:
+                self.failure = error
             with self._changed:
                 self._unreadable.add(index)
-                self._problem = str(error)
+                self._problem = str(as_user_error(error))
             return
         self._set_frame(*shown)
 

@@ -12,7 +12,7 @@ from usviewer.frame import Frame, ImageGeometry
 from usviewer.infer.prediction import Edge, Instance, Prediction
 from usviewer.infer.prompt import LowResMask, Prompt
 from usviewer.measure.manual import Edit
-from usviewer.measure.pointed import UNNAMED, beside, read_pointed
+from usviewer.measure.pointed import UNNAMED, beside, read_pointed, trusted
 from usviewer.measure.reading import Provenance, Reading
 from usviewer.pipeline.curve import Curve, curve_of
 from usviewer.pipeline.live import Calibrate
@@ -44,7 +44,8 @@ class Mark:
     """One structure on one frame: the outline, its measurements, and how it came there.
 
     ``prompt`` and ``low_res`` are what one more click goes on from. ``why`` is one sentence where the outline should
-    not be trusted, or where there is none: the last frame that a structure was followed to.
+    not be trusted, or where there is none: the last frame that a structure was followed to. ``confidence`` (0 to 1) is
+    how far following trusts the outline; None where it was not followed here.
     """
 
     prediction: Prediction
@@ -54,6 +55,7 @@ class Mark:
     prompt: Prompt | None = None
     low_res: LowResMask | None = None
     why: str = ""
+    confidence: float | None = None
 
     @property
     def instance(self) -> Instance | None:
@@ -62,7 +64,7 @@ class Mark:
 
     def called(self, label: str) -> Mark:
         """The same outline under another name, measured as what that is."""
-        reading = read_pointed(self.prediction, self.geometry, label, self.why)
+        reading = trusted(read_pointed(self.prediction, self.geometry, label, self.why), self.confidence)
         if self.by is By.DRAWN and reading.provenance is not self.reading.provenance:
             reading = replace(reading, provenance=self.reading.provenance, score=self.reading.score)
         return replace(self, reading=reading)

@@ -42,6 +42,7 @@ def prompt_row(label: str, mark: Mark) -> dict[str, Any]:
         "positive": list(prompt.positive) if prompt else [],
         "box_xyxy_px": list(prompt.box_xyxy_px) if prompt and prompt.box_xyxy_px else None,
         "score": None if instance is None else round(instance.score, 4),
+        "confidence": None if mark.confidence is None else round(mark.confidence, 4),
         "why": mark.why,
     }
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from usviewer.frame import Frame
 from usviewer.infer.prediction import Instance, Prediction
-from usviewer.measure.pointed import read_pointed
+from usviewer.measure.pointed import read_pointed, trusted
 from usviewer.measure.reading import Reading
 from usviewer.pipeline.carrier import Carrier
 from usviewer.pipeline.live import Mailbox
@@ -76,7 +76,7 @@ class Live:
         with self._lock:
             first, label = self.first, self._label
         if carried is not None and first is not None:
-            reading = _live_reading(frame, carried.instance, label)
+            reading = trusted(_live_reading(frame, carried.instance, label), carried.confidence)
         with self._lock:
             if self.first is first is not None and carrier is self._carrier:
                 instance = carried.instance if carried is not None else None

@@ -21,7 +21,8 @@ from usviewer.frame import Frame, FrameKey, Mask
 from usviewer.infer.prediction import Instance, full_mask
 from usviewer.infer.prompt import Embedding, Outline, Prompt
 from usviewer.infer.prompt.model import PromptModel
-from usviewer.measure.pointed import KNOWN, read_pointed
+from usviewer.measure.pointed import KNOWN, read_pointed, trusted
+from usviewer.pipeline.attempt import as_user_error, is_bug
 from usviewer.pipeline.carrier import MAX_AGE_S
 from usviewer.pipeline.live import JOIN_DEADLINE_S
 from usviewer.pipeline.pointed import By, Clip, Mark
@@ -59,6 +60,7 @@ class Prompting:
         self._loading = True
         self._ask: Ask | None = None
         self._shown: Frame | None = None
+        self._unreadable: Frame | None = None  # the last shown frame on which something was raised
         self._ahead: list[int] = []
         self._clip: Clip | None = None
         self._follow: Follow | None = None
@@ -82,9 +84,10 @@ class Prompting:
             self._stop = True
             self._changed.notify_all()
         self._live.waiting.close()
+        until_s = time.monotonic() + deadline_s
         for thread in self._threads:
             if thread.is_alive():
-                thread.join(deadline_s)
+                thread.join(max(0.0, until_s - time.monotonic()))
         return not any(thread.is_alive() for thread in self._threads)
 
     # -- for the window
@@ -194,9 +197,20 @@ class Prompting:
             while (work := self._next(model)) is not None:
                 try:
                     work()
-                except UserError as error:
-                    self._events.put(Problem(error))
-                    self.cancel()
+                except Exception as error:  # it costs what was asked for, and not the pointing itself
+                    self._failed(error)
+
+    def _failed(self, error: Exception) -> None:
+        """Say what went wrong, and do not try the same again by itself: the shown frame would fail for ever."""
+        if is_bug(error):
+            self.failure = error
+        self._events.put(Problem(as_user_error(error)))
+        self.cancel()
+        with self._changed:
+            self._ahead = []
+            if self._shown is not None:
+                self._unreadable = self._shown
+            self._live.end()
 
     def _next(self, model: PromptModel) -> Callable[[], None] | None:
         """What is most needed; waits while nothing is. None at the end."""
@@ -205,7 +219,8 @@ class Prompting:
                 if (ask := self._ask) is not None:
                     self._ask = None
                     return partial(self._answer, model, ask)
-                if self._shown is not None and model.embedding(self._shown) is None:
+                unread = self._shown is not None and self._shown is not self._unreadable
+                if self._shown is not None and unread and model.embedding(self._shown) is None:
                     return partial(self._encode_shown, model, self._shown)
                 if self._live.ready:
                     return partial(self._live_step, model)
@@ -266,9 +281,10 @@ class Prompting:
             self.cancel()
             return
         index, step, frame = found
-        why = step.lost or (CARRIED if step.carried else "")
-        reading = read_pointed(step.prediction, frame.geometry, follow.label, why)
-        mark = Mark(step.prediction, frame.geometry, reading, By.FOLLOWED, why=why)
+        why = step.lost or step.objection or (CARRIED if step.carried else "")
+        reading = trusted(read_pointed(step.prediction, frame.geometry, follow.label, why), step.confidence)
+        confidence = step.confidence if not step.lost else None
+        mark = Mark(step.prediction, frame.geometry, reading, By.FOLLOWED, why=why, confidence=confidence)
         self._events.put(Followed(follow, index, mark, step.lost))
 
     def _walk(self, model: PromptModel, follow: Follow) -> Iterator[tuple[int, Step, Frame]]:
@@ -331,7 +347,10 @@ class Prompting:
             with self._changed:
                 if self._live.first is None:
                     continue
-            self._live.carry(frame)
+            try:
+                self._live.carry(frame)
+            except Exception as error:
+                self._failed(error)
 
 
 def _around(index: int, count: int) -> list[int]:

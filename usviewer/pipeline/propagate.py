@@ -1,8 +1,9 @@
 """An outline followed through a clip, frame by frame, in the order in which the frames are given.
 
 The last outline, carried along by motion, becomes the next prompt: its box, its innermost point, and itself as a hint.
-Each frame's answer is compared with what motion says. Where the two part, the picture changes or the structure leaves
-it, following stops and says why. Everything is a plain generator: threads and cancelling are the caller's.
+Each frame's answer is compared with what motion says, and its course with what a vessel can do. Where the two part, the
+outline leaks, the picture changes or the structure leaves it, following stops and says why. Everything is a plain
+generator: threads and cancelling are the caller's.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from usviewer.infer.motion import Grey, Motion, estimate, grey_of, moved, overla
 from usviewer.infer.prediction import Instance, Prediction, full_mask
 from usviewer.infer.prompt import Outline, Prompt
 from usviewer.infer.prompt.model import PromptModel
+from usviewer.pipeline.course import Course
 from usviewer.units import Box
 
 # Below this correlation with the frame before, the neighbourhood is another picture: a cut, another plane.
@@ -89,13 +91,15 @@ class Step:
     """One frame: an ordinary prediction of no more than one instance, and how far it can be trusted.
 
     ``carried``: motion alone put the outline here, the model's own answer was not good enough. ``lost`` is one sentence
-    on the last step, where the structure is no longer found (then there is no instance); empty elsewhere.
+    on the last step, where the structure is no longer found (then there is no instance); empty elsewhere. ``objection``
+    is why the model's answer was not taken, where it cannot be right.
     """
 
     prediction: Prediction
     parts: Parts
     carried: bool = False
     lost: str = ""
+    objection: str = ""
 
     @property
     def key(self) -> FrameKey:
@@ -126,29 +130,33 @@ def propagate(
     when the frames end or ``cancelled`` says so between two frames.
     """
     grey: Grey | None = None
+    course: Course | None = None
     mask = np.zeros((0, 0), np.bool_)
     weak = 0
     for frame in frames:
         if cancelled():
             return
         now = grey_of(frame)
-        if grey is None:
+        if grey is None or course is None:
             grey, mask = now, full_mask(first, (frame.width_px, frame.height_px))
+            course = Course(frame.key, mask)
             continue
         if now.shape != grey.shape:
             yield _lost(frame, CHANGED, follower)
             return
-        step, mask = _step(frame, grey, now, mask, first, follower)
+        step, mask = _step(frame, grey, now, mask, first, follower, course)
         weak = weak + 1 if step.carried else 0
         if not step.lost and weak >= PATIENCE:
-            step = _lost(frame, PARTED, follower, step.parts)
+            step = _lost(frame, step.objection or PARTED, follower, step.parts)
         yield step
         if step.lost:
             return
         grey = now
 
 
-def _step(frame: Frame, before: Grey, now: Grey, mask: Mask, first: Instance, follower: Follower) -> tuple[Step, Mask]:
+def _step(
+    frame: Frame, before: Grey, now: Grey, mask: Mask, first: Instance, follower: Follower, course: Course
+) -> tuple[Step, Mask]:
     motion = estimate(before, now, mask)
     carried = moved(mask, motion.matrix)
     size, left = int(np.count_nonzero(mask)), int(np.count_nonzero(carried))
@@ -158,13 +166,20 @@ def _step(frame: Frame, before: Grey, now: Grey, mask: Mask, first: Instance, fo
     growth = abs(float(np.linalg.det(motion.matrix[:, :2])))
     if left < LEAST_LEFT * growth * size:
         return _lost(frame, LEFT, follower, parts), mask
+    if objection := course.objection(frame.key, carried, carried):  # motion itself goes astray
+        return _lost(frame, objection, follower, parts), mask
     if follower.ask is None:
-        return _made(frame, first, carried, follower, parts, carried=motion.share < LEAST_SHARE), carried
-    return _asked(frame, carried, motion, first, follower)
+        step, taken = _made(frame, first, carried, follower, parts, carried=motion.share < LEAST_SHARE), carried
+    else:
+        step, taken = _asked(frame, carried, motion, first, follower, course)
+    course.add(frame.key, taken, carried)
+    return step, taken
 
 
-def _asked(frame: Frame, carried: Mask, motion: Motion, first: Instance, follower: Follower) -> tuple[Step, Mask]:
-    """The model's answer where it is good enough, else what motion says."""
+def _asked(
+    frame: Frame, carried: Mask, motion: Motion, first: Instance, follower: Follower, course: Course
+) -> tuple[Step, Mask]:
+    """The model's answer where it is good enough and can be right, else what motion says."""
     assert follower.ask is not None
     outline = follower.ask(frame, prompt_of(carried), carried)
     if outline.instance is None:
@@ -175,6 +190,9 @@ def _asked(frame: Frame, carried: Mask, motion: Motion, first: Instance, followe
     parts = Parts(outline.score, overlap(mask, carried), motion.appearance, min(one, other) / max(one, other))
     if outline.score < follower.min_score or parts.overlap < LEAST_OVERLAP or parts.area < LEAST_AREA:
         return _made(frame, first, carried, follower, parts, carried=True), carried
+    if objection := course.objection(frame.key, mask, carried):
+        step = _made(frame, first, carried, follower, parts, carried=True)
+        return replace(step, objection=objection), carried
     return _made(frame, first, mask, follower, parts), mask
 
 

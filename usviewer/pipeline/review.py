@@ -6,12 +6,14 @@ nothing, and stands back while the playback has work to do. ``ReviewRun.snapshot
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from usviewer.acquire import Source
 from usviewer.frame import Frame, SourceInfo
 from usviewer.measure.given import NOTHING_GIVEN, Given
+from usviewer.measure.manual import Edit
 from usviewer.measure.reading import Reading, Summary
 from usviewer.pipeline.analysis import Analysis, Kept
 from usviewer.pipeline.curve import Curve
@@ -26,7 +28,7 @@ class ReviewSnapshot:
 
     ``reading`` carries the key of ``frame``. ``curve`` is over the whole clip (None: nothing analysed yet), the same
     object until it changes. ``wanted_index`` is the frame that was asked for, which may still be on its way.
-    ``findings`` is what the whole clip amounts to, once all of it is read.
+    ``findings`` is what the whole clip amounts to, once all of it is read. ``awaited``: the frame's reading is to come.
     """
 
     frame: Frame | None
@@ -42,6 +44,7 @@ class ReviewSnapshot:
     complete: bool
     message: str
     findings: Findings = NO_FINDINGS
+    awaited: bool = False
 
     @property
     def count(self) -> int:
@@ -71,15 +74,24 @@ class ReviewRun:
         """Open the clip, in the playback thread."""
         self._playback.start()
 
-    def set_engine(self, engine: Engine | None, kept: Kept | None = None, given: Given = NOTHING_GIVEN) -> None:
-        """Analyse with this model, and with what the operator said, from now on; what was read before is withdrawn."""
+    def set_engine(
+        self,
+        engine: Engine | None,
+        kept: Kept | None = None,
+        given: Given = NOTHING_GIVEN,
+        edits: Mapping[int, Edit] | None = None,
+    ) -> None:
+        """Analyse with this model, and with what the operator said, from now on; what was read before is withdrawn.
+
+        ``edits`` are the user's corrections where they are known already; else they are read from ``kept``.
+        """
         if self._analysis is not None:
             self._analysis.request_stop()
             self._retired.append(self._analysis)
         self._retired = [analysis for analysis in self._retired if analysis.alive]
         self._analysis = None
         if engine is not None:
-            self._analysis = Analysis(self._open_source, self._playback, engine, kept, given)
+            self._analysis = Analysis(self._open_source, self._playback, engine, kept, given, edits)
             self._analysis.start()
 
     def request_stop(self) -> None:
@@ -88,9 +100,10 @@ class ReviewRun:
             worker.request_stop()
 
     def stop(self) -> bool:
-        """End both threads; safe to call twice. False when one did not end within its deadline."""
+        """End all threads within ``JOIN_DEADLINE_S``; safe to call twice. False when one did not end in time."""
         self.request_stop()
-        joined = [worker.join(JOIN_DEADLINE_S) for worker in self._workers()]
+        until_s = time.monotonic() + JOIN_DEADLINE_S
+        joined = [worker.join(max(0.0, until_s - time.monotonic())) for worker in self._workers()]
         return all(joined)
 
     @property
@@ -138,6 +151,11 @@ class ReviewRun:
         if self._analysis is not None:
             self._analysis.correct(index, reading)
 
+    def await_edit(self, index: int, edit: Edit | None) -> None:
+        """A correction of a frame that is not analysed yet; it is measured when it is."""
+        if self._analysis is not None:
+            self._analysis.await_edit(index, edit)
+
     def automatic(self, index: int) -> Reading | None:
         """What the model said of a frame, whatever was corrected since; None while it is not analysed."""
         return self._analysis.automatic(index) if self._analysis is not None else None
@@ -168,6 +186,7 @@ class ReviewRun:
             complete=complete,
             message=picture.message or problem,
             findings=analysis.findings() if analysis is not None else NO_FINDINGS,
+            awaited=analysis is not None and frame is not None and analysis.awaited(frame.key.index),
         )
 
     def _own_reading(self, frame: Frame | None, reading: Reading | None) -> Reading | None:

@@ -35,7 +35,8 @@ from usviewer.measure.reading import NORMAL_95, Plane, Reading, Site, Status, Su
 from usviewer.overlay import words
 from usviewer.overlay.scene import compose
 from usviewer.overlay.shown import Shown
-from usviewer.pipeline import Analysed, ahead, analyse_clip
+from usviewer.pipeline import Analysed, Made, ahead, analyse_clip
+from usviewer.pipeline.attempt import refusals
 from usviewer.save import deidentify
 from usviewer.save.results import FILES, MASKS, PICTURES, ResultFolder, Wanted
 from usviewer.save.summary import Analysis
@@ -220,6 +221,8 @@ def _run_frames(
 ) -> bool:
     """Write every frame; True when the user stopped before the end."""
     trend = Trend() if is_clip(source.info) else None
+    problems: dict[str, list[int]] = {}
+    stopped = False
     with (
         _asked_to_stop() as asked_to_stop,
         _progress(screen, source) as advance,
@@ -237,9 +240,15 @@ def _run_frames(
             results.add(Shown(done.frame, scene), done.prediction, done.reading, clock.time_s(done.frame))
             if surroundings := deidentify.notice(done.frame.geometry, job.wanted.keep_surroundings):
                 results.note(surroundings)
+            if done.problem is not None:
+                problems.setdefault(done.reading.reason, []).append(done.frame.key.index)
             advance()
-            if asked_to_stop():
-                return True
+            if stopped := asked_to_stop():
+                break
+    for sentence in refusals(problems, len(results.readings)):
+        results.note(sentence)
+    if stopped:
+        return True
     if not results.readings:
         raise UserError(f"{source.info.name} has no frame that could be read", "Give another file")
     return False
@@ -272,7 +281,13 @@ def _analysed(source: Source, calibrate: Calibrate, job: Job) -> Generator[Analy
         return read(prediction, geometry, job.predictor.spec.finding, tracker, job.gestational_age_weeks)
 
     presence = Presence() if carried else None
-    return analyse_clip(source, calibrate, lambda frame: job.predictor.predict(frame, state=presence), measure)
+
+    def predict(frame: Frame) -> Prediction:
+        return job.predictor.predict(frame, state=presence)
+
+    spec = job.predictor.spec
+    made = Made(spec.finding, spec.id, spec.sha256, job.predictor.session.actual)
+    return analyse_clip(source, calibrate, predict, measure, made)
 
 
 class _Clock:

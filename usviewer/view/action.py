@@ -24,7 +24,8 @@ class Action:
 
     ``run`` gets the main window. ``key`` is the key as Qt writes it ("Ctrl+Z"), changeable by the user. ``checked``
     says whether a switch is on; None for what is no switch. ``released`` makes it a command that lasts while its key
-    is held.
+    is held. ``shown`` does it with what was on the screen when the key was pressed (``desk.OnScreen``).
+    ``holds_still``: a live picture is frozen first.
     """
 
     id: str
@@ -37,3 +38,5 @@ class Action:
     group: str = "View"
     checked: Callable[[Any], bool] | None = None
     released: Callable[[Any], None] | None = None
+    shown: Callable[[Any, Any], None] | None = None
+    holds_still: bool = False

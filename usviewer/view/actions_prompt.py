@@ -16,6 +16,7 @@ ACTIONS: tuple[Action, ...] = (
     Action(
         "point", "Point at it", "Click on a structure and it is outlined; right click excludes, drag draws a box",
         lambda window: window.prompt.toggle(), key="P", icon="point", needs=Needs.FRAME, group="Point",
+        holds_still=True,
         checked=lambda window: window.prompt is not None and window.prompt.on,
     ),
     Action(

@@ -36,8 +36,14 @@ def _correct(window: Any) -> None:
 
 
 def _save(window: Any) -> None:
+    now = window.desk.to_keep()
     hand, pointed = window.hand, window.prompt.prompts()
-    window.keep.save_picture(hand.items(), hand.readings(), window.findings(), pointed)
+    window.keep.save_picture(hand.items(), hand.readings(), window.findings(), pointed, now)
+
+
+def _save_shown(window: Any, shown: Any) -> None:
+    """Before the tools were loaded nothing can have been drawn or pointed at."""
+    window.keep.save_picture(shown=shown)
 
 
 def _in_hand(tool: HandTool) -> Callable[[Any], bool]:
@@ -115,12 +121,12 @@ _MOVING = (
 _HAND = (
     Action(
         "caliper", "Caliper", "Measure straight lengths by hand; a live picture is frozen first",
-        _take_up(HandTool.CALIPER), key="C", icon="caliper", needs=Needs.FRAME, group="Measure",
+        _take_up(HandTool.CALIPER), key="C", icon="caliper", needs=Needs.FRAME, group="Measure", holds_still=True,
         checked=_in_hand(HandTool.CALIPER),
     ),
     Action(
         "ellipse", "Ellipse", "Measure an ellipse by hand; a live picture is frozen first",
-        _take_up(HandTool.ELLIPSE), key="E", icon="ellipse", needs=Needs.FRAME, group="Measure",
+        _take_up(HandTool.ELLIPSE), key="E", icon="ellipse", needs=Needs.FRAME, group="Measure", holds_still=True,
         checked=_in_hand(HandTool.ELLIPSE),
     ),
     Action(
@@ -145,8 +151,7 @@ _HAND = (
 _KEEP = (
     Action(
         "save", "Save", "Save this picture with its overlay and numbers, and its JSON",
-        _save,
-        key="S", icon="save", needs=Needs.FRAME, group="Keep",
+        _save, key="S", icon="save", needs=Needs.FRAME, group="Keep", shown=_save_shown,
     ),
     Action(
         "record", "Record", "Record what is shown, annotated and raw; again to finish",

@@ -51,8 +51,14 @@ class ClipWork:
         """The corrections of this clip, by frame."""
         return dict(self._edits or {})
 
+    def known_edits(self, model_sha256: str) -> Mapping[int, Edit] | None:
+        """The corrections of this model's outlines, also those that are still being written; None: not read yet."""
+        return self.edits if self._model_sha256 == model_sha256 and self._edits is not None else None
+
     def read_edits(self, model_sha256: str) -> None:
         """Fetch the corrections of this model's outlines; those of another model are put away."""
+        if self.known_edits(model_sha256) is not None:
+            return
         self._edits, self._unsaved, self._model_sha256 = None, {}, model_sha256
         read = partial(self.notes.edits, model_sha256)
         self._desk.jobs.submit(read, partial(self._take_edits, model_sha256), _say_nothing)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QObject, QSize, Qt
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 
 _REPEATS = frozenset({"zoom_in", "zoom_out", "step_back", "step_on", "second_back", "second_on"})
 _SHORT = {"play": "Play"}
+# What the hand and the keeping need is loaded beside the window in its first seconds.
+_LOADED_LATER = ("Measure", "Point", "Keep")
+NO_PICTURE = "There is no picture yet: wait for the source to send one."
 
 
 class Commands(QObject):
@@ -70,19 +74,31 @@ class Commands(QObject):
         """Do what an action says, if what it needs is there; what goes wrong is said in one place."""
         action = self.by_id[name]
         if not self.possible(action):
+            if self._says_why(action):
+                self._window.desk.notify.warn(NO_PICTURE, key="no-picture")
             return
+        later = self._window.review is None and action.group in _LOADED_LATER and action.id != "freeze"
+        self.guarded(lambda: (self._window.do_when_complete if later else self._do)(action))
+
+    def _do(self, action: Action) -> None:
+        action.run(self._window)
+
+    def guarded(self, act: Callable[[], None]) -> None:
+        """Do something; what goes wrong is said in one place."""
         try:
-            action.run(self._window)
+            act()
         except UserError as error:
             self._window.desk.notify.report(error)
         self.enable()
+
+    def _says_why(self, action: Action) -> bool:
+        """Whether a key that is not possible yet must not stay without an answer: a source is open, and no picture."""
+        return action.needs is Needs.FRAME and action.group in _LOADED_LATER and not self._window.welcoming
 
     def possible(self, action: Action) -> bool:
         """Whether what the action needs is there."""
         window = self._window
         reviewing = window.review is not None and window.review.active
-        if window.review is None and action.group in ("Measure", "Point", "Keep") and action.id != "freeze":
-            return False
         has_frame = window.desk.on_screen.frame is not None
         return {
             Needs.NOTHING: True,
@@ -97,7 +113,7 @@ class Commands(QObject):
         for name, action in self.by_id.items():
             possible = self.possible(action)
             if (shortcut := self._shortcuts.get(name)) is not None:
-                shortcut.setEnabled(possible)
+                shortcut.setEnabled(possible or self._says_why(action))
             on = possible and action.checked is not None and action.checked(self._window)
             for button in self.buttons.get(name, ()):
                 button.setEnabled(possible)

@@ -26,13 +26,19 @@ from usviewer.units import ScaleSource, Spacing
 from usviewer.view.canvas import Canvas
 from usviewer.view.notify import Notify
 
+# What is being written is waited for (``pipeline.jobs``). What is being read, or a model that loads, is given this long
+# when the window closes; then it is left behind.
+READS_S, LOADS_S = 2.0, 1.0
 # Scales by the user's own word, which may be taken back by another.
 _USERS = (ScaleSource.MANUAL, ScaleSource.USER, ScaleSource.RULER)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class OnScreen:
-    """The exact pair that is shown now, and what is said about it; ``holds`` is False where numbers are withdrawn."""
+    """The exact pair that is shown now, and what is said about it; ``holds`` is False where numbers are withdrawn.
+
+    ``pending``: the picture stands bare only because its reading is being made, and will be there in a moment.
+    """
 
     frame: Frame | None = None
     reading: Reading | None = None
@@ -40,6 +46,7 @@ class OnScreen:
     shown: Shown | None = None
     note: str = ""
     holds: bool = True
+    pending: bool = False
 
 
 class Desk(QObject):
@@ -87,7 +94,7 @@ class Desk(QObject):
         if self._load is not None:
             self._load.cancel()
         _end_trials()
-        ended = [lane.stop() for lane in (self.jobs, self.loads, self._engines)]
+        ended = [self.jobs.stop(), self.loads.stop(READS_S), self._engines.stop(LOADS_S)]
         return all(ended)
 
     # -- preferences
@@ -211,13 +218,32 @@ class Desk(QObject):
         note: str = "",
         *,
         holds: bool = True,
+        pending: bool = False,
     ) -> None:
         """Show a picture with its own reading's overlay (bare without), and tell whoever shows numbers.
 
         ``note`` is said in a corner of the picture. ``holds`` False withdraws the numbers but keeps the overlay.
+        ``pending``: the reading of this picture is being made.
         """
-        self._asked = OnScreen(frame, reading, summary, None, note, holds)
+        self._asked = OnScreen(frame, reading, summary, None, note, holds, pending and reading is None)
         self.look_again()
+
+    def renew(self) -> None:
+        """The picture's reading no longer holds, and another is being made: it stands bare from this moment on."""
+        before = self._asked
+        self.show(before.frame, None, None, before.note, holds=before.holds, pending=before.frame is not None)
+
+    def to_keep(self) -> OnScreen:
+        """The pair on the screen at this moment, to be kept.
+
+        Raises ``UserError`` where there is none, or where the outline that belongs to the picture is still to come.
+        """
+        self.look_again()
+        if self.on_screen.frame is None:
+            raise UserError("There is no picture to save", "Open a source first")
+        if self.on_screen.pending:
+            raise UserError("This picture is just being measured", "Save it in a moment, when its outline is there")
+        return self.on_screen
 
     def look_again(self) -> None:
         """Show the same again where the lens sees something else in it now."""
@@ -228,6 +254,7 @@ class Desk(QObject):
             and before.summary is now.summary
             and before.holds == now.holds
             and before.note == now.note
+            and before.pending == now.pending
         )
         if same:
             return

@@ -33,6 +33,9 @@ class Glance:
     curve: Curve | None
 
 
+NOTHING_SEEN = Glance(None, None)
+
+
 def clips_in(folder: Path) -> tuple[Path, ...]:
     """The clips and DICOM files directly in a folder; the folder itself stands for its still pictures.
 
@@ -72,28 +75,40 @@ def _is_clip(file: Path) -> bool:
 
 
 def glance(path: Path, made_for: MadeFor | None) -> Glance:
-    """A small first picture, and the curve where this clip was analysed before."""
+    """A small first picture, and the curve where this clip was analysed before.
+
+    Whatever goes wrong with a file costs its own thumbnail alone: the other clips of the folder are glanced at all the
+    same, and opening it says what is wrong.
+    """
     try:
-        with open_source(path) as source:
-            first = next(iter(source), None)
-    except UserError:
-        return Glance(None, None)
+        return _glance(path, made_for)
+    except Exception:
+        return NOTHING_SEEN
+
+
+def _glance(path: Path, made_for: MadeFor | None) -> Glance:
+    with open_source(path) as source:
+        first = next(iter(source), None)
     if first is None:
-        return Glance(None, None)
+        return NOTHING_SEEN
     shrink = THUMBNAIL_PX / max(first.width_px, first.height_px)
     size = (max(1, round(first.width_px * shrink)), max(1, round(first.height_px * shrink)))
     small = cv2.resize(np.asarray(first.pixels), size, interpolation=cv2.INTER_AREA)
-    return Glance(np.asarray(small, dtype=np.uint8), result_of(path, made_for) if made_for is not None else None)
+    pixels = np.asarray(small, dtype=np.uint8)
+    return Glance(pixels, result_of(path, made_for) if made_for is not None else None)
 
 
 def result_of(path: Path, made_for: MadeFor) -> Curve | None:
-    """The kept curve of a clip; None where it has not been analysed with this model and what was said of the clip."""
-    notes = ClipNotes(path)
+    """The kept curve of a clip; None where it has not been analysed with this model and what was said of the clip.
+
+    None also for whatever is wrong with the file, or with what was kept of it: then it counts as not analysed.
+    """
     try:
+        notes = ClipNotes(path)
         readings = ClipResults(notes, made_for(notes.given()), str(path)).load()
         if readings is None:
             return None
         with open_source(path) as source:
             return curve_of(readings, max(readings) + 1, aggregated=is_clip(source.info))
-    except UserError:
+    except Exception:
         return None

@@ -27,7 +27,7 @@ from usviewer.pipeline.jobs import Jobs
 from usviewer.save.corrections import export_corrections
 from usviewer.save.picture import Kept, keep_picture
 from usviewer.save.recording import ClipRecorder, Recorder, Taken
-from usviewer.view.desk import Desk
+from usviewer.view.desk import Desk, OnScreen
 
 if TYPE_CHECKING:
     from usviewer.view.review import ReviewController
@@ -45,6 +45,7 @@ class _Recording:
     recorder: Recorder
     began_s: float
     last: str = ""
+    held: OnScreen | None = None  # a picture whose reading is still to come
     waiting: int = 0
     taken: int = 0
     left_out: int = 0
@@ -78,21 +79,25 @@ class KeepController(QObject):
         manual: tuple[Reading, ...] = (),
         findings: Findings = NO_FINDINGS,
         prompts: tuple[Mapping[str, Any], ...] = (),
+        shown: OnScreen | None = None,
     ) -> None:
         """Write the picture on the screen with its overlay and numbers, and its JSON.
+
+        ``shown`` is what was on the screen when the key was pressed, where that is some time ago. Raises ``UserError``
+        where there is no picture, or where its outline is still to come.
 
         ``items`` and ``manual`` are what was drawn by hand on exactly this picture, to draw and to write down;
         ``findings`` is what the frames so far say together, ``prompts`` what was pointed at on this picture.
         """
-        now, engine = self._desk.on_screen, self._desk.engine()
+        now, engine = shown or self._desk.to_keep(), self._desk.engine()
         if now.frame is None:
-            raise UserError("There is no picture to save", "Open a source first")
+            return
         label = self._desk.model_label()
         ran = engine.running if engine is not None and label else ""
         summary = now.summary if now.holds else None
         scene = scene_of(now.frame, now.reading, summary, self._desk.style, label)
-        shown = Shown(now.frame, replace(scene, items=(*scene.items, *items)))
-        kept = Kept(shown, now.reading, summary, manual, source_name(now.frame), label, ran, self._desk.given)
+        pair = Shown(now.frame, replace(scene, items=(*scene.items, *items)))
+        kept = Kept(pair, now.reading, summary, manual, source_name(now.frame), label, ran, self._desk.given)
         if now.holds:
             kept = replace(kept, sweep=findings.sweep, pulse=findings.pulse)
         kept = replace(kept, prompts=prompts)
@@ -136,6 +141,7 @@ class KeepController(QObject):
         """End the recording; its files are finished in the worker."""
         recording, self._recording = self._recording, None
         if recording is not None:
+            self._add_held(recording)
             done, failed = partial(self._finished, recording), self._failed_to_finish
             self._encoder.submit(recording.recorder.close, done, failed)
             self.changed.emit()
@@ -149,14 +155,34 @@ class KeepController(QObject):
         return ended
 
     def _take(self) -> None:
-        """One more picture for the recording, if it is another one."""
+        """One more picture for the recording, if it is another one.
+
+        A picture whose outline is still to come is held back until that is there, or until it is shown no more.
+        """
         recording, now = self._recording, self._desk.on_screen
         if recording is None or now.frame is None:
             return
-        this = f"{now.frame.key}"
-        if this == recording.last or recording.failed:
+        if recording.held is not None and recording.held.frame is not None:
+            if recording.held.frame.key != now.frame.key:
+                self._add_held(recording)
+            elif not now.pending:
+                recording.held = None
+        if f"{now.frame.key}" == recording.last:
             return
-        recording.last = this
+        if now.pending:
+            recording.held = now
+        else:
+            self._add(recording, now)
+
+    def _add_held(self, recording: _Recording) -> None:
+        held, recording.held = recording.held, None
+        if held is not None:
+            self._add(recording, held)
+
+    def _add(self, recording: _Recording, now: OnScreen) -> None:
+        if now.frame is None or recording.failed:
+            return
+        recording.last = f"{now.frame.key}"
         if recording.waiting >= MOST_WAITING:
             recording.left_out += 1
             return

@@ -15,9 +15,9 @@ from usviewer.errors import UserError
 from usviewer.frame import Frame
 from usviewer.measure.given import NOTHING_GIVEN
 from usviewer.measure.reading import Plane, Reading, Status, Summary
-from usviewer.pipeline.clip import Analysed
+from usviewer.pipeline.attempt import Analysed, attempt
 from usviewer.pipeline.findings import NO_FINDINGS
-from usviewer.pipeline.live import Engine, LiveRun, LiveSnapshot, LiveStatus
+from usviewer.pipeline.live import MOST_FAILURES, Engine, LiveRun, LiveSnapshot, LiveStatus
 from usviewer.pipeline.signal import SignalState
 from usviewer.units import Spacing
 from usviewer.view import theme
@@ -32,6 +32,7 @@ _BANNERS = {
     SignalState.FORMAT_CHANGED: Banner("Format changed", "Measuring anew", theme.WARNING, at_top=True),
     SignalState.GONE: Banner("Source gone", "Waiting for it to come back", theme.ERROR),
 }
+RETRY = "Try the model again"
 # In these the newest picture holds no ultrasound, so no overlay belongs to it.
 _EMPTY = (SignalState.BLACK, SignalState.NO_SIGNAL)
 
@@ -51,7 +52,8 @@ class LiveController(QObject):
         self._held_as: Plane | None = None  # what was set when the held picture was read
         self._last_pair: Analysed | None = None
         self._last_message = ""
-        self._raised = False
+        self._raised: Exception | None = None
+        self._problem = ""  # why the model was taken off, as it was said last
         self.status: LiveStatus | None = None
         self.newest: Frame | None = None
         self.findings = NO_FINDINGS
@@ -86,7 +88,8 @@ class LiveController(QObject):
         self._uri, self.status, self._last_pair, self._last_message = "", None, None, ""
         self.newest = None
         self.findings = NO_FINDINGS
-        self._frozen_s, self._raised = None, False
+        self._frozen_s, self._raised = None, None
+        self._offer("")
         if run is not None:
             self._desk.loads.submit(run.stop, self._stopped)
             self._desk.notify.withdraw("source")
@@ -95,7 +98,7 @@ class LiveController(QObject):
 
     def _stopped(self, ended: bool) -> None:
         if not ended:
-            self._desk.notify.warn("The source did not close in time: it may still be in use.", key="source")
+            self._desk.notify.warn("The source did not close in time: it may still be in use.", key="closing")
 
     def _calibrate(self) -> Callable[[Frame], Frame]:
         if self._desk.confirmed():
@@ -109,7 +112,7 @@ class LiveController(QObject):
     def _use_engine(self) -> None:
         if self._run is not None and not self._desk.loading:
             self._run.set_engine(self._own_engine())
-            self.withdrawn.emit()
+            self._withdraw()
 
     def _use_given(self) -> None:
         """What the operator said goes for what comes, and for the picture that is held."""
@@ -127,7 +130,13 @@ class LiveController(QObject):
     def _use_scale(self) -> None:
         if self._run is not None:
             self._run.set_calibrate(self._calibrate())
-            self.withdrawn.emit()
+            self._withdraw()
+
+    def _withdraw(self) -> None:
+        """What is on the screen was made by what no longer holds: it goes now, not with the next picture."""
+        if not self.frozen and self._desk.engine() is not None:
+            self._desk.renew()
+        self.withdrawn.emit()
 
     # -- freezing
 
@@ -157,17 +166,18 @@ class LiveController(QObject):
     def _analyse_held(self) -> None:
         frame, engine = self._desk.on_screen.frame, self._own_engine()
         if engine is not None and frame is not None:
+            self._show_frozen(None, None, pending=True)
             self._desk.loads.submit(
-                lambda: engine.read(engine.predict(frame), frame.geometry), partial(self._analysed, frame)
+                lambda: attempt(frame, engine.predict, engine.read, engine.made), partial(self._analysed, frame)
             )
 
-    def _analysed(self, frame: Frame, reading: Reading) -> None:
+    def _analysed(self, frame: Frame, done: Analysed) -> None:
         if self.frozen and self._desk.on_screen.frame is frame:
-            self._show_frozen(reading, None)
+            self._show_frozen(done.reading, None)
 
-    def _show_frozen(self, reading: Reading | None, summary: Summary | None) -> None:
-        self._desk.canvas.set_banner(None)
-        self._desk.show(self._desk.on_screen.frame, reading, summary, "Frozen")
+    def _show_frozen(self, reading: Reading | None, summary: Summary | None, *, pending: bool = False) -> None:
+        self._desk.canvas.set_banner(_banner_of_reading(reading))
+        self._desk.show(self._desk.on_screen.frame, reading, summary, "Frozen", pending=pending)
 
     # -- following
 
@@ -175,13 +185,14 @@ class LiveController(QObject):
         """Take what is newest and show it."""
         if self._run is None:
             return
-        if self._run.failure is not None and not self._raised:
-            self._raised = True
-            raise self._run.failure
+        if self._run.failure is not None and self._run.failure is not self._raised:
+            self._raised = self._run.failure
+            raise self._raised
         snapshot = self._run.snapshot()
         self.status, self.findings = snapshot.status, snapshot.findings
         self.newest = snapshot.newest
         self._tell(snapshot.status.message)
+        self._offer(snapshot.status.model_problem)
         self._follow(snapshot)
         if not self.frozen:
             self._show(snapshot)
@@ -193,6 +204,21 @@ class LiveController(QObject):
                 self._desk.notify.report(UserError(message), key="source")
             else:
                 self._desk.notify.withdraw("source")
+
+    def _offer(self, problem: str) -> None:
+        """Where the model was taken off: say why, and let the user try it again."""
+        if problem == self._problem:
+            return
+        self._problem = problem
+        self._desk.notify.withdraw("model-off")
+        if problem:
+            said = f"The model failed on {MOST_FAILURES} pictures in a row and was taken off. {problem}."
+            self._desk.notify.ask(said, {RETRY: self.retry_model}, key="model-off")
+
+    def retry_model(self) -> None:
+        """Try the model again that was taken off."""
+        if self._run is not None:
+            self._run.retry()
 
     def _follow(self, snapshot: LiveSnapshot) -> None:
         """The trend gets each reading once, and none that was made while the input was not live."""
@@ -208,8 +234,17 @@ class LiveController(QObject):
         if state in _EMPTY:
             frame, pair, note = snapshot.newest, None, ""
         reading = pair.reading if pair else None
-        self._desk.show(frame, reading, snapshot.summary if reading else None, note, holds=state.holds_numbers)
+        summary = snapshot.summary if reading else None
+        pending = self._is_pending(snapshot)
+        self._desk.show(frame, reading, summary, note, holds=state.holds_numbers, pending=pending)
         self._desk.canvas.set_banner(banner_of(snapshot.status, self._desk.on_screen.reading))
+
+    def _is_pending(self, snapshot: LiveSnapshot) -> bool:
+        """Whether the first result of this model, scale and word of the operator is on its way."""
+        status = snapshot.status
+        running = self._desk.engine() is not None and not status.model_problem
+        comes = status.state.holds_numbers or status.state is SignalState.FROZEN
+        return running and comes and snapshot.pair is None
 
     def stop(self) -> bool:
         """Close for good, when the window closes; False when a thread did not end in time."""
@@ -223,9 +258,15 @@ def banner_of(status: LiveStatus, reading: Reading | None) -> Banner | None:
         return Banner(f"Stalled {status.state_age_s:.1f} s", "The source sends no new pictures", theme.WARNING)
     if status.state in _BANNERS:
         return _BANNERS[status.state]
-    if reading is not None and reading.status is not Status.MEASURED:
-        return Banner(_not_measured(reading), reading.reason if reading.status is Status.REFUSED else "", at_top=True)
-    return None
+    if status.model_problem:
+        return Banner("The model was taken off", status.model_problem, theme.WARNING, at_top=True)
+    return _banner_of_reading(reading)
+
+
+def _banner_of_reading(reading: Reading | None) -> Banner | None:
+    if reading is None or reading.status is Status.MEASURED:
+        return None
+    return Banner(_not_measured(reading), reading.reason if reading.status is Status.REFUSED else "", at_top=True)
 
 
 def _not_measured(reading: Reading) -> str:

@@ -6,6 +6,7 @@ import importlib
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,8 @@ class MainWindow(QWidget):
         self.ruler: Any = None
         self.prompt: Any = None
         self.full_screen = False
-        self._waits: list[Callable[[], None]] = []
+        self._opens: Callable[[], None] | None = None  # what is opened once the slow parts are there
+        self._waits: list[Callable[[], None]] = []  # keys that were pressed meanwhile
         self._completing, self._began_s = False, time.monotonic()
         self._closing = False
         self._said_s = 0.0
@@ -88,7 +90,7 @@ class MainWindow(QWidget):
         stands, which is what everybody waits for.
         """
         waited_s = time.monotonic() - self._began_s
-        if self._waits or self.desk.on_screen.reading is not None or waited_s > COMPLETE_AFTER_S:
+        if self._opens or self._waits or self.desk.on_screen.reading is not None or waited_s > COMPLETE_AFTER_S:
             self._completing = True
             self.desk.loads.submit(_import_slow_parts, lambda _: self.complete())
 
@@ -115,16 +117,30 @@ class MainWindow(QWidget):
         self.review.changed.connect(self.arrange_sides)
         self.arrange_sides()
         self.commands.enable()
+        opens, self._opens = self._opens, None
         waits, self._waits = self._waits, []
+        if opens is not None:
+            opens()
         for act in waits:
-            act()
+            self.commands.guarded(act)
 
     def when_complete(self, act: Callable[[], None]) -> None:
         """Do it now, or as soon as the slow parts are there."""
         if self.review is not None:
             act()
         else:
-            self._waits = [act]
+            self._opens = act
+
+    def do_when_complete(self, action: Action) -> None:
+        """A key of the first seconds: what it is about is held now, and done as soon as the slow parts are there."""
+        if action.shown is not None:
+            act = partial(action.shown, self, self.desk.to_keep())
+        else:
+            act = partial(action.run, self)
+            if action.holds_still and self.live.active and not self.live.frozen:
+                self.live.freeze()
+        self._waits.append(act)
+        self.desk.notify.tell(f"{action.text}: in a moment, the rest of the program is being loaded.", key="loading")
 
     def _build(self) -> None:
         self._place = _Place()
@@ -261,6 +277,7 @@ class MainWindow(QWidget):
         self._stack.setCurrentWidget(self.desk.canvas)
         self.desk.canvas.setFocus()
         self.arrange_sides()
+        self.commands.enable()
 
     @property
     def welcoming(self) -> bool:

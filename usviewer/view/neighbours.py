@@ -16,7 +16,7 @@ from usviewer.pipeline.curve import Curve
 from usviewer.view.clips import ClipList
 from usviewer.view.desk import Desk
 from usviewer.view.exam_words import AORTA
-from usviewer.view.folder import Glance, MadeFor, clips_beside, clips_in, glance, result_of
+from usviewer.view.folder import NOTHING_SEEN, Glance, MadeFor, clips_beside, clips_in, glance, result_of
 
 NO_NUMBER = "no number"
 
@@ -85,7 +85,11 @@ class Neighbours(QObject):
         self._next_chore()
 
     def _glance_at(self, clip: Path) -> None:
-        self._desk.loads.submit(partial(glance, clip, self._made_for()), partial(self._show_glance, clip))
+        self._desk.loads.submit(
+            partial(glance, clip, self._made_for()),
+            partial(self._show_glance, clip),
+            lambda _: self._show_glance(clip, NOTHING_SEEN),
+        )
 
     def _show_glance(self, clip: Path, seen: Glance) -> None:
         self.list.show_thumbnail(clip, seen.pixels)
@@ -98,7 +102,8 @@ class Neighbours(QObject):
         if made_for is None:
             self._chore_done()
             return
-        self._desk.loads.submit(partial(result_of, clip, made_for), partial(self._found, clip))
+        look = partial(result_of, clip, made_for)
+        self._desk.loads.submit(look, partial(self._found, clip), lambda _: self._found(clip, None))
 
     def _found(self, clip: Path, curve: Curve | None) -> None:
         self.show_result(clip, curve)
@@ -112,9 +117,11 @@ class Neighbours(QObject):
 def result_words(curve: Curve, finding: str) -> tuple[str, bool]:
     """What a clip (or pictures of their own) amounts to, and whether that is a number.
 
-    Pictures may be of different patients: only the number of a single one is said, and none of a vessel that pulsates.
+    The list says no number that the headline would not: of a vessel that pulsates none from less than a heart beat, and
+    none where a few frames alone were measured. Pictures may be of different patients: only the number of a single one
+    is said.
     """
-    if curve.summary is not None:
+    if curve.summary is not None and (finding != AORTA or curve.over_a_beat):
         return words.maximum_words(curve.summary, finding), True
     measured = curve.values[np.isfinite(curve.values)]
     if not len(measured):

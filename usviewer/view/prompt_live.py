@@ -39,11 +39,16 @@ class LiveFollowing:
         if age_s > MAX_PAIR_AGE_S or outline.reading is None:
             frame = newest if age_s > MAX_PAIR_AGE_S else outline.frame
             return replace(
-                base, frame=frame, reading=None, summary=None, note="Following · no outline for this picture"
+                base,
+                frame=frame,
+                reading=None,
+                summary=None,
+                note="Following · no outline for this picture",
+                pending=False,
             )
         self._shown = outline
-        note = f"Following · outline {max(0.01, outline.age_s):.2f} s old"
-        return replace(base, frame=outline.frame, reading=outline.reading, summary=None, note=note)
+        note = f"Following · outline {max(0.01, outline.age_s):.2f} s old{confidence_words(outline.reading.quality)}"
+        return replace(base, frame=outline.frame, reading=outline.reading, summary=None, note=note, pending=False)
 
     def tick(self, layer: Layer, worker: Prompting) -> None:
         """Follow once the picture runs again; keep what is shown of it once it is held."""
@@ -68,4 +73,10 @@ class LiveFollowing:
         if shown is not None and shown.instance is not None and shown.reading is not None and shown.frame is frame:
             size_px = (frame.width_px, frame.height_px)
             prediction = Prediction(frame.key, size_px, (shown.instance,), "motion", "", "motion")
-            layer.put(frame.key.index, Mark(prediction, frame.geometry, shown.reading, By.FOLLOWED))
+            mark = Mark(prediction, frame.geometry, shown.reading, By.FOLLOWED, confidence=shown.reading.quality)
+            layer.put(frame.key.index, mark)
+
+
+def confidence_words(confidence: float | None) -> str:
+    """How far following trusts the outline, to go on a note; nothing where that is not known."""
+    return "" if confidence is None else f" · confidence {confidence:.2f}"

@@ -40,7 +40,7 @@ from usviewer.pipeline.review import ReviewSnapshot
 from usviewer.units import Box, Point
 from usviewer.view.desk import Desk, OnScreen
 from usviewer.view.prompt_bar import PromptBar
-from usviewer.view.prompt_live import LiveFollowing
+from usviewer.view.prompt_live import LiveFollowing, confidence_words
 from usviewer.view.prompt_tool import PointingTool
 
 if TYPE_CHECKING:
@@ -48,7 +48,6 @@ if TYPE_CHECKING:
     from usviewer.view.live import LiveController
     from usviewer.view.review import ReviewController
 
-STOP_DEADLINE_S = 10.0
 FOLLOWING = "The outline follows the live picture. Freeze it to measure, to correct, or to point anew."
 
 
@@ -75,7 +74,8 @@ class PromptController(QObject):
         self._asked: Ask | None = None
         self._following: Structure | None = None
         self._following_live = LiveFollowing(desk, live)
-        self._raised = self._unscaled = False
+        self._raised: Exception | None = None
+        self._unscaled = False
         desk.scale_changed.connect(self._use_scale)
         self._tool = PointingTool(self.point, self.box, self.undo, self._prompt_here)
         self.bar = PromptBar(self)
@@ -117,7 +117,7 @@ class PromptController(QObject):
         if self.on:
             self._put_away()
         worker, self.worker = self.worker, None
-        return worker is None or worker.stop(STOP_DEADLINE_S)
+        return worker is None or worker.stop()
 
     def guarded(self, act: Callable[[], object]) -> None:
         """Do what a control says; what goes wrong is said in one place."""
@@ -399,10 +399,14 @@ class PromptController(QObject):
         reading = self.layer.reading(frame)
         if reading is not None:
             curve = self.layer.curve(self._clip.count) if self._clip is not None else None
-            return replace(base, reading=reading, summary=curve.summary if curve is not None else None)
+            summary = curve.summary if curve is not None else None
+            mark, note = self.layer.mark(frame), base.note
+            if mark is not None and mark.by is By.FOLLOWED:
+                note = f"Followed{confidence_words(mark.confidence)}"
+            return replace(base, reading=reading, summary=summary, note=note, pending=False)
         if self.layer.empty or (base.reading is not None and base.reading.provenance is Provenance.PROMPTED):
             return base
-        return replace(base, reading=None, summary=None, note="")
+        return replace(base, reading=None, summary=None, note="", pending=False)
 
     def _on_timeline(self, now: ReviewSnapshot) -> ReviewSnapshot:
         """The structure in hand on the timeline, where there is one."""
@@ -415,9 +419,9 @@ class PromptController(QObject):
         """Take the worker's answers, say what it is to look at, show what changed."""
         if not self.on or self.worker is None:
             return
-        if self.worker.failure is not None and not self._raised:
-            self._raised = True
-            raise self.worker.failure
+        if self.worker.failure is not None and self.worker.failure is not self._raised:
+            self._raised = self.worker.failure
+            raise self._raised
         self._follow_source()
         for event in self.worker.poll():
             self._take(event)

@@ -51,7 +51,7 @@ class ReviewController(QObject):
         self._run: ReviewRun | None = None
         self._snapshot: ReviewSnapshot | None = None
         self._last_message = ""
-        self._raised = False
+        self._raised: Exception | None = None
         self._listed: Curve | None = None
         self.beside: Callable[[ReviewSnapshot], ReviewSnapshot] | None = None  # another curve for the timeline
         self._neighbours = Neighbours(desk, self._made_for, self)
@@ -123,7 +123,7 @@ class ReviewController(QObject):
 
     def _end_run(self) -> None:
         run, self._run, self._snapshot = self._run, None, None
-        self._last_message, self._raised, self._listed = "", False, None
+        self._last_message, self._raised, self._listed = "", None, None
         if run is not None:
             run.request_stop()
             self._desk.loads.submit(run.stop, self._ended)
@@ -212,8 +212,10 @@ class ReviewController(QObject):
         made_by = _made_by(engine, self._given)
         rulers = "".join(f" {each.spacing} from {each.from_index}" for each in self._desk.confirmed())
         made_by = replace(made_by, spacing=self._desk.user_spacing(), settings=made_by.settings + rulers)
+        known = self._work.known_edits(made_by.model_sha256)
         self._work.read_edits(made_by.model_sha256)
-        self._run.set_engine(engine, ClipResults(self._work.notes, made_by, str(self._path)), self._given)
+        self._run.set_engine(engine, ClipResults(self._work.notes, made_by, str(self._path)), self._given, known)
+        self._desk.renew()
         self._neighbours.look_up(self._path)
 
     def _use_scale(self) -> None:
@@ -223,6 +225,8 @@ class ReviewController(QObject):
         index = self._snapshot.wanted_index if self._snapshot is not None else 0
         self._end_run()
         self._start(index)
+        if self._desk.engine() is not None:
+            self._desk.renew()
 
     # -- following
 
@@ -231,20 +235,25 @@ class ReviewController(QObject):
         run = self._run
         if run is None:
             return
-        if run.failure is not None and not self._raised:
-            self._raised = True
+        if run.failure is not None and run.failure is not self._raised:
+            self._raised = run.failure
             raise run.failure
         now = self._snapshot = run.snapshot()
         self._tell(now)
         if now.frame is not None:
             edited = now.reading is not None and now.reading.provenance is Provenance.EDITED
             summary = now.summary if now.reading is not None else None
-            self._desk.show(now.frame, now.reading, summary, "Edited" if edited else "")
+            self._desk.show(now.frame, now.reading, summary, "Edited" if edited else "", pending=self._awaits(now))
         self._desk.canvas.set_banner(_banner(now, self._desk.on_screen.reading))
         self.timeline.show_snapshot(self.beside(now) if self.beside is not None else now, self.bookmarks)
         if now.complete and now.curve is not None and now.curve is not self._listed and self._path is not None:
             self._listed = now.curve
             self._neighbours.show_result(self._path, now.curve)
+
+    def _awaits(self, now: ReviewSnapshot) -> bool:
+        """Whether the reading of the picture is to come: from the analysis, or from one that begins in a moment."""
+        beginning = self._given is None and self._desk.engine() is not None and not self._desk.loading
+        return now.awaited or beginning
 
     def _tell(self, now: ReviewSnapshot) -> None:
         if now.message != self._last_message:
@@ -380,12 +389,14 @@ class ReviewController(QObject):
 
     def keep_edit(self, frame: Frame, edit: Edit | None) -> None:
         """Measure a corrected outline, show it in the place of the automatic one, and keep it; None takes it back."""
-        automatic = self._run.automatic(frame.key.index) if self._run is not None else None
-        if self._run is None or self._work is None or automatic is None:
+        if self._run is None or self._work is None:
             return
-        size_px = (frame.width_px, frame.height_px)
-        reading = corrected(automatic, edit, size_px, frame.geometry) if edit is not None else None
-        self._run.replace_reading(frame.key.index, reading)
+        automatic, size_px = self._run.automatic(frame.key.index), (frame.width_px, frame.height_px)
+        if automatic is None:  # the frame is just being read anew: what was drawn is measured then
+            self._run.await_edit(frame.key.index, edit)
+        else:
+            reading = corrected(automatic, edit, size_px, frame.geometry) if edit is not None else None
+            self._run.replace_reading(frame.key.index, reading)
         self._work.keep_edits({frame.key.index: edit})
 
     def keep_edits(self, edits: Mapping[int, tuple[Edit, tuple[int, int], ImageGeometry | None]]) -> None:
@@ -399,9 +410,12 @@ class ReviewController(QObject):
             return {index: corrected(reading, *edits[index]) for index, reading in automatic.items()}
 
         def take(readings: dict[int, Reading]) -> None:
-            for index, reading in readings.items():
-                run.replace_reading(index, reading)
-            work.keep_edits({index: edits[index][0] for index in readings})
+            for index, (edit, _, _) in edits.items():
+                if index in readings:
+                    run.replace_reading(index, readings[index])
+                else:
+                    run.await_edit(index, edit)
+            work.keep_edits({index: edit for index, (edit, _, _) in edits.items()})
 
         self._desk.loads.submit(measure, take)
 

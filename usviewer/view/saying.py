@@ -87,6 +87,8 @@ class Sayings:
         status = live.status
         if live.active and status is not None and not status.state.holds_numbers:
             return _WITHDRAWN.get(status.state, f"{str(status.state).capitalize()}: no current number")
+        if live.active and status is not None and status.model_problem:
+            return f"The model was taken off: {status.model_problem}"
         if desk.loading and desk.engine() is None:
             return "The model is loading"
         if desk.engine() is None:
@@ -98,6 +100,8 @@ class Sayings:
         window = self._window
         engine, on_screen = window.desk.engine(), window.desk.on_screen
         words = engine.running if engine else "loading the model" if window.desk.loading else "no model"
+        if window.live.active and window.live.status is not None and window.live.status.model_problem:
+            words = "model taken off"
         age_s = None
         if window.live.active and on_screen.reading is not None and on_screen.frame is not None:
             age_s = time.monotonic() - on_screen.frame.key.capture_time_s
