@@ -22,7 +22,7 @@ def data() -> Path:
 @pytest.fixture(autouse=True)
 def _own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test reads or writes the user's own models, settings or cache."""
-    for variable in ("XDG_DATA_HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME", "XDG_STATE_HOME"):
+    for variable in ("XDG_DATA_HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME", "XDG_STATE_HOME", "XDG_PICTURES_DIR"):
         monkeypatch.setenv(variable, str(tmp_path / variable.lower()))
     # The choice of an engine takes seconds and depends on the machine: tests of it ask for it.
     monkeypatch.setenv("USVIEWER_ENGINE", "cpu")

@@ -3,7 +3,7 @@
 import pytest
 
 from usviewer.errors import UserError, foreign_parser
-from usviewer.plain_text import printable
+from usviewer.plain_text import encodable, in_markdown, printable
 
 
 @pytest.mark.parametrize(
@@ -39,3 +39,11 @@ def test_a_sentence_that_was_found_already_stays_and_ctrl_c_passes() -> None:
         raise UserError("too large")
     with pytest.raises(KeyboardInterrupt), foreign_parser("damaged"):
         raise KeyboardInterrupt
+
+
+def test_text_for_a_file_keeps_its_lines_and_markdown_reads_as_it_is() -> None:
+    assert encodable("a\n\tb\x1b \udcfc\ud800") == "a\n\tb\x1b \\xfc\\ud800"
+    assert in_markdown("<img src=x> [a](b) *c* d|e `f` g_h &lt; R&D") == (
+        r"\<img src=x\> \[a\](b) \*c\* d\|e \`f\` g_h \&lt; R&D"
+    )
+    assert in_markdown("phantom:?frames=6&screen=0 \n# x") == r"phantom:?frames=6&screen=0 \\n# x"

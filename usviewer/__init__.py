@@ -2,6 +2,10 @@
 
 from importlib.metadata import PackageNotFoundError, version
 
+from usviewer import no_telemetry
+
+no_telemetry.forbid()  # before anything else of this package can import an engine
+
 try:
     __version__ = version("usviewer")
 except PackageNotFoundError:  # a checkout that was never installed

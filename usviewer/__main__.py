@@ -6,15 +6,12 @@ import importlib
 import io
 import os
 import sys
-import time
-import traceback
 from collections.abc import Sequence
 from contextlib import suppress
-from pathlib import Path
 
 from usviewer import RESEARCH_USE, __version__
 from usviewer.errors import UserError
-from usviewer.tools.command import Parser
+from usviewer.tools.command import EXIT_BAD_INPUT, EXIT_BUG, Parser, said_of_a_bug
 
 COMMANDS = {
     "analyze": "segment and measure whole clips, stills, folders and DICOM files",
@@ -29,8 +26,6 @@ COMMANDS = {
 }
 # Commands that open a window do not live beside the others.
 WINDOWED = {"latency-test": "usviewer.view.latency_test"}
-EXIT_BAD_INPUT = 2
-EXIT_BUG = 1
 EXIT_INTERRUPTED = 130
 
 
@@ -79,7 +74,7 @@ def _leave(code: int) -> None:
 
 def _run(argv: Sequence[str] | None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
-    _write_any_letter()
+    _let_every_name_be_printed()
     try:
         if not arguments or arguments[0] not in (*COMMANDS, "-h", "--help", "--version"):
             return int(importlib.import_module("usviewer.app").main(arguments))
@@ -95,28 +90,16 @@ def _run(argv: Sequence[str] | None) -> int:
     except BrokenPipeError:  # the reader of our output (head, less) went away
         sys.stderr.close()
         return 0
-    except Exception:
-        print(f"usviewer: an error in the program. {_write_report()}", file=sys.stderr)
+    except Exception as error:
+        print(f"usviewer: {said_of_a_bug(error, arguments)}", file=sys.stderr)
         return EXIT_BUG
 
 
-def _write_any_letter() -> None:
-    """A name that the terminal's encoding cannot write is shown with escapes: it must not end the command."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")
-
-
-def _write_report() -> str:
-    """Keep the traceback where a developer finds it, out of the user's face."""
-    import platformdirs
-
-    path = Path(platformdirs.user_log_dir("usviewer", appauthor=False)) / f"error-{time.strftime('%Y%m%d-%H%M%S')}.txt"
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(f"usviewer {__version__}\n{traceback.format_exc()}", encoding="utf-8")
-    except OSError:
-        return "Please report what you did."
-    return f"Please report it with the file {path}"
+def _let_every_name_be_printed() -> None:
+    """A letter that the terminal's encoding has not is shown as an escape: it must not end the work."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
+from usviewer.plain_text import printable
 from usviewer.units import Box, Point, Spacing
 
 Pixels = NDArray[np.uint8]
@@ -133,6 +134,7 @@ class SourceInfo:
 
     ``frame_count`` is None until it has been counted (headers lie) or where there is no end (live). ``pixel_aspect`` is
     a pixel's width over its height as the recording states it; where it is not 1, one scale cannot serve both axes.
+    ``name`` and ``notes`` are shown, printed and written: they become plain text. ``uri`` stays as it was given.
     """
 
     uri: str
@@ -145,6 +147,10 @@ class SourceInfo:
     live: bool = False
     notes: tuple[str, ...] = field(default=())
     pixel_aspect: float = 1.0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", printable(self.name))
+        object.__setattr__(self, "notes", tuple(map(printable, self.notes)))
 
 
 def digest_of(pixels: Pixels) -> str:

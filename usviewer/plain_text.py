@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+# What makes a link, a tag, a table's edge or another face of letters; an underscore inside a word does not.
+_MARKDOWN = re.compile(r"[\\`*\[\]<>|]|&(?=#?\w+;)")
 
 
 def printable(text: str) -> str:
@@ -14,6 +19,16 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(letter if _shows(letter) else _escaped(letter) for letter in text)
+
+
+def encodable(text: str) -> str:
+    """The text with escapes for parts of names that are no text, so that UTF-8 takes it; all else stays as it is."""
+    return _SURROGATE.sub(lambda found: _escaped(found[0]), text)
+
+
+def in_markdown(text: str) -> str:
+    """Plain text for a page of Markdown: it reads as it is, whatever it looks like."""
+    return _MARKDOWN.sub(r"\\\g<0>", printable(text))
 
 
 def _shows(letter: str) -> bool:

@@ -2,3 +2,5 @@
 
 Run them from the repository root, for example ``python -m models.training.aorta --help``.
 """
+
+import usviewer  # noqa: F401  # first of all: engines that a recipe imports are told not to report on their users

@@ -70,3 +70,9 @@ def test_a_name_that_is_a_folder(tmp_path):
 def test_folders_are_made_with_their_parents(tmp_path):
     assert make_folder(tmp_path / "a" / "b").is_dir()
     assert make_folder(tmp_path / "a" / "b").is_dir()
+
+
+@pytest.mark.parametrize("name", ["n" * 255, "\N{HEAVY BLACK HEART}" * 85, ".hidden", "ends with a dot."])
+def test_every_name_that_a_disk_takes_can_be_written(tmp_path, name):
+    write_bytes(tmp_path / name, b"x")
+    assert [path.name for path in tmp_path.iterdir()] == [name]

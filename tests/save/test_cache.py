@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import io
+import json
 import os
+import stat
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None
+
 from tests.scenes import aorta_reading, circle, flat_frame
 from usviewer.errors import UserError
+from usviewer.measure.given import NOTHING_GIVEN, Given
 from usviewer.measure.manual import edit_of, filled
 from usviewer.measure.reading import Measurement, Provenance, Reading, Status
 from usviewer.save import cache
@@ -168,3 +178,184 @@ def test_edited_readings_keep_their_mark(clip: Path) -> None:
     results(clip).store({0: edited})
     loaded = results(clip).load()
     assert loaded[0].provenance is Provenance.EDITED and loaded[0].score is None
+
+
+def kept_file(pattern: str) -> Path:
+    return next(cache.clips_folder().glob(f"*/{pattern}"))
+
+
+def archive(**arrays: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)
+    return buffer.getvalue()
+
+
+def as_array(document: object) -> np.ndarray:
+    return np.frombuffer(json.dumps(document).encode(), np.uint8)
+
+
+NO_POINTS = {"points": np.empty((0, 2)), "ends": np.empty(0, np.int64)}
+DEEP = np.frombuffer(b'{"readings": ' + b"[" * 200_000, np.uint8)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        archive(document=DEEP, **NO_POINTS),
+        archive(document=as_array({"readings": [{"outlines_xy_px": 10**12, "key": 5}]}), **NO_POINTS),
+        archive(document=as_array({"readings": [3, "x", None]}), **NO_POINTS),
+        archive(document=as_array([]), **NO_POINTS),
+        archive(document=as_array({"readings": []}), points=np.full((4, 2), np.nan), ends=np.array([4])),
+        archive(document=as_array({"readings": []}), points=np.zeros((4, 2)), ends=np.array([-3, 4])),
+        archive(document=as_array({"readings": []}), points=np.zeros((4, 2)), ends=np.array([10**15])),
+        archive(points=np.zeros((4, 2))),
+        archive(document=np.array(1.5), **NO_POINTS),
+        b"PK\x05\x06" + b"\0" * 18,
+    ],
+)
+def test_readings_of_the_wrong_kind_are_computed_again(clip: Path, content: bytes) -> None:
+    results(clip).store(readings())
+    kept_file("readings-*.npz").write_bytes(content)
+    assert results(clip).load() is None
+    results(clip).store(readings())
+    assert sorted(results(clip).load() or ()) == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("value", ["24.0", True, [24.0], None, 1e400, {"a": 1}])
+def test_a_value_of_another_type_is_not_taken_for_a_reading(clip: Path, value: object) -> None:
+    results(clip).store(readings())
+    file = kept_file("readings-*.npz")
+    with np.load(file) as kept:
+        arrays = {name: kept[name] for name in kept.files}
+    document = json.loads(arrays["document"].tobytes())
+    document["readings"][2]["key"]["index"] = value
+    file.write_bytes(archive(**{**arrays, "document": as_array(document)}))
+    assert results(clip).load() is None
+
+
+def test_a_pickle_is_never_opened(clip: Path, tmp_path: Path) -> None:
+    class Bomb:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return os.mkdir, (str(tmp_path / "opened"),)
+
+    results(clip).store(readings())
+    kept_file("readings-*.npz").write_bytes(archive(document=np.array([Bomb()], dtype=object), **NO_POINTS))
+    assert results(clip).load() is None
+    assert not (tmp_path / "opened").exists()
+
+
+@pytest.mark.skipif(resource is None, reason="memory is measured on POSIX systems")
+def test_a_file_that_would_unpack_to_more_than_the_bound_is_not_unpacked(clip: Path) -> None:
+    results(clip).store(readings())
+    bomb = io.BytesIO()
+    with zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as made:
+        with made.open("document.npy", "w", force_zip64=True) as member:
+            for _ in range(cache.MOST_UNPACKED_BYTES // 10**7 + 1):
+                member.write(bytes(10**7))
+    kept_file("readings-*.npz").write_bytes(bomb.getvalue())
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert results(clip).load() is None
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes in folders here")
+def test_a_pipe_in_place_of_a_kept_file_does_not_wait_for_ever(clip: Path) -> None:
+    ClipNotes(clip).keep_bookmarks((1,))
+    file = ClipNotes(clip).folder / "bookmarks.json"
+    file.unlink()
+    os.mkfifo(file)
+    assert ClipNotes(clip).bookmarks() == ()
+
+
+@pytest.mark.parametrize(
+    "content", ["{broken", "[" * 100_000, '{"bookmarks": [1e400]}', '{"bookmarks": 7}', "null", '{"bookmarks": [-1]}']
+)
+def test_damaged_bookmarks_are_told_and_not_written_over_without_a_copy(clip: Path, content: str) -> None:
+    ClipNotes(clip).keep_bookmarks((1,))
+    file = ClipNotes(clip).folder / "bookmarks.json"
+    file.write_text(content, encoding="utf-8")
+    notes = ClipNotes(clip)
+    assert notes.bookmarks() == ()
+    assert notes.problems == ["Your bookmarks of this clip cannot be read: the file is kept"]
+    notes.keep_bookmarks((5,))
+    assert ClipNotes(clip).bookmarks() == (5,)
+    assert file.with_name("bookmarks.json.damaged").read_text(encoding="utf-8") == content
+
+
+def test_damaged_corrections_and_given_words_keep_a_copy_too(clip: Path) -> None:
+    mask = filled(circle((100.0, 80.0), 33.3), (200, 160))
+    notes = ClipNotes(clip)
+    notes.keep_edits("ab" * 32, {5: edit_of(mask, "d5", 1, "vessel", 2)})
+    notes.keep_given(Given(gestational_age_weeks=20.0))
+    assert notes.given().gestational_age_weeks == 20.0 and notes.problems == []
+    edits, given = kept_file("corrections-*.npz"), kept_file("given.json")
+    huge = {"5": {"size": [10**6, 10**6], "origin": [0, 0], "digest": "", "instance": 0, "label": "", "class_index": 0}}
+    for content in (b"", b"PK\x03\x04", archive(document=as_array(huge), mask_5=np.zeros(10, np.uint8))):
+        edits.write_bytes(content)
+        assert notes.edits("ab" * 32) == {}
+    given.write_text('{"given": {"plane": "sideways"}}', encoding="utf-8")
+    assert notes.given() == NOTHING_GIVEN
+    assert len(notes.problems) == 2
+    notes.keep_edits("ab" * 32, {})
+    notes.keep_given(NOTHING_GIVEN)
+    copies = [f"{edits.name}.damaged", "given.json.damaged"]
+    assert sorted(path.name for path in notes.folder.glob("*.damaged")) == copies
+
+
+def test_neither_name_nor_path_of_the_clip_is_kept(tmp_path: Path) -> None:
+    clip = tmp_path / "Muster Anna 1970" / "aorta-of-anna.mp4"
+    clip.parent.mkdir()
+    clip.write_bytes(b"a clip" * 100)
+    mask = filled(circle((100.0, 80.0), 33.3), (200, 160))
+    named = {i: replace(r, key=replace(r.key, source=str(clip))) for i, r in readings().items()}
+    ClipResults(ClipNotes(clip), MADE_BY, str(clip)).store(named)
+    ClipNotes(clip).keep_bookmarks((1,))
+    ClipNotes(clip).keep_given(Given(gestational_age_weeks=20.0))
+    ClipNotes(clip).keep_edits("ab" * 32, {0: edit_of(mask, "d5", 1, "vessel", 2)})
+    files = [path for path in cache.clips_folder().rglob("*") if path.is_file()]
+    assert len(files) == 4
+    for file in files:
+        content = file.read_bytes()
+        if file.suffix == ".npz":
+            with np.load(file) as arrays:
+                content = b"".join(arrays[name].tobytes() for name in arrays.files)
+        for part in (b"nna", b"1970", b".mp4", os.fsencode(tmp_path.name)):
+            assert part not in content and part not in os.fsencode(file.relative_to(cache.clips_folder()))
+    loaded = ClipResults(ClipNotes(clip), MADE_BY, str(clip)).load()
+    assert loaded is not None and loaded[0].key.source == str(clip)
+
+
+def test_readings_that_were_kept_with_a_path_are_dropped(clip: Path) -> None:
+    results(clip).store(readings())
+    old = ClipNotes(clip).folder.parent / ("0" * 32) / "readings-0123456789abcdef.npz"
+    old.parent.mkdir()
+    old.write_bytes(b"/home/somebody/Muster_Anna.mp4")
+    cache._forget_paths.cache_clear()
+    assert results(clip).load() is not None
+    assert not old.exists()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="rights of others are of POSIX systems")
+def test_only_the_user_may_read_what_is_kept_of_a_clip(clip: Path) -> None:
+    folder = cache.clips_folder()
+    folder.mkdir(parents=True, mode=0o755)  # as an earlier version left it
+    before = os.umask(0o022)
+    try:
+        results(clip).store(readings())
+        ClipNotes(clip).keep_bookmarks((1,))
+    finally:
+        os.umask(before)
+    for path in [folder.parent, folder, *folder.rglob("*")]:
+        assert stat.S_IMODE(path.stat().st_mode) == (0o700 if path.is_dir() else 0o600), path
+
+
+def test_a_folder_with_names_that_are_not_text_is_known_by_its_files(tmp_path: Path) -> None:
+    folder = tmp_path / "stills"
+    folder.mkdir()
+    try:
+        Path(os.fsdecode(os.fsencode(folder) + b"/Untersuchung_\xfc.png")).write_bytes(b"a")
+    except OSError:
+        pytest.skip("this disk takes only names that are text")
+    assert len(cache.content_hash(folder)) == 32
+    ClipNotes(folder).keep_bookmarks((1,))
+    assert ClipNotes(folder).bookmarks() == (1,)

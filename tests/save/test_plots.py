@@ -92,3 +92,13 @@ def test_agreement_needs_pairs(tmp_path, count):
 def test_no_global_figures():
     code = "import sys, usviewer.save.plots; sys.exit('matplotlib.pyplot' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+@pytest.mark.parametrize("name", ["$x^2$", "price $5", r"$\frac{1$", r"a\$b", "\u4e3b\u52a8\u8109", "\x1b[2J \udcfc"])
+def test_a_name_is_drawn_as_it_is_and_never_set_as_a_formula(tmp_path, name):
+    readings = clip()
+    write_diameter_plot(readings, tmp_path / "d.png", summary_of(readings[10]), name)
+    values = np.array([20.0, 21.0, 25.0])
+    write_bland_altman(values, values + 1, tmp_path / "b.png", unit="mm", quantity=name, note=f"{name} on {name}")
+    assert picture(tmp_path / "d.png").size and picture(tmp_path / "b.png").size
+    assert plots._text(name).count("$") == plots._text(name).count(r"\$")

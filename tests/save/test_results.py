@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -164,3 +165,38 @@ def test_a_file_that_cannot_take_its_place_leaves_the_earlier_run_whole(tmp_path
         write(tmp_path, EVERYTHING, "second.mp4", count=1)
     assert {name: (tmp_path / name).read_bytes() for name in names(tmp_path)} == before
     assert not list(tmp_path.glob(".part-*")) and not (tmp_path / "masks").exists()
+
+
+def test_every_name_gives_a_picture_that_every_disk_takes_and_no_two_meet(tmp_path: Path) -> None:
+    files = (
+        b"Untersuchung_\xfc.png".decode("utf-8", "surrogateescape"),
+        "aorta [left].png",
+        "case.png",
+        "CASE.png",
+        "CASE.PNG",
+        "ends with.  .png",
+        'a:b*c?"<d>|\\.png',
+        "...png",
+        "n" * 251 + ".png",
+        "n" * 251 + ".tif",
+        "\N{HEAVY BLACK HEART}" * 83 + ".png",
+        "=cmd.png",
+        "../../out.png",
+    )
+    write(tmp_path, PICTURES, count=len(files), files=files)
+    made = [path.name for path in (tmp_path / "annotated").iterdir()]
+    assert len({name.casefold() for name in made}) == len(files) == len(made)
+    assert {"Untersuchung__xfc.png", "aorta [left].png", "ends with.png", "=cmd.png", "out.png"} <= set(made)
+    assert all(len(name.encode()) <= 255 and not set(name) & set('<>:"/\\|?*') for name in made)
+    write(tmp_path, PICTURES, count=1, files=("only.png",))
+    assert [path.name for path in (tmp_path / "annotated").iterdir()] == ["only.png"]
+
+
+def test_what_a_killed_run_left_in_the_folder_goes(tmp_path: Path) -> None:
+    part = tmp_path / ".part-0011aabb"
+    part.mkdir()
+    (part / "readings.csv").write_text("half")
+    for path in (part / "readings.csv", part):
+        os.utime(path, (0, 0))
+    write(tmp_path, TABLES)
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]

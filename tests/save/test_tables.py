@@ -18,6 +18,7 @@ from usviewer.frame import SourceInfo
 from usviewer.infer.prediction import Edge, Instance, Prediction
 from usviewer.measure import bands, read, summarize
 from usviewer.measure.reading import Dimension, Errors, Measurement, Site, Status
+from usviewer.plain_text import printable
 from usviewer.save.summary import Analysis, summary_document
 from usviewer.save.tables import (
     INSTANCE_COLUMNS,
@@ -25,6 +26,7 @@ from usviewer.save.tables import (
     instance_rows,
     reading_columns,
     reading_row,
+    text_of_cell,
     write_csv,
     write_json,
     write_readings_json,
@@ -128,10 +130,56 @@ def test_instances_have_a_row_each():
 
 
 def test_awkward_names_survive(tmp_path):
-    name = 'a, "b"\nü.png'
+    name = 'a, "b" \N{EURO SIGN}ü.png'
     write_csv(tmp_path / "r.csv", reading_columns("aorta"), [reading_row(READING, name)])
     (row,) = csv_rows(tmp_path / "r.csv")
     assert row["file"] == name
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "=cmd|' /C calc'!A0.png",
+        "+1.png",
+        "-2+3.png",
+        "@SUM(A1).png",
+        " =1.png",
+        "\t=1.png",
+        "\r=1.png",
+        "\n=1.png",
+        "\uff1d1.png",
+        "'=1.png",
+        "''=1.png",
+    ],
+)
+def test_no_cell_of_text_is_a_formula_for_a_spreadsheet(tmp_path, name):
+    write_csv(tmp_path / "r.csv", reading_columns("aorta"), [reading_row(READING, name)])
+    (row,) = csv_rows(tmp_path / "r.csv")
+    assert row["file"][0] not in "=+-@\t\r\n \uff1d"
+    assert text_of_cell(row["file"]) == printable(name)
+
+
+@pytest.mark.parametrize("name", ["a=1.png", "'a'.png", "aorta [left].png", "1-2.png"])
+def test_other_text_is_left_as_it_is(tmp_path, name):
+    write_csv(tmp_path / "r.csv", reading_columns("aorta"), [reading_row(READING, name)])
+    (row,) = csv_rows(tmp_path / "r.csv")
+    assert row["file"] == text_of_cell(row["file"]) == name
+
+
+def test_a_negative_number_stays_a_number(tmp_path):
+    write_csv(tmp_path / "r.csv", ("a", "b", "c"), [{"a": -1.5, "b": -7, "c": "-1.5 mm"}])
+    assert (tmp_path / "r.csv").read_text() == "a,b,c\n-1.5,-7,'-1.5 mm\n"
+
+
+def test_a_name_that_is_no_text_becomes_an_escape_in_every_file(tmp_path):
+    name = b"Untersuchung_\xfc \x1b[2J.png".decode("utf-8", "surrogateescape")
+    write_csv(tmp_path / "r.csv", reading_columns("aorta"), [reading_row(READING, name)])
+    (row,) = csv_rows(tmp_path / "r.csv")
+    assert row["file"] == "Untersuchung_\\xfc \\x1b[2J.png"
+    write_json(tmp_path / "r.json", {"file": name, name: ["\ud800", 1, "plain"]})
+    kept = json.loads((tmp_path / "r.json").read_text(encoding="utf-8"))
+    escaped = "Untersuchung_\\xfc \x1b[2J.png"  # JSON has an escape of its own for controls
+    assert kept == {"file": escaped, escaped: ["\\ud800", 1, "plain"]}
 
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])

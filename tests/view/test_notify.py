@@ -10,6 +10,8 @@ from PySide6.QtWidgets import QApplication, QPushButton
 from usviewer.errors import UserError
 from usviewer.view.notify import Level, Notify
 
+A_NAME = "Muster_Anna.mp4"
+
 
 @pytest.fixture
 def notify(themed: QApplication) -> Iterator[Notify]:
@@ -44,15 +46,17 @@ def test_an_earlier_error_comes_back_after_a_later_message(notify: Notify) -> No
     assert notify.current is None
 
 
-def test_a_bug_is_one_sentence_with_its_traceback_a_click_away(notify: Notify, themed: QApplication) -> None:
+def test_a_bug_is_one_sentence_with_its_report_a_click_away(notify: Notify, themed: QApplication) -> None:
     try:
-        raise KeyError("inner name")
+        raise KeyError(A_NAME)
     except KeyError as error:
         notify.report(error)
-    assert notify.current is not None and "inner name" not in notify.current.text
+    assert notify.current is not None and A_NAME not in notify.current.text
     copy = next(b for b in notify.findChildren(QPushButton) if b.text() == "Copy details")
     copy.click()
-    assert "inner name" in themed.clipboard().text()
+    report = themed.clipboard().text()
+    assert "KeyError" in report and "test_notify.py" in report
+    assert A_NAME not in report, "a report is made to be sent to somebody"
 
 
 def test_a_question_does_what_is_answered(notify: Notify) -> None:

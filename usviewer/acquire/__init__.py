@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from usviewer.acquire.source import RecordedSource, Source, frame_count
 from usviewer.errors import UserError
+from usviewer.files import open_regular
 
 if TYPE_CHECKING:
     from usviewer.acquire.device import DeviceInfo
@@ -81,7 +82,7 @@ def open_path(path: Path) -> Source:
             from usviewer.acquire.images import open_folder
 
             return open_folder(path)
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             head = file.read(HEAD_BYTES)
     except FileNotFoundError as error:
         raise UserError(f"There is no file {name}", "Check the name and the folder") from error

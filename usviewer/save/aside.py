@@ -1,4 +1,8 @@
-"""A file is whole or it is not there: written aside in the same folder, then renamed."""
+"""A file is whole or it is not there: written aside in the same folder, then renamed.
+
+What lies in the program's own folders is for its user alone (0600, 0700); in a folder that the user named, the
+user's own umask says who may read.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from usviewer.errors import UserError
+from usviewer.plain_text import encodable
+from usviewer.save.own_folders import close_to_others, own_root
 
 _ADVICE = {
     errno.ENOSPC: ("the disk is full", "Free some space and try again"),
@@ -24,6 +30,8 @@ _ADVICE = {
     errno.EEXIST: ("a file of that name is there", "Choose another name"),
     errno.ENAMETOOLONG: ("the name is too long", "Choose a shorter name"),
 }
+# A name may have 255 bytes; a letter takes up to 4 of them, and what is put round it 15.
+_MOST_LETTERS = 60
 
 
 class Aside:
@@ -34,9 +42,10 @@ class Aside:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+        self.part = path.with_name(f".{path.name[:_MOST_LETTERS]}.{secrets.token_hex(4)}.part")
         try:
-            self.part.open("xb").close()
+            flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY
+            os.close(os.open(self.part, flags, 0o600 if own_root(path) else 0o666))
         except OSError as error:
             raise cannot_write(path, error) from error
 
@@ -78,16 +87,24 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 def write_text(path: Path, content: str) -> None:
     """Write a whole UTF-8 text, or nothing. Lines end as they are given, on every system."""
-    write_bytes(path, content.encode("utf-8"))
+    write_bytes(path, encodable(content).encode("utf-8"))
 
 
 def make_folder(path: Path) -> Path:
-    """The folder, made with its parents where it is missing."""
+    """The folder, made with its parents where it is missing; one of the program's own is closed to others."""
+    own = own_root(path)
     try:
-        path.mkdir(parents=True, exist_ok=True)
+        path.mkdir(0o700 if own else 0o777, parents=True, exist_ok=True)
+        if own:
+            close_to_others(own, path)
     except OSError as error:
         raise cannot_write(path, error) from error
     return path
+
+
+def short_name(name: str, most_bytes: int) -> str:
+    """As much of a name as has room: a disk counts bytes, of which a letter takes up to four."""
+    return name.encode("utf-8", "replace")[:most_bytes].decode("utf-8", "ignore")
 
 
 def cannot_write(path: Path, error: OSError) -> UserError:

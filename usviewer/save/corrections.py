@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +16,7 @@ from usviewer.save.deidentify import notice, released
 from usviewer.save.masks import coco_document, write_label_png
 from usviewer.save.media import encode_png
 from usviewer.save.tables import write_json
+from usviewer.save.unfinished import PartFolder, remove_leftovers
 
 
 def free_name(parent: Path, name: str) -> Path:
@@ -45,6 +44,7 @@ def export_corrections(
     is written or nothing: raises ``UserError``.
     """
     make_folder(parent)
+    remove_leftovers(parent)
     coco: list[tuple[str, Prediction]] = []
     said = ""
     target = free_name(parent, name)
@@ -74,15 +74,12 @@ def _origin(prediction: Prediction) -> dict[str, str]:
 @contextmanager
 def _new_folder(target: Path) -> Iterator[Path]:
     """A folder that gets its name when everything in it is written, and is gone when something failed."""
+    unfinished = PartFolder(target.parent)
     try:
-        part = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-    except OSError as error:
-        raise cannot_write(target, error) from error
-    try:
-        yield part
-        part.chmod(0o755)
-        os.rename(part, target)
+        yield unfinished.path
+        unfinished.release()
+        os.rename(unfinished.path, target)
     except OSError as error:
         raise cannot_write(target, error) from error
     finally:
-        shutil.rmtree(part, ignore_errors=True)
+        unfinished.remove()

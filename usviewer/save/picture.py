@@ -16,15 +16,17 @@ from usviewer.measure.pulse import Pulse
 from usviewer.measure.reading import Dimension, Measurement, Reading, Summary
 from usviewer.overlay.shown import Shown
 from usviewer.overlay.words import convention
-from usviewer.save.aside import make_folder
+from usviewer.save.aside import make_folder, short_name
 from usviewer.save.corrections import free_name
 from usviewer.save.deidentify import notice
 from usviewer.save.media import write_png
 from usviewer.save.summary import pulse_row, sweep_row
 from usviewer.save.tables import reading_row, write_json
+from usviewer.save.unfinished import remove_leftovers
 
 FORMAT = 1
 _FORBIDDEN = re.compile(r"[^\w.-]+")
+_MOST_NAME_BYTES = 80
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,7 +52,7 @@ class Kept:
 
 def picture_name(source_name: str, frame: Frame, wall_clock_s: float | None = None) -> str:
     """Source, frame and time, fit for every file system: ``sweep-f000162-7_318s``; live, the time of the clock."""
-    stem = _FORBIDDEN.sub("-", source_name).strip("-.")[:80] or "picture"
+    stem = short_name(_FORBIDDEN.sub("-", source_name).strip("-."), _MOST_NAME_BYTES) or "picture"
     if frame.key.media_time_s is not None:
         when = f"{frame.key.media_time_s:.3f}s".replace(".", "_")
     else:
@@ -64,6 +66,7 @@ def keep_picture(kept: Kept, folder: Path, *, keep_surroundings: bool = False) -
     Gives the path of the PNG and what has to be said about its surroundings. Raises ``UserError``.
     """
     make_folder(folder)
+    remove_leftovers(folder)
     frame = kept.shown.frame
     picture = free_name(folder, f"{picture_name(kept.source_name, frame)}.png")
     said = notice(frame.geometry, keep_surroundings)

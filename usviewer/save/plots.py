@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from usviewer import RESEARCH_USE
 from usviewer.errors import UserError
 from usviewer.measure.reading import Reading, Status, Summary
 from usviewer.overlay.words import convention, plane_words, title
+from usviewer.plain_text import printable
 from usviewer.save.aside import write_bytes
 
 Series = NDArray[np.float64]
@@ -71,12 +73,12 @@ def write_bland_altman(
     _level(axes, bias + _NORMAL_95 * spread, f"+1.96 SD {bias + _NORMAL_95 * spread:+.2f}", "--")
     _level(axes, bias - _NORMAL_95 * spread, f"-1.96 SD {bias - _NORMAL_95 * spread:+.2f}", "--")
     axes.axhline(0.0, color=_GREY, linewidth=0.8)
-    axes.set_xlabel(f"Mean of model and reference ({unit})")
-    axes.set_ylabel(f"Model - reference ({unit})")
-    axes.set_title(f"{quantity}, n = {len(difference)}", loc="left")
+    axes.set_xlabel(_text(f"Mean of model and reference ({unit})"))
+    axes.set_ylabel(_text(f"Model - reference ({unit})"))
+    axes.set_title(_text(f"{quantity}, n = {len(difference)}"), loc="left")
     axes.margins(x=0.12, y=0.15)
     _bare(axes)
-    figure.supxlabel("   ".join(part for part in (RESEARCH_USE, note) if part), fontsize=8, color="#555555")
+    figure.supxlabel(_text("   ".join(part for part in (RESEARCH_USE, note) if part)), fontsize=8, color="#555555")
     write_bytes(path, _png(figure))
 
 
@@ -117,8 +119,9 @@ def _curve(axes: Any, times: Series, values: Series, summary: Summary, readings:
             markersize=8,
             label=f"maximum {summary.maximum:.1f} {unit}",
         )
-    axes.set_ylabel(f"{title(summary.name)} ({unit})")
-    axes.set_title(f"{title(summary.name)}, {convention(summary.edge)}{plane_words(summary.plane)}", loc="left")
+    axes.set_ylabel(_text(f"{title(summary.name)} ({unit})"))
+    said = f"{title(summary.name)}, {convention(summary.edge)}{plane_words(summary.plane)}"
+    axes.set_title(_text(said), loc="left")
     axes.margins(y=0.15)
     _bare(axes)
 
@@ -143,7 +146,7 @@ def _footnote(figure: Figure, model_label: str, readings: Sequence[Reading]) -> 
     scales = {reading.spacing.describe() for reading in readings if reading.spacing is not None}
     scale = f"scale {scales.pop()}" if len(scales) == 1 else ""
     text = "   ".join(part for part in (RESEARCH_USE, model_label, scale) if part)
-    figure.supxlabel(text, fontsize=8, color="#555555")
+    figure.supxlabel(_text(text), fontsize=8, color="#555555")
 
 
 def _level(axes: Any, value: float, text: str, line: str) -> None:
@@ -159,8 +162,15 @@ def _bare(axes: Any) -> None:
     axes.set_axisbelow(True)
 
 
+def _text(words: str) -> str:
+    """Words that are drawn as they are: between dollar signs Matplotlib would set a formula, or fail at it."""
+    return printable(words).replace("$", r"\$")
+
+
 def _png(figure: Figure) -> bytes:
     buffer = io.BytesIO()
     FigureCanvasAgg(figure)
-    figure.savefig(buffer, format="png")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from")  # a box stands for a letter that the font has not
+        figure.savefig(buffer, format="png")
     return buffer.getvalue()

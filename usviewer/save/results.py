@@ -10,8 +10,7 @@ from __future__ import annotations
 import csv
 import json
 import os
-import shutil
-import tempfile
+import re
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
@@ -22,12 +21,22 @@ from typing import Any
 from usviewer.infer.prediction import Prediction
 from usviewer.measure.reading import Reading, quality_rank
 from usviewer.overlay.shown import Shown
+from usviewer.plain_text import printable
 from usviewer.save import masks, plots
-from usviewer.save.aside import cannot_write, make_folder
+from usviewer.save.aside import cannot_write, make_folder, short_name
 from usviewer.save.corrections import free_name
 from usviewer.save.media import ClipWriter, picture_of, write_png
 from usviewer.save.summary import Analysis, summary_document
-from usviewer.save.tables import INSTANCE_COLUMNS, Table, instance_rows, reading_columns, reading_row, write_json
+from usviewer.save.tables import (
+    INSTANCE_COLUMNS,
+    Table,
+    instance_rows,
+    reading_columns,
+    reading_row,
+    text_of_cell,
+    write_json,
+)
+from usviewer.save.unfinished import PartFolder, remove_leftovers
 
 MASKS, PICTURES = Path("masks"), Path("annotated")
 # All that may lie beside these two folders.
@@ -46,6 +55,9 @@ FILES = tuple(
     )
 )
 # Columns that together are in no other program's table.
+# What Windows takes in no name.
+_NO_NAME = re.compile(r'[<>:"/\\|?*]')
+_MOST_NAME_BYTES = 240  # of 255: a number and the ending follow
 _OWN_COLUMNS = frozenset({"frame", "file", "finding", "status", "frame_digest"})
 
 
@@ -82,16 +94,16 @@ class ResultFolder:
         self._wanted = wanted
         self._existed = os.path.isdir(folder)  # Path.is_dir raises for a name that is too long
         make_folder(folder)
-        try:
-            self._part = Path(tempfile.mkdtemp(prefix=".part-", dir=folder))
-        except OSError as error:
-            raise cannot_write(folder, error) from None
+        remove_leftovers(folder)
+        self._unfinished = PartFolder(folder)
+        self._part = self._unfinished.path
         self._stack = ExitStack()
         self._rows = self._stack.enter_context(Table(self._part / "readings.csv", reading_columns(finding)))
         self._instances = self._stack.enter_context(Table(self._part / "instances.csv", INSTANCE_COLUMNS))
         self._clip: ClipWriter | None = None
         self._best: tuple[tuple[float, ...], Shown] | None = None
         self._coco: list[tuple[str, Prediction]] = []
+        self._pictures: set[str] = set()
 
     def __enter__(self) -> ResultFolder:
         return self
@@ -101,7 +113,7 @@ class ResultFolder:
     ) -> None:
         """Throw away what was not finished."""
         self._stack.__exit__(kind or RuntimeError, error or RuntimeError("not finished"), trace)
-        shutil.rmtree(self._part, ignore_errors=True)
+        self._unfinished.remove()
         if not self._existed and not any(self.folder.iterdir()):
             self.folder.rmdir()
 
@@ -161,9 +173,8 @@ class ResultFolder:
     def _draw(self, shown: Shown, time_s: float) -> None:
         if self._wanted.pictures:
             folder = make_folder(self._part / PICTURES)
-            name, second = _picture_names(shown.frame.name, shown.frame.key.index)
-            target = folder / (second if (folder / name).exists() else name)
-            write_png(shown, target, self._wanted.keep_surroundings)
+            name = _free_picture(shown.frame.name, shown.frame.key.index, self._pictures)
+            write_png(shown, folder / name, self._wanted.keep_surroundings)
         elif self._wanted.video:
             if self._clip is None:
                 size_px = (shown.frame.width_px, shown.frame.height_px)
@@ -173,7 +184,7 @@ class ResultFolder:
             self._clip.add(picture_of(shown, self._wanted.keep_surroundings), time_s)
 
     def _move(self) -> None:
-        new = sorted(path.relative_to(self._part) for path in self._part.rglob("*") if path.is_file())
+        new = self._unfinished.files()
         earlier = _earlier_run(self.folder)
         going = dict.fromkeys((*(earlier.files if earlier else ()), *new))
         old = [path for path in going if (self.folder / path).is_file()]
@@ -232,7 +243,7 @@ def _rows_of(path: Path) -> list[tuple[int, str]] | None:
             reader = csv.DictReader(file)
             if not _OWN_COLUMNS <= set(reader.fieldnames or ()):
                 return None
-            return [(int(row["frame"]), row["file"] or "") for row in reader]
+            return [(int(row["frame"]), text_of_cell(row["file"] or "")) for row in reader]
     except (OSError, ValueError, TypeError, csv.Error):
         return None
 
@@ -241,18 +252,26 @@ def _mask_name(index: int) -> str:
     return f"{index:06d}.png"
 
 
-def _picture_names(file: str, index: int) -> tuple[str, str]:
-    """What a frame's picture is called, and what where that is taken: two files may differ in their ending only."""
-    name = Path(file).name  # a table that somebody changed must not lead out of its folder
-    return f"{Path(name).stem or f'{index:06d}'}.png", f"{name}.png"
+def _free_picture(file: str, index: int, taken: set[str]) -> str:
+    """What a frame's picture is called: its file's name, as far as every disk takes it and no other has it.
+
+    Two files may differ in their ending or in capitals only, and another computer's disk does not know capitals.
+    ``taken`` holds the names that are given, small, and gets this one.
+    """
+    # A table that somebody changed must not lead out of its folder.
+    plain = _NO_NAME.sub("_", printable(Path(file).name))
+    stem, whole = (short_name(part, _MOST_NAME_BYTES).rstrip(". ") for part in (Path(plain).stem, plain))
+    for name in (stem, whole, f"{stem}-{index:06d}", f"{index:06d}"):
+        picture = f"{name}.png"
+        if name and picture.casefold() not in taken:
+            break
+    taken.add(picture.casefold())
+    return picture
 
 
 def _pictures_left(rows: Iterable[tuple[int, str]]) -> list[Path]:
-    left: set[str] = set()
-    for index, file in rows:
-        name, second = _picture_names(file, index)
-        left.add(second if name in left else name)
-    return [PICTURES / name for name in sorted(left)]
+    taken: set[str] = set()
+    return [PICTURES / name for name in sorted(_free_picture(file, index, taken) for index, file in rows)]
 
 
 def _rename_all(steps: Sequence[tuple[Path, Path]]) -> None:

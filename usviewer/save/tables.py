@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -16,6 +17,7 @@ from typing import Any
 from usviewer.infer.prediction import Prediction
 from usviewer.measure import biometry, fetal_brain
 from usviewer.measure.reading import Dimension, Measurement, Reading, Status
+from usviewer.plain_text import encodable, printable
 from usviewer.save.aside import Aside, cannot_write, write_text
 from usviewer.units import Spacing
 
@@ -104,6 +106,10 @@ _UNITS = {
     Dimension.PERCENT: ("percent",),
     Dimension.WEEKS: ("weeks",),
 }
+# A spreadsheet takes a cell that begins so for a formula, and runs it. Some look behind spaces, some know wide signs.
+_FORMULA = re.compile(r"\s*[=+\-@\uff1d\uff0b\uff0d\uff20]")
+_DEFUSED = re.compile(r"'+" + _FORMULA.pattern)
+_SURROGATE = re.compile("[\ud800-\udfff]")
 INSTANCE_COLUMNS = ("frame", "file", "label", "score", "x0", "y0", "x1", "y1", "area_px")
 
 
@@ -177,7 +183,7 @@ class Table:
     def add(self, row: Row) -> None:
         """Append a row."""
         try:
-            self._rows.writerow(row)
+            self._rows.writerow({column: _cell(value) for column, value in row.items()})
         except OSError as error:
             self.abort()
             raise cannot_write(self.path, error) from error
@@ -226,7 +232,22 @@ def write_readings_json(path: Path, rows: Iterable[Row]) -> None:
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """A JSON document for people and scripts. Not-a-numbers are a bug (``ValueError``)."""
-    write_text(path, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
+    # Parts of a name that are no text cannot stand in a file of text: as in tables, an escape stands for them.
+    write_text(path, _SURROGATE.sub(lambda found: json.dumps(encodable(found[0]))[1:-1], text) + "\n")
+
+
+def text_of_cell(text: str) -> str:
+    """The text that a cell of a table of ours was made from: without the apostrophe before a formula."""
+    return text[1:] if _DEFUSED.match(text) else text
+
+
+def _cell(value: Cell) -> Cell:
+    """Text as plain text in one line, which no spreadsheet takes for a formula. A number stays a number."""
+    if not isinstance(value, str):
+        return value
+    text = printable(value)
+    return f"'{text}" if _FORMULA.match(text) or _DEFUSED.match(text) else text
 
 
 def _measured(finding: str) -> Mapping[str, Dimension]:

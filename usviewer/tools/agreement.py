@@ -19,7 +19,7 @@ from usviewer.measure.agreement import Agreement, Values, agreement, bootstrap, 
 from usviewer.overlay.words import title
 from usviewer.save.aside import make_folder
 from usviewer.save.plots import write_bland_altman
-from usviewer.save.tables import Cell, write_csv, write_json
+from usviewer.save.tables import Cell, text_of_cell, write_csv, write_json
 from usviewer.tools.command import console
 
 FORMAT = 1
@@ -120,8 +120,8 @@ def run(args: argparse.Namespace) -> int:
     write_json(folder / "agreement.json", document)
     _plot(folder, measured, name, unit, document)
     for line in _lines(document):
-        screen.print(line, markup=False)
-    screen.print(f"Results in {folder}", markup=False, soft_wrap=True)
+        screen.print(line)
+    screen.print(f"Results in {folder}", soft_wrap=True)
     return 0
 
 
@@ -189,7 +189,7 @@ def _rows(path: Path, needed: Sequence[str], advice: str) -> list[dict[str, str]
             missing = [name for name in needed if name not in (reader.fieldnames or ())]
             if missing:
                 raise UserError(f"{path.name} has no column '{missing[0]}'", "docs/files.md lists the columns")
-            return [{key: value or "" for key, value in row.items() if key is not None} for row in reader]
+            return [{key: text_of_cell(value or "") for key, value in row.items() if key is not None} for row in reader]
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}", advice) from None
     except (UnicodeDecodeError, csv.Error):

@@ -7,17 +7,16 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from usviewer import RESEARCH_USE
 from usviewer.acquire import Source, frame_count, open_source
+from usviewer.acquire.images import ImageSource
 from usviewer.calibrate.manual import spacing_from_text
 from usviewer.calibrate.proposal import UNCONFIRMED
 from usviewer.calibrate.source import for_source, is_clip
@@ -40,7 +39,17 @@ from usviewer.pipeline.attempt import refusals
 from usviewer.save import deidentify
 from usviewer.save.results import FILES, MASKS, PICTURES, ResultFolder, Wanted
 from usviewer.save.summary import Analysis
-from usviewer.tools.command import DEFAULT_MODEL, console, unused_names
+from usviewer.save.unfinished import remove_leftovers
+from usviewer.tools.command import (
+    DEFAULT_MODEL,
+    EXIT_BAD_INPUT,
+    EXIT_BUG,
+    Screen,
+    complain,
+    console,
+    said_of_a_bug,
+    unused_names,
+)
 from usviewer.units import Spacing
 
 DEFAULT_FOLDER = Path("usviewer-results")
@@ -123,7 +132,10 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def run(args: argparse.Namespace) -> int:
-    """Analyse every input; one that fails does not stop the others. Exit code 2 when any failed."""
+    """Analyse every input; one that fails does not stop the others.
+
+    Exit code 2 when any failed, or any picture of a folder; 1 when one met an error in the program.
+    """
     screen = console()
     spacing = spacing_from_text(args.mm_per_pixel) if args.mm_per_pixel is not None else None
     wanted = Wanted(
@@ -143,15 +155,17 @@ def run(args: argparse.Namespace) -> int:
     # While the model loads the first input is looked at.
     with ahead(load) as loading:
         job = Job(loading, spacing, wanted, Site(args.site or ""), given, reference, args.ruler_tick_mm, plane)
+        folders = _folders(args.sources, args.out)
+        _remove_leftovers(folders)
         try:
-            failed = sum(
-                not _succeeds(uri, folder, job, screen, named=len(args.sources) > 1)
-                for uri, folder in zip(args.sources, _folders(args.sources, args.out), strict=True)
-            )
+            codes = {
+                _code_of(uri, folder, job, screen, named=len(args.sources) > 1)
+                for uri, folder in zip(args.sources, folders, strict=True)
+            }
         except BaseException:
             trial.stop()  # leaving the block waits for the model, which may never be loaded
             raise
-    return 2 if failed else 0
+    return EXIT_BUG if EXIT_BUG in codes else max(codes)
 
 
 def _refuse_idle_options(args: argparse.Namespace, spec: ModelSpec) -> None:
@@ -177,14 +191,29 @@ def _refuse_own_results(uri: str, folder: Path) -> None:
         raise UserError(f"{uri} is itself a result in {folder} and would be replaced", "Name another with --out")
 
 
-def _succeeds(uri: str, folder: Path, job: Job, screen: Console, *, named: bool) -> bool:
-    """Analyse one input; False, with its one sentence on stderr, where it cannot be."""
+def _remove_leftovers(folders: Sequence[Path]) -> None:
+    """What killed runs left, also in the results of other inputs beside these."""
+    for parent in {folder.parent for folder in folders if len(folders) > 1 or folder.parent == DEFAULT_FOLDER}:
+        with suppress(OSError):
+            for beside in list(parent.iterdir()):
+                remove_leftovers(beside)
+
+
+def _code_of(uri: str, folder: Path, job: Job, screen: Screen, *, named: bool) -> int:
+    """Analyse one input; where it, or a picture in it, cannot be, its one sentence goes to stderr."""
     try:
-        analyse(uri, folder, job, screen)
+        unread = analyse(uri, folder, job, screen)
     except UserError as error:
-        print(f"usviewer: {uri}: {error}" if named else f"usviewer: {error}", file=sys.stderr)
-        return False
-    return True
+        complain(f"{uri}: {error}" if named else str(error))
+        return EXIT_BAD_INPUT
+    except Exception as error:  # the other inputs do not pay for it
+        said = said_of_a_bug(error, sys.argv[1:])
+        complain(f"{uri}: {said}" if named else said)
+        return EXIT_BUG
+    for file, why in unread:
+        sentence = why if file in why else f"{file}: {why}"
+        complain(f"{uri}: {sentence}" if named else sentence)
+    return EXIT_BAD_INPUT if unread else 0
 
 
 def _folders(sources: Sequence[str], out: Path | None) -> list[Path]:
@@ -194,8 +223,11 @@ def _folders(sources: Sequence[str], out: Path | None) -> list[Path]:
     return [(out or DEFAULT_FOLDER) / name for name in unused_names(sources)]
 
 
-def analyse(uri: str, folder: Path, job: Job, screen: Console) -> None:
-    """One input, from its first frame to its last. Ctrl-C finishes the files with the frames that are done."""
+def analyse(uri: str, folder: Path, job: Job, screen: Screen) -> Sequence[tuple[str, str]]:
+    """One input, from its first frame to its last. Ctrl-C finishes the files with the frames that are done.
+
+    Gives the pictures of a folder that could not be read, with the reason for each.
+    """
     _refuse_own_results(uri, folder)
     with open_source(uri) as source:
         if source.info.live:
@@ -211,13 +243,15 @@ def analyse(uri: str, folder: Path, job: Job, screen: Console) -> None:
             stopped = _run_frames(source, calibrate, job, results, clock, screen)
             analysis = _analysis(source, job, results, stopped)
             results.finish(analysis, clock.last_duration_s, stopped=stopped)
+        unread = source.failed if isinstance(source, ImageSource) else ()
     _report(screen, analysis, results)
     if stopped:
         raise KeyboardInterrupt
+    return unread
 
 
 def _run_frames(
-    source: Source, calibrate: Calibrate, job: Job, results: ResultFolder, clock: _Clock, screen: Console
+    source: Source, calibrate: Calibrate, job: Job, results: ResultFolder, clock: _Clock, screen: Screen
 ) -> bool:
     """Write every frame; True when the user stopped before the end."""
     trend = Trend() if is_clip(source.info) else None
@@ -308,9 +342,9 @@ class _Clock:
 
 
 @contextmanager
-def _progress(screen: Console, source: Source) -> Iterator[Callable[[], None]]:
+def _progress(screen: Screen, source: Source) -> Iterator[Callable[[], None]]:
     """A bar with the time left; a plain line at the end is all that a log file gets."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal) as bar:
         task = bar.add_task(source.info.name, total=frame_count(source))
         yield lambda: bar.advance(task)
@@ -342,21 +376,21 @@ def _analysis(source: Source, job: Job, results: ResultFolder, stopped: bool) ->
     )
 
 
-def _report(screen: Console, analysis: Analysis, results: ResultFolder) -> None:
+def _report(screen: Screen, analysis: Analysis, results: ResultFolder) -> None:
     """What came out, in a few lines."""
     measured = sum(reading.status is Status.MEASURED for reading in results.readings)
-    screen.print(f"[bold]{analysis.source.name}[/]: {measured} of {len(results.readings)} frames measured")
+    screen.print(f"{analysis.source.name}: {measured} of {len(results.readings)} frames measured", style="bold")
     if analysis.aggregate is not None:
         screen.print(f"  {_summary_line(analysis.aggregate, analysis.finding)}")
     for line in _over_the_clip(results.document):
-        screen.print(f"  {line}", markup=False)
+        screen.print(f"  {line}")
     reasons = {reading.no_scale_reason for reading in results.readings if reading.spacing is None}
     for sentence in (*sorted(filter(None, reasons)), *analysis.source.notes, *analysis.notes):
-        screen.print(f"  [yellow]{sentence}[/]")
+        screen.print(f"  {sentence}", style="yellow")
     if UNCONFIRMED in reasons:
-        screen.print("  [yellow]'usviewer calibrate' shows the ruler; --ruler-tick-mm N confirms it[/]")
+        screen.print("  'usviewer calibrate' shows the ruler; --ruler-tick-mm N confirms it", style="yellow")
     if results.replaced:
-        screen.print(f"  [yellow]{escape(results.replaced)}[/]")
+        screen.print(f"  {results.replaced}", style="yellow")
     screen.print(f"  {analysis.model_label} on {analysis.engine}; results in {results.folder}")
     screen.print(f"  {RESEARCH_USE}")
 

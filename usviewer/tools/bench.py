@@ -9,8 +9,6 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from usviewer.errors import UserError
 from usviewer.frame import Frame
 from usviewer.infer import choice
@@ -24,7 +22,7 @@ from usviewer.tools.benchmark.frames import HELD, held_frames
 from usviewer.tools.benchmark.live import run_live
 from usviewer.tools.benchmark.peer import PEERS, Peer, PeerCase
 from usviewer.tools.benchmark.soak import soak
-from usviewer.tools.command import DEFAULT_MODEL, console, require_least
+from usviewer.tools.command import DEFAULT_MODEL, Screen, console, require_least
 
 DEFAULT_FOLDER = Path("usviewer-bench")
 SHAPES = ("rect", "square")
@@ -132,7 +130,7 @@ def run(args: argparse.Namespace) -> int:
     made.memory_mb = machine.memory_mb()
     paths = report.write(made, args.out)
     print(report.markdown(made), end="")
-    screen.print(f"Written: {paths[0]} and {paths[1]}", markup=False)
+    screen.print(f"Written: {paths[0]} and {paths[1]}")
     return 0
 
 
@@ -198,7 +196,7 @@ def _measure(
     threads: Sequence[int],
     frames: Sequence[Frame],
     made: report.Report,
-    screen: Console,
+    screen: Screen,
 ) -> None:
     shapes = args.shapes if not spec.input.width_px else ("rect",)
     with ExitStack() as stack:
@@ -241,7 +239,7 @@ def _long(
     threads: int,
     frames: Sequence[Frame],
     made: report.Report,
-    screen: Console,
+    screen: Screen,
 ) -> None:
     predictor = Predictor(spec, engine, threads, spinning=False, frames=lambda: frames)
     if args.live > 0:

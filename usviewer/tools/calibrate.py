@@ -188,18 +188,19 @@ def _ruler_json(ruler: Ruler) -> dict[str, Any]:
 
 def _print(source: Source, answer: Answer) -> None:
     screen = console()
-    screen.print(f"[bold]{source.info.name}[/]: {answer.state}")
+    screen.print(f"{source.info.name}: {answer.state}")
     if answer.spacing is not None:
         print(answer.spacing.describe())
         if answer.spacing.detail:
-            screen.print(f"  {answer.spacing.detail}", markup=False)
+            screen.print(f"  {answer.spacing.detail}")
     elif answer.ruler is not None:
         print(answer.ruler.describe())
     if answer.across is not None:
-        screen.print(f"  Also {answer.across.describe()}", markup=False)
+        screen.print(f"  Also {answer.across.describe()}")
     if answer.reason:
-        screen.print(f"  {answer.reason}", markup=False)
+        screen.print(f"  {answer.reason}")
     if answer.changed_at_frame is not None:
-        screen.print(f"  [yellow]The ruler changes at frame {answer.changed_at_frame}: no millimetres from there on[/]")
+        said = f"  The ruler changes at frame {answer.changed_at_frame}: no millimetres from there on"
+        screen.print(said, style="yellow")
     if answer.remembered and answer.state == CONFIRMED:
         screen.print("  Remembered")

@@ -5,14 +5,25 @@ from __future__ import annotations
 import argparse
 import math
 import re
+import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from rich.console import Console
+import platformdirs
+from rich.console import Console  # noqa: TID251  # the one place
+from rich.text import Text
 
+from usviewer.bug_report import report_of
 from usviewer.errors import UserError
+from usviewer.plain_text import printable
+from usviewer.save.aside import make_folder, short_name, write_text
 
 DEFAULT_MODEL = "aorta"
+_MOST_NAME_BYTES = 200
+EXIT_BUG = 1
+EXIT_BAD_INPUT = 2
 
 
 class Parser(argparse.ArgumentParser):
@@ -23,10 +34,43 @@ class Parser(argparse.ArgumentParser):
         raise UserError(f"{message[:1].upper()}{message[1:]}", f"'{self.prog} --help' lists what can be said")
 
 
-def console() -> Console:
+class Screen(Console):
+    """What a command prints. Names of files, models and devices stand in it, so that no text is markup or a control."""
+
+    def __init__(self, *, stderr: bool = False, width: int | None = None) -> None:
+        super().__init__(stderr=stderr, width=width, highlight=False, markup=False, emoji=False)
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """As ``rich`` does it, for lines and the cells of tables alike; what is no letter shows as an escape."""
+        return super().render_str(printable(text), **options)
+
+
+def results() -> Screen:
+    """Where the results themselves go, for another program to read: lines are not broken at 80 columns there."""
+    screen = Screen()
+    return screen if screen.is_terminal else Screen(width=200)
+
+
+def console() -> Screen:
     """Where a command talks to the user; in a pipe or file lines are not broken at 80 columns."""
-    screen = Console(stderr=True, highlight=False)
-    return screen if screen.is_terminal else Console(stderr=True, highlight=False, width=240)
+    screen = Screen(stderr=True)
+    return screen if screen.is_terminal else Screen(stderr=True, width=240)
+
+
+def complain(text: str) -> None:
+    """One sentence on the error stream, without any control character."""
+    print(f"usviewer: {printable(text)}", file=sys.stderr)
+
+
+def said_of_a_bug(error: Exception, arguments: Sequence[str] = ()) -> str:
+    """One sentence for an error in the program; its report goes where a developer finds it, out of the user's face."""
+    folder = Path(platformdirs.user_log_dir("usviewer", appauthor=False))
+    path = folder / f"error-{time.strftime('%Y%m%d-%H%M%S')}.txt"
+    try:
+        write_text(make_folder(folder) / path.name, report_of(error, arguments))
+    except UserError:
+        return "an error in the program. Please report what you did."
+    return f"an error in the program. Please report it with the file {path}"
 
 
 def require_least(option: str, value: float, least: float) -> None:
@@ -36,10 +80,19 @@ def require_least(option: str, value: float, least: float) -> None:
 
 
 def unused_names(sources: Sequence[str]) -> list[str]:
-    """A folder name for each input, from its file name without the ending; the second of a kind gets "-2"."""
+    """A folder name for each input, from its file name without the ending; the second of a kind gets "-2".
+
+    Names that differ in capitals only are of a kind: not every disk tells them apart.
+    """
     names: list[str] = []
+    taken: set[str] = set()
     for source in sources:
         stem = re.sub(r"[^\w.+-]+", "_", Path(source).stem or Path(source).resolve().name).strip("._") or "input"
-        count = sum(name == stem or name.startswith(f"{stem}-") for name in names)
-        names.append(stem if stem not in names else f"{stem}-{count + 1}")
+        stem = name = short_name(stem, _MOST_NAME_BYTES)
+        number = 1
+        while name.casefold() in taken:
+            number += 1
+            name = f"{stem}-{number}"
+        taken.add(name.casefold())
+        names.append(name)
     return names

@@ -6,11 +6,10 @@ import argparse
 import sys
 from typing import Any
 
-from rich.console import Console
-
 from usviewer import acquire
 from usviewer.acquire.device import DeviceInfo
 from usviewer.acquire.device_format import best_first
+from usviewer.tools.command import results
 
 EVERYWHERE = (
     "Plug it straight into the computer, not through a hub, with the cable that came with it, and wait a few seconds.",
@@ -42,14 +41,13 @@ def add_parser(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print what is plugged in; 0 also where there is nothing."""
-    console = Console(highlight=False)
-    output = console if console.is_terminal else Console(highlight=False, width=200)
+    output = results()
     devices = acquire.list_devices()
     for device in devices:
-        output.print(*_lines(device, args.formats), sep="\n", markup=False)
+        output.print(*_lines(device, args.formats), sep="\n")
     if not devices:
-        output.print("No capture card or camera was found.", markup=False)
-        output.print(*(f"  - {hint}" for hint in hints(sys.platform)), sep="\n", markup=False)
+        output.print("No capture card or camera was found.")
+        output.print(*(f"  - {hint}" for hint in hints(sys.platform)), sep="\n")
     return 0
 
 

@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from usviewer.calibrate.manual import spacing_from_text
@@ -25,7 +24,7 @@ from usviewer.infer.session import ENGINES
 from usviewer.measure import read
 from usviewer.pipeline import prefetch
 from usviewer.save.aside import make_folder
-from usviewer.tools.command import console, require_least
+from usviewer.tools.command import Screen, console, require_least
 from usviewer.tools.datasets import Dataset, Kind, Options, Sample, open_dataset
 from usviewer.tools.datasets.base import PHANTOMS
 from usviewer.tools.datasets.phantoms import is_population
@@ -93,33 +92,33 @@ def run(args: argparse.Namespace) -> int:
     labels = match_labels(dataset, spec) if dataset.labels else {}
     predictor = Predictor(spec, args.engine)
     if predictor.notice:
-        screen.print(predictor.notice, style="yellow", markup=False)
+        screen.print(predictor.notice, style="yellow")
     with _folder(args.out or Path(f"evaluation-{_plain(args.model)}-{_plain(dataset.name)}")) as folder:
         found = evaluate(predictor, dataset, labels, screen)
         sections = found.sections()
-        report(sections, found, Console(highlight=False))
+        report(sections, found, Screen())
         write(folder, found, sections)
-    screen.print(f"Results page: {folder / 'index.html'}", markup=False, soft_wrap=True)
+    screen.print(f"Results page: {folder / 'index.html'}", soft_wrap=True)
     return 0
 
 
-def _run_prompt(args: argparse.Namespace, spec: ModelSpec, dataset: Dataset, screen: Console) -> int:
+def _run_prompt(args: argparse.Namespace, spec: ModelSpec, dataset: Dataset, screen: Screen) -> int:
     """The same for a model that has to be pointed at what it shall outline."""
     if not args.follow:
         prompt.check_dataset(dataset)
     model = PromptModel(spec, args.engine)
     if model.notice:
-        screen.print(model.notice, style="yellow", markup=False)
+        screen.print(model.notice, style="yellow")
     with _folder(args.out or Path(f"evaluation-{_plain(args.model)}-{_plain(dataset.name)}")) as folder:
         if args.follow:
             followed = list(propagation.follow(model, dataset))
-            propagation.report(followed, Console(highlight=False))
+            propagation.report(followed, Screen())
             propagation.write(folder, followed, model, dataset)
             return 0
         found = evaluate_prompts(model, dataset, screen)
-        prompt.report(found, Console(highlight=False))
+        prompt.report(found, Screen())
         prompt.write(folder, found)
-    screen.print(f"Results page: {folder / 'index.html'}", markup=False, soft_wrap=True)
+    screen.print(f"Results page: {folder / 'index.html'}", soft_wrap=True)
     return 0
 
 
@@ -166,7 +165,7 @@ def _plain(name: str) -> str:
 # --- the work ---------------------------------------------------------------------------------------------------------
 
 
-def evaluate(predictor: Predictor, dataset: Dataset, labels: Mapping[str, str], screen: Console) -> Evaluation:
+def evaluate(predictor: Predictor, dataset: Dataset, labels: Mapping[str, str], screen: Screen) -> Evaluation:
     """Every sample through the model; reading the next ones goes on meanwhile."""
     spec = predictor.spec
     found = Evaluation(spec, predictor.engine, dataset, labels)
@@ -190,7 +189,7 @@ def evaluate(predictor: Predictor, dataset: Dataset, labels: Mapping[str, str], 
     return found
 
 
-def evaluate_prompts(model: PromptModel, dataset: Dataset, screen: Console) -> prompt.PromptEvaluation:
+def evaluate_prompts(model: PromptModel, dataset: Dataset, screen: Screen) -> prompt.PromptEvaluation:
     """Every structure of every sample, pointed at as ``evaluation.prompt`` says."""
     found, worst = prompt.PromptEvaluation(model.spec, model.engine, dataset), prompt.Worst()
     with _progress(screen) as progress, closing(prefetch(dataset.samples())) as samples:
@@ -275,6 +274,6 @@ def _caption(verdict: Verdict) -> str:
     return ", ".join(parts)
 
 
-def _progress(screen: Console) -> Progress:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+def _progress(screen: Screen) -> Progress:
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     return Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal)

@@ -8,9 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from usviewer.errors import UserError
 from usviewer.frame import Frame
@@ -21,6 +19,7 @@ from usviewer.infer.quantize import CALIBRATION_FRAMES, quantize
 from usviewer.infer.session import engine_threads
 from usviewer.plain_text import printable
 from usviewer.tools.benchmark.frames import held_frames
+from usviewer.tools.command import Screen, results
 from usviewer.tools.sam import convert
 
 EXIT_FAILED = 2
@@ -71,58 +70,50 @@ def add_parser(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Do what was chosen; 0, or 2 when a model fails ``verify``. Raises ``UserError`` for bad input."""
-    return int(args.act(args, _output()))
+    return int(args.act(args, results()))
 
 
-def _output() -> Console:
-    """Results go to standard output; in a pipe lines are not broken at 80 columns."""
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=200)
-
-
-def _list(args: argparse.Namespace, output: Console) -> int:
+def _list(args: argparse.Namespace, output: Screen) -> int:
     table = Table(box=None, pad_edge=False)
     for heading in ("id", "finding", "task", "outlines", "size", "origin", "name"):
         table.add_column(heading, justify="right" if heading == "size" else "left", overflow="fold")
     for spec in registry.list_models():
-        table.add_row(
-            *map(Text, (spec.id, spec.finding, spec.task, _edges(spec), _size(spec), _origin(spec), spec.name))
-        )
+        table.add_row(spec.id, spec.finding, spec.task, _edges(spec), _size(spec), _origin(spec), spec.name)
     output.print(table if table.row_count else "There are no models. Add one with 'usviewer models add'.")
     for model_id, reason in registry.list_broken():
-        output.print(f"{model_id}: {reason}", style="red", markup=False)
+        output.print(f"{model_id}: {reason}", style="red")
     return 0
 
 
-def _show(args: argparse.Namespace, output: Console) -> int:
+def _show(args: argparse.Namespace, output: Screen) -> int:
     spec = registry.load_spec(args.id)
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(style="bold")
     table.add_column(overflow="fold")
     for key, value in _facts(spec).items():
-        table.add_row(key, Text(value))
+        table.add_row(key, value)
     output.print(table)
     return 0
 
 
-def _add(args: argparse.Namespace, output: Console) -> int:
+def _add(args: argparse.Namespace, output: Screen) -> int:
     spec = registry.add_model(args.path, args.id, args.pixels)
-    output.print(f"Added '{spec.id}': {spec.task}, {_labels(spec)}, outlined edge {_edges(spec)}.", markup=False)
+    output.print(f"Added '{spec.id}': {spec.task}, {_labels(spec)}, outlined edge {_edges(spec)}.")
     if spec.golden and golden.read_expected(spec.golden.expected).source == golden.RECORDED:
         output.print("Its golden case was recorded from the file itself: it notices changes, not mistakes in the file.")
     return 0
 
 
-def _remove(args: argparse.Namespace, output: Console) -> int:
+def _remove(args: argparse.Namespace, output: Screen) -> int:
     registry.remove_model(args.id)
-    output.print(f"Removed '{args.id}'.", markup=False)
+    output.print(f"Removed '{args.id}'.")
     return 0
 
 
-def _verify(args: argparse.Namespace, output: Console) -> int:
+def _verify(args: argparse.Namespace, output: Screen) -> int:
     """One model, or every one: then one that fails does not hide the others."""
     if args.id:
-        output.print(f"{args.id}: good ({_golden(registry.verify_model(args.id))})", markup=False)
+        output.print(f"{args.id}: good ({_golden(registry.verify_model(args.id))})")
         return 0
     failed = 0
     for model_id in sorted([spec.id for spec in registry.list_models()] + [name for name, _ in registry.list_broken()]):
@@ -130,13 +121,13 @@ def _verify(args: argparse.Namespace, output: Console) -> int:
             spec = registry.verify_model(model_id)
         except UserError as error:
             failed += 1
-            output.print(f"{model_id}: {error}", style="red", markup=False)
+            output.print(f"{model_id}: {error}", style="red")
         else:
-            output.print(f"{model_id}: good ({_golden(spec)})", markup=False)
+            output.print(f"{model_id}: good ({_golden(spec)})")
     return EXIT_FAILED if failed else 0
 
 
-def _engines(args: argparse.Namespace, output: Console) -> int:
+def _engines(args: argparse.Namespace, output: Screen) -> int:
     spec = registry.verify_model(args.id)
     frames = _frames(args.frames)
     for live in (False, True):
@@ -144,27 +135,27 @@ def _engines(args: argparse.Namespace, output: Console) -> int:
         made = choice.choose(spec, threads, frames=frames, spinning=not live, anew=True)
         output.print(f"{'With the window' if live else 'Whole clips'}:")
         for line in made.lines():
-            output.print(f"  {line}", markup=False)
+            output.print(f"  {line}")
     return 0
 
 
-def _quantize(args: argparse.Namespace, output: Console) -> int:
+def _quantize(args: argparse.Namespace, output: Screen) -> int:
     spec = registry.verify_model(args.id)
     if spec.prompt is not None:
         raise UserError(f"'{spec.id}' outlines what it is pointed at: it has no int8 variant", "Choose another model")
     frames = _frames(args.frames)
     for trial in quantize(spec, frames() if frames else ()):
-        output.print(trial.describe(), markup=False)
-    output.print(f"Kept. '{spec.id}' runs on it where it is the fastest.", markup=False)
+        output.print(trial.describe())
+    output.print(f"Kept. '{spec.id}' runs on it where it is the fastest.")
     return 0
 
 
-def _convert_sam(args: argparse.Namespace, output: Console) -> int:
+def _convert_sam(args: argparse.Namespace, output: Screen) -> int:
     output.print(f"Converting {args.checkpoint.name}: a minute for the smallest SAM, several for the largest.")
     made = convert.convert(args.checkpoint, args.kind, args.out, args.id)
     differences = f"encoder {made.encoder_difference:.1e}, decoder {made.decoder_difference:.1e}"
-    output.print(f"The graphs agree with the network: {differences} of the spread.", markup=False)
-    output.print(f"'{made.spec.id}' is in {made.spec.folder}. The licence of the weights applies.", markup=False)
+    output.print(f"The graphs agree with the network: {differences} of the spread.")
+    output.print(f"'{made.spec.id}' is in {made.spec.folder}. The licence of the weights applies.")
     return 0
 
 

@@ -22,6 +22,7 @@ from usviewer.calibrate import for_source
 from usviewer.errors import UserError
 from usviewer.pipeline.live import JOIN_DEADLINE_S
 from usviewer.pipeline.playback import Picture, Playback
+from usviewer.plain_text import printable
 from usviewer.save.aside import make_folder, write_text
 from usviewer.tools.benchmark.cases import Spread, spread
 from usviewer.tools.command import require_least
@@ -168,7 +169,7 @@ def words(result: SeekResult) -> str:
     """What was found, in four lines."""
     exact, near = result.exact_ms, result.near_ms
     return (
-        f"{result.clip}: {result.width_px} x {result.height_px}, {result.frames} frames, "
+        f"{printable(result.clip)}: {result.width_px} x {result.height_px}, {result.frames} frames, "
         f"shown and counted after {result.opened_ms:.0f} ms\n"
         f"exact frame: p50 {exact.p50:.0f}, p95 {exact.p95:.0f}, max {exact.maximum:.0f} ms ({exact.count} seeks)\n"
         f"nearest while dragging: p50 {near.p50:.0f}, p95 {near.p95:.0f}, max {near.maximum:.0f} ms\n"

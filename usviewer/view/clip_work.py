@@ -30,6 +30,12 @@ class ClipWork:
 
     def _take_bookmarks(self, found: tuple[int, ...]) -> None:
         self.bookmarks = tuple(sorted({*self.bookmarks, *found}))
+        self._tell_problems()
+
+    def _tell_problems(self) -> None:
+        """What earlier sessions left and cannot be read is not passed over in silence."""
+        while self.notes.problems:
+            self._desk.notify.warn(self.notes.problems.pop())
 
     def toggle_bookmark(self, index: int) -> None:
         """Mark a frame, or take its mark away."""
@@ -39,7 +45,12 @@ class ClipWork:
 
     def read_given(self, done: Callable[[Given], None]) -> None:
         """Fetch what the operator said of this clip; nothing where it cannot be read."""
-        self._desk.jobs.submit(self.notes.given, done, lambda _error: done(NOTHING_GIVEN))
+
+        def take(given: Given) -> None:
+            done(given)
+            self._tell_problems()
+
+        self._desk.jobs.submit(self.notes.given, take, lambda _error: done(NOTHING_GIVEN))
 
     def keep_given(self, given: Given) -> None:
         """Keep what the operator says of this clip."""
@@ -66,6 +77,7 @@ class ClipWork:
     def _take_edits(self, model_sha256: str, found: dict[int, Edit]) -> None:
         if self._model_sha256 == model_sha256:
             self._edits = found
+            self._tell_problems()
             if self._unsaved:
                 self.keep_edits(self._unsaved)
 

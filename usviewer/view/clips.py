@@ -9,7 +9,6 @@ from PySide6.QtGui import QColor, QImage, QPainter, QPixmap
 from PySide6.QtWidgets import (
     QAbstractItemView,
     QFrame,
-    QLabel,
     QListWidget,
     QListWidgetItem,
     QStyle,
@@ -20,7 +19,9 @@ from PySide6.QtWidgets import (
 )
 
 from usviewer.frame import Pixels
+from usviewer.plain_text import printable
 from usviewer.view import theme
+from usviewer.view.plain import Label, tip
 
 WIDTH_PX = 216
 THUMB_PX = QSize(88, 60)
@@ -37,7 +38,7 @@ class ClipList(QFrame):
         self.setObjectName("sidebar")
         self.setAccessibleName("Clips of this folder")
         self.setFixedWidth(WIDTH_PX)
-        self._title = QLabel()
+        self._title = Label()
         self._title.setProperty("role", "quiet")
         self._title.setContentsMargins(12, 10, 12, 4)
         self.list = QListWidget()
@@ -66,9 +67,9 @@ class ClipList(QFrame):
         self.setFixedWidth(WIDTH_PX if len(paths) > 1 else 0)
         self._title.setText(f"{folder} · {len(paths)}")
         for path in paths:
-            item = QListWidgetItem(path.name)
+            item = QListWidgetItem(printable(path.name))
             item.setData(_PATH, str(path))
-            item.setToolTip(path.name)
+            item.setToolTip(tip(path.name))
             self.list.addItem(item)
 
     def select(self, path: Path) -> None:

@@ -11,7 +11,6 @@ from PySide6.QtWidgets import (
     QDoubleSpinBox,
     QFrame,
     QHBoxLayout,
-    QLabel,
     QPushButton,
     QSlider,
     QVBoxLayout,
@@ -22,6 +21,7 @@ from usviewer.errors import UserError
 from usviewer.view import theme
 from usviewer.view.canvas import Canvas
 from usviewer.view.notify import Notify
+from usviewer.view.plain import Label
 
 if TYPE_CHECKING:
     from usviewer.view.hand import HandController
@@ -48,7 +48,7 @@ class HandBar(QFrame):
         )
         self._hand = hand
         self._canvas = canvas
-        self._says = QLabel()
+        self._says = Label()
         self._says.setWordWrap(True)
         self._says.setProperty("role", "quiet")
         column = QVBoxLayout(self)
@@ -103,7 +103,7 @@ class HandBar(QFrame):
         ]
         self.use = self._button("Use this scale", "Measure in millimetres with this scale", self._use_scale)
         self.use.setProperty("role", "primary")
-        return _row(QLabel("Distance"), *presets, self.distance, self.use, self._done("Cancel"))
+        return _row(Label("Distance"), *presets, self.distance, self.use, self._done("Cancel"))
 
     def _clear_row(self) -> QWidget:
         clear = self._button("Remove all", "Take everything drawn on this picture away", self._hand.clear)

@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import platformdirs
 from PySide6.QtCore import QObject, QTimer, Signal
 
 from usviewer.acquire import open_source
@@ -25,6 +24,7 @@ from usviewer.overlay.shown import Shown
 from usviewer.pipeline.findings import NO_FINDINGS, Findings
 from usviewer.pipeline.jobs import Jobs
 from usviewer.save.corrections import export_corrections
+from usviewer.save.own_folders import pictures_folder
 from usviewer.save.picture import Kept, keep_picture
 from usviewer.save.recording import ClipRecorder, Recorder, Taken
 from usviewer.view.desk import Desk, OnScreen
@@ -69,7 +69,7 @@ class KeepController(QObject):
     def folder(self) -> Path:
         """Where pictures and recordings go."""
         chosen = self._desk.settings.save_folder
-        return Path(chosen) if chosen else Path(platformdirs.user_pictures_dir()) / "usviewer"
+        return Path(chosen) if chosen else pictures_folder()
 
     # -- one picture
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import traceback
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -11,10 +10,12 @@ from functools import partial
 
 from PySide6.QtCore import Qt, QTimer, Signal
 from PySide6.QtGui import QGuiApplication
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QPushButton, QSizePolicy, QWidget
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QPushButton, QSizePolicy, QWidget
 
+from usviewer.bug_report import report_of
 from usviewer.errors import UserError
 from usviewer.view import theme
+from usviewer.view.plain import Label, caption, tip
 
 KEPT = 50
 _STAYS_MS = {"info": 5_000, "warning": 12_000, "error": 0}
@@ -53,7 +54,7 @@ class Notify(QFrame):
         self.history: deque[Message] = deque(maxlen=KEPT)
         self._hide_later = QTimer(self, singleShot=True)
         self._hide_later.timeout.connect(self.dismiss)
-        self._text = QLabel()
+        self._text = Label()
         self._text.setWordWrap(True)
         self._text.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred)
         self._buttons = QHBoxLayout()
@@ -75,13 +76,12 @@ class Notify(QFrame):
         self.tell(text, key=key, level=Level.WARNING)
 
     def report(self, error: BaseException, *, key: str = "") -> None:
-        """Say what went wrong: a ``UserError`` in its own words, a bug as one, with the traceback a click away."""
+        """Say what went wrong: a ``UserError`` in its own words, a bug as one, with its report a click away."""
         if isinstance(error, UserError):
             self._say(Message(str(error), Level.ERROR, key or str(error)))
             return
-        trace = "".join(traceback.format_exception(error))
         text = f"An error in the program ({type(error).__name__}): please report it. The window goes on."
-        self._say(Message(text, Level.ERROR, key or text, trace))
+        self._say(Message(text, Level.ERROR, key or text, report_of(error)))
 
     def ask(self, text: str, answers: Mapping[str, Callable[[], None]], *, key: str = "question") -> None:
         """Ask once; each answer is a button, and one that does nothing puts the question away."""
@@ -151,9 +151,9 @@ class Notify(QFrame):
         act()
 
     def _button(self, words: str, act: Callable[[], None], name: str = "") -> None:
-        button = QPushButton(words)
+        button = QPushButton(caption(words))
         button.setAccessibleName(name or words)
-        button.setToolTip(name or words)
+        button.setToolTip(tip(name or words))
         button.setFocusPolicy(Qt.FocusPolicy.TabFocus)
         button.clicked.connect(lambda _checked=False: act())
         self._buttons.addWidget(button)

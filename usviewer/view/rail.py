@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from PySide6.QtCore import QPointF, QRectF, QSize, Qt
 from PySide6.QtGui import QColor, QFontMetricsF, QPainter, QPaintEvent, QResizeEvent
-from PySide6.QtWidgets import QFrame, QGridLayout, QLabel, QSizePolicy, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QFrame, QGridLayout, QSizePolicy, QVBoxLayout, QWidget
 
 from usviewer.view import theme
 from usviewer.view.answer import BARS, DASH, Answer, Mark, quality_bars, quality_words
+from usviewer.view.plain import Label
 from usviewer.view.trend_view import TrendView
 
 _QUALITY_COLOUR = {"good": theme.GOOD, "fair": theme.WARNING, "poor": theme.ERROR}
@@ -230,7 +231,7 @@ class Rail(QFrame):
             return
         self.setFixedWidth(width_px)
         scale = width_px / theme.RAIL_WIDTH_PX
-        for label in self.findChildren(QLabel):
+        for label in self.findChildren(Label):
             size = label.property("size_px")
             if size:
                 label.setFont(theme.font(round(size * scale), bold=bool(label.property("bold"))))
@@ -268,7 +269,7 @@ class _Pairs(QWidget):
         self._grid.setHorizontalSpacing(8)
         self._grid.setVerticalSpacing(2)
         self._grid.setColumnStretch(1, 1)
-        self._cells: list[tuple[QLabel, QLabel]] = []
+        self._cells: list[tuple[Label, Label]] = []
         self._scale = 1.0
 
     def set_scale(self, scale: float) -> None:
@@ -348,8 +349,8 @@ def _is_checklist(answer: Answer) -> bool:
     return bool(answer.marks) and answer.number == DASH
 
 
-def _label(size_px: int, *, bold: bool = False, role: str = "") -> QLabel:
-    label = QLabel()
+def _label(size_px: int, *, bold: bool = False, role: str = "") -> Label:
+    label = Label()
     label.setFont(theme.font(size_px, bold=bold))
     label.setProperty("size_px", size_px)
     label.setProperty("bold", bold)
@@ -366,14 +367,14 @@ def _rule() -> QFrame:
     return rule
 
 
-def _say(label: QLabel, text: str, *, keep: bool = False) -> None:
+def _say(label: Label, text: str, *, keep: bool = False) -> None:
     """A line without words gives its place up, unless what stands below it must not jump."""
     if label.text() != text:
         label.setText(text)
     label.setVisible(bool(text) or keep)
 
 
-def _set_role(label: QLabel, role: str) -> None:
+def _set_role(label: Label, role: str) -> None:
     if label.property("role") != role:
         font = label.font()
         label.setProperty("role", role)

@@ -15,6 +15,7 @@ from PySide6.QtCore import QObject, Qt, QTimer
 from PySide6.QtWidgets import QApplication
 
 from usviewer.pipeline.jobs import own_threads
+from usviewer.plain_text import in_markdown, printable
 from usviewer.save.aside import make_folder, write_text
 
 if TYPE_CHECKING:
@@ -201,9 +202,9 @@ def markdown(result: SoakResult) -> str:
     found = result.failures()
     parts = (
         "# The window over time",
-        f"`{result.command}`",
+        f"`{printable(result.command).replace('`', chr(39))}`",
         facts,
-        f"{result.source}; {result.model} on {result.engine}; {result.minutes:g} minutes. "
+        f"{in_markdown(result.source)}; {in_markdown(result.model)} on {result.engine}; {result.minutes:g} minutes. "
         f"From the start of the program: {started}.",
         f"Delay of a {TIMER_MS} ms timer in the window's own event loop, ms: {delay} ({result.timer_count} times). "
         f"Processor time of its thread from one turn to the next, ms: {busy}.",

@@ -8,7 +8,7 @@ import numpy as np
 import pyqtgraph as pg
 from PySide6.QtCore import QEvent, QObject, QPointF, QSize, Qt, Signal
 from PySide6.QtGui import QColor, QFontMetrics, QMouseEvent, QPainter, QPaintEvent, QResizeEvent
-from PySide6.QtWidgets import QComboBox, QFrame, QHBoxLayout, QLabel, QPushButton, QSizePolicy, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QComboBox, QFrame, QHBoxLayout, QPushButton, QSizePolicy, QVBoxLayout, QWidget
 
 from usviewer.calibrate import is_clip
 from usviewer.overlay import words
@@ -16,6 +16,7 @@ from usviewer.pipeline.curve import Curve
 from usviewer.pipeline.review import ReviewSnapshot
 from usviewer.view import theme
 from usviewer.view.icons import icon
+from usviewer.view.plain import Label, tip
 
 HEIGHT_PX = 150
 ONE_LINE = "one line"
@@ -112,9 +113,8 @@ class Timeline(QFrame):
         )
         row.addWidget(self._button("maximum", "maximum", "Go to the largest diameter"))
         row.addSpacing(_SPACING_PX)
-        self.place = QLabel()
+        self.place = Label()
         self.place.setFont(theme.font(theme.TEXT_PX))
-        self.place.setTextFormat(Qt.TextFormat.PlainText)
         self.place.setToolTip("Frames count from 0, as in all files")
         row.addWidget(self.place)
         row.addStretch(1)
@@ -238,7 +238,7 @@ class Progress(QWidget):
         if said != self._words or (done, count) != (self._done, self._all):
             self._done, self._all, self._words = done, max(1, count), said
             self.setVisible(bool(said))
-            self.setToolTip("Analysed whole" if complete else said)
+            self.setToolTip("Analysed whole" if complete else tip(said))
             self.update()
 
     def paintEvent(self, _event: QPaintEvent) -> None:
@@ -294,7 +294,7 @@ class CurvePlot(pg.PlotWidget):  # type: ignore[misc]
             self._bookmarks, self._head,
         ):  # fmt: skip
             item.addItem(each, ignoreBounds=True)
-        self._says = QLabel(self)
+        self._says = Label(parent=self)
         self._says.setFont(theme.font(theme.LABEL_PX - 1))
         self._says.setStyleSheet(f"color: {theme.QUIET}; background: {theme.SURFACE}; padding: 0 4px;")
         self._says.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)

@@ -7,6 +7,7 @@ from PySide6.QtGui import QColor, QPainter, QPaintEvent
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QPushButton, QSizePolicy, QWidget
 
 from usviewer.view import theme
+from usviewer.view.plain import caption
 
 
 class Chip(QPushButton):
@@ -27,7 +28,7 @@ class Chip(QPushButton):
         if (text, dot) == (self._whole, self._dot) and warning == bool(self.property("warning")):
             return
         self._whole, self._dot = text, dot
-        self.setText(("     " if dot else "") + text + "  ▾")
+        self.setText(("     " if dot else "") + caption(text) + "  ▾")
         self.setAccessibleName(f"{self._name}: {text}")
         if warning != bool(self.property("warning")):
             self.setProperty("warning", warning)

@@ -19,6 +19,8 @@ from usviewer.infer.manifest import ModelSpec
 from usviewer.tools.benchmark.cases import Stages
 
 PEERS = {"ultralytics": Path(__file__).with_name("peer_ultralytics.py")}
+# What other people's packages take for "do not call anybody".
+_AT_HOME = {"YOLO_OFFLINE": "true", "HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
 
 
 class Peer:
@@ -29,7 +31,7 @@ class Peer:
         path = folder / "frames.npy"
         np.save(path, np.stack([cv2.cvtColor(frame.pixels, cv2.COLOR_RGB2BGR) for frame in frames]))
         # The package sets one thread unless it is told; what it gets is asked for with every model.
-        environment = {**os.environ, "OMP_NUM_THREADS": str(os.cpu_count() or 1)}
+        environment = {**os.environ, **_AT_HOME, "OMP_NUM_THREADS": str(os.cpu_count() or 1)}
         self._log = (folder / "peer.log").open("w+", encoding="utf-8", errors="replace")
         try:
             self._process = subprocess.Popen(

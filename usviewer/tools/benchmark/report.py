@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from usviewer.plain_text import in_markdown, printable
 from usviewer.save.aside import make_folder, write_text
 from usviewer.tools.benchmark.cases import Result, Spread
 from usviewer.tools.benchmark.live import LiveResult
@@ -43,10 +44,10 @@ def markdown(report: Report) -> str:
     """The page."""
     parts = [
         "# Benchmark",
-        f"`{report.command}`",
+        f"`{printable(report.command).replace('`', chr(39))}`",
         _facts(report.machine),
         _facts(report.model),
-        f"Source: {report.source}. Memory of the process at the end: {report.memory_mb:.0f} MB.",
+        f"Source: {in_markdown(report.source)}. Memory of the process at the end: {report.memory_mb:.0f} MB.",
     ]
     if report.results:
         parts += ["## A frame, ms", _table(report.results, clean=False)]
@@ -66,11 +67,11 @@ def markdown(report: Report) -> str:
 
 
 def _facts(facts: Mapping[str, Any]) -> str:
-    return ", ".join(f"{key.replace('_', ' ')}: {value}" for key, value in facts.items())
+    return ", ".join(f"{key.replace('_', ' ')}: {in_markdown(str(value))}" for key, value in facts.items())
 
 
 def _list(lines: Sequence[str]) -> str:
-    return "\n".join(f"- {line}" for line in lines)
+    return "\n".join(f"- {in_markdown(line)}" for line in lines)
 
 
 def _table(results: Sequence[Result], *, clean: bool) -> str:
@@ -81,7 +82,9 @@ def _table(results: Sequence[Result], *, clean: bool) -> str:
             if stage in stages:
                 name = result.name + (", drawn" if stage == "with drawing" else "")
                 rate = f"{result.frames_per_second:.1f}" if stage == "total" and not clean else ""
-                rows.append(f"| {name} | {result.engine} | {_cells(stages[stage])} | {rate} |")
+                rows.append(
+                    f"| {in_markdown(name)} | {in_markdown(result.engine)} | {_cells(stages[stage])} | {rate} |"
+                )
     return "\n".join(rows)
 
 
@@ -98,7 +101,7 @@ def _stages(results: Sequence[Result]) -> str:
     rows = [f"| case | {' | '.join(names)} |", "|---" * (len(names) + 1) + "|"]
     for result in own:
         cells = (f"{result.stages_ms[name].p50:.2f}" if name in result.stages_ms else "" for name in names)
-        rows.append(f"| {result.name} | {' | '.join(cells)} |")
+        rows.append(f"| {in_markdown(result.name)} | {' | '.join(cells)} |")
     return "\n".join(rows) if own else ""
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.console import Console
 from rich.table import Table as ScreenTable
 
 from usviewer import RESEARCH_USE, __version__
@@ -17,6 +16,7 @@ from usviewer.measure.average_precision import BoxSample
 from usviewer.save.aside import write_text
 from usviewer.save.plots import write_bland_altman
 from usviewer.save.tables import Cell, write_csv, write_json
+from usviewer.tools.command import Screen
 from usviewer.tools.datasets import Dataset, Kind
 from usviewer.tools.evaluation import page
 from usviewer.tools.evaluation.masks import length_name
@@ -86,11 +86,11 @@ class Evaluation:
         return [self.labels.get(label, label) for label in self.dataset.labels]
 
 
-def report(sections: Sequence[Section], found: Evaluation, screen: Console) -> None:
+def report(sections: Sequence[Section], found: Evaluation, screen: Screen) -> None:
     """The figures as text."""
     screen.print(_title(found))
     for note in _notes(found):
-        screen.print(f"  {note}", style="dim", markup=False)
+        screen.print(f"  {note}", style="dim")
     for section in sections:
         table = ScreenTable("", "value", "95 % interval", "n", title=section.title, title_justify="left", box=None)
         for score in section.scores:

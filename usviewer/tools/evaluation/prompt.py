@@ -14,7 +14,6 @@ from typing import Any
 
 import cv2
 import numpy as np
-from rich.console import Console
 from rich.table import Table as ScreenTable
 
 from usviewer import RESEARCH_USE, __version__
@@ -27,6 +26,7 @@ from usviewer.infer.prompt.model import PromptModel
 from usviewer.measure.agreement import bootstrap, mean_absolute, overlap
 from usviewer.save.aside import write_text
 from usviewer.save.tables import write_csv, write_json
+from usviewer.tools.command import Screen
 from usviewer.tools.datasets import Dataset, Kind, Sample
 from usviewer.tools.evaluation import page
 from usviewer.tools.evaluation.prompt_clicks import box_of, next_click
@@ -203,11 +203,11 @@ class Worst:
 # --- what it leaves ---------------------------------------------------------------------------------------------------
 
 
-def report(found: PromptEvaluation, screen: Console) -> None:
+def report(found: PromptEvaluation, screen: Screen) -> None:
     """The figures as text."""
     screen.print(found.title())
     for note in found.notes():
-        screen.print(f"  {note}", style="dim", markup=False)
+        screen.print(f"  {note}", style="dim")
     table = ScreenTable("", "value", "95 % interval", "n", box=None)
     for score in found.section().scores:
         table.add_row(score.title, page.number(score), page.interval(score), str(score.count))

@@ -11,7 +11,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
 
 from usviewer.errors import UserError
 from usviewer.frame import Frame, Mask
@@ -20,6 +19,7 @@ from usviewer.infer.prompt import at_point
 from usviewer.infer.prompt.model import PromptModel
 from usviewer.pipeline.propagate import follower_of, prompt_of, propagate
 from usviewer.save.tables import write_csv, write_json
+from usviewer.tools.command import Screen
 from usviewer.tools.datasets import Dataset, Kind, Sample
 
 COLUMNS = ("run", "name", "index", "dice", "confidence", "carried", "lost")
@@ -46,14 +46,14 @@ def follow(model: PromptModel, dataset: Dataset) -> Iterator[Followed]:
         yield from _run(number, model, samples)
 
 
-def report(rows: list[Followed], output: Console) -> None:
+def report(rows: list[Followed], output: Screen) -> None:
     """The figures, a line for each run."""
     for run in sorted({row.run for row in rows}):
         these = [row for row in rows if row.run == run]
         lost = next((f"; lost on {row.name}: {row.lost}" for row in these if row.lost), "")
         mean, least = np.mean([row.dice for row in these]), min(row.dice for row in these)
         where = f"From one click on {these[0].name}"
-        output.print(f"{where}: mean Dice {mean:.3f} over {len(these)} frames, least {least:.3f}{lost}", markup=False)
+        output.print(f"{where}: mean Dice {mean:.3f} over {len(these)} frames, least {least:.3f}{lost}")
 
 
 def write(folder: Path, rows: list[Followed], model: PromptModel, dataset: Dataset) -> None:

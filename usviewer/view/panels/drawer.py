@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from PySide6.QtCore import Signal
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QPushButton, QVBoxLayout, QWidget
 
 from usviewer.view import theme
 from usviewer.view.icons import icon
+from usviewer.view.plain import Label
 
 WIDTH_PX, LEAST_PX = 420, 336
 
@@ -39,7 +40,7 @@ class Drawer(QFrame):
         self._makers = dict(makers)
         self._panels: dict[str, Panel] = {}
         self.current = ""
-        self._title = QLabel()
+        self._title = Label()
         self._title.setFont(theme.font(theme.TITLE_PX, bold=True))
         close = QPushButton(icon("close"), "")
         close.setProperty("role", "chip")

@@ -6,13 +6,14 @@ from collections.abc import Callable, Mapping
 
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QKeySequence
-from PySide6.QtWidgets import QGridLayout, QKeySequenceEdit, QLabel, QScrollArea, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QGridLayout, QKeySequenceEdit, QScrollArea, QVBoxLayout, QWidget
 
 from usviewer.view import theme
 from usviewer.view.actions import ACTIONS, Action, clash
 from usviewer.view.desk import Desk
 from usviewer.view.panels.drawer import Panel
 from usviewer.view.panels.widgets import button, words
+from usviewer.view.plain import Label
 
 
 class KeyEdit(QKeySequenceEdit):
@@ -55,7 +56,7 @@ class KeysPanel(Panel):
         for action in sorted(self._actions().values(), key=lambda each: _GROUPS.get(each.group, 9)):
             if action.group != group:
                 group = action.group
-                title = QLabel(group)
+                title = Label(group)
                 title.setFont(theme.font(theme.TEXT_PX, bold=True))
                 grid.addWidget(title, grid.rowCount(), 0, 1, 2)
             row = grid.rowCount()

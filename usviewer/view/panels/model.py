@@ -12,9 +12,7 @@ from PySide6.QtWidgets import (
     QFileDialog,
     QFormLayout,
     QHBoxLayout,
-    QLabel,
     QListWidget,
-    QTextEdit,
     QVBoxLayout,
 )
 
@@ -24,6 +22,7 @@ from usviewer.view.answer import DASH
 from usviewer.view.desk import Desk
 from usviewer.view.panels.drawer import Panel
 from usviewer.view.panels.widgets import button, words
+from usviewer.view.plain import Label, Page, shown, tip
 
 if TYPE_CHECKING:
     from usviewer.infer.manifest import ModelSpec
@@ -55,8 +54,7 @@ class ModelPanel(Panel):
         self.engine.activated.connect(lambda _: self._desk.choose_engine(self.engine.currentText()))
         self._running, self._hash, self._what = words(DASH), words(DASH), words(DASH)
         self._hash.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        self.card = QTextEdit()
-        self.card.setReadOnly(True)
+        self.card = Page()
         self.card.setAccessibleName("Model card")
         self._build()
         desk.engine_changed.connect(self._show_engine)
@@ -71,7 +69,7 @@ class ModelPanel(Panel):
             ("Engine asked for", self.engine),
             ("Engine running", self._running),
         ):
-            label = QLabel(name)
+            label = Label(name)
             label.setProperty("role", "quiet")
             label.setMinimumHeight(theme.TOUCH_PX if widget is self.engine else 0)
             form.addRow(label, widget)
@@ -132,9 +130,9 @@ class ModelPanel(Panel):
         self.list.clear()
         for spec in self._specs:
             origin = "came with the program" if spec.bundled else "yours"
-            self.list.addItem(f"{spec.name} {spec.version}\n{spec.finding.replace('-', ' ')} · {origin}")
+            self.list.addItem(shown(f"{spec.name} {spec.version}\n{spec.finding.replace('-', ' ')} · {origin}"))
         for name, _reason in broken:
-            self.list.addItem(f"{name}\ncannot be used")
+            self.list.addItem(shown(f"{name}\ncannot be used"))
         self._broken = broken
         chosen = next((i for i, spec in enumerate(self._specs) if spec.id == self._desk.settings.model), -1)
         self.list.setCurrentRow(chosen)
@@ -172,7 +170,7 @@ class ModelPanel(Panel):
         names = ", ".join(label.name for label in spec.labels)
         self._what.setText(f"{names}: {' and '.join(_EDGES.get(edge, edge) for edge in edges)}")
         self._hash.setText(f"{spec.sha256[:16]}…")
-        self._hash.setToolTip(spec.sha256)
+        self._hash.setToolTip(tip(spec.sha256))
         self._desk.loads.submit(lambda: _card(spec), self._show_card)
 
     def _show_card(self, text: str) -> None:

@@ -13,6 +13,7 @@ from usviewer.view import theme
 from usviewer.view.desk import Desk
 from usviewer.view.panels.drawer import Panel
 from usviewer.view.panels.widgets import words
+from usviewer.view.plain import shown
 
 _EVERY_S = 0.5
 _COLUMNS = ("stage, ms", "p50", "p95", "p99", "max")
@@ -98,7 +99,7 @@ class PerformancePanel(Panel):
     def _show_messages(self) -> None:
         if self.isVisible():
             self.messages.clear()
-            self.messages.addItems([message.text for message in reversed(self._desk.notify.history)])
+            self.messages.addItems([shown(message.text) for message in reversed(self._desk.notify.history)])
 
 
 def _facts(status: LiveStatus | None) -> str:

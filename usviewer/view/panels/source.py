@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from PySide6.QtWidgets import QHBoxLayout, QLabel, QListWidget, QListWidgetItem, QVBoxLayout
+from PySide6.QtWidgets import QHBoxLayout, QListWidget, QListWidgetItem, QVBoxLayout
 
 from usviewer import acquire
 from usviewer.frame import Frame
@@ -18,6 +18,7 @@ from usviewer.view.canvas import Banner, Canvas
 from usviewer.view.desk import Desk
 from usviewer.view.panels.drawer import Panel
 from usviewer.view.panels.widgets import button
+from usviewer.view.plain import Label, shown
 
 PHANTOM = "phantom:?live=1"
 
@@ -49,7 +50,7 @@ class SourcePanel(Panel):
         self.picture = Canvas()
         self.picture.setAccessibleName("Live picture of the chosen source")
         self.picture.setMinimumSize(200, 180)
-        self._hint = QLabel()
+        self._hint = Label()
         self._hint.setWordWrap(True)
         self._hint.setProperty("role", "quiet")
         self._use = button("Use this source", "Show this source live", self.use)
@@ -103,7 +104,7 @@ class SourcePanel(Panel):
         self._choices = [*found, Choice(PHANTOM, "Phantom", "Simulated aorta of known diameter")]
         self.list.clear()
         for choice in self._choices:
-            item = QListWidgetItem(f"{choice.name}\n{choice.detail}" if choice.detail else choice.name)
+            item = QListWidgetItem(shown(f"{choice.name}\n{choice.detail}" if choice.detail else choice.name))
             self.list.addItem(item)
         self._hint.setText("" if found else "No capture card or camera was found. Plug it in, then look again.")
         self._hint.setVisible(not found)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from PySide6.QtCore import QPoint, QRect, QSize, Qt
-from PySide6.QtWidgets import QLabel, QLayout, QLayoutItem, QPushButton, QWidget
+from PySide6.QtWidgets import QLayout, QLayoutItem, QPushButton, QWidget
 
 from usviewer.view import theme
+from usviewer.view.plain import Label
 
 
 def button(text: str, tooltip: str, act: Callable[[], None]) -> QPushButton:
@@ -20,9 +21,9 @@ def button(text: str, tooltip: str, act: Callable[[], None]) -> QPushButton:
     return made
 
 
-def words(text: str = "", *, quiet: bool = False, size_px: int = theme.TEXT_PX, bold: bool = False) -> QLabel:
+def words(text: str = "", *, quiet: bool = False, size_px: int = theme.TEXT_PX, bold: bool = False) -> Label:
     """Text that wraps."""
-    label = QLabel(text)
+    label = Label(text)
     label.setWordWrap(True)
     label.setFont(theme.font(size_px, bold=bold))
     if quiet:

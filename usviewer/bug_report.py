@@ -1,0 +1,75 @@
+"""What is told of an error in the program: where it happened and of which kind, in the program's own words alone.
+
+The message of an exception and the arguments of the command may hold the name of a file, and so of a patient. A report
+is made to be sent to somebody: neither is in it, and folders are shortened to what lies in the installation.
+"""
+
+from __future__ import annotations
+
+import errno
+import platform
+import sys
+import traceback
+from collections.abc import Iterator, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from usviewer import __version__
+
+_LIBRARIES = (
+    "numpy",
+    "av",
+    "pydicom",
+    "pillow",
+    "onnx",
+    "onnxruntime",
+    "onnxruntime-gpu",
+    "openvino",
+    "PySide6-Essentials",
+)
+_MOST_FRAMES = 60
+_DEEPEST = 10
+
+
+def report_of(error: BaseException, arguments: Sequence[str] = ()) -> str:
+    """The whole report; of the command's ``arguments`` only the names of its options."""
+    here = f"{platform.python_version()} on {platform.system()} {platform.machine()}"
+    lines = [f"usviewer {__version__}", f"Python {here}"]
+    lines += [f"{name} {found}" for name in _LIBRARIES if (found := _version(name))]
+    options = [word.partition("=")[0] for word in arguments if word.startswith("-") and not word[1:2].isdigit()]
+    if options:
+        lines.append(f"Options: {' '.join(options)}")
+    return "\n".join([*lines, "", *_chain(error)]) + "\n"
+
+
+def _version(library: str) -> str:
+    try:
+        return version(library)
+    except PackageNotFoundError:
+        return ""
+
+
+def _chain(error: BaseException) -> Iterator[str]:
+    """The exception, and below it the one it was raised for, and so on."""
+    link: BaseException | None = error
+    for _ in range(_DEEPEST):
+        if link is None:
+            return
+        yield f"{_kind(link)}, raised at (the last is the place itself):"
+        for frame in traceback.extract_tb(link.__traceback__)[-_MOST_FRAMES:]:
+            yield f"  {_short(frame.filename)}:{frame.lineno} in {frame.name}: {(frame.line or '').strip()}"
+        link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
+
+
+def _kind(error: BaseException) -> str:
+    kind = f"{type(error).__module__}.{type(error).__qualname__}".removeprefix("builtins.")
+    if isinstance(error, OSError) and error.errno is not None:
+        return f"{kind} ({errno.errorcode.get(error.errno, error.errno)})"
+    return kind
+
+
+def _short(file: str) -> str:
+    """A code file below the folder it is imported from; its name alone elsewhere."""
+    path = Path(file)
+    roots = sorted((root for root in sys.path if root and path.is_relative_to(root)), key=len)
+    return path.relative_to(roots[-1]).as_posix() if roots else path.name

@@ -1,0 +1,108 @@
+"""Folders of work that is not finished, and the removal of what killed processes left of theirs."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import shutil
+import socket
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from usviewer.save.aside import cannot_write
+
+try:
+    import fcntl
+except ImportError:  # Windows, where a file that is open cannot be removed: that is the lock
+    fcntl = None  # type: ignore[assignment]
+
+_PART_FILE = re.compile(r"\..*\.[0-9a-f]{8}\.part", re.DOTALL)
+_PART_FOLDER = re.compile(r"\.part-\w{8}")
+_LOCK = ".lock"
+# Where a lock cannot tell whether the process lives (another computer's, an earlier version's): nothing that is being
+# written rests for a day.
+_SURELY_DEAD_S = 86_400.0
+
+
+class PartFolder:
+    """A new folder ``.part-...`` inside another for what is not finished yet; locked as long as this process lives.
+
+    Raises ``UserError`` where it cannot be made.
+    """
+
+    def __init__(self, parent: Path) -> None:
+        self.path = parent / f".part-{secrets.token_hex(4)}"
+        try:
+            self.path.mkdir()
+            self._lock: BinaryIO | None = _locked(self.path / _LOCK)
+        except OSError as error:
+            raise cannot_write(parent, error) from None
+
+    def release(self) -> None:
+        """It is no longer unfinished: it may get its name."""
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+            (self.path / _LOCK).unlink(missing_ok=True)
+
+    def remove(self) -> None:
+        """Throw away what it holds. A second call does nothing."""
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+        shutil.rmtree(self.path, ignore_errors=True)
+
+    def files(self) -> list[Path]:
+        """All that was written into it, relative to it."""
+        found = (path.relative_to(self.path) for path in self.path.rglob("*") if path.is_file())
+        return sorted(path for path in found if path.parts != (_LOCK,))
+
+
+def _locked(path: Path) -> BinaryIO:
+    """The name of this computer, in a file that is locked. The name comes after the lock, see ``_is_dead``."""
+    file = path.open("xb")
+    if fcntl is not None:
+        with suppress(OSError):  # a disk without locks: only age tells then
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            file.write(socket.gethostname().encode())
+            file.flush()
+    return file
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what killed processes left unfinished in this folder: only what this program made, and is surely dead."""
+    with suppress(OSError):
+        for path in list(folder.iterdir()):
+            if _PART_FILE.fullmatch(path.name) and path.is_file() and _rests(path):
+                with suppress(OSError):
+                    path.unlink()
+            elif _PART_FOLDER.fullmatch(path.name) and path.is_dir() and not path.is_symlink() and _is_dead(path):
+                shutil.rmtree(path, ignore_errors=True)
+
+
+def _is_dead(folder: Path) -> bool:
+    """Whether the process that made a ``.part-...`` ended: its lock is free, or nothing in it moved for a day."""
+    lock = folder / _LOCK
+    try:
+        if fcntl is None:
+            lock.unlink(missing_ok=True)  # fails while it is open
+            return _rests(folder)
+        with lock.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            here = file.read(300) == socket.gethostname().encode()
+    except FileNotFoundError:
+        return _rests(folder)
+    except OSError:
+        return False
+    return here or _rests(folder)
+
+
+def _rests(path: Path) -> bool:
+    """Whether a file, or all of a folder, was left alone for a day."""
+    try:
+        newest = max(each.lstat().st_mtime for each in (path, *path.rglob("*")))
+    except OSError:
+        return False
+    return time.time() - newest > _SURELY_DEAD_S
