@@ -136,7 +136,8 @@ class Reading:
     ``outlines_xy_px``: closed contours in frame pixels. ``reason``: one sentence in the clinician's words, for every
     status but ``MEASURED``. ``quality`` is 0 to 1. ``spacing`` is None when lengths are in pixels, then
     ``no_scale_reason`` says why. ``plane_set`` is True where the plane is the operator's word and not the outline's.
-    ``uncertain`` outlines are drawn dashed; why stands in ``warnings``.
+    ``uncertain`` outlines are drawn dashed; why stands in ``warnings``. ``frame_size_px`` is the picture's width and
+    height: pixels of pictures of two sizes are two units.
     """
 
     key: FrameKey
@@ -161,6 +162,7 @@ class Reading:
     site: Site = Site.NOT_SET
     plane_set: bool = False
     uncertain: bool = False
+    frame_size_px: tuple[int, int] | None = None
 
     def get(self, name: str) -> Measurement | None:
         """The measurement of that name, or None."""
@@ -180,7 +182,8 @@ class Summary:
     Values are in mm when ``unit`` is "mm", in px when it is "px" (an area's in their squares); never mixed.
     ``interval`` is the 95 % interval of the median. ``count`` is the number of readings that went in. ``whole`` is True
     for a whole recording, False for the time before one frame. ``maximum_interval`` is the 95 % interval of the
-    maximum, ``errors`` what the interval of the median is made of (in the unit of the values).
+    maximum, ``errors`` what the interval of the median is made of (in the unit of the values). ``frame_size_px`` is the
+    size of the pictures whose pixels are the unit; None for mm.
     """
 
     name: str
@@ -198,6 +201,14 @@ class Summary:
     maximum_interval: tuple[float, float] | None = None
     errors: Errors | None = None
     dimension: Dimension = Dimension.LENGTH
+    frame_size_px: tuple[int, int] | None = None
+
+    def shares_unit(self, reading: Reading) -> bool:
+        """Whether lengths of the reading in this summary's unit are comparable: px of another size of picture are not.
+
+        Where neither says of which size it is, they are.
+        """
+        return self.unit != "px" or reading.frame_size_px == self.frame_size_px
 
     @property
     def known_interval(self) -> tuple[float, float] | None:
