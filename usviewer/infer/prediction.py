@@ -49,7 +49,8 @@ class Instance:
 class Prediction:
     """All instances of one frame, best first. ``timings_ms`` has preprocess, infer and decode.
 
-    ``edge_sd_px`` is how far an outline is off, as a standard deviation in frame pixels; None where that is not known.
+    ``edge_sd_px`` is how far an outline is off, as a standard deviation in frame pixels (in squares of their area where
+    they are not square); None where that is not known.
     """
 
     key: FrameKey
