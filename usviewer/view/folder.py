@@ -80,8 +80,9 @@ def glance(path: Path, made_for: MadeFor | None) -> Glance:
         return Glance(None, None)
     if first is None:
         return Glance(None, None)
-    shrink = THUMBNAIL_PX / max(first.width_px, first.height_px)
-    size = (max(1, round(first.width_px * shrink)), max(1, round(first.height_px * shrink)))
+    wide, high = first.width_px * first.pixel_aspect, first.height_px
+    shrink = THUMBNAIL_PX / max(wide, high)
+    size = (max(1, round(wide * shrink)), max(1, round(high * shrink)))
     small = cv2.resize(np.asarray(first.pixels), size, interpolation=cv2.INTER_AREA)
     return Glance(np.asarray(small, dtype=np.uint8), result_of(path, made_for) if made_for is not None else None)
 
