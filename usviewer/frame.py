@@ -10,11 +10,16 @@ import xxhash
 from numpy.typing import NDArray
 
 from usviewer.plain_text import printable
-from usviewer.units import Box, Point, Spacing
+from usviewer.units import Box, Point, Spacing, pixel_shape
 
 Pixels = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
 Points = NDArray[np.float64]
+
+
+# Shown pixels of 1.5 : 1 as if they were square, the aorta model still read 33.2 mm of 33.9; of 1.8 : 1, 31.6.
+MOST_OBLONG_SEEN = 1.5001
+SEEN_OBLONG = "This part of the picture has pixels of another shape than the model was shown: lengths are in pixels"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +43,8 @@ class Sector:
 
     ``outline_xy_px`` is a closed polygon (N, 2); ``box_xyxy_px`` its half-open bounding box in whole pixels.
     ``apex_xy_px`` is where the beams of a curved or phased probe meet (None: parallel beams, straight down), and
-    ``face_radius_px`` the distance from the apex to the probe face. ``certain`` is False where the outline is
+    ``face_radius_px`` the distance from the apex to the probe face, in pixels as high as the picture's (which need not
+    be square). ``certain`` is False where the outline is
     a guess: then nothing outside may be blanked on its strength.
     """
 
@@ -70,13 +76,16 @@ class Region:
 class ImageGeometry:
     """What is known about where ultrasound is and how large a pixel is.
 
-    ``no_scale_reason`` says in one sentence why lengths stay in pixels when no region has a spacing.
+    ``no_scale_reason`` says in one sentence why lengths stay in pixels when no region has a spacing. ``pixel_aspect``
+    is a pixel's width over its height: networks, lengths in pixels, files and the window go by it. Exactly 1 for square
+    pixels; known also where no scale is.
     """
 
     regions: tuple[Region, ...] = ()
     sector: Sector | None = None
     no_scale_reason: str = "No scale: lengths are in pixels"
     calibration_id: str = ""
+    pixel_aspect: float = 1.0
 
     def spacing_for(self, points_xy_px: Points) -> tuple[Spacing | None, str]:
         """The spacing of the one region that holds all points, or None and the reason.
@@ -94,6 +103,15 @@ class ImageGeometry:
         spacing = holding[0].spacing
         return spacing, "" if spacing else holding[0].reason
 
+    def spacing_of_outline(self, points_xy_px: Points) -> tuple[Spacing | None, str]:
+        """As ``spacing_for``, for what a network outlined: nothing where it was shown pixels of a false shape there.
+
+        The picture is made up for one shape of pixel; a region may have another.
+        """
+        spacing, reason = self.spacing_for(points_xy_px)
+        off = 1.0 if spacing is None else spacing.pixel_aspect / self.pixel_aspect
+        return (None, SEEN_OBLONG) if max(off, 1.0 / off) > MOST_OBLONG_SEEN else (spacing, reason)
+
 
 def _holds(box: Box, points_xy_px: Points) -> bool:
     x, y = np.asarray(points_xy_px, dtype=np.float64).reshape(-1, 2).T
@@ -104,7 +122,8 @@ def _holds(box: Box, points_xy_px: Points) -> bool:
 class Frame:
     """Pixels (uint8, height x width x 3, RGB, read-only) with their key.
 
-    ``name`` is the file a frame of a folder came from, empty elsewhere. ``regions`` of ``geometry`` come with the
+    ``name`` is the file a frame of a folder came from, empty elsewhere. ``stated_aspect`` is a pixel's width over its
+    height as the recording states it. ``regions`` of ``geometry`` come with the
     file (DICOM, phantom); the sector and user scales are added by ``calibrate``.
     """
 
@@ -112,6 +131,12 @@ class Frame:
     pixels: Pixels
     geometry: ImageGeometry | None = None
     name: str = ""
+    stated_aspect: float = 1.0
+
+    @property
+    def pixel_aspect(self) -> float:
+        """Width over height of a pixel: as calibrated, before that as stated; exactly 1 where it counts as square."""
+        return pixel_shape(self.stated_aspect) if self.geometry is None else self.geometry.pixel_aspect
 
     @property
     def width_px(self) -> int:
@@ -169,6 +194,7 @@ def make_frame(
     capture_time_s: float | None = None,
     geometry: ImageGeometry | None = None,
     name: str = "",
+    pixel_aspect: float = 1.0,
 ) -> Frame:
     """Wrap an RGB picture; the array becomes read-only. Grey (H, W) pictures are spread over three channels."""
     if pixels.ndim == 2:
@@ -177,4 +203,4 @@ def make_frame(
     pixels.setflags(write=False)
     captured = time.monotonic() if capture_time_s is None else capture_time_s
     key = FrameKey(source, index, media_time_s, captured, digest_of(pixels))
-    return Frame(key, pixels, geometry, name)
+    return Frame(key, pixels, geometry, name, pixel_aspect)

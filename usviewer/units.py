@@ -21,6 +21,23 @@ Box = tuple[float, float, float, float]
 MIN_MM_PER_PX = 0.001
 MAX_MM_PER_PX = 5.0
 
+# So far from 1 a pixel's width over its height still counts as square: scalers round (1279 : 1280), and 0.5 % is less
+# than any scale is sure of.
+SQUARE_WITHIN = 0.005
+# Recorders make pixels of 0.5 : 1 (one field) to 2.2 : 1 (half of a video line); beyond this a stated shape is a slip.
+MOST_OBLONG = 4.0
+
+
+def is_square(pixel_aspect: float) -> bool:
+    """Whether a pixel of this width over height counts as square."""
+    return abs(pixel_aspect - 1.0) <= SQUARE_WITHIN
+
+
+def pixel_shape(pixel_aspect: float) -> float:
+    """Width over height of a pixel as it is worked with: exactly 1 for what counts as square or cannot be right."""
+    believable = 1.0 / MOST_OBLONG <= pixel_aspect <= MOST_OBLONG
+    return pixel_aspect if believable and not is_square(pixel_aspect) else 1.0
+
 
 class ScaleSource(StrEnum):
     """Where a scale came from; shown beside every millimetre."""
@@ -53,6 +70,11 @@ class Spacing:
                     f"A scale of {value:g} mm per pixel cannot be right",
                     f"Give a value between {MIN_MM_PER_PX:g} and {MAX_MM_PER_PX:g}",
                 )
+
+    @property
+    def pixel_aspect(self) -> float:
+        """Width over height of a pixel."""
+        return self.x_mm_per_px / self.y_mm_per_px
 
     def length_mm(self, start_xy_px: Point, end_xy_px: Point) -> float:
         """Length of the straight line between two positions, in mm."""

@@ -1,11 +1,14 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from usviewer.acquire import open_source
 from usviewer.calibrate import Calibrator, FileScale, calibrate, for_source
+from usviewer.calibrate.calibrator import GIVEN_FOR_OTHER_SIZE
 from usviewer.calibrate.manual import spacing_from_text
 from usviewer.errors import UserError
-from usviewer.frame import Region, make_frame
+from usviewer.frame import SEEN_OBLONG, Region, make_frame
 from usviewer.units import ScaleSource, Spacing
 
 
@@ -119,3 +122,65 @@ def test_the_first_frame_of_a_clip_has_the_outline_of_the_last(data):
         known = [calibrated(frame).geometry for frame in source]
     assert len({id(geometry) for geometry in known}) == 1
     assert known[0].sector.certain
+
+
+def test_the_users_scale_holds_for_the_size_it_was_given_for_and_for_no_other():
+    calibrator = Calibrator(spacing_from_text("0.2"))
+    first, other, back = (calibrator(each).geometry for each in (frame(), frame(160, 120, 1), frame(index=2)))
+    assert first.regions[0].spacing.y_mm_per_px == back.regions[0].spacing.y_mm_per_px == 0.2
+    assert other.regions == () and other.no_scale_reason == GIVEN_FOR_OTHER_SIZE
+
+
+def test_the_users_scale_may_be_for_another_size_than_the_first_pictures():
+    calibrator = Calibrator(spacing_from_text("0.2"), user_size_px=(160, 120))
+    assert calibrator(frame()).geometry.no_scale_reason == GIVEN_FOR_OTHER_SIZE
+    assert calibrator(frame(160, 120, 1)).geometry.regions[0].spacing.y_mm_per_px == 0.2
+
+
+def test_a_picture_turned_on_its_side_is_of_another_size():
+    calibrator = Calibrator(spacing_from_text("0.2"))
+    assert calibrator(frame(320, 240)).geometry.regions and not calibrator(frame(240, 320, 1)).geometry.regions
+
+
+def test_the_first_size_again_has_the_sector_of_all_its_frames():
+    calibrator = Calibrator()
+    calibrator.prime([frame(), frame(index=5)])
+    known = calibrator(frame()).geometry
+    calibrator(frame(160, 120, 1))
+    dark = make_frame(np.zeros((240, 320, 3), np.uint8), "clip", 2, 0.08)
+    assert calibrator(dark).geometry.sector is known.sector and known.sector.certain
+
+
+def oblong(aspect, index=0, geometry=None):
+    return replace(frame(index=index, geometry=geometry), stated_aspect=aspect)
+
+
+def test_the_shape_of_a_pixel_is_what_was_measured_before_what_is_stated():
+    assert Calibrator()(oblong(2.0)).pixel_aspect == 2.0
+    assert Calibrator(spacing_from_text("0.4,0.25"))(oblong(1.6)).pixel_aspect == pytest.approx(1.6)
+    assert Calibrator(spacing_from_text("0.2,0.25"))(frame()).pixel_aspect == pytest.approx(0.8)
+    assert Calibrator(spacing_from_text("0.2"))(frame()).pixel_aspect == 1.0
+
+
+@pytest.mark.parametrize("stated", [1279 / 1280, 1.004, 0.0001, 900.0])
+def test_what_counts_as_square_or_cannot_be_right_is_exactly_square(stated):
+    assert Calibrator()(oblong(stated)).pixel_aspect == oblong(stated).pixel_aspect == 1.0
+
+
+def test_of_two_regions_the_larger_says_the_shape_and_the_other_gives_a_network_no_millimetres():
+    upper = Region((0, 0, 320, 160), Spacing(0.4, 0.2, ScaleSource.DICOM))
+    lower = Region((0, 160, 320, 240), Spacing(0.2, 0.2, ScaleSource.DICOM))
+    beside = Region((0, 0, 320, 240), None, "M-mode")  # what has no scale says nothing of a shape
+    assert Calibrator(None, FileScale((beside, lower), ""))(frame()).pixel_aspect == 1.0
+    known = Calibrator(None, FileScale((upper, lower), ""))(frame()).geometry
+    assert known.pixel_aspect == 2.0
+    box = np.array([[10.0, 10.0], [60.0, 60.0]])
+    assert known.spacing_of_outline(box)[0] == upper.spacing
+    assert known.spacing_of_outline(box + np.array((0.0, 165.0))) == (None, SEEN_OBLONG)
+    assert known.spacing_for(box + np.array((0.0, 165.0)))[0] == lower.spacing  # a length by hand is right there
+
+
+def test_a_picture_of_another_size_has_the_shape_that_is_stated():
+    calibrator = Calibrator(spacing_from_text("0.2,0.4"))
+    assert calibrator(frame()).pixel_aspect == 0.5
+    assert calibrator(frame(160, 120, 1)).pixel_aspect == 1.0

@@ -208,3 +208,17 @@ def test_the_burnt_in_name_lies_outside(data):
     region = drawn(find_sector([pixels]).outline_xy_px, pixels.shape[:2])
     assert not region[:40].any()
     assert pixels[:40].max() > 200
+
+
+@pytest.mark.parametrize("aspect", [2.0, 0.5, 1.09])
+def test_a_fan_of_pixels_that_are_not_square(aspect):
+    outline = fan_outline()
+    pixels = speckle(drawn(outline, (720, 960)) > 0)
+    size = (round(960 / max(1.0, aspect)), round(720 * min(1.0, aspect)))
+    scale = (size[0] / 960, size[1] / 720)
+    squashed = np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA))
+    sector = find_sector([squashed], scale[1] / scale[0])
+    assert sector.certain
+    assert overlap(sector.outline_xy_px, outline * scale, (size[1], size[0])) > 0.98
+    assert sector.apex_xy_px == pytest.approx((480 * scale[0], -60 * scale[1]), abs=5)
+    assert sector.face_radius_px == pytest.approx(120 * scale[1], abs=5)

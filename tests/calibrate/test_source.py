@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 import cv2
 import pytest
+from pydicom.dataset import Dataset
 
 from tests.calibrate.screens import screen
-from tests.recordings import dicom_dataset, write_clip
+from tests.recordings import dicom_dataset, picture, write_clip
 from usviewer.acquire import open_source
 from usviewer.calibrate import for_source
+from usviewer.calibrate.calibrator import GIVEN_FOR_OTHER_SIZE
 from usviewer.calibrate.manual import spacing_from_text
 from usviewer.calibrate.proposal import UNCONFIRMED, propose
-from usviewer.calibrate.source import spread
+from usviewer.calibrate.source import SHAPES_DIFFER, spread
 from usviewer.calibrate.watch import WITHDRAWALS
 from usviewer.errors import UserError
 from usviewer.save.rulers import remember
@@ -146,3 +150,77 @@ def test_a_real_clip_keeps_its_scale_to_its_end(data):
     path = data / "clips_neck_sparq/20210816_131218_0003.MP4"
     found = scales(path, ruler_tick_mm=5.0)
     assert found == pytest.approx([0.0702905] * len(found), rel=0.01)
+
+
+def two_sizes(path):
+    """A bare stream whose picture changes its size after four frames, as tele-ultrasound recordings do."""
+    parts = []
+    for number, size in enumerate(((320, 240), (160, 120))):
+        part = write_clip(path.with_name(f"{number}.h264"), count=4, size=size, options={"bf": "0"}, format="h264")
+        parts.append(part.read_bytes())
+    path.write_bytes(b"".join(parts))
+    return path
+
+
+def test_a_users_scale_does_not_outlive_the_size_it_was_given_for(tmp_path):
+    path = two_sizes(tmp_path / "two.h264")
+    assert scales(path, spacing_from_text("0.2")) == [0.2] * 4 + [None] * 4
+    assert {known.no_scale_reason for known in geometries(path, spacing_from_text("0.2"))[4:]} == {GIVEN_FOR_OTHER_SIZE}
+    second = scales(path, spacing_from_text("0.2"), user_size_px=(160, 120), from_start=False)
+    assert second == [None] * 4 + [0.2] * 4
+
+
+def test_pictures_of_a_folder_have_the_scale_only_in_the_size_of_the_first(tmp_path):
+    for name, size in (("a", (320, 240)), ("b", (160, 120)), ("c", (320, 240))):
+        cv2.imwrite(str(tmp_path / f"{name}.png"), screen("ge", 12.0, size))
+    assert scales(tmp_path, spacing_from_text("0.2")) == [0.2, None, 0.2]
+
+
+def test_pixels_that_a_scaler_has_rounded_are_square(tmp_path):
+    path = write_clip(tmp_path / "rounded.mp4", count=2, aspect=Fraction(1279, 1280))
+    assert scales(path, spacing_from_text("0.2")) == [0.2, 0.2]
+    assert geometries(path)[0].pixel_aspect == 1.0
+
+
+def test_pixels_that_are_not_square_need_both_values_in_their_order(tmp_path):
+    path = write_clip(tmp_path / "oblong.mp4", count=2, aspect=Fraction(2))
+    with pytest.raises(UserError, match="not square"):
+        geometries(path, spacing_from_text("0.2"))
+    with pytest.raises(UserError, match="x comes first"):
+        geometries(path, spacing_from_text("0.2,0.4"))
+    known = geometries(path, spacing_from_text("0.41,0.2"))[0]  # two typed digits: 2.05 for 2
+    assert known.regions and known.pixel_aspect == pytest.approx(2.05)
+
+
+def test_a_file_that_says_two_shapes_of_a_pixel_has_no_millimetres(tmp_path):
+    region = {
+        "RegionSpatialFormat": 1,
+        "RegionDataType": 1,
+        "RegionLocationMinX0": 0,
+        "RegionLocationMinY0": 0,
+        "RegionLocationMaxX1": 159,
+        "RegionLocationMaxY1": 119,
+        "PhysicalUnitsXDirection": 3,
+        "PhysicalUnitsYDirection": 3,
+    }
+
+    def known(x_cm, y_cm, ratio):
+        item = Dataset()
+        for keyword, value in {**region, "PhysicalDeltaX": x_cm, "PhysicalDeltaY": y_cm}.items():
+            setattr(item, keyword, value)
+        dataset = dicom_dataset([picture(0)], SequenceOfUltrasoundRegions=[item], PixelAspectRatio=ratio)
+        dataset.save_as(tmp_path / "still.dcm", enforce_file_format=True)
+        return geometries(tmp_path / "still.dcm")[0]
+
+    assert known(0.03, 0.03, ["4", "5"]).no_scale_reason == SHAPES_DIFFER  # 5 wide to 4 high, says the ratio
+    agreed = known(0.025, 0.02, ["4", "5"])
+    assert agreed.regions[0].spacing and agreed.pixel_aspect == pytest.approx(1.25)
+    assert known(0.025, 0.02, None).pixel_aspect == pytest.approx(1.25)
+
+
+def test_the_shape_of_a_pixel_outlives_a_scale_that_is_withdrawn(changed):
+    with open_source(changed) as source:
+        calibrate = for_source(source, spacing_from_text("0.2,0.25"))
+        known = [calibrate(frame) for frame in source]
+    assert known[0].geometry.regions and not known[-1].geometry.regions
+    assert {frame.pixel_aspect for frame in known} == {0.8}

@@ -16,9 +16,10 @@ import av
 import cv2
 import numpy as np
 import pytest
+from pydicom.dataset import Dataset
 
 from tests.conftest import ROOT
-from tests.recordings import write_clip
+from tests.recordings import dicom_dataset, write_clip
 from tests.tools.tiny_models import add_dark_finder, add_normalising_finder
 from usviewer.__main__ import main
 
@@ -386,3 +387,58 @@ def test_a_clip_of_which_the_model_reads_nothing_is_refused(tmp_path: Path, caps
     out = tmp_path / "out"
     assert main(["analyze", str(clip), "--model", model, "--no-video", "--out", str(out)]) == 2
     assert "not numbers" in capsys.readouterr().err and not out.exists()
+
+
+def _write_dicom(path: Path, frames: Sequence[np.ndarray], x_mm: float, y_mm: float) -> Path:
+    region = Dataset()
+    region.RegionSpatialFormat = region.RegionDataType = 1
+    region.RegionLocationMinX0 = region.RegionLocationMinY0 = 0
+    region.RegionLocationMaxX1, region.RegionLocationMaxY1 = frames[0].shape[1] - 1, frames[0].shape[0] - 1
+    region.PhysicalUnitsXDirection = region.PhysicalUnitsYDirection = 3
+    region.PhysicalDeltaX, region.PhysicalDeltaY = round(x_mm / 10, 8), round(y_mm / 10, 8)
+    dicom_dataset(frames, FrameTime=40.0, SequenceOfUltrasoundRegions=[region]).save_as(path, enforce_file_format=True)
+    return path
+
+
+def _sample_frames(count: int) -> list[np.ndarray]:
+    with av.open(str(SAMPLE)) as file:
+        return [frame.to_ndarray(format="rgb24") for frame, _ in zip(file.decode(video=0), range(count), strict=False)]
+
+
+@pytest.mark.parametrize("size", [(480, 720), (960, 360)])
+def test_the_same_vessel_has_the_same_millimetres_whatever_the_shape_of_its_pixels(
+    tmp_path: Path, size: tuple[int, int]
+) -> None:
+    """The sample, squashed to pixels of 2 : 1 and 1 : 2 that the file states; its vessel is of 33.9 mm."""
+    whole = _sample_frames(4)
+    height, width = whole[0].shape[:2]
+    squashed = [np.asarray(cv2.resize(each, size, interpolation=cv2.INTER_AREA)) for each in whole]
+    scale = 0.257181461 * width / size[0], 0.257181461 * height / size[1]
+    path = _write_dicom(tmp_path / "oblong.dcm", squashed, *scale)
+    assert main(["analyze", str(path), "--no-video", "--engine", "cpu", "--out", str(tmp_path / "out")]) == 0
+    values = [float(row["ap_diameter_mm"]) for row in rows(tmp_path / "out")]
+    assert np.median(values) == pytest.approx(33.9, abs=1.0)
+    picture = cv2.imread(str(tmp_path / "out" / "best-frame.png"))
+    assert picture.shape[1] / picture.shape[0] == pytest.approx(width / height, rel=0.01)
+
+
+def test_a_clip_whose_picture_changes_its_size_loses_its_millimetres_there_and_nothing_else(tmp_path: Path) -> None:
+    whole = [each[::2, :752:2] for each in _sample_frames(6)]  # without the ruler: nothing else watches the scale
+    small = [np.asarray(cv2.resize(each, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)) for each in whole]
+    parts = []
+    for number, frames in enumerate((whole, small)):
+        size = (frames[0].shape[1], frames[0].shape[0])
+        part = tmp_path / f"{number}.h264"
+        write_clip(part, count=6, size=size, pictures=frames, options={"bf": "0", "crf": "16"}, format="h264")
+        parts.append(part.read_bytes())
+    path = tmp_path / "two.h264"
+    path.write_bytes(b"".join(parts))
+    out = tmp_path / "out"
+    assert main(["analyze", str(path), "--mm-per-pixel", "0.514362922", "--engine", "cpu", "--out", str(out)]) == 0
+    readings = rows(out)
+    assert [float(row["ap_diameter_mm"]) for row in readings[:6]] == pytest.approx([33.9] * 6, abs=1.0)
+    assert {row["ap_diameter_mm"] for row in readings[6:]} == {""} and "another size" in readings[6]["no_scale_reason"]
+    document = json.loads((out / "summary.json").read_text())
+    assert document["aggregate"]["count"] == 6 and document["scale_withdrawn"][0]["frame"] == 6
+    sizes, times = shape_and_times(out / "annotated.mp4")
+    assert len(times) == 12 and sizes == {(376, 360)}

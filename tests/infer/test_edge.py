@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -40,3 +41,10 @@ def test_every_prediction_carries_it(unet: SpecFactory) -> None:
     spec = unet({"blob": True})
     picture = frame(2 * spec.input.width_px, 2 * spec.input.height_px)
     assert Predictor(spec, "cpu", threads=1).predict(picture).edge_sd_px == pytest.approx(1.0)
+
+
+def test_the_edge_of_oblong_pixels_is_said_in_squares_of_their_area(unet: SpecFactory) -> None:
+    spec = unet({"blob": True})
+    width, height = spec.input.width_px, spec.input.height_px
+    oblong = replace(frame(2 * width, 4 * height), geometry=ImageGeometry(pixel_aspect=2.0))
+    assert edge_sd_px(spec, oblong) == pytest.approx(0.5 * math.sqrt(2 * 4))

@@ -76,3 +76,21 @@ def test_nothing_to_follow_is_no_motion() -> None:
     np.testing.assert_allclose(motion.matrix, [[1, 0, 0], [0, 1, 0]], atol=1e-6)
     for other in (np.zeros((10, 10), np.bool_), np.zeros((240, 320), np.bool_)):
         assert estimate(even, np.zeros((10, 10), np.uint8), other).share == 0.0
+
+
+@pytest.mark.parametrize("aspect", [2.0, 0.5])
+def test_a_turn_on_oblong_pixels_is_found(aspect: float) -> None:
+    """The picture turns in its true shape, which is no similarity of its own pixels."""
+    size, centre, radius = (640, 480), (288.0, 264.0), 80.0
+    true = cv2.resize(speckle(320, 240), size, interpolation=cv2.INTER_CUBIC)
+    wanted = similarity(0.12, 1.0, (6.0, -4.0), centre)
+    shape = np.array((1 / aspect, 1.0)) * min(1.0, aspect)  # the frame's pixels to a true one
+    frame_size = (round(size[0] * shape[0]), round(size[1] * shape[1]))
+    before, after = (cv2.resize(p, frame_size, interpolation=cv2.INTER_AREA) for p in (true, warped(true, wanted)))
+    y, x = np.mgrid[0 : frame_size[1], 0 : frame_size[0]] + 0.5
+    mask = np.hypot(x / shape[0] - centre[0], y / shape[1] - centre[1]) < radius
+    motion = estimate(before, after, mask, aspect)
+    corners = np.array([(288 + dx * radius, 264 + dy * radius) for dx, dy in ((1, 0), (-1, 0), (0, 1), (0, -1))])
+    there = (corners * shape) @ motion.matrix[:, :2].T + motion.matrix[:, 2]
+    assert np.abs(there / shape - (corners @ wanted[:, :2].T + wanted[:, 2])).max() < 1.0
+    assert motion.share > 0.6 and motion.appearance > 0.95

@@ -96,3 +96,17 @@ def test_the_file_must_be_the_one_of_the_manifest(spec: ModelSpec) -> None:
     spec.path.unlink()
     with pytest.raises(UserError, match="cannot be read"):
         Predictor(spec, "cpu")
+
+
+@pytest.mark.parametrize("aspect", [2.0, 0.5])
+def test_a_disc_of_oblong_pixels_is_found_in_the_frames_own_pixels(spec: ModelSpec, aspect: float) -> None:
+    """Squashed as a recorder does it; the mask is that of the whole picture, squashed alike."""
+    width, height = round(320 / aspect), 240
+    y, x = np.mgrid[0:height, 0:width] + 0.5
+    inside = np.hypot((x - 130 / aspect) * aspect, y - 120) < 50
+    pixels = np.repeat(np.where(inside, 20, 200).astype(np.uint8)[:, :, None], 3, axis=2)
+    (disc,) = Predictor(spec, "cpu", threads=1).predict(make_frame(pixels, "x", 0, pixel_aspect=aspect)).instances
+    assert disc.area_px == pytest.approx(np.pi * 50**2 / aspect, rel=0.1)
+    x0, y0, x1, y1 = disc.box_xyxy_px
+    assert ((x0 + x1) / 2, (y0 + y1) / 2) == pytest.approx((130 / aspect, 120), abs=3)
+    assert (x1 - x0) * aspect == pytest.approx(y1 - y0, rel=0.1)

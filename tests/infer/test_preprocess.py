@@ -134,3 +134,41 @@ def test_degenerate_pictures_pass(size: tuple[int, int]) -> None:
     for spec in (YOLO, replace(YOLO, width_px=0, height_px=0), replace(YOLO, resize="stretch")):
         tensor, placement = prepare(np.zeros((size[1], size[0], 3), np.uint8), spec)
         assert tensor.shape[2:] == placement.input_size_px[::-1]
+
+
+@settings(max_examples=60, deadline=None)
+@given(size=SIZES, aspect=st.floats(0.25, 4.0), fixed=st.booleans())
+def test_the_placement_of_oblong_pixels_maps_there_and_back(size: tuple[int, int], aspect: float, fixed: bool) -> None:
+    side = {"width_px": 640, "height_px": 432} if fixed else {"width_px": 0, "height_px": 0}
+    placement = place(size, replace(YOLO, **side), None, aspect)
+    corners = np.array([(0.0, 0.0), size, (size[0] / 2, 0.5)])
+    there = placement.to_input(corners)
+    np.testing.assert_allclose(placement.to_frame(there), corners, atol=1e-9)
+    assert (there >= -1e-9).all() and (there <= np.array(placement.input_size_px) + 1e-9).all()
+
+
+@pytest.mark.parametrize("aspect", [0.5, 1.2, 2.0])
+@pytest.mark.parametrize("fixed", [True, False])
+def test_the_network_sees_square_pixels(aspect: float, fixed: bool) -> None:
+    spec = YOLO if fixed else replace(YOLO, width_px=0, height_px=0)
+    tall = place((round(800 / aspect), 600), spec, None, aspect)
+    plain = place((800, 600), spec)
+    assert tall.input_size_px == plain.input_size_px and tall.pad_xy_px == plain.pad_xy_px
+    assert tall.scale_xy[0] / tall.scale_xy[1] == pytest.approx(aspect, rel=0.005)
+
+
+def test_square_pixels_are_placed_as_ever_and_a_fixed_size_is_filled_whatever_their_shape() -> None:
+    assert place((1023, 767), YOLO, None, 1.0) == place((1023, 767), YOLO)
+    filled = replace(YOLO, resize="stretch")
+    assert place((400, 600), filled, None, 2.0) == place((400, 600), filled)
+
+
+@pytest.mark.parametrize("interpolation", ["linear", "area"])
+def test_a_squashed_picture_gives_nearly_the_input_of_the_true_one(interpolation: str) -> None:
+    pixels = cloudy(640, 480)
+    squashed = np.asarray(cv2.resize(pixels, (320, 480), interpolation=cv2.INTER_AREA))
+    spec = replace(
+        YOLO, dtype="uint8", value_range=(0.0, 255.0), width_px=400, height_px=400, interpolation=interpolation
+    )
+    wanted, seen = prepare(pixels, spec)[0], prepare(squashed, spec, pixel_aspect=2.0)[0]
+    assert np.abs(wanted.astype(int) - seen.astype(int)).mean() < 3

@@ -57,3 +57,10 @@ def test_a_moment_without_it_does_not_end_it() -> None:
     assert presence.admit(one(0.9), key(0.0), OUTPUT)
     assert presence.admit((), key(0.04), OUTPUT) == ()
     assert presence.admit(one(0.5), key(0.08), OUTPUT)
+
+
+def test_on_a_picture_of_another_size_what_was_there_is_somewhere_else() -> None:
+    presence = Presence()
+    assert presence.admit(one(0.9), key(0.0), OUTPUT, (640, 480))
+    assert presence.admit(one(0.5), key(0.04), OUTPUT, (320, 240)) == ()
+    assert presence.admit(one(0.5), key(0.08), OUTPUT, (640, 480)) == (), "the first size again begins anew"

@@ -372,3 +372,25 @@ def _three_channels(path: Path) -> None:
     ]
     graph = helper.make_graph(b.nodes, "test", ports[:1], ports[1:], b.weights)
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=8), path)
+
+
+@pytest.mark.parametrize("aspect", [2.0, 0.5])
+def test_a_click_and_a_box_on_oblong_pixels_outline_what_they_point_at(make: Make, aspect: float) -> None:
+    width, height = round(640 / aspect), 480
+    y, x = np.mgrid[0:height, 0:width] + 0.5
+    inside = np.hypot((x * aspect) - CENTRE[0], y - CENTRE[1]) < RADIUS
+    pixels = np.repeat(np.where(inside, 20, 200).astype(np.uint8)[:, :, None], 3, axis=2)
+    model, oblong = make(), make_frame(pixels, "clip.mp4", 7, 0.25, pixel_aspect=aspect)
+    box = ((CENTRE[0] - 70) / aspect, CENTRE[1] - 70, (CENTRE[0] + 70) / aspect, CENTRE[1] + 70)
+    for prompt in (at_point((CENTRE[0] / aspect, CENTRE[1])), in_box(box)):
+        found = model.outline(model.embed(oblong), prompt).instance
+        assert found is not None
+        whole = full_mask(found, (width, height))
+        assert np.count_nonzero(whole & inside) / np.count_nonzero(whole | inside) > 0.9
+
+
+def test_an_embedding_is_not_kept_for_another_shape_of_pixel(make: Make, frame: Frame) -> None:
+    model = make()
+    first = model.embed(frame)
+    assert model.embedding(frame.with_geometry(ImageGeometry(pixel_aspect=2.0))) is None
+    assert model.embedding(frame.with_geometry(ImageGeometry())).values is first.values

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -177,7 +178,8 @@ def test_an_oblique_section_is_warned_of_and_the_minor_axis_is_not_taken():
 
 
 def test_the_axis_ratio_is_taken_in_mm():
-    reading = read(prediction(ellipse_mask((320, 240), 30, 60)), geometry(0.4, 0.2), "aorta")
+    known = replace(geometry(0.4, 0.2), pixel_aspect=2.0)
+    reading = read(prediction(ellipse_mask((320, 240), 30, 60)), known, "aorta")
     assert reading.plane is Plane.TRANSVERSE
     assert reading.warnings == ()
 
@@ -294,3 +296,28 @@ def test_geometry_on_the_true_mask_is_within_a_sixth_of_a_millimetre():
         mask = ellipse_mask(centre, diameter / mm / 2, diameter / mm / 2)
         errors.append(read(prediction(mask), geometry(mm), "aorta").get("ap_diameter").value_mm - diameter)
     assert np.mean(np.abs(errors)) < 0.05
+
+
+@pytest.mark.parametrize("aspect", [2.0, 0.5])
+def test_a_round_vessel_of_oblong_pixels_is_round(aspect):
+    """Without a scale lengths are those of the picture with square pixels, as high as its own."""
+    mask = ellipse_mask((320.3, 240.7), 50 / aspect, 50)
+    reading = read(prediction(mask, edge_sd_px=1.0), ImageGeometry(pixel_aspect=aspect), "aorta")
+    assert (reading.status, reading.plane) == (Status.MEASURED, Plane.TRANSVERSE)
+    for name in ("ap_diameter", "transverse_diameter", "major_diameter"):
+        assert reading.get(name).value_px == pytest.approx(100.0, abs=0.4)
+    assert reading.get("area").value_px == pytest.approx(math.pi * 50**2, rel=0.01)
+    (x0, _), (x1, _) = reading.get("transverse_diameter").ends_xy_px
+    assert abs(x1 - x0) == pytest.approx(100 / aspect, abs=0.4)  # the caliper lies in the frame's own pixels
+    known = read(prediction(mask, edge_sd_px=1.0), replace(geometry(0.2 * aspect, 0.2), pixel_aspect=aspect), "aorta")
+    for name in ("ap_diameter", "transverse_diameter"):
+        in_px, in_mm = reading.get(name), known.get(name)
+        assert in_mm.value_mm == pytest.approx(20.0, abs=0.1)
+        assert in_mm.errors.edge == pytest.approx(0.2 * in_px.errors.edge)  # alike in all directions, in both units
+
+
+@pytest.mark.parametrize("aspect", [2.0, 0.5])
+def test_a_vessel_cut_lengthwise_on_oblong_pixels(aspect):
+    reading = read(prediction(tube_mask(60, 20, x_scale=aspect)), ImageGeometry(pixel_aspect=aspect), "aorta")
+    assert reading.plane is Plane.LONGITUDINAL
+    assert reading.get("longitudinal_diameter").value_px == pytest.approx(60.0, abs=1.5)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import math
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -49,8 +50,13 @@ def test_moments_give_the_circumference_that_a_contour_is_short_of(ra, rb, mm, t
 
 def test_unequal_pixels_are_used_per_axis_and_not_swapped():
     mask = ellipse_mask((320.3, 240.7), 200, 90)
-    assert head(mask, geometry(0.3, 0.5)).get("biparietal_diameter").value_mm == pytest.approx(90.0, abs=0.1)
-    assert head(mask, geometry(0.5, 0.3)).get("biparietal_diameter").value_mm == pytest.approx(54.0, abs=0.1)
+    for (x_mm, y_mm), wanted_mm in {(0.3, 0.5): 90.0, (0.5, 0.3): 54.0}.items():
+        known = replace(geometry(x_mm, y_mm), pixel_aspect=x_mm / y_mm)  # as the calibration gives it
+        reading = head(mask, known)
+        assert reading.get("biparietal_diameter").value_mm == pytest.approx(wanted_mm, abs=0.1)
+        axes = np.array([400 * x_mm, 180 * y_mm]) / 2
+        around_mm = Ellipse((0, 0), float(axes.max()), float(axes.min()), 0.0).circumference
+        assert reading.get("head_circumference").value_mm == pytest.approx(around_mm, rel=0.002)
 
 
 @pytest.mark.parametrize("name", ["biparietal_diameter", "occipitofrontal_diameter"])

@@ -168,3 +168,12 @@ def test_the_other_structures_of_a_picture_stay() -> None:
     reading = manual.corrected(two, drawn, SIZE, None)
     assert reading.get("area_1").value_px == pytest.approx(math.pi * 1600, rel=0.01)
     assert reading.get("area_2").value_px == pytest.approx(math.pi * 400, rel=0.02)
+
+
+def test_in_pixels_a_length_by_hand_means_the_same_in_every_direction() -> None:
+    oblong = ImageGeometry(pixel_aspect=2.0)
+    across, down = ((10.0, 10.0), (60.0, 10.0)), ((10.0, 10.0), (10.0, 110.0))
+    assert [manual.caliper(KEY, *ends, oblong).get("length").value_px for ends in (across, down)] == [100.0, 100.0]
+    drawn = manual.ellipse(KEY, across, 50.0, oblong)
+    assert drawn.get("long_axis").value_px == pytest.approx(100.0)
+    assert drawn.get("area").value_px == pytest.approx(math.pi * 50**2)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -50,8 +51,24 @@ def test_depth_below_a_curved_probe_runs_along_the_beam():
 
 
 def test_depth_is_in_mm_per_axis():
-    reading = found(("nerve", NERVE, 0.8), known=geometry(0.3, 0.1, linear()))
+    known = replace(geometry(0.3, 0.1, linear()), pixel_aspect=3.0)
+    reading = found(("nerve", NERVE, 0.8), known=known)
     assert reading.get("centroid_depth").value_mm == pytest.approx(17.0, abs=0.05)
+
+
+@pytest.mark.parametrize("aspect", [2.0, 0.5])
+def test_depth_below_a_curved_probe_on_oblong_pixels(aspect):
+    """The same picture as above, its columns squashed: the same depth, in pixels as high as its own."""
+    whole = fan()
+    sector = replace(whole, outline_xy_px=whole.outline_xy_px / (aspect, 1.0), apex_xy_px=(320 / aspect, -60.0))
+    mask = ellipse_mask((440.0 / aspect, 240.0), 20 / aspect, 20, size=(1400, 480))
+    prediction = predicted(instance(mask, label="nerve"), size=(1400, 480))
+    for scaled in (False, True):
+        known = replace(geometry(0.1 * aspect, 0.1, sector, (1400, 480)), pixel_aspect=aspect)
+        known = known if scaled else replace(known, regions=())
+        depth = read(prediction, known, "nerve").get("centroid_depth")
+        assert depth.value_px == pytest.approx(math.hypot(120, 300) - 80, abs=0.2)
+        assert depth.value_mm == (pytest.approx(0.1 * (math.hypot(120, 300) - 80), abs=0.02) if scaled else None)
 
 
 @pytest.mark.parametrize("sector", [None, linear(certain=False), linear(top=0.0)])

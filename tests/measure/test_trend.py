@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tests.measure.drawing import reading
 from usviewer.infer.prediction import Edge
 from usviewer.measure.reading import Dimension, Errors, Plane, Site, Status
-from usviewer.measure.trend import Trend, median_interval, summarize, sweep
+from usviewer.measure.trend import Trend, median_interval, other_sizes_note, summarize, sweep
 
 
 def feed(trend, values, start=0.0, step=0.05, **how):
@@ -250,3 +250,44 @@ def test_the_intervals_hold_what_the_frames_state_and_what_they_scatter():
     assert noisy.errors.frames > 0.05
     assert noisy.interval[1] - noisy.interval[0] > still.interval[1] - still.interval[0]
     assert noisy.maximum_interval[1] - noisy.maximum == pytest.approx(1.96 * math.hypot(0.5, 0.67), rel=0.3)
+
+
+def of_size(size_px, values_px, start=0, **changes):
+    return [
+        replace(reading(value, (start + i) * 0.05, mm=None, **changes), frame_size_px=size_px)
+        for i, value in enumerate(values_px)
+    ]
+
+
+def test_pixels_of_two_sizes_of_picture_are_never_put_together():
+    """As after a change of size in the middle of a clip: twice the size, twice the pixels, the same vessel."""
+    large, small = of_size((640, 480), [40.0] * 30), of_size((320, 240), [20.0] * 40, start=30)
+    trend = Trend()
+    last = [trend.add(each) for each in (*large, *small)]
+    assert last[29].median == 160.0 and last[30] is None  # 4 px to a given one
+    assert last[-1].median == last[-1].maximum == 80.0
+    whole = summarize([*large, *small])
+    assert (whole.median, whole.maximum, whole.count) == (80.0, 80.0, 40)
+    assert whole.frame_size_px == (320, 240)
+    assert "30 frames of another size than 320 x 240" in other_sizes_note([*large, *small], whole)
+    assert other_sizes_note(small, whole) == ""
+
+
+def test_the_sites_of_a_sweep_are_compared_in_one_size_of_picture():
+    first = of_size((640, 480), [40.0] * 10, site=Site.PROXIMAL)
+    second = of_size((320, 240), [25.0] * 30, start=10, site=Site.DISTAL)
+    assert [(found.site, found.maximum) for found in sweep([*first, *second])] == [(Site.DISTAL, 100.0)]
+
+
+def test_millimetres_of_two_sizes_stay_together_where_the_scale_is_the_same():
+    both = [replace(reading(20.0, i * 0.05), frame_size_px=(640, 480 + i)) for i in range(30)]
+    whole = summarize(both)
+    assert whole.count == 30 and whole.frame_size_px is None
+
+
+def test_another_size_that_was_not_measured_ends_the_summary():
+    trend = Trend()
+    for each in of_size((640, 480), [40.0] * 30):
+        shown = trend.add(each)
+    assert shown is not None
+    assert trend.add(of_size((320, 240), [40.0], start=30, status=Status.NOT_VISUALISED)[0]) is None

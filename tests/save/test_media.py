@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 from tests.scenes import aorta_reading, fan, flat_frame, scaled_geometry
+from usviewer.acquire import open_source
 from usviewer.errors import UserError
 from usviewer.frame import make_frame
 from usviewer.overlay.scene import MaskStyle, Style, compose
 from usviewer.overlay.shown import Shown
-from usviewer.save.media import ClipWriter, picture_of, write_png
+from usviewer.save.media import ClipWriter, Form, fitted, picture_of, write_png
 
 VARIABLE_S = (0.0, 0.033, 0.1, 0.12, 0.3, 0.35, 0.4, 0.409, 0.5, 0.633)
 
@@ -215,3 +216,46 @@ def test_a_real_sweep_comes_back_with_its_times(data, tmp_path):
     times, back, _ = read(tmp_path / "a.mp4")
     assert times == pytest.approx([time for time, _ in source], abs=0.001)
     assert {picture.shape for picture in back} == {(796, 1536, 3)}
+
+
+def oblong_shown(aspect: float, width: int = 320, height: int = 480) -> Shown:
+    geometry = replace(scaled_geometry(width, height), pixel_aspect=aspect)
+    frame = flat_frame(width, height, 120, geometry)
+    reading = aorta_reading(frame.key, (width / 2, height / 2), 40)
+    return Shown(frame, compose(reading, None, frame_size_px=(width, height), geometry=geometry))
+
+
+@pytest.mark.parametrize("lossless", [False, True])
+def test_a_clip_says_the_shape_of_its_pixels(tmp_path, lossless):
+    path = tmp_path / "oblong.mp4"
+    write(path, pictures(3, 64, 48), (0.0, 0.04, 0.08), pixel_aspect=64 / 45, lossless=lossless)
+    with open_source(str(path)) as source:
+        assert source.info.pixel_aspect == pytest.approx(64 / 45, abs=1e-6)
+    write(path, pictures(3, 64, 48), (0.0, 0.04, 0.08))
+    with open_source(str(path)) as source:
+        assert source.info.pixel_aspect == 1.0
+
+
+@pytest.mark.parametrize("aspect", [2.0, 0.5])
+def test_a_picture_has_square_pixels_and_an_overlay_of_the_true_shape(tmp_path, aspect):
+    oblong = oblong_shown(aspect)
+    write_png(oblong, tmp_path / "oblong.png")
+    size = (round(320 * max(1.0, aspect)), round(480 / min(1.0, aspect)))
+    assert cv2.imread(str(tmp_path / "oblong.png")).shape == (size[1], size[0], 3)
+    own = picture_of(oblong)
+    assert own.shape == oblong.frame.pixels.shape
+    touched = (own != oblong.frame.pixels).any(axis=2)
+    assert touched.any()
+    np.testing.assert_array_equal(own[~touched], oblong.frame.pixels[~touched])
+    assert not touched[100:140, 140:180].any()  # away from outline, numbers and bar nothing is resampled
+
+
+def test_a_picture_of_another_size_is_fitted_into_the_clip():
+    room, wide = Form((160, 120)), Form((320, 80))
+    white = np.full((80, 320, 3), 255, np.uint8)
+    made = fitted(white, wide, room)
+    assert made.shape == (120, 160, 3)
+    assert (made[40:80] == 255).all() and not made[:39].any() and not made[81:].any()
+    square = fitted(white, Form((320, 80), 0.5), room)  # as wide as 160 square pixels
+    assert (square[20:100] == 255).all() and not square[:19].any()
+    assert fitted(white, wide, wide) is white

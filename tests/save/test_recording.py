@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from tests.scenes import aorta_reading, fan, scaled_geometry
+from usviewer.acquire import open_source
 from usviewer.errors import UserError
 from usviewer.frame import Frame, ImageGeometry, make_frame
 from usviewer.overlay.scene import compose
@@ -115,3 +116,16 @@ def test_a_folder_that_may_not_be_written_is_one_sentence(tmp_path: Path) -> Non
     blocked.write_text("a file")
     with pytest.raises(UserError, match="Could not write"):
         ClipRecorder(blocked, "exam").add(taken(0))
+
+
+def test_both_streams_say_the_shape_of_pixels_and_another_shape_begins_another_part(tmp_path: Path) -> None:
+    recorder = ClipRecorder(tmp_path, "exam", keep_surroundings=True)
+    recorder.add(taken(0, ImageGeometry(pixel_aspect=2.0)))
+    recorder.add(taken(1, ImageGeometry(pixel_aspect=2.0)))
+    recorder.add(taken(2, ImageGeometry()))
+    oblong, square = recorder.close()
+    for folder, aspect in ((oblong, 2.0), (square, 1.0)):
+        for name in ("raw.mp4", "annotated.mp4"):
+            with open_source(str(folder / name)) as source:
+                assert source.info.pixel_aspect == aspect
+    np.testing.assert_array_equal(pictures(oblong / "raw.mp4")[1][1], frame(1).pixels)

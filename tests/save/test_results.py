@@ -6,17 +6,20 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
 from tests.measure.drawing import instance
 from tests.scenes import aorta_reading, summary_of
+from usviewer.acquire import open_source
 from usviewer.errors import UserError
 from usviewer.frame import SourceInfo, make_frame
 from usviewer.infer.prediction import Prediction
+from usviewer.measure import summarize
 from usviewer.overlay.scene import compose
 from usviewer.overlay.shown import Shown
-from usviewer.save.results import ResultFolder, Wanted
+from usviewer.save.results import FITTED, ResultFolder, Wanted
 from usviewer.save.summary import Analysis
 
 EVERYTHING = Wanted(video=True, masks=True)
@@ -200,3 +203,26 @@ def test_what_a_killed_run_left_in_the_folder_goes(tmp_path: Path) -> None:
         os.utime(path, (0, 0))
     write(tmp_path, TABLES)
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+
+
+def test_a_clip_whose_picture_changes_its_size_is_written_whole(tmp_path: Path) -> None:
+    sizes = [(64, 48), (64, 48), (32, 24), (48, 64), (64, 48)]
+    mask = np.zeros((24, 32), np.bool_)
+    mask[4:20, 4:20] = True
+    with ResultFolder(tmp_path, "aorta", ("aorta",), EVERYTHING) as results:
+        for index, (width, height) in enumerate(sizes):
+            frame = make_frame(np.full((height, width, 3), 90, np.uint8), "a", index, index / 25.0)
+            reading = replace(aorta_reading(frame.key, (12.0, 12.0), 8.0, None), frame_size_px=(width, height))
+            prediction = Prediction(frame.key, (width, height), (instance(mask),), "aorta", "ab" * 32, "cpu")
+            scene = compose(reading, None, frame_size_px=(width, height))
+            results.add(Shown(frame, scene), prediction, reading, index / 25.0)
+        aggregate = summarize(results.readings)
+        info = SourceInfo("/place/a.mp4", "a", "video", 64, 48, 25.0)
+        analysis = Analysis(info, "aorta", "aorta", "ab" * 32, "Aorta 1.0", "cpu", aggregate=aggregate)
+        results.finish(analysis, 0.04)
+    assert results.notes == [FITTED]
+    assert results.document["aggregate"]["frame_size_px"] == [64, 48] and results.document["aggregate"]["count"] == 3
+    with open_source(str(tmp_path / "annotated.mp4")) as source:
+        assert [(frame.width_px, frame.height_px) for frame in source] == [(64, 48)] * 5
+    shapes = [cv2.imread(str(tmp_path / "masks" / f"{index:06d}.png"), 0).shape for index in range(5)]
+    assert shapes == [(height, width) for width, height in sizes]  # masks keep the frame's own size

@@ -292,3 +292,27 @@ def test_a_picture_that_was_not_analysed_cannot_be_corrected(bench: Workbench) -
     bench.desk.show(frame, None, None)
     with pytest.raises(UserError, match="not been analysed"):
         bench.hand.correct(None, ("aorta",), Kept())
+
+
+def test_marks_on_a_picture_of_one_size_give_no_scale_to_another(bench: Workbench) -> None:
+    show(bench)
+    bench.hand.choose(HandTool.CALIBRATE)
+    bench.click((600.0, 40.0))
+    bench.click((600.0, 290.0))
+    assert len(bench.hand.points) == 2
+    other = flat_frame(320, 240)
+    bench.desk.show(other, aorta_reading(other.key), None)
+    assert bench.hand.points == ()
+    with pytest.raises(UserError, match="Two marks"):
+        bench.hand.set_scale(50.0)
+
+
+def test_one_distance_gives_no_scale_to_pixels_that_are_not_square(bench: Workbench) -> None:
+    frame = make_frame(np.full((480, 640, 3), 90, np.uint8), "test", 7, pixel_aspect=2.0)
+    bench.desk.show(frame, aorta_reading(frame.key), None)
+    bench.hand.choose(HandTool.CALIBRATE)
+    bench.click((600.0, 40.0))
+    bench.click((600.0, 290.0))
+    with pytest.raises(UserError, match="not square"):
+        bench.hand.set_scale(50.0)
+    assert bench.desk.user_spacing() is None

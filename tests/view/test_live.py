@@ -11,6 +11,7 @@ import pytest
 from PySide6.QtWidgets import QPushButton
 
 from tests.fakes import FakeDevice, FakeEngine, picture
+from usviewer.calibrate.calibrator import GIVEN_FOR_OTHER_SIZE
 from usviewer.errors import UserError
 from usviewer.frame import Frame, digest_of
 from usviewer.infer.prediction import Prediction
@@ -149,6 +150,26 @@ def test_the_users_scale_does_not_hold_on_another_picture_size() -> None:
     other = calibrate(make_frame(picture(0, 80, 48), "s", 1))
     assert same.geometry is not None and any(region.spacing for region in same.geometry.regions)
     assert other.geometry is not None and not any(region.spacing for region in other.geometry.regions)
+
+
+def test_a_source_that_changes_its_size_loses_the_users_millimetres_until_it_is_back(
+    window: MainWindow, device: FakeDevice, live: Any
+) -> None:
+    window.desk.set_engine(FakeEngine().engine())
+    device.frames.put(picture(1))
+    live(lambda: window.desk.on_screen.reading is not None)
+    window.desk.set_user_spacing(isotropic(0.2, ScaleSource.USER))
+    for number, (size, holds) in enumerate((((64, 48), True), ((80, 48), False), ((64, 48), True)), 2):
+        device.frames.put(picture(number, *size))
+        live(lambda size=size, number=number: _shown_size(window) == (size, picture(number, *size).mean()))
+        geometry = window.desk.on_screen.frame.geometry
+        assert bool(geometry.regions) is holds
+        assert holds or geometry.no_scale_reason == GIVEN_FOR_OTHER_SIZE
+
+
+def _shown_size(window: MainWindow) -> tuple[tuple[int, int], float] | None:
+    frame = window.desk.on_screen.frame
+    return None if frame is None else ((frame.width_px, frame.height_px), frame.pixels.mean())
 
 
 def test_a_bug_in_a_thread_is_raised_where_the_user_hears_of_it(

@@ -14,6 +14,7 @@ import pytest
 from tests.fakes import FakeEngine
 from tests.recordings import number_in, write_clip
 from tests.view.workbench import Workbench
+from usviewer.calibrate.calibrator import GIVEN_FOR_OTHER_SIZE
 from usviewer.errors import UserError
 from usviewer.measure.reading import Provenance, Site
 from usviewer.units import ScaleSource, isotropic
@@ -156,6 +157,33 @@ def test_a_scale_of_the_user_measures_anew_and_is_forgotten_with_the_clip(bench:
     assert bench.desk.user_spacing() is None
     bench.until(lambda: bench.desk.on_screen.frame.geometry is not None)
     assert not bench.desk.on_screen.frame.geometry.regions
+
+
+def test_a_scale_holds_for_pictures_of_the_size_it_was_given_on(bench: Workbench, tmp_path: Path) -> None:
+    """Also where that is not the size of the first picture; what was read with it is not kept for another size."""
+    parts = []
+    for number, size in enumerate(((160, 120), (96, 64))):
+        part = write_clip(tmp_path / f"{number}.h264", count=6, size=size, options={"bf": "0"}, format="h264")
+        parts.append(part.read_bytes())
+    path = tmp_path / "two.h264"
+    path.write_bytes(b"".join(parts))
+
+    def scaled(index: int) -> bool:
+        bench.review.go(index)
+        bench.until(lambda: bench.index == index and bench.desk.on_screen.frame.geometry is not None)
+        geometry = bench.desk.on_screen.frame.geometry
+        assert geometry.regions or not given or geometry.no_scale_reason == GIVEN_FOR_OTHER_SIZE
+        return bool(geometry.regions)
+
+    given = False
+    bench.open(path)
+    for at, wanted in ((8, [False, True]), (2, [True, False])):
+        bench.review.go(at)
+        bench.until(lambda at=at: bench.index == at)
+        bench.desk.set_user_spacing(isotropic(0.2, ScaleSource.USER))
+        given = True
+        bench.until(bench.is_done)
+        assert [scaled(3), scaled(9)] == wanted
 
 
 def test_without_a_model_the_clip_plays(themed: Any, qtbot: Any, tmp_path: Path, folder: Path) -> None:

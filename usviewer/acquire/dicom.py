@@ -122,12 +122,12 @@ class DicomSource(RecordedSource):
                 yield frame
             return
         for index, (pixels, _) in enumerate(self._clip.pictures()):
-            yield make_frame(pixels, self._uri, index, self._times_s[index])
+            yield self._frame(pixels, index)
 
     def seek(self, index: int) -> Frame:
         """Exactly frame ``index``."""
         self.check_index(index)
-        return make_frame(self._picture(index), self._uri, index, self._times_s[index])
+        return self._frame(self._picture(index), index)
 
     def seek_near(self, index: int) -> Frame:
         """The frame itself; of a video inside DICOM the nearest cheap one."""
@@ -143,6 +143,9 @@ class DicomSource(RecordedSource):
         self._file.close()
         if self._clip:
             self._clip.close()
+
+    def _frame(self, pixels: Pixels, index: int) -> Frame:
+        return make_frame(pixels, self._uri, index, self._times_s[index], pixel_aspect=self._pixel_aspect())
 
     def _picture(self, index: int) -> Pixels:
         if self._clip:

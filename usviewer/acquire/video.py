@@ -7,9 +7,8 @@ from pathlib import Path
 
 from usviewer.acquire.clip import ClipReader
 from usviewer.acquire.source import RecordedSource
-from usviewer.frame import Frame, SourceInfo, make_frame
-
-SQUARE_WITHIN = 0.005
+from usviewer.frame import Frame, Pixels, SourceInfo, make_frame
+from usviewer.units import is_square
 
 
 def mean_rate(times_s: Sequence[float | None]) -> float | None:
@@ -23,7 +22,7 @@ def mean_rate(times_s: Sequence[float | None]) -> float | None:
 def clip_notes(reader: ClipReader) -> tuple[str, ...]:
     """What the user must know about a clip, as far as it has been read."""
     notes = []
-    if abs(reader.pixel_aspect - 1) > SQUARE_WITHIN:
+    if not is_square(float(reader.pixel_aspect)):
         notes.append(
             f"Pixels are not square (1 : {float(1 / reader.pixel_aspect):.4g}): one scale does not fit both axes"
         )
@@ -75,18 +74,21 @@ class VideoSource(RecordedSource):
 
     def __iter__(self) -> Iterator[Frame]:
         for index, (pixels, time_s) in enumerate(self._reader.pictures()):
-            yield make_frame(pixels, self._uri, index, time_s)
+            yield self._frame(pixels, index, time_s)
 
     def seek(self, index: int) -> Frame:
         """Exactly frame ``index``, decoded from the key frame before it."""
         self.check_index(index)
         pixels, time_s = self._reader.picture(index)
-        return make_frame(pixels, self._uri, index, time_s)
+        return self._frame(pixels, index, time_s)
 
     def seek_near(self, index: int) -> Frame:
         """The nearest frame that is decoded already or is a key frame."""
         self.check_index(index)
         return self.seek(self._reader.near(index))
+
+    def _frame(self, pixels: Pixels, index: int, time_s: float | None) -> Frame:
+        return make_frame(pixels, self._uri, index, time_s, pixel_aspect=float(self._reader.pixel_aspect))
 
     def times_s(self) -> Sequence[float | None]:
         """Seconds since the first frame."""

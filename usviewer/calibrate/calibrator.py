@@ -11,20 +11,22 @@ from usviewer.calibrate.regions import FileScale, agree
 from usviewer.calibrate.sector import SectorFinder
 from usviewer.errors import UserError
 from usviewer.frame import Frame, ImageGeometry, Region, Sector
-from usviewer.units import Spacing
+from usviewer.units import Spacing, pixel_shape
 
 # What gives each frame its own scale: a ruler under watch.
 FrameScale = Callable[[Frame], FileScale]
 
 NO_SCALE = "No scale: lengths are in pixels"
 OTHER_SIZE = "Calibration inconsistent: the picture has another size than the file states"
+GIVEN_FOR_OTHER_SIZE = "The picture has another size than the scale was given for: lengths are in pixels"
 
 
 def calibrate(frame: Frame, *, sector: Sector | None, scale: FileScale) -> Frame:
     """The same frame with its geometry; ``calibration_id`` is a short hash of what it holds."""
     reason = "" if scale.spacings else scale.no_scale_reason or NO_SCALE
-    identity = _identity(scale, sector, (frame.width_px, frame.height_px))
-    return frame.with_geometry(ImageGeometry(scale.regions, sector, reason, identity))
+    aspect = _aspect_of(frame, scale)
+    identity = _identity(scale, sector, (frame.width_px, frame.height_px), aspect)
+    return frame.with_geometry(ImageGeometry(scale.regions, sector, reason, identity, aspect))
 
 
 def with_user_spacing(scale: FileScale, spacing: Spacing, width_px: int, height_px: int) -> FileScale:
@@ -45,9 +47,10 @@ def with_user_spacing(scale: FileScale, spacing: Spacing, width_px: int, height_
 
 @dataclass(slots=True)
 class _Seen:
-    """What was found for one frame size."""
+    """What was found for one frame size and shape of pixel."""
 
     size_px: tuple[int, int]
+    pixel_aspect: float
     finder: SectorFinder
     geometry: ImageGeometry | None = None
     sector: Sector | None = None
@@ -60,40 +63,54 @@ class Calibrator:
     sector (phantom) keeps it. Raises ``UserError`` when the user's spacing contradicts the file's own.
 
     ``scale`` is the same for all frames, or is asked about each of them, so that it can be withdrawn from a frame on.
+    ``user_size_px`` (width, height) is the size of the pictures that the user's spacing was given for, that of the
+    first frame where it is not told: on any other it does not hold.
     """
 
-    def __init__(self, user_spacing: Spacing | None = None, scale: FileScale | FrameScale | None = None) -> None:
+    def __init__(
+        self,
+        user_spacing: Spacing | None = None,
+        scale: FileScale | FrameScale | None = None,
+        *,
+        user_size_px: tuple[int, int] | None = None,
+    ) -> None:
         self._user_spacing = user_spacing
+        self._user_size_px = user_size_px
         self._scale = scale
         self._seen: _Seen | None = None
+        self._primed: _Seen | None = None
 
     def prime(self, frames: Sequence[Frame]) -> None:
         """Look for the sector on these frames before the first one is calibrated, and then no more."""
-        for frame in frames:
-            if frame.geometry is None or frame.geometry.sector is None:
-                self._seen_at(frame).finder.add(frame.pixels, always=True)
-        if self._seen is not None:
-            self._seen.sector = self._seen.finder.sector()
-            self._seen.finder.finish()
+        unknown = [frame for frame in frames if frame.geometry is None or frame.geometry.sector is None]
+        if not unknown:
+            return
+        seen = self._primed = self._seen_at(unknown[0], _aspect_of(unknown[0], self._scale_of(unknown[0])))
+        for frame in unknown:
+            seen.finder.add(frame.pixels, always=True)
+        seen.sector = seen.finder.sector()
+        seen.finder.finish()
 
     def __call__(self, frame: Frame) -> Frame:
         """The same picture, calibrated."""
-        seen = self._seen_at(frame)
-        sector = self._sector_of(frame, seen)
         scale = self._scale_of(frame)
-        identity = _identity(scale, sector, seen.size_px)
+        seen = self._seen_at(frame, _aspect_of(frame, scale))
+        sector = self._sector_of(frame, seen)
+        identity = _identity(scale, sector, seen.size_px, seen.pixel_aspect)
         if seen.geometry is None or seen.geometry.calibration_id != identity:
             seen.geometry = calibrate(frame, sector=sector, scale=scale).geometry
         return frame.with_geometry(seen.geometry)
 
     def reset(self) -> None:
         """Forget the sector (another source or layout)."""
-        self._seen = None
+        self._seen = self._primed = None
 
-    def _seen_at(self, frame: Frame) -> _Seen:
-        size = (frame.width_px, frame.height_px)
-        if self._seen is None or self._seen.size_px != size:
-            self._seen = _Seen(size, SectorFinder())
+    def _seen_at(self, frame: Frame, pixel_aspect: float) -> _Seen:
+        wanted = (frame.width_px, frame.height_px), pixel_aspect
+        if self._primed is not None and (self._primed.size_px, self._primed.pixel_aspect) == wanted:
+            self._seen = self._primed  # the first size again: what all its frames show stays known
+        if self._seen is None or (self._seen.size_px, self._seen.pixel_aspect) != wanted:
+            self._seen = _Seen(*wanted, SectorFinder(pixel_aspect))
         return self._seen
 
     def _sector_of(self, frame: Frame, seen: _Seen) -> Sector:
@@ -110,7 +127,15 @@ class Calibrator:
             scale = FileScale(no_scale_reason=OTHER_SIZE)
         if self._user_spacing is None:
             return scale
+        self._user_size_px = self._user_size_px or (frame.width_px, frame.height_px)
+        if (frame.width_px, frame.height_px) != self._user_size_px:
+            return scale if scale.spacings else FileScale(scale.regions, GIVEN_FOR_OTHER_SIZE)
         return with_user_spacing(scale, self._user_spacing, frame.width_px, frame.height_px)
+
+
+def _aspect_of(frame: Frame, scale: FileScale) -> float:
+    """A pixel's width over its height: by the scale, which was measured on the picture, before what is stated."""
+    return pixel_shape(scale.pixel_aspect or frame.stated_aspect)
 
 
 def _own_scale(frame: Frame) -> FileScale:
@@ -120,9 +145,9 @@ def _own_scale(frame: Frame) -> FileScale:
     return FileScale(frame.geometry.regions, frame.geometry.no_scale_reason)
 
 
-def _identity(scale: FileScale, sector: Sector | None, size_px: tuple[int, int]) -> str:
+def _identity(scale: FileScale, sector: Sector | None, size_px: tuple[int, int], pixel_aspect: float) -> str:
     """Equal content, equal id: 12 hexadecimal digits."""
-    hasher = xxhash.xxh3_64(repr((scale.regions, scale.no_scale_reason, size_px)).encode())
+    hasher = xxhash.xxh3_64(repr((scale.regions, scale.no_scale_reason, size_px, pixel_aspect)).encode())
     if sector is not None:
         hasher.update(sector.outline_xy_px.round(2).tobytes())
         hasher.update(repr((sector.box_xyxy_px, sector.apex_xy_px, sector.face_radius_px, sector.certain)).encode())

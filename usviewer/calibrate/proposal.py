@@ -11,7 +11,7 @@ from usviewer.calibrate.ruler import CHANGES, NO_RULER, Found, Ruler, find_ruler
 from usviewer.calibrate.sector import find_sector
 from usviewer.calibrate.watch import Confirmed, Reference, take_reference
 from usviewer.frame import Frame, Pixels, SourceInfo
-from usviewer.units import Spacing
+from usviewer.units import Spacing, pixel_shape
 
 UNCONFIRMED = "A ruler was found but not confirmed: lengths are in pixels until you say what one of its ticks is worth"
 
@@ -49,7 +49,7 @@ class Proposal:
 
     def reference(self) -> Reference:
         """The pixels that must stay what they are."""
-        sector = find_sector(self.frames)
+        sector = find_sector(self.frames, pixel_shape(self.pixel_aspect))
         return take_reference(self.ruler, self.frames, sector if sector.certain else None)
 
 

@@ -33,12 +33,21 @@ _FORMATS = {0: "no image", 1: "2D", 2: "M-mode", 3: "spectral", 4: "waveform", 5
 class FileScale:
     """What the file says about its scale: regions with and without one, and why there is none at all.
 
-    ``size_px`` (width, height) is the size of the pictures that it speaks of; None: of any.
+    ``size_px`` (width, height) is the size of the pictures that it speaks of; None: of any. ``known_aspect`` is a
+    pixel's width over its height where that is known although the scale does not hold (a ruler that has changed).
     """
 
     regions: tuple[Region, ...] = ()
     no_scale_reason: str = NO_REGION
     size_px: tuple[int, int] | None = None
+    known_aspect: float | None = None
+
+    @property
+    def pixel_aspect(self) -> float | None:
+        """A pixel's width over its height by the largest region with a scale; None where nothing is said of it."""
+        scaled = [(_area(region.box_xyxy_px), region.spacing) for region in self.regions if region.spacing]
+        largest = max(scaled, key=lambda pair: pair[0], default=None)
+        return self.known_aspect if largest is None else largest[1].pixel_aspect
 
     @property
     def spacings(self) -> tuple[Spacing, ...]:
@@ -151,6 +160,10 @@ def _differ(first: Spacing | None, second: Spacing | None) -> bool:
 def agree(first: Spacing, second: Spacing) -> bool:
     """True when two scales are equal within 1 % along both axes."""
     return not _differ(first, second)
+
+
+def _area(box: Box) -> float:
+    return (box[2] - box[0]) * (box[3] - box[1])
 
 
 def _overlap(first: Box, second: Box) -> bool:

@@ -20,7 +20,7 @@ from usviewer.calibrate.ruler_search import Column, find_columns, seen_in
 from usviewer.calibrate.ruler_text import Label, read_labels, tick_value_mm
 from usviewer.errors import UserError
 from usviewer.frame import Pixels
-from usviewer.units import ScaleSource, Spacing
+from usviewer.units import ScaleSource, Spacing, is_square
 
 NO_RULER = "No depth ruler was found on the picture"
 TWO_RULERS = "Two rulers with different spacings (zoom, or two images side by side): none of them is used"
@@ -29,7 +29,6 @@ CHANGES = "The ruler changes within these frames (another depth or zoom)"
 IMPRECISE = "A ruler was found, but its ticks are too few or too uneven to measure by"
 ISOTROPIC = "x is taken to be equal"
 MAX_TICK_MM = 100.0
-SQUARE = 0.002
 SAME_PITCH = 0.005
 # Below this precision it may as well be tissue.
 WORTH_SAYING = 0.005
@@ -204,7 +203,7 @@ def spacing(
         other = _mm_per_px(across, across_tick_mm)
         detail += f". {across.axis}: {across_tick_mm:g} mm a tick; {across.describe()}; ruler {across.evidence}"
         sd = max(ruler.relative_sd, across.relative_sd)
-    elif abs(pixel_aspect - 1.0) > SQUARE:
+    elif not is_square(pixel_aspect):
         raise UserError(
             f"The pixels are not square (width : height = {pixel_aspect:.3f}) and the ruler measures one axis only",
             "Give both scales: --mm-per-pixel X,Y",

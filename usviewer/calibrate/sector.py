@@ -39,9 +39,13 @@ MIN_SIDE_PX = 16
 
 
 class SectorFinder:
-    """Accumulates the frames of one source (of one size) and gives the sector that they show so far."""
+    """Accumulates the frames of one source (of one size) and gives the sector that they show so far.
 
-    def __init__(self) -> None:
+    ``pixel_aspect`` is a pixel's width over its height: arcs are arcs, and beams meet, only on square pixels.
+    """
+
+    def __init__(self, pixel_aspect: float = 1.0) -> None:
+        self._pixel_aspect = pixel_aspect
         self._count = 0
         self._finished = False
         self._brightest: Grey | None = None
@@ -53,7 +57,7 @@ class SectorFinder:
         self._count += 1
         if looked_at:
             self._size_px = (pixels.shape[1], pixels.shape[0])
-            small = _small(pixels)
+            small = _small(pixels, self._pixel_aspect)
             self._brightest = small if self._brightest is None else np.maximum(self._brightest, small)
         return looked_at
 
@@ -68,16 +72,18 @@ class SectorFinder:
         return _sector_of(self._brightest, self._size_px)
 
 
-def find_sector(frames: Sequence[Pixels]) -> Sector:
+def find_sector(frames: Sequence[Pixels], pixel_aspect: float = 1.0) -> Sector:
     """The sector that a few frames of equal size (RGB) show together."""
-    finder = SectorFinder()
+    finder = SectorFinder(pixel_aspect)
     for pixels in frames:
         finder.add(pixels, always=True)
     return finder.sector()
 
 
-def _small(pixels: Pixels) -> Grey:
-    """Brightest channel at the working size. Large pictures are shrunk a whole number of times, which is fast."""
+def _small(pixels: Pixels, pixel_aspect: float) -> Grey:
+    """Brightest channel at the working size, on square pixels. Large pictures are shrunk a whole number of times."""
+    if pixel_aspect != 1.0:
+        pixels = _squared(pixels, pixel_aspect)
     height, width = pixels.shape[:2]
     factor = max(1.0, max(height, width) / WORK_PX)
     factor = factor if factor < 2.0 else math.ceil(factor)
@@ -85,6 +91,15 @@ def _small(pixels: Pixels) -> Grey:
     small = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA) if factor > 1.0 else pixels
     red, green, blue = cv2.split(small)
     return np.asarray(cv2.max(cv2.max(red, green), blue), dtype=np.uint8)
+
+
+def _squared(pixels: Pixels, pixel_aspect: float) -> Pixels:
+    """The picture at the working size, its pixels made square."""
+    height, width = pixels.shape[:2]
+    true_width = width * pixel_aspect
+    factor = max(1.0, max(height, true_width) / WORK_PX)
+    size = (max(1, round(true_width / factor)), max(1, round(height / factor)))
+    return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
 
 
 def _sector_of(brightest: Grey, size_px: tuple[int, int]) -> Sector:

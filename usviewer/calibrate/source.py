@@ -15,10 +15,15 @@ from usviewer.calibrate.ruler import NO_RULER
 from usviewer.calibrate.watch import Confirmed, RulerScale
 from usviewer.errors import UserError
 from usviewer.frame import Frame, SourceInfo
-from usviewer.units import Spacing
+from usviewer.units import Spacing, is_square
 
 # So many frames from all over a clip show every part of the sector bright at least once.
 PRIMING_FRAMES = 8
+# Two typed values of two digits each (0.21 and 0.25) give the shape of a pixel to some 4 %; X for Y is off by far more.
+SHAPES_AGREE = 0.05
+# What a file says of its pixels' shape in two places agrees to the rounding of its numbers.
+SHAPES_EQUAL = 0.01
+SHAPES_DIFFER = "Calibration inconsistent: the file and its ultrasound region say different shapes of a pixel"
 FOLDER = "The pictures of a folder may be of different screens"
 
 
@@ -37,6 +42,7 @@ def for_source(
     confirmed: Sequence[Confirmed] = (),
     ruler_tick_mm: float | None = None,
     from_start: bool = True,
+    user_size_px: tuple[int, int] | None = None,
 ) -> Callable[[Frame], Frame]:
     """The calibration of every frame of a source, as a function of the frame.
 
@@ -44,23 +50,29 @@ def for_source(
     is now (``ruler_tick_mm``: what one of its ticks is worth), or was for this very screen before
     (``calibrate.layouts``). A ruler, and a user's scale beside one, is watched frame by frame. A ruler that nobody has
     confirmed gives no scale, and ``no_scale_reason`` says so. ``from_start``: the user's spacing is that of the first
-    frames; otherwise it is watched only where the whole clip shows one ruler.
+    frames; otherwise it is watched only where the whole clip shows one ruler. It holds for pictures of
+    ``user_size_px`` (None: of the size of the first), and on no other.
 
     Seeks in a recording, so call it before iterating. Raises ``UserError`` where the user's spacing contradicts the
     file's own, or cannot hold because the recording's pixels are not square; and where there is no ruler to confirm.
     """
     info = source.info
     scale = file_scale(source)
+    first_size_px = (info.width_px, info.height_px)
+    user_size_px = user_size_px or first_size_px
     if user_spacing is not None:
-        _check_square(info, user_spacing)
-        with_user_spacing(scale or FileScale(), user_spacing, info.width_px, info.height_px)
+        check_shape(info.name, info.pixel_aspect, user_spacing)
+        with_user_spacing(scale or FileScale(), user_spacing, *user_size_px)
     frames = [] if info.live or info.kind == "images" else spread(source)
     own = _own_spacings(scale, frames)
     if ruler_tick_mm is not None:
         _check_ruler_wanted(info, own=bool(own), user=user_spacing is not None)
     asked = _Asked(info, scale, user_spacing, confirmed, ruler_tick_mm, from_start)
-    watched = None if own else _by_ruler(asked, frames)
-    calibrator = Calibrator(user_spacing, scale) if watched is None else Calibrator(None, watched)
+    elsewhere = user_spacing is not None and user_size_px != first_size_px  # the ruler of other pictures says nothing
+    watched = None if own or elsewhere else _by_ruler(asked, frames)
+    calibrator = (
+        Calibrator(user_spacing, scale, user_size_px=user_size_px) if watched is None else Calibrator(None, watched)
+    )
     if not is_clip(info):
         return _afresh(calibrator)
     if frames:
@@ -130,7 +142,12 @@ def file_scale(source: Source) -> FileScale | None:
 
     if not isinstance(tags, DicomTags):
         return None
-    return regions_of(tags.regions, tags.rows, tags.columns, tags.pixel_spacing_mm)
+    scale = regions_of(tags.regions, tags.rows, tags.columns, tags.pixel_spacing_mm)
+    stated = source.info.pixel_aspect
+    shapes = () if is_square(stated) else tuple(spacing.pixel_aspect / stated for spacing in scale.spacings)
+    if any(abs(shape - 1.0) > SHAPES_EQUAL for shape in shapes):
+        return FileScale(no_scale_reason=SHAPES_DIFFER)
+    return scale
 
 
 def _afresh(calibrator: Calibrator) -> Callable[[Frame], Frame]:
@@ -170,10 +187,20 @@ def _readable(seek: Callable[[int], Frame], indices: list[int]) -> list[Frame]:
     return frames
 
 
-def _check_square(info: SourceInfo, spacing: Spacing) -> None:
-    """One number for both axes of pixels that are not square would be a wrong millimetre."""
-    if info.pixel_aspect != 1.0 and spacing.x_mm_per_px == spacing.y_mm_per_px:
+def check_shape(name: str, pixel_aspect: float, spacing: Spacing) -> None:
+    """Refuse a user's scale that contradicts the shape of pixels that a recording states.
+
+    One number for both axes of pixels that are not square would be a wrong millimetre, and so would X for Y.
+    """
+    if is_square(pixel_aspect):
+        return
+    if spacing.x_mm_per_px == spacing.y_mm_per_px:
         raise UserError(
-            f"The pixels of {info.name} are not square (width : height = {info.pixel_aspect:.3f})",
+            f"The pixels of {name} are not square (width : height = {pixel_aspect:.3f})",
             "Give both scales: --mm-per-pixel X,Y",
+        )
+    if abs(spacing.pixel_aspect / pixel_aspect - 1.0) > SHAPES_AGREE:
+        raise UserError(
+            f"The pixels of {name} are {pixel_aspect:.3f} wide to 1 high, by your scale {spacing.pixel_aspect:.3f}",
+            "Check both values: the one along x comes first",
         )

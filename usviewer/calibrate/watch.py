@@ -168,13 +168,20 @@ class RulerScale:
     def __call__(self, frame: Frame) -> FileScale:
         """The whole frame with the spacing, or no region and the reason."""
         stretch = self._stretch_at(frame.key.index)
+        aspect = self._aspect_of(frame)
         if stretch is None:
-            return FileScale(self._beside, NOT_YET)
+            return FileScale(self._beside, NOT_YET, known_aspect=aspect)
         reason = stretch.judge(frame, latched=self._live)
         if reason:
-            return FileScale(self._beside, reason)
+            return FileScale(self._beside, reason, known_aspect=aspect)
         box = (0.0, 0.0, float(frame.width_px), float(frame.height_px))
         return FileScale((Region(box, stretch.confirmed.spacing), *self._beside), "")
+
+    def _aspect_of(self, frame: Frame) -> float | None:
+        """Another depth has pixels of the same shape: it stays known while the scale does not hold."""
+        confirmed = self._stretches[0].confirmed
+        fits = confirmed.reference.size_px == (frame.width_px, frame.height_px)
+        return confirmed.spacing.pixel_aspect if fits else None
 
     def _stretch_at(self, index: int) -> _Stretch | None:
         if self._live:

@@ -273,7 +273,8 @@ def _best(trials: Sequence[Trial]) -> str:
 def _differs(spec: ModelSpec, frame: Frame) -> bool:
     box = frame.geometry.sector.box_xyxy_px if frame.geometry and frame.geometry.sector else None
     size = (frame.width_px, frame.height_px)
-    return place(size, spec.input, box) != place(size, squared(spec.input), box)
+    aspect = frame.pixel_aspect
+    return place(size, spec.input, box, aspect) != place(size, squared(spec.input), box, aspect)
 
 
 # --- engines that are built in the background -------------------------------------------------------------------------

@@ -15,6 +15,8 @@ EDGE_SD_INPUT_PX = 0.5
 def edge_sd_px(spec: ModelSpec, frame: Frame) -> float | None:
     """Standard deviation of an outline's position in frame pixels; None for a model without outlines.
 
+    Of pixels that are not square: in squares of the same area.
+
     As the manifest's accuracy states it in pixels of the input, which is how a model's sureness scales with the frame.
     For a prompt model, which outlines things that nobody trained it on, an unmeasured figure is not assumed: None.
     """
@@ -22,7 +24,7 @@ def edge_sd_px(spec: ModelSpec, frame: Frame) -> float | None:
         return None
     sector = frame.geometry.sector if frame.geometry else None
     size_px = (frame.width_px, frame.height_px)
-    scale_x, scale_y = place(size_px, spec.input, sector.box_xyxy_px if sector else None).scale_xy
+    scale_x, scale_y = place(size_px, spec.input, sector.box_xyxy_px if sector else None, frame.pixel_aspect).scale_xy
     stated = spec.accuracy.get("edge_sd_input_px")
     if not isinstance(stated, int | float) or not (math.isfinite(stated) and stated > 0):
         stated = EDGE_SD_INPUT_PX

@@ -2,7 +2,8 @@
 
 Points in and around the mask are followed by sparse optical flow (Lucas and Kanade, in pyramids), there and back; those
 that return vote for one similarity (shift, turn, size). Pure functions on grey pictures (height, width) in bytes and
-masks (height, width) of the whole picture; positions in the corner convention.
+masks (height, width) of the whole picture; positions in the corner convention. What turns is a similarity only where
+pixels are square: of others, points are followed and fitted on squares.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ LK_CRITERIA = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 20, 0.02)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Motion:
-    """A similarity as a matrix (2, 3) on positions, and how far it can be trusted.
+    """A similarity (of the true shape) as a matrix (2, 3) on positions, and how far it can be trusted.
 
     ``share`` of the followed points agrees with it (0: nothing could be followed, and the matrix says that nothing
     moved). ``appearance`` is the correlation of the neighbourhood, carried along, with what is there now: 1 for the
@@ -52,21 +53,26 @@ def grey_of(frame: Frame) -> Grey:
     return np.asarray(cv2.cvtColor(frame.pixels, cv2.COLOR_RGB2GRAY), np.uint8)
 
 
-def estimate(before: Grey, after: Grey, mask: Mask) -> Motion:
-    """How what the mask covers ``before`` moved until ``after``. The two pictures must be of one size."""
+def estimate(before: Grey, after: Grey, mask: Mask, pixel_aspect: float = 1.0) -> Motion:
+    """How what the mask covers ``before`` moved until ``after``. The two pictures must be of one size.
+
+    ``pixel_aspect`` is a pixel's width over its height.
+    """
     if before.shape != after.shape or not mask.any():
         return Motion(_nothing(), 0.0, 0.0)
     x0, y0, x1, y1 = _window(mask)
-    scale = min(1.0, WINDOW_PX / max(x1 - x0, y1 - y0))
-    first, then = (_reduced(picture[y0:y1, x0:x1], scale) for picture in (before, after))
-    near = _reduced(mask[y0:y1, x0:x1].view(np.uint8) * np.uint8(255), scale) > 127
+    squares = np.array((pixel_aspect, 1.0)) / min(1.0, pixel_aspect)  # a pixel's sides, the shorter being 1
+    scale = min(1.0, WINDOW_PX / max((x1 - x0) * squares[0], (y1 - y0) * squares[1]))
+    first, then = (_reduced(picture[y0:y1, x0:x1], scale * squares) for picture in (before, after))
+    near = _reduced(mask[y0:y1, x0:x1].view(np.uint8) * np.uint8(255), scale * squares) > 127
     reach = 2 * round(0.15 * max(near.shape)) + 1
     near = cv2.dilate(near.view(np.uint8), np.ones((reach, reach), np.uint8)).astype(np.bool_)
     starts = _grid(near)
     ends, kept = _follow(first, then, starts)
     origin, steps = np.array((x0, y0)), np.array((first.shape[1] / (x1 - x0), first.shape[0] / (y1 - y0)))
     here, there = ((points + 0.5) / steps + origin for points in (starts[kept], ends[kept]))
-    matrix, agreed = _similarity(here, there, 1.5 / scale)
+    matrix, agreed = _similarity(here * squares, there * squares, 1.5 / scale)
+    matrix = matrix * np.append(squares, 1.0) / squares[:, None]
     share = agreed / max(1, len(starts))
     local = _local(matrix, origin, steps)
     return Motion(matrix, share, _correlation(first, then, near, local))
@@ -115,9 +121,10 @@ def _window(mask: Mask) -> tuple[int, int, int, int]:
     return max(0, x0 - margin), max(0, y0 - margin), min(width, x1 + margin), min(height, y1 + margin)
 
 
-def _reduced(picture: Grey, scale: float) -> Grey:
-    size = max(1, round(picture.shape[1] * scale)), max(1, round(picture.shape[0] * scale))
-    small = picture if scale == 1.0 else cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+def _reduced(picture: Grey, scale_xy: Points) -> Grey:
+    size = max(1, round(picture.shape[1] * scale_xy[0])), max(1, round(picture.shape[0] * scale_xy[1]))
+    mode = cv2.INTER_AREA if max(scale_xy) <= 1.0 else cv2.INTER_LINEAR
+    small = picture if (scale_xy == 1.0).all() else cv2.resize(picture, size, interpolation=mode)
     return np.ascontiguousarray(small)
 
 

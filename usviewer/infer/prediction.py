@@ -50,7 +50,8 @@ class Prediction:
     """All instances of one frame, best first. ``timings_ms`` has preprocess, infer and decode.
 
     ``measured`` names the one label of the model that is measured; empty where every instance may be.
-    ``edge_sd_px`` is how far an outline is off, as a standard deviation in frame pixels; None where that is not known.
+    ``edge_sd_px`` is how far an outline is off, as a standard deviation in frame pixels (in squares of their area where
+    they are not square); None where that is not known.
     """
 
     key: FrameKey

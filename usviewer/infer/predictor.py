@@ -98,7 +98,7 @@ class Predictor:
             )
         instances, timings = self._runner.instances(frame, faint=state is not None)
         if state is not None:
-            instances = state.admit(instances, frame.key, self.spec.output)
+            instances = state.admit(instances, frame.key, self.spec.output, (frame.width_px, frame.height_px))
         return Prediction(
             key=frame.key,
             frame_size_px=(frame.width_px, frame.height_px),

@@ -24,7 +24,8 @@ class Placement:
 
     Positions are continuous with the origin at the corner of the first pixel (``usviewer.units``), which makes the map
     exact for masks, boxes and points alike. ``scale_xy`` is what the resize really did, per axis, in input pixels per
-    frame pixel: rounding to whole pixels makes it differ a little from axis to axis.
+    frame pixel: rounding to whole pixels makes it differ a little from axis to axis, and pixels that are not square
+    make it differ by their shape, so that the network sees square ones.
     """
 
     crop_xyxy_px: PixelBox
@@ -57,14 +58,20 @@ class Workspace:
         return kept
 
 
-def place(frame_size_px: tuple[int, int], spec: InputSpec, sector_box_px: PixelBox | None = None) -> Placement:
-    """Where a frame of (width, height) goes in the input, by the manifest's crop, size and resize rule."""
+def place(
+    frame_size_px: tuple[int, int], spec: InputSpec, sector_box_px: PixelBox | None = None, pixel_aspect: float = 1.0
+) -> Placement:
+    """Where a frame of (width, height) goes in the input, by the manifest's crop, size and resize rule.
+
+    ``pixel_aspect`` is a frame pixel's width over its height. A picture that is stretched to a fixed size looks the
+    same there whatever the shape of its pixels.
+    """
     crop = _crop(frame_size_px, spec, sector_box_px)
     width, height = crop[2] - crop[0], crop[3] - crop[1]
+    inner = _scaled(width * pixel_aspect, height, spec)
     if spec.resize == "stretch":
-        size = (spec.width_px, spec.height_px) if spec.width_px else _padded(_scaled(width, height, spec), spec)
+        size = (spec.width_px, spec.height_px) if spec.width_px else _padded(inner, spec)
         return Placement(crop, size, (size[0] / width, size[1] / height), (0, 0))
-    inner = _scaled(width, height, spec)
     size = (spec.width_px, spec.height_px) if spec.width_px else _padded(inner, spec)
     if spec.pad == "corner":
         return Placement(crop, size, (inner[0] / width, inner[1] / height), (0, 0))
@@ -81,15 +88,21 @@ def bytes_alone(spec: InputSpec) -> InputSpec:
 
 
 def prepare(
-    pixels: Pixels, spec: InputSpec, sector_box_px: PixelBox | None = None, out: Workspace | None = None
+    pixels: Pixels,
+    spec: InputSpec,
+    sector_box_px: PixelBox | None = None,
+    out: Workspace | None = None,
+    pixel_aspect: float = 1.0,
 ) -> tuple[Tensor, Placement]:
     """The model's input for an RGB picture (height, width, 3), and where the picture lies in it.
+
+    ``pixel_aspect`` is a pixel's width over its height: the one resize also makes pixels square.
 
     With ``out`` nothing is allocated: the tensor lives there, until the next call. Resizing keeps pixel centres at
     half positions (OpenCV's rule for linear and area), so the placement is exact.
     """
     work = out or Workspace()
-    placement = place((pixels.shape[1], pixels.shape[0]), spec, sector_box_px)
+    placement = place((pixels.shape[1], pixels.shape[0]), spec, sector_box_px, pixel_aspect)
     x0, y0, x1, y1 = placement.crop_xyxy_px
     crop = pixels[y0:y1, x0:x1]
     if spec.channels == 1:
@@ -108,8 +121,8 @@ def _crop(frame_size_px: tuple[int, int], spec: InputSpec, box: PixelBox | None)
     return (x0, y0, x1, y1) if x0 < x1 and y0 < y1 else (0, 0, width, height)
 
 
-def _scaled(width: int, height: int, spec: InputSpec) -> tuple[int, int]:
-    """Size of the picture inside the input, aspect ratio kept to the pixel."""
+def _scaled(width: float, height: int, spec: InputSpec) -> tuple[int, int]:
+    """Size of a picture of this shape inside the input, aspect ratio kept to the pixel."""
     if spec.width_px:
         ratio = min(spec.width_px / width, spec.height_px / height)
     else:
@@ -131,10 +144,22 @@ def _canvas(crop: Pixels, placement: Placement, spec: InputSpec, work: Workspace
     canvas: Pixels = work.array("canvas", (height, width, *crop.shape[2:]), "uint8")
     for strip in (canvas[:top], canvas[bottom:], canvas[top:bottom, :left], canvas[top:bottom, right:]):
         strip[...] = spec.pad_value
+    if spec.interpolation == "area":
+        crop = _shrunk(crop, (right - left, bottom - top))
     shrinks = spec.interpolation == "area" and max(placement.scale_xy) <= 1
     mode = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
     cv2.resize(crop, (right - left, bottom - top), dst=canvas[top:bottom, left:right], interpolation=mode)
     return canvas
+
+
+def _shrunk(crop: Pixels, size_px: tuple[int, int]) -> Pixels:
+    """Where one axis shrinks and the other grows (pixels far from square): shrunk first, the way that axis wants it."""
+    height, width = crop.shape[:2]
+    shrinks = size_px[0] < width, size_px[1] < height
+    if shrinks[0] == shrinks[1] or size_px[0] == width or size_px[1] == height:
+        return crop
+    size = (size_px[0], height) if shrinks[0] else (width, size_px[1])
+    return np.asarray(cv2.resize(crop, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def _tensor(canvas: Pixels, spec: InputSpec, work: Workspace) -> Tensor:

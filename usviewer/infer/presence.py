@@ -20,22 +20,31 @@ MIN_OVERLAP = 0.4
 class Presence:
     """State of one clip or live run; give it to ``Predictor.predict`` for frames in the order of time.
 
-    Frames of another source, from before, or after a gap of more than a quarter of a second begin anew.
+    Frames of another source or size, from before, or after a gap of more than a quarter of a second begin anew.
     """
 
     def __init__(self) -> None:
         self._source = ""
+        self._size_px: tuple[int, int] | None = None
         self._seen_s = 0.0
         self._admitted: tuple[Instance, ...] = ()
 
-    def admit(self, instances: tuple[Instance, ...], key: FrameKey, output: OutputSpec) -> tuple[Instance, ...]:
+    def admit(
+        self,
+        instances: tuple[Instance, ...],
+        key: FrameKey,
+        output: OutputSpec,
+        frame_size_px: tuple[int, int] | None = None,
+    ) -> tuple[Instance, ...]:
         """Those that pass the gate by themselves, and those that passed it just before in the same place."""
         now_s = key.capture_time_s if key.media_time_s is None else key.media_time_s
-        if key.source != self._source or not 0.0 <= now_s - self._seen_s <= MAX_GAP_S:
+        same = (key.source, frame_size_px) == (self._source, self._size_px)  # places of another size are other places
+        if not same or not 0.0 <= now_s - self._seen_s <= MAX_GAP_S:
             self._admitted = ()
         admitted = tuple(one for one in instances if one.score >= output.min_score or self._stays(one))
         if admitted:
-            self._source, self._seen_s, self._admitted = key.source, now_s, admitted
+            self._source, self._size_px = key.source, frame_size_px
+            self._seen_s, self._admitted = now_s, admitted
         return admitted
 
     def _stays(self, instance: Instance) -> bool:

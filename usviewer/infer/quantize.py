@@ -69,7 +69,8 @@ def _inputs(spec: ModelSpec, pictures: Sequence[Frame]) -> list[Tensor]:
     tensors = []
     for picture in pictures:
         sector = picture.geometry.sector if picture.geometry else None
-        tensors.append(prepare(picture.pixels, squared(spec.input), sector.box_xyxy_px if sector else None)[0])
+        box, aspect = sector.box_xyxy_px if sector else None, picture.pixel_aspect
+        tensors.append(prepare(picture.pixels, squared(spec.input), box, pixel_aspect=aspect)[0])
     return tensors
 
 

@@ -50,15 +50,21 @@ class Runner:
         """
         sector = frame.geometry.sector if frame.geometry else None
         spec = self._faint if faint else self.spec
-        _, instances, timings = self.run(frame.pixels, sector.box_xyxy_px if sector else None, self.input, spec)
+        box = sector.box_xyxy_px if sector else None
+        _, instances, timings = self.run(frame.pixels, box, self.input, spec, frame.pixel_aspect)
         return instances, timings
 
     def run(
-        self, pixels: Pixels, sector_box_px: PixelBox | None, input_spec: InputSpec, spec: ModelSpec | None = None
+        self,
+        pixels: Pixels,
+        sector_box_px: PixelBox | None,
+        input_spec: InputSpec,
+        spec: ModelSpec | None = None,
+        pixel_aspect: float = 1.0,
     ) -> tuple[Outputs, tuple[Instance, ...], Timings]:
         """Raw outputs (valid until the next call), instances and milliseconds."""
         start = time.perf_counter()
-        tensor, placement = self._prepare(pixels, sector_box_px, input_spec)
+        tensor, placement = self._prepare(pixels, sector_box_px, input_spec, pixel_aspect)
         prepared = time.perf_counter()
         outputs = self.session.run(tensor)
         inferred = time.perf_counter()
@@ -68,11 +74,11 @@ class Runner:
         return outputs, instances, {stage: seconds * 1e3 for stage, seconds in times.items()}
 
     def _prepare(
-        self, pixels: Pixels, sector_box_px: PixelBox | None, input_spec: InputSpec
+        self, pixels: Pixels, sector_box_px: PixelBox | None, input_spec: InputSpec, pixel_aspect: float = 1.0
     ) -> tuple[Tensor, Placement]:
         """As much of the input as the engine leaves to us."""
         wanted = bytes_alone(input_spec) if self.session.takes_bytes else input_spec
-        return prepare(pixels, wanted, sector_box_px, self._work)
+        return prepare(pixels, wanted, sector_box_px, self._work, pixel_aspect)
 
     def _decode(
         self, outputs: Outputs, placement: Placement, frame_size_px: tuple[int, int], spec: ModelSpec

@@ -78,9 +78,9 @@ def read(prediction: Prediction, geometry: ImageGeometry | None, tracker: PlaneT
     if found is None:
         return not_visualised(reading, NONE, others)
     reading = with_outlines(reading, [found, *others], geometry)
-    section = Section(found.shape, reading.spacing, prediction.edge_sd_px)
+    section = Section(found.shape, reading.spacing, prediction.edge_sd_px, geometry.pixel_aspect)
     margin = border_margin_px(found.shape, border_distance_px(geometry.sector, prediction.frame_size_px))
-    contact = contact_of(found.shape, found.shape.moments.ellipse(), touching_xy_px(found.shape, margin, BORDER_PX))
+    contact = contact_of(found.shape, touching_xy_px(found.shape, margin, BORDER_PX), section.scale_xy)
     seen = plane_of(section.ellipse.elongation, contact)
     plane = tracker.update(seen, prediction.key) if tracker else seen
     reason = (
@@ -142,14 +142,14 @@ def _transverse(reading: Reading, found: Found, section: Section, sector: Sector
 
 def _longitudinal(reading: Reading, found: Found, section: Section, margin: NDArray[np.float32]) -> Reading:
     spacing, near = reading.spacing, margin <= tube.EDGE_PX
-    in_px = tube.widest(found.shape, near)
+    in_px = tube.widest(found.shape, near, section.pixel_aspect)
     in_mm = tube.widest(found.shape, near, spacing.x_mm_per_px, spacing.y_mm_per_px) if spacing else None
     if in_px is None or (spacing and in_mm is None):
         return replace(reading, status=Status.REFUSED, reason=TOO_SHORT, plane=Plane.LONGITUDINAL)
     ends = (in_mm or in_px).ends_xy_px
     width = Measurement(LONGITUDINAL, Dimension.LENGTH, in_px.width, in_mm.width if in_mm else None, ends_xy_px=ends)
     plane_sd = uncertainty.longitudinal_plane_sd((in_mm or in_px).width)
-    width = uncertainty.length_with_errors(width, spacing, section.edge_sd_px, plane_sd=plane_sd)
+    width = section.with_errors(width, plane_sd=plane_sd)
     return replace(
         warned(reading, MAY_UNDERESTIMATE),
         status=Status.MEASURED,

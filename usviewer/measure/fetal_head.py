@@ -67,7 +67,7 @@ def read(prediction: Prediction, geometry: ImageGeometry | None, gestational_age
     if found is None:
         return not_visualised(reading, NONE, others)
     reading = with_outlines(reading, [found, *others], geometry)
-    section = Section(found.shape, reading.spacing, prediction.edge_sd_px)
+    section = Section(found.shape, reading.spacing, prediction.edge_sd_px, geometry.pixel_aspect)
     if reason := _refusal(found, section, geometry, prediction.frame_size_px):
         return replace(reading, status=Status.REFUSED, reason=reason)
     if len(able) > 1:

@@ -26,6 +26,7 @@ def base_reading(prediction: Prediction, finding: str, geometry: ImageGeometry |
         model_id=prediction.model_id,
         model_sha256=prediction.model_sha256,
         no_scale_reason="" if scaled else geometry.no_scale_reason,
+        frame_size_px=prediction.frame_size_px,
     )
 
 
@@ -41,7 +42,7 @@ def read(prediction: Prediction, geometry: ImageGeometry | None, finding: str) -
         return replace(reading, reason=NOTHING_FOUND)
     shapes = [_shape(instance) for instance in instances]
     geometry = geometry or ImageGeometry()
-    spacing, reason = geometry.spacing_for(_corners(instances))
+    spacing, reason = geometry.spacing_of_outline(_corners(instances))
     edges = {instance.edge for instance in instances}
     return replace(
         reading,
@@ -76,8 +77,9 @@ def _areas(shapes: list[Shape | None], geometry: ImageGeometry) -> tuple[Measure
     areas = []
     for number, shape in enumerate(shapes, 1):
         if shape is not None:
-            spacing, _ = geometry.spacing_for(shape.outline_xy_px)
-            area_px = shape.moments.area
+            spacing, _ = geometry.spacing_of_outline(shape.outline_xy_px)
+            count = shape.moments.area
+            area_px, area_mm2 = count * geometry.pixel_aspect, spacing.area_mm2(count) if spacing else None
             name = AREA if len(shapes) == 1 else f"{AREA}_{number}"
-            areas.append(Measurement(name, Dimension.AREA, area_px, spacing.area_mm2(area_px) if spacing else None))
+            areas.append(Measurement(name, Dimension.AREA, area_px, area_mm2))
     return tuple(areas)

@@ -28,7 +28,8 @@ def caliper(key: FrameKey, start_xy_px: Point, end_xy_px: Point, geometry: Image
     """A straight length. In mm only where one region with a scale holds both ends; else the reading says why not."""
     ends = (start_xy_px, end_xy_px)
     spacing, reason = (geometry or EVERYWHERE).spacing_for(np.array(ends, dtype=np.float64))
-    length_px = math.hypot(end_xy_px[0] - start_xy_px[0], end_xy_px[1] - start_xy_px[1])
+    aspect = (geometry or EVERYWHERE).pixel_aspect  # in pixels: of the picture with square pixels, as ``Section``
+    length_px = math.hypot((end_xy_px[0] - start_xy_px[0]) * aspect, end_xy_px[1] - start_xy_px[1])
     length_mm = spacing.length_mm(*ends) if spacing else None
     sd_mm = spacing.relative_sd * length_mm if spacing and length_mm is not None and spacing.relative_sd else None
     length = Measurement(LENGTH, Dimension.LENGTH, length_px, length_mm, ends_xy_px=ends, sd_mm=sd_mm)
@@ -53,7 +54,7 @@ def ellipse(
     outline = ellipse_outline(axis_xy_px, half_width_px)
     spacing, reason = (geometry or EVERYWHERE).spacing_for(outline)
     moments = _moments(axis_xy_px, half_width_px)
-    in_px = moments.ellipse()
+    in_px = moments.scaled((geometry or EVERYWHERE).pixel_aspect, 1.0).ellipse()
     in_mm = moments.scaled(spacing.x_mm_per_px, spacing.y_mm_per_px).ellipse() if spacing else None
     values: tuple[tuple[str, Dimension, Callable[[Ellipse], float]], ...] = (
         (LONG_AXIS, Dimension.LENGTH, lambda e: 2 * e.semi_major),

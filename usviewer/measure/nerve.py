@@ -60,7 +60,7 @@ def read(prediction: Prediction, geometry: ImageGeometry | None) -> Reading:
     reading = with_outlines(reading, [best, *(f for f in found if f is not best)], geometry)
     if reason := _refusal(best, geometry, prediction.frame_size_px):
         return replace(reading, status=Status.REFUSED, reason=reason)
-    section = Section(best.shape, reading.spacing, prediction.edge_sd_px)
+    section = Section(best.shape, reading.spacing, prediction.edge_sd_px, geometry.pixel_aspect)
     lengths = depths(section, geometry.sector)
     guessed = near_guess(best.shape, geometry.sector)
     sizes = (section.axis(LONG_AXIS, minor=False), section.axis(SHORT_AXIS, minor=True))
@@ -86,12 +86,10 @@ def depths(section: Section, sector: Sector | None) -> tuple[Measurement, ...]:
     if sector is None or not sector.certain:
         return ()
     points = np.vstack([section.shape.outline_xy_px, section.shape.moments.centroid_xy])
-    faces = _faces(sector, points)
+    faces = _faces(sector, points, section.pixel_aspect)
     if faces is None or faces[:, 1].min() < FACE_MARGIN_PX:
         return ()
-    spacing = section.spacing
-    scale = (spacing.x_mm_per_px, spacing.y_mm_per_px) if spacing else (1.0, 1.0)
-    lengths = np.hypot(*((points - faces) * scale).T)
+    lengths = np.hypot(*((points - faces) * section.scale_xy).T)
     nearest = int(np.argmin(lengths[:-1]))
     return (
         _depth(DEPTH, faces[nearest], points[nearest], section, uncertainty.DEPTH_GAIN),
@@ -99,7 +97,7 @@ def depths(section: Section, sector: Sector | None) -> tuple[Measurement, ...]:
     )
 
 
-def _faces(sector: Sector, points_xy_px: Points) -> Points | None:
+def _faces(sector: Sector, points_xy_px: Points, pixel_aspect: float) -> Points | None:
     """Where the beam to each point leaves the probe (N, 2); None where one does not, or lies before it."""
     if sector.apex_xy_px is None:
         tops = _upper_edge(sector.outline_xy_px, points_xy_px[:, 0])
@@ -107,7 +105,7 @@ def _faces(sector: Sector, points_xy_px: Points) -> Points | None:
     if sector.face_radius_px is None:
         return None
     rays = points_xy_px - np.asarray(sector.apex_xy_px)
-    reach = np.hypot(*rays.T)[:, None]
+    reach = np.hypot(*(rays * (pixel_aspect, 1.0)).T)[:, None]
     if (reach < sector.face_radius_px).any() or not reach.all():
         return None
     return np.asarray(sector.apex_xy_px + rays / reach * sector.face_radius_px)
@@ -126,7 +124,7 @@ def _upper_edge(outline_xy_px: Points, x_px: Values) -> Values:
 
 def _depth(name: str, face: Values, point: Values, section: Section, gain: float) -> Measurement:
     start, end = (float(face[0]), float(face[1])), (float(point[0]), float(point[1]))
-    length_px = float(np.hypot(*(point - face)))
+    length_px = float(np.hypot(*((point - face) * (section.pixel_aspect, 1.0))))
     length_mm = section.spacing.length_mm(start, end) if section.spacing else None
     value = Measurement(name, Dimension.LENGTH, length_px, length_mm, ends_xy_px=(start, end))
-    return uncertainty.length_with_errors(value, section.spacing, section.edge_sd_px, gain)
+    return section.with_errors(value, gain)

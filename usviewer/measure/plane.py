@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from usviewer.frame import FrameKey, Points
-from usviewer.measure.geometry import Ellipse, Shape
+from usviewer.measure.geometry import Shape
 from usviewer.measure.reading import Plane, Site
+from usviewer.units import Point
 
 # clinical.md 1.6: below the first a section across the vessel, above the second along it, between them ask.
 TRANSVERSE_BELOW = 1.6
@@ -30,15 +31,19 @@ class Contact:
         return self.first_end or self.second_end or self.wall
 
 
-def contact_of(shape: Shape, ellipse_px: Ellipse, touching_xy_px: Points) -> Contact:
-    """Sort the touching pixels; an end is the last diameter along the long axis, everything else is wall."""
+def contact_of(shape: Shape, touching_xy_px: Points, scale_xy: Point = (1.0, 1.0)) -> Contact:
+    """Sort the touching pixels; an end is the last diameter along the long axis, everything else is wall.
+
+    ``scale_xy`` is what the sides of a pixel measure: which axis is the long one depends on it.
+    """
     if not len(touching_xy_px):
         return Contact()
-    axis = np.asarray(ellipse_px.major_direction)
-    centre = np.asarray(ellipse_px.center_xy)
-    reach = (shape.outline_xy_px - centre) @ axis
-    along = (touching_xy_px - centre) @ axis
-    diameter = min(2.0 * ellipse_px.semi_minor, 0.35 * float(reach.max() - reach.min()))
+    ellipse = shape.moments.scaled(*scale_xy).ellipse()
+    axis = np.asarray(ellipse.major_direction)
+    centre = np.asarray(ellipse.center_xy)
+    reach = (shape.outline_xy_px * scale_xy - centre) @ axis
+    along = (touching_xy_px * scale_xy - centre) @ axis
+    diameter = min(2.0 * ellipse.semi_minor, 0.35 * float(reach.max() - reach.min()))
     first, second = along <= reach.min() + diameter, along >= reach.max() - diameter
     return Contact(bool(first.any()), bool(second.any()), bool((~first & ~second).any()))
 

@@ -67,7 +67,7 @@ def _read(prediction: Prediction, geometry: ImageGeometry | None, label: str) ->
         return replace(reading, reason=NOTHING)
     reading = with_outlines(reading, found, geometry)
     shape = found[0].shape
-    section = Section(shape, reading.spacing, prediction.edge_sd_px)
+    section = Section(shape, reading.spacing, prediction.edge_sd_px, geometry.pixel_aspect)
     margin = border_margin_px(shape, border_distance_px(geometry.sector, prediction.frame_size_px))
     cut = float(margin[shape.mask].min()) <= BORDER_PX
     notes = ((CUT_OFF, cut), (EDGE_GUESSED, near_guess(shape, geometry.sector) and not cut))

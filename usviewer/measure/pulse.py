@@ -100,6 +100,8 @@ def _series(readings: Iterable[Reading], like: Summary) -> tuple[Values, Values,
         found = reading.get(like.name) if reading.status is Status.MEASURED else None
         if found is None or (reading.plane, reading.edge, reading.site) != (like.plane, like.edge, like.site):
             continue
+        if not like.shares_unit(reading):
+            continue
         value = found.value_mm if like.unit == "mm" else found.value_px
         if value is not None:
             (x0, y0), (x1, y1) = found.ends_xy_px or ((math.nan, math.nan), (math.nan, math.nan))

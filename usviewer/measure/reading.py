@@ -138,6 +138,7 @@ class Reading:
     ``no_scale_reason`` says why. ``plane_set`` is True where the plane is the operator's word and not the outline's.
     ``uncertain`` outlines are drawn dashed; why stands in ``warnings``. ``label`` is the one label of the model that is
     measured, on every frame; empty where there is no such choice. The outline of what is measured comes first.
+    ``frame_size_px`` is the picture's width and height: pixels of pictures of two sizes are two units.
     """
 
     key: FrameKey
@@ -163,6 +164,7 @@ class Reading:
     plane_set: bool = False
     uncertain: bool = False
     label: str = ""
+    frame_size_px: tuple[int, int] | None = None
 
     def get(self, name: str) -> Measurement | None:
         """The measurement of that name, or None."""
@@ -183,7 +185,7 @@ class Summary:
     ``interval`` is the 95 % interval of the median. ``count`` is the number of readings that went in. ``whole`` is True
     for a whole recording, False for the time before one frame. ``maximum_interval`` is the 95 % interval of the
     maximum, ``errors`` what the interval of the median is made of (in the unit of the values). ``label`` as in
-    ``Reading``.
+    ``Reading``. ``frame_size_px`` is the size of the pictures whose pixels are the unit; None for mm.
     """
 
     name: str
@@ -202,6 +204,14 @@ class Summary:
     errors: Errors | None = None
     dimension: Dimension = Dimension.LENGTH
     label: str = ""
+    frame_size_px: tuple[int, int] | None = None
+
+    def shares_unit(self, reading: Reading) -> bool:
+        """Whether lengths of the reading in this summary's unit are comparable: px of another size of picture are not.
+
+        Where neither says of which size it is, they are.
+        """
+        return self.unit != "px" or reading.frame_size_px == self.frame_size_px
 
     @property
     def known_interval(self) -> tuple[float, float] | None:

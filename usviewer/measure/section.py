@@ -37,16 +37,28 @@ class Found:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Section:
-    """A shape with its scale, if any, and how far its outline may be off (standard deviation in px, if known)."""
+    """A shape with its scale, if any, and how far its outline may be off (standard deviation in px, if known).
+
+    Lengths in pixels are those of the picture with square pixels (``pixel_aspect`` is a frame pixel's width over its
+    height): as high as its own, so that a length means the same in every direction.
+    """
 
     shape: Shape
     spacing: Spacing | None
     edge_sd_px: float | None = None
+    pixel_aspect: float = 1.0
 
     @property
     def ellipse(self) -> Ellipse:
-        """The ellipse of the moments, in mm where there is a scale."""
+        """The ellipse of the moments, in mm where there is a scale, else in square pixels."""
         return self._scaled(self.spacing).moments.ellipse()
+
+    @property
+    def scale_xy(self) -> Point:
+        """What the sides of a frame pixel measure: mm where there is a scale, else square pixels."""
+        if self.spacing is None:
+            return (self.pixel_aspect, 1.0)
+        return (self.spacing.x_mm_per_px, self.spacing.y_mm_per_px)
 
     def axis(self, name: str, *, minor: bool, plane: bool = False) -> Measurement:
         """The long or the short axis of the ellipse; ``plane`` adds the error of an oblique cut across a vessel."""
@@ -68,14 +80,25 @@ class Section:
         length_px = self._scaled(None).moments.ellipse().circumference
         length_mm = self.ellipse.circumference if self.spacing else None
         value = Measurement(name, Dimension.LENGTH, length_px, length_mm)
-        return uncertainty.length_with_errors(value, self.spacing, self.edge_sd_px, uncertainty.CIRCUMFERENCE_GAIN)
+        return self.with_errors(value, uncertainty.CIRCUMFERENCE_GAIN)
 
     def area(self, name: str) -> Measurement:
         """Area of the mask."""
-        area_px = self.shape.moments.area
-        area_mm2 = self.spacing.area_mm2(area_px) if self.spacing else None
-        value = Measurement(name, Dimension.AREA, area_px, area_mm2)
-        return uncertainty.area_with_errors(value, self.spacing, self.edge_sd_px, self.ellipse.circumference)
+        count = self.shape.moments.area
+        area_mm2 = self.spacing.area_mm2(count) if self.spacing else None
+        value = Measurement(name, Dimension.AREA, count * self.pixel_aspect, area_mm2)
+        around = self.ellipse.circumference
+        return uncertainty.area_with_errors(
+            value, self.spacing, self.edge_sd_px, around, pixel_aspect=self.pixel_aspect
+        )
+
+    def with_errors(
+        self, length: Measurement, gain: float = uncertainty.DIAMETER_GAIN, plane_sd: float | None = None
+    ) -> Measurement:
+        """A length on this outline with its errors."""
+        return uncertainty.length_with_errors(
+            length, self.spacing, self.edge_sd_px, gain, plane_sd, pixel_aspect=self.pixel_aspect
+        )
 
     def _length(
         self, name: str, length_px: float, length: float, ends: tuple[Point, Point], plane: bool
@@ -83,16 +106,16 @@ class Section:
         length_mm = length if self.spacing else None
         plane_sd = uncertainty.transverse_plane_sd(length, 2.0 * self.ellipse.semi_minor) if plane else None
         value = Measurement(name, Dimension.LENGTH, length_px, length_mm, ends_xy_px=ends)
-        return uncertainty.length_with_errors(value, self.spacing, self.edge_sd_px, plane_sd=plane_sd)
+        return self.with_errors(value, plane_sd=plane_sd)
 
     def _scaled(self, spacing: Spacing | None) -> _Scaled:
-        x_scale, y_scale = (spacing.x_mm_per_px, spacing.y_mm_per_px) if spacing else (1.0, 1.0)
+        x_scale, y_scale = (spacing.x_mm_per_px, spacing.y_mm_per_px) if spacing else (self.pixel_aspect, 1.0)
         return _Scaled(self.shape, self.shape.moments.scaled(x_scale, y_scale), x_scale, y_scale)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Scaled:
-    """The shape in mm (with a spacing) or px (without), and the way back to pixels."""
+    """The shape in mm (with a spacing) or square px (without), and the way back to the frame's pixels."""
 
     shape: Shape
     moments: Moments
@@ -165,7 +188,7 @@ def candidates(prediction: Prediction, most: int) -> tuple[list[Found], list[Fou
 def with_outlines(reading: Reading, found: list[Found], geometry: ImageGeometry) -> Reading:
     """The reading with what was found; the first is the one that is measured, and sets score, edge and scale."""
     first = found[0]
-    spacing, reason = geometry.spacing_for(first.shape.outline_xy_px)
+    spacing, reason = geometry.spacing_of_outline(first.shape.outline_xy_px)
     return replace(
         reading,
         outlines_xy_px=tuple(f.shape.outline_xy_px for f in found),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
@@ -27,10 +27,11 @@ MEDIAN_OF_THREE = 0.67
 
 @dataclass(frozen=True, slots=True)
 class _Kind:
-    """What must be equal for two values to be aggregated. Another spacing is another unit.
+    """What must be equal for two values to be aggregated.
 
-    ``structure`` is the label of what was measured: of a model without a measured label the surest instance comes
-    first, which may be another structure on the next frame.
+    Another spacing is another unit, and so are pixels of pictures of another size. ``structure`` is the label of what
+    was measured: of a model without a measured label the surest instance comes first, which may be another structure on
+    the next frame.
     """
 
     name: str
@@ -38,6 +39,7 @@ class _Kind:
     plane: Plane
     edge: Edge
     spacing: Spacing | None
+    frame_size_px: tuple[int, int] | None
     model: tuple[str, str]
     source: str
     site: Site
@@ -60,7 +62,8 @@ class Trend:
     """Sliding window, by media time (capture time where the recording has none), over the answer of each reading.
 
     Starts anew after 0.5 s without a measured reading, and on any change of quantity, unit, spacing, plane, edge,
-    site, model or source, and when time runs backwards. Pixels and millimetres are never mixed.
+    site, model or source, and when time runs backwards. Pixels and millimetres are never mixed, nor are pixels of
+    pictures of different sizes.
     """
 
     def __init__(self, window_s: float = 2.0, min_span_s: float = MIN_SPAN_S) -> None:
@@ -104,16 +107,31 @@ def summarize(readings: Iterable[Reading]) -> Summary | None:
     return None if best is None else _summary(best, groups[best])
 
 
+def other_sizes_note(readings: Iterable[Reading], summary: Summary | None) -> str:
+    """One sentence where pixels of pictures of another size were left out of an aggregate; else empty."""
+    if summary is None or summary.frame_size_px is None:
+        return ""
+    others = sum(r.status is Status.MEASURED and not summary.shares_unit(r) for r in readings)
+    width, height = summary.frame_size_px
+    if not others:
+        return ""
+    return (
+        f"{others} frames of another size than {width} x {height} are not in the median: their pixels are another unit"
+    )
+
+
 def sweep(readings: Iterable[Reading]) -> tuple[Summary, ...]:
     """The aggregate of each site that a sweep went through, the one with the largest maximum first.
 
     Longitudinal diameters may underestimate: they are never the maximum of a sweep. Neither are pixels where there are
-    millimetres, and a kind with fewer frames of the same site.
+    millimetres, a kind with fewer frames of the same site, and pixels of any other size of picture than that with the
+    most frames.
     """
     groups = {kind: samples for kind, samples in _grouped(readings).items() if kind.plane is not Plane.LONGITUDINAL}
     top = max(map(_rank, groups), default=None)
+    groups = _of_one_size({kind: samples for kind, samples in groups.items() if _rank(kind) == top})
     best: dict[Site, _Kind] = {}
-    for kind in (kind for kind in groups if _rank(kind) == top):
+    for kind in groups:
         if kind.site not in best or len(groups[kind]) > len(groups[best[kind.site]]):
             best[kind.site] = kind
     found = [_summary(kind, groups[kind]) for kind in best.values()]
@@ -127,6 +145,15 @@ def _grouped(readings: Iterable[Reading]) -> dict[_Kind, list[_Sample]]:
         if kind is not None:
             groups.setdefault(kind, []).append(_sample_of(reading, time_of(reading.key)))
     return groups
+
+
+def _of_one_size(groups: dict[_Kind, list[_Sample]]) -> dict[_Kind, list[_Sample]]:
+    """Where lengths are in pixels, those of the picture size with the most frames: no other can be compared."""
+    frames: Counter[tuple[int, int] | None] = Counter()
+    for kind, samples in groups.items():
+        frames[kind.frame_size_px] += len(samples)
+    most = max(frames, key=lambda size: frames[size], default=None)
+    return {kind: samples for kind, samples in groups.items() if kind.frame_size_px == most}
 
 
 def _rank(kind: _Kind) -> tuple[bool, bool]:
@@ -145,6 +172,7 @@ def _kind_of(reading: Reading) -> _Kind | None:
         reading.plane,
         reading.edge,
         reading.spacing if unit == "mm" else None,
+        reading.frame_size_px if unit == "px" else None,
         (reading.model_id, reading.model_sha256),
         reading.key.source,
         reading.site,
@@ -186,7 +214,8 @@ def _differs(reading: Reading, kind: _Kind) -> bool:
     """
     withdrawn = kind.unit == "mm" and reading.spacing is None and bool(reading.no_scale_reason)
     other_model = (reading.model_id, reading.model_sha256) != kind.model
-    return withdrawn or other_model or reading.key.source != kind.source
+    other_size = kind.frame_size_px is not None and reading.frame_size_px != kind.frame_size_px
+    return withdrawn or other_model or other_size or reading.key.source != kind.source
 
 
 def _summary(kind: _Kind, samples: Sequence[_Sample]) -> Summary:
@@ -214,6 +243,7 @@ def _summary(kind: _Kind, samples: Sequence[_Sample]) -> Summary:
         errors=replace(shared, frames=(high - low) / (2.0 * NORMAL_95)),
         dimension=kind.dimension,
         label=kind.label,
+        frame_size_px=kind.frame_size_px,
     )
 
 

@@ -51,29 +51,37 @@ def length_with_errors(
     edge_sd_px: float | None,
     gain: float = DIAMETER_GAIN,
     plane_sd: float | None = None,
+    *,
+    pixel_aspect: float = 1.0,
 ) -> Measurement:
     """The same length with its errors; unchanged where the outline's error is not known.
 
     ``plane_sd`` is in the length's unit: mm with a scale, else px. The edge's pixels are turned into mm along the
-    length itself, where it says how it lies: pixels need not be square.
+    length itself, where it says how it lies: a network that was shown square pixels (``pixel_aspect`` is a frame
+    pixel's width over its height as it was made up for) is off alike in all directions, another is not.
     """
     if edge_sd_px is None:
         return length
     if spacing is None or length.value_mm is None:
-        return replace(length, errors=Errors(edge=gain * edge_sd_px, plane=plane_sd))
-    edge_mm = gain * edge_sd_px * _mm_per_px_along(length, spacing)
+        return replace(length, errors=Errors(edge=gain * edge_sd_px * math.sqrt(pixel_aspect), plane=plane_sd))
+    edge_mm = gain * edge_sd_px * _mm_per_px_along(length, spacing, pixel_aspect)
     return _with_mm(length, Errors(spacing.relative_sd * length.value_mm, edge_mm, plane_sd))
 
 
 def area_with_errors(
-    area: Measurement, spacing: Spacing | None, edge_sd_px: float | None, circumference: float
+    area: Measurement,
+    spacing: Spacing | None,
+    edge_sd_px: float | None,
+    circumference: float,
+    *,
+    pixel_aspect: float = 1.0,
 ) -> Measurement:
     """The same area with its errors: the outline's length (mm with a scale, else px) times its mean displacement."""
     if edge_sd_px is None or area.dimension is not Dimension.AREA:
         return area
     edge = circumference * MEAN_GAIN * edge_sd_px
     if spacing is None or area.value_mm is None:
-        return replace(area, errors=Errors(edge=edge))
+        return replace(area, errors=Errors(edge=edge * math.sqrt(pixel_aspect)))
     return _with_mm(area, Errors(2.0 * spacing.relative_sd * area.value_mm, edge * _mm_per_px(spacing)))
 
 
@@ -92,12 +100,15 @@ def _mm_per_px(spacing: Spacing) -> float:
     return math.sqrt(spacing.x_mm_per_px * spacing.y_mm_per_px)
 
 
-def _mm_per_px_along(length: Measurement, spacing: Spacing) -> float:
-    """The scale in the direction in which a length lies; of one that runs round, the mean of both axes."""
+def _mm_per_px_along(length: Measurement, spacing: Spacing, pixel_aspect: float) -> float:
+    """The scale in the direction in which a length lies; of one that runs round, the mean of both axes.
+
+    In mm per square of a frame pixel's area, as the network saw them.
+    """
     if length.ends_xy_px is None:
         return _mm_per_px(spacing)
     (x0, y0), (x1, y1) = length.ends_xy_px
-    px = math.hypot(x1 - x0, y1 - y0)
+    px = math.hypot((x1 - x0) * math.sqrt(pixel_aspect), (y1 - y0) / math.sqrt(pixel_aspect))
     return spacing.length_mm(*length.ends_xy_px) / px if px > 0.0 else _mm_per_px(spacing)
 
 

@@ -91,7 +91,7 @@ def fitting(summary: Summary | None, reading: Reading) -> Summary | None:
     unit = "px" if main.value_mm is None else "mm"
     theirs = (summary.name, summary.unit, summary.plane, summary.edge, summary.site, summary.label)
     same = theirs == (main.name, unit, reading.plane, reading.edge, reading.site, reading.label)
-    return summary if same else None
+    return summary if same and summary.shares_unit(reading) else None
 
 
 def big_number(value: float, unit: str, finding: str) -> tuple[str, str]:

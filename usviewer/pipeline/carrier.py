@@ -66,7 +66,7 @@ class Carrier:
         age_s = frame.key.capture_time_s - self._taken_s
         before = self._greys.get(self._at)
         fits = before is not None and before.shape == grey.shape and age_s <= MAX_AGE_S
-        if not fits or (frame.key != self._at and not self._move(before, grey)):
+        if not fits or (frame.key != self._at and not self._move(before, grey, frame.pixel_aspect)):
             self.reset()
             return None
         self._at = frame.key
@@ -77,9 +77,9 @@ class Carrier:
         """Forget the outline: another source, depth or model, or the structure is gone."""
         self._mask = self._like = self._at = None
 
-    def _move(self, before: Grey | None, now: Grey) -> bool:
+    def _move(self, before: Grey | None, now: Grey, pixel_aspect: float) -> bool:
         assert self._mask is not None and before is not None
-        motion = estimate(before, now, self._mask)
+        motion = estimate(before, now, self._mask, pixel_aspect)
         if motion.appearance < LEAST_APPEARANCE or motion.share < LEAST_SHARE:
             return False
         self._mask = moved(self._mask, motion.matrix)

@@ -19,9 +19,10 @@ from usviewer.measure.trend import MAX_GAP_S, MIN_SPAN_S
 class Curve:
     """One value for every frame of a clip, NaN where it was not measured.
 
-    Only readings of one kind (quantity, unit, plane, edge) are on one curve; ``other`` marks frames that measured
-    something else, ``refused`` those that must not be measured. ``summary`` is the aggregate of the whole clip, if any.
-    ``over_a_beat``: its maximum stands among readings of at least one heart beat without a gap, as a headline must.
+    Only readings of one kind (quantity, unit, plane, edge; in pixels also of one size of picture) are on one curve;
+    ``other`` marks frames that measured something else, ``refused`` those that must not be measured. ``summary`` is the
+    aggregate of the whole clip, if any. ``over_a_beat``: its maximum stands among readings of at least one heart beat
+    without a gap, as a headline must.
     """
 
     name: str
@@ -78,6 +79,6 @@ def value_of(reading: Reading, whole: Summary | None) -> float | None:
         return None
     answer = reading.measurements[0]
     same = (answer.name, reading.plane, reading.edge) == (whole.name, whole.plane, whole.edge)
-    if not same or (whole.unit == "px") != (answer.value_mm is None):
+    if not same or not whole.shares_unit(reading) or (whole.unit == "px") != (answer.value_mm is None):
         return None
     return answer.value_px if whole.unit == "px" else answer.value_mm

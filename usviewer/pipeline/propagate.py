@@ -157,7 +157,7 @@ def propagate(
 def _step(
     frame: Frame, before: Grey, now: Grey, mask: Mask, first: Instance, follower: Follower, course: Course
 ) -> tuple[Step, Mask]:
-    motion = estimate(before, now, mask)
+    motion = estimate(before, now, mask, frame.pixel_aspect)
     carried = moved(mask, motion.matrix)
     size, left = int(np.count_nonzero(mask)), int(np.count_nonzero(carried))
     parts = Parts(motion.share, 1.0, motion.appearance, min(size, left) / max(size, left, 1))

@@ -109,6 +109,8 @@ def picture_document(kept: Kept, file: str, surroundings: str) -> dict[str, Any]
         else {"id": reading.model_id, "sha256": reading.model_sha256, "label": kept.model_label, "engine": kept.engine},
         "scale": _scale(reading),
         "surroundings": surroundings or "Blanked outside the ultrasound",
+        "frame_size_px": [frame.width_px, frame.height_px],
+        "pixel_aspect": frame.pixel_aspect,
     }
 
 

@@ -100,6 +100,8 @@ def _value(reading: Reading, summary: Summary) -> float:
     found = reading.get(summary.name)
     if found is None or (reading.plane, reading.edge) != (summary.plane, summary.edge):
         return float("nan")
+    if not summary.shares_unit(reading):
+        return float("nan")
     value = found.value_mm if summary.unit == "mm" else found.value_px
     return float("nan") if value is None else value
 

@@ -16,7 +16,7 @@ from usviewer.overlay.shown import Shown
 from usviewer.save.aside import make_folder
 from usviewer.save.corrections import free_name
 from usviewer.save.deidentify import notice, released
-from usviewer.save.media import ClipWriter, picture_of
+from usviewer.save.media import ClipWriter, form_of, picture_of
 from usviewer.save.tables import Table, reading_columns, reading_row
 
 
@@ -82,11 +82,11 @@ class ClipRecorder:
 
 
 class _Part:
-    """Pictures of one size with readings of one finding."""
+    """Pictures of one size and shape of pixel with readings of one finding."""
 
     def __init__(self, folder: Path, first: Taken, keep_surroundings: bool) -> None:
         self.folder = make_folder(folder)
-        self._size_px = (first.frame.width_px, first.frame.height_px)
+        self._form = form_of(first.frame)
         self._began_s = self._last_s = first.frame.key.capture_time_s
         self._keep = keep_surroundings
         self._finding: str | None = None
@@ -100,12 +100,13 @@ class _Part:
         self._table: Table | None = None
 
     def _writer(self, name: str, *, lossless: bool = False) -> ClipWriter:
-        return ClipWriter(self.folder / name, self._size_px, lossless=lossless, threads=1)
+        aspect = self._form.pixel_aspect
+        return ClipWriter(self.folder / name, self._form.size_px, pixel_aspect=aspect, lossless=lossless, threads=1)
 
     def takes(self, taken: Taken) -> bool:
         """Whether a picture belongs here."""
-        same_size = (taken.frame.width_px, taken.frame.height_px) == self._size_px
-        return same_size and (taken.reading is None or self._finding in (None, taken.reading.finding))
+        same_form = form_of(taken.frame) == self._form
+        return same_form and (taken.reading is None or self._finding in (None, taken.reading.finding))
 
     def add(self, taken: Taken) -> None:
         self._last_s = max(self._last_s, taken.frame.key.capture_time_s)

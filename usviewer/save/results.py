@@ -25,7 +25,7 @@ from usviewer.plain_text import printable
 from usviewer.save import masks, plots
 from usviewer.save.aside import cannot_write, make_folder, short_name
 from usviewer.save.corrections import free_name
-from usviewer.save.media import ClipWriter, picture_of, write_png
+from usviewer.save.media import ClipWriter, Form, fitted, form_of, picture_of, write_png
 from usviewer.save.summary import Analysis, summary_document
 from usviewer.save.tables import (
     INSTANCE_COLUMNS,
@@ -38,6 +38,7 @@ from usviewer.save.tables import (
 )
 from usviewer.save.unfinished import PartFolder, remove_leftovers
 
+FITTED = "The picture changes its size: the annotated clip shows each fitted into the size of the first"
 MASKS, PICTURES = Path("masks"), Path("annotated")
 # All that may lie beside these two folders.
 FILES = tuple(
@@ -101,6 +102,7 @@ class ResultFolder:
         self._rows = self._stack.enter_context(Table(self._part / "readings.csv", reading_columns(finding)))
         self._instances = self._stack.enter_context(Table(self._part / "instances.csv", INSTANCE_COLUMNS))
         self._clip: ClipWriter | None = None
+        self._form = Form((0, 0))  # of the clip, once there is one
         self._best: tuple[tuple[float, ...], Shown] | None = None
         self._coco: list[tuple[str, Prediction]] = []
         self._pictures: set[str] = set()
@@ -176,12 +178,15 @@ class ResultFolder:
             name = _free_picture(shown.frame.name, shown.frame.key.index, self._pictures)
             write_png(shown, folder / name, self._wanted.keep_surroundings)
         elif self._wanted.video:
+            form = form_of(shown.frame)
             if self._clip is None:
-                size_px = (shown.frame.width_px, shown.frame.height_px)
-                self._clip = self._stack.enter_context(
-                    ClipWriter(self._part / "annotated.mp4", size_px, lossless=self._wanted.lossless)
-                )
-            self._clip.add(picture_of(shown, self._wanted.keep_surroundings), time_s)
+                self._form = form
+                path, lossless = self._part / "annotated.mp4", self._wanted.lossless
+                clip = ClipWriter(path, form.size_px, pixel_aspect=form.pixel_aspect, lossless=lossless)
+                self._clip = self._stack.enter_context(clip)
+            if form != self._form:
+                self.note(FITTED)
+            self._clip.add(fitted(picture_of(shown, self._wanted.keep_surroundings), form, self._form), time_s)
 
     def _move(self) -> None:
         new = self._unfinished.files()

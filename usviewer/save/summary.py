@@ -9,6 +9,7 @@ from statistics import median
 from typing import Any
 
 from usviewer import RESEARCH_USE, __version__
+from usviewer.calibrate.calibrator import GIVEN_FOR_OTHER_SIZE, OTHER_SIZE
 from usviewer.calibrate.watch import WITHDRAWALS
 from usviewer.frame import SourceInfo
 from usviewer.infer.prediction import Edge
@@ -20,6 +21,7 @@ from usviewer.overlay.words import convention
 from usviewer.units import Spacing
 
 FORMAT = 1
+_WITHDRAWALS = (*WITHDRAWALS, OTHER_SIZE, GIVEN_FOR_OTHER_SIZE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +59,7 @@ def summary_document(analysis: Analysis, readings: Sequence[Reading]) -> dict[st
         "aggregate": _aggregate(analysis.aggregate),
         "scales": _scales(readings),
         "no_scale_reasons": _counted(r.no_scale_reason for r in readings if r.spacing is None),
-        "scale_withdrawn": _withdrawals(readings),
+        "scale_withdrawn": _withdrawals(readings) if analysis.summed else [],
         "refusals": _counted(r.reason for r in readings if r.status is Status.REFUSED),
         "warnings": _counted(warning for r in readings for warning in r.warnings),
         "model": {"id": analysis.model_id, "label": analysis.model_label, "sha256": analysis.model_sha256},
@@ -115,7 +117,9 @@ def _reference(summaries: Sequence[Summary], table: bands.Table | None) -> dict[
 
 def biometry_over(readings: Sequence[Reading], aggregate: Summary) -> dict[str, Any]:
     """The head over a clip: the median of each value; ages and centile from the median circumference."""
-    same = [r for r in readings if r.status is Status.MEASURED and r.edge is aggregate.edge]
+    same = [
+        r for r in readings if r.status is Status.MEASURED and r.edge is aggregate.edge and aggregate.shares_unit(r)
+    ]
     values = {name: _median(same, name, aggregate.unit) for name in _HEAD}
     age = None
     if aggregate.unit == "mm" and aggregate.edge is Edge.OUTER:
@@ -161,6 +165,7 @@ def _source(source: SourceInfo) -> dict[str, Any]:
         "width_px": source.width_px,
         "height_px": source.height_px,
         "frames_per_second": source.frames_per_second,
+        "pixel_aspect": round(source.pixel_aspect, 6),
     }
 
 
@@ -194,6 +199,7 @@ def _aggregate(summary: Summary | None) -> dict[str, Any] | None:
         "site": str(summary.site) or None,
         "maximum_interval_95": _rounded_pair(summary.known_maximum_interval),
         "errors": None if summary.errors is None else _rounded_floats(asdict(summary.errors)),
+        "frame_size_px": summary.frame_size_px and list(summary.frame_size_px),
     }
 
 
@@ -218,11 +224,11 @@ def _scales(readings: Sequence[Reading]) -> list[dict[str, Any]]:
 
 
 def _withdrawals(readings: Sequence[Reading]) -> list[dict[str, Any]]:
-    """Where the ruler or what is written beside it changed: no frame from there on has millimetres until the next."""
+    """Where the ruler, what is written beside it or the picture's size changed: from there on there are no mm."""
     found: list[dict[str, Any]] = []
     before = ""
     for reading in readings:
-        reason = reading.no_scale_reason if reading.no_scale_reason in WITHDRAWALS else ""
+        reason = reading.no_scale_reason if reading.no_scale_reason in _WITHDRAWALS else ""
         if reason and reason != before:
             found.append({"frame": reading.key.index, "time_s": reading.key.media_time_s, "reason": reason})
         before = reason

@@ -31,6 +31,7 @@ from usviewer.infer.registry import load_spec
 from usviewer.infer.session import ENGINES, engine_threads
 from usviewer.measure import PlaneTracker, Trend, aorta, bands, biometry, fetal_head, read, summarize
 from usviewer.measure.reading import NORMAL_95, Plane, Reading, Site, Status, Summary
+from usviewer.measure.trend import other_sizes_note
 from usviewer.overlay import words
 from usviewer.overlay.scene import compose
 from usviewer.overlay.shown import Shown
@@ -359,6 +360,8 @@ def _analysis(source: Source, job: Job, results: ResultFolder, stopped: bool) ->
     if not summed:
         aggregate = None
         notes.append("The pictures of a folder are not summed up: they may be of different patients")
+    if left_out := other_sizes_note(results.readings, aggregate):
+        notes.append(left_out)
     if stopped:
         notes.append(f"Stopped by the user after {len(results.readings)} frames")
     return Analysis(

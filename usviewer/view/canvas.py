@@ -1,11 +1,12 @@
 """One view for the picture and its Scene: the picture as large as it goes, the overlay of exactly that picture.
 
-The frame is converted once into a 32-bit image (the format Qt paints fastest) and scaled while painting. Everything on
-top is painted from data; the canvas computes no measurement.
+The frame is converted once into a 32-bit image (the format Qt paints fastest) and scaled while painting, each axis for
+itself where pixels are not square. Everything on top is painted from data; the canvas computes no measurement.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -121,6 +122,9 @@ class Canvas(QWidget):
 
     def _set_frame(self, frame: Frame) -> None:
         if self._frame is not None and frame.key == self._frame.key:
+            if frame.pixel_aspect != self._frame.pixel_aspect:  # the scale says what shape they have
+                self._frame = frame
+                self.fit()
             return
         shape = (frame.height_px, frame.width_px, 4)
         if self._buffer is None or self._buffer.shape != shape:
@@ -131,7 +135,7 @@ class Canvas(QWidget):
             self._image = QImage(
                 self._buffer.data, frame.width_px, frame.height_px, 4 * frame.width_px, QImage.Format.Format_RGB32
             )
-        if self._frame is None or (self._frame.width_px, self._frame.height_px) != (frame.width_px, frame.height_px):
+        if self._frame is None or _form(self._frame) != _form(frame):
             self.fit()
         self._frame = frame
 
@@ -153,23 +157,28 @@ class Canvas(QWidget):
         if self._zoom == 1.0:
             self._centre = None
         else:
-            scale = self._fit_scale() * self._zoom
-            offset = (QRectF(self.rect()).center() - about) / scale
-            self._centre = held + offset
+            x_scale, y_scale = self._scales()
+            offset = QRectF(self.rect()).center() - about
+            self._centre = held + QPointF(offset.x() / x_scale, offset.y() / y_scale)
         self.update()
 
-    def _fit_scale(self) -> float:
+    def _scales(self) -> tuple[float, float]:
+        """Widget pixels to each image pixel, across and down: their ratio is the shape of an image pixel."""
         assert self._image is not None
-        return min(self.width() / max(1, self._image.width()), self.height() / max(1, self._image.height()))
+        aspect = self._frame.pixel_aspect if self._frame is not None else 1.0
+        wide, high = max(1.0, self._image.width() * aspect), max(1, self._image.height())
+        scale = min(self.width() / wide, self.height() / high) * self._zoom
+        return scale * aspect, scale
 
     def image_to_screen(self) -> QTransform:
         """From image pixels (corner convention) to widget pixels."""
         if self._image is None:
             return QTransform()
-        scale = self._fit_scale() * self._zoom
+        x_scale, y_scale = self._scales()
         centre = self._centre or QPointF(self._image.width() / 2, self._image.height() / 2)
         middle = QRectF(self.rect()).center()
-        return QTransform(scale, 0, 0, scale, middle.x() - centre.x() * scale, middle.y() - centre.y() * scale)
+        corner = middle.x() - centre.x() * x_scale, middle.y() - centre.y() * y_scale
+        return QTransform(x_scale, 0, 0, y_scale, *corner)
 
     def to_image(self, at: QPointF) -> Point:
         """Image position under a place on the screen."""
@@ -249,10 +258,10 @@ class Canvas(QWidget):
 
     def mouseMoveEvent(self, event: QMouseEvent) -> None:
         if self._dragged_from is not None and self._image is not None:
-            scale = self._fit_scale() * self._zoom
+            x_scale, y_scale = self._scales()
             moved = event.position().toPoint() - self._dragged_from
             centre = self._centre or QPointF(self._image.width() / 2, self._image.height() / 2)
-            self._centre = centre - QPointF(moved) / scale
+            self._centre = centre - QPointF(moved.x() / x_scale, moved.y() / y_scale)
             self._dragged_from = event.position().toPoint()
             self.update()
         elif self.tool is not None and self._image is not None and self.tool.move(self.to_image(event.position())):
@@ -289,5 +298,12 @@ class Canvas(QWidget):
         self.update()
 
     def _reach_px(self) -> float:
-        """How near a handle must be to be taken, in image pixels: a fingertip (22 px) on the screen."""
-        return 22.0 / (self._fit_scale() * self._zoom)
+        """How near a handle must be to be taken, in image pixels: a fingertip (22 px) on the screen.
+
+        Where pixels are not square, as many as cover that area.
+        """
+        return 22.0 / math.sqrt(math.prod(self._scales()))
+
+
+def _form(frame: Frame) -> tuple[int, int, float]:
+    return frame.width_px, frame.height_px, frame.pixel_aspect

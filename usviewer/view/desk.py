@@ -12,6 +12,7 @@ from typing import Any
 from PySide6.QtCore import QObject, Signal
 
 from usviewer import settings as preferences
+from usviewer.calibrate.source import check_shape
 from usviewer.calibrate.watch import Confirmed
 from usviewer.errors import UserError
 from usviewer.frame import Frame
@@ -181,6 +182,7 @@ class Desk(QObject):
             if frame is None:
                 raise UserError("There is no picture to give a scale to", "Open a source first")
             _check_agreement(frame, spacing)
+            check_shape("this picture", frame.stated_aspect, spacing)
         self._spacing, self._confirmed = spacing, ()
         self._spacing_size_px = (frame.width_px, frame.height_px) if frame is not None and spacing is not None else None
         self.scale_changed.emit()

@@ -91,8 +91,9 @@ def _glance(path: Path, made_for: MadeFor | None) -> Glance:
         first = next(iter(source), None)
     if first is None:
         return NOTHING_SEEN
-    shrink = THUMBNAIL_PX / max(first.width_px, first.height_px)
-    size = (max(1, round(first.width_px * shrink)), max(1, round(first.height_px * shrink)))
+    wide, high = first.width_px * first.pixel_aspect, first.height_px
+    shrink = THUMBNAIL_PX / max(wide, high)
+    size = (max(1, round(wide * shrink)), max(1, round(high * shrink)))
     small = cv2.resize(np.asarray(first.pixels), size, interpolation=cv2.INTER_AREA)
     pixels = np.asarray(small, dtype=np.uint8)
     return Glance(pixels, result_of(path, made_for) if made_for is not None else None)

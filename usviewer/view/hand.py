@@ -89,6 +89,7 @@ class HandController(QObject):
         self._drawn: OrderedDict[str, _Drawn] = OrderedDict()
         self._chosen = HandTool.NOTHING
         self._points = PointsTool(self._pixels, self._points_changed)
+        self._marked_px: tuple[int, int] | None = None
         self._mask: MaskTool | None = None
         self._correcting: _Correction | None = None
         self._under: UnderTool | None = None
@@ -238,7 +239,12 @@ class HandController(QObject):
         self.put_away()
 
     def _points_changed(self) -> None:
+        self._marked_px = self._size_px()
         self._told()
+
+    def _size_px(self) -> tuple[int, int] | None:
+        frame = self._frame()
+        return None if frame is None else (frame.width_px, frame.height_px)
 
     # -- the canvas's tool: passes the events on to the tool in hand
 
@@ -336,6 +342,8 @@ class HandController(QObject):
             frame = self._frame()
             if frame is None or frame.key.digest != self._correcting.frame.key.digest:
                 self._chosen, self._mask, self._correcting = HandTool.NOTHING, None, None
+        if self._points.points and self._size_px() != self._marked_px:
+            self._points.points = []  # marks on a picture of another size would scale this one wrongly
         drawn = self._shapes()
         working = self._chosen is not HandTool.NOTHING or self._under is not None
         in_use = working or (drawn is not None and not drawn.empty)

@@ -278,10 +278,4 @@ def _not_measured(reading: Reading) -> str:
 
 def scaled_for(spacing: Spacing | None, size_px: tuple[int, int] | None) -> Callable[[Frame], Frame]:
     """Calibration that uses the user's scale on pictures of the size it was given on, and on no other."""
-    own, by_user = Calibrator(), Calibrator(spacing)
-
-    def calibrate(frame: Frame) -> Frame:
-        fits = spacing is not None and (frame.width_px, frame.height_px) == size_px
-        return by_user(frame) if fits else own(frame)
-
-    return calibrate
+    return Calibrator(spacing, user_size_px=size_px)

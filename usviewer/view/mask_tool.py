@@ -17,7 +17,7 @@ from usviewer.overlay import palette
 from usviewer.overlay.items import Line
 from usviewer.units import Point
 from usviewer.view.painter import paint_outline
-from usviewer.view.tools import distance_px, nearest
+from usviewer.view.tools import nearest
 
 MOST_UNDO = 100
 LEAST_HANDLES, MOST_HANDLES = 8, 16
@@ -260,8 +260,8 @@ class MaskTool:
 
     def _paint_brush(self, painter: QPainter, to_screen: QTransform, hand: Point) -> None:
         centre = to_screen.map(QPointF(*hand))
-        radius = distance_px((0, 0), (self.radius_px, 0)) * to_screen.m11()
+        across, down = self.radius_px * to_screen.m11(), self.radius_px * to_screen.m22()
         painter.setBrush(Qt.BrushStyle.NoBrush)
         for colour, width in ((palette.HALO, 3.0), (palette.WARNING if self.erasing else palette.MANUAL, 1.5)):
             painter.setPen(QPen(QColor(*colour), width))
-            painter.drawEllipse(centre, radius, radius)
+            painter.drawEllipse(centre, across, down)

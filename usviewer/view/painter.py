@@ -60,7 +60,7 @@ def _polygon(points_xy_px: Points, to_screen: QTransform) -> QPolygonF:
     if len(points_xy_px) > _MANY_POINTS:
         import cv2
 
-        off_px = _UNSEEN_PX / max(1e-6, math.hypot(to_screen.m11(), to_screen.m12()))
+        off_px = _UNSEEN_PX / max(1e-6, to_screen.m11(), to_screen.m22())
         fewer = cv2.approxPolyDP(np.asarray(points_xy_px, np.float32)[:, None], off_px, True)
         points_xy_px = fewer[:, 0].astype(np.float64)
     return to_screen.map(QPolygonF([QPointF(x, y) for x, y in points_xy_px.tolist()]))

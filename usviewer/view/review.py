@@ -211,7 +211,9 @@ class ReviewController(QObject):
             return
         made_by = _made_by(engine, self._given)
         rulers = "".join(f" {each.spacing} from {each.from_index}" for each in self._desk.confirmed())
-        made_by = replace(made_by, spacing=self._desk.user_spacing(), settings=made_by.settings + rulers)
+        given_for = f" {self._desk.user_spacing_size_px()}" if self._desk.user_spacing() is not None else ""
+        settings = made_by.settings + rulers + given_for  # on pictures of another size the scale does not hold
+        made_by = replace(made_by, spacing=self._desk.user_spacing(), settings=settings)
         known = self._work.known_edits(made_by.model_sha256)
         self._work.read_edits(made_by.model_sha256)
         self._run.set_engine(engine, ClipResults(self._work.notes, made_by, str(self._path)), self._given, known)
@@ -437,8 +439,7 @@ def _calibrate_for(
     spacing: Spacing | None, size_px: tuple[int, int] | None, confirmed: Sequence[Confirmed], source: Source
 ) -> Calibrate:
     """The calibration of a source; the user's scale holds for pictures of the size it was given on."""
-    fits = (source.info.width_px, source.info.height_px) == size_px
-    return for_source(source, spacing if fits else None, confirmed=confirmed, from_start=False)
+    return for_source(source, spacing, confirmed=confirmed, from_start=False, user_size_px=size_px)
 
 
 def _banner(now: ReviewSnapshot, reading: Reading | None) -> Banner | None:

@@ -29,6 +29,7 @@ class TrendView(QWidget):
         self.setAccessibleName("Trend of the last 10 seconds")
         self._points: deque[tuple[float, float | None]] = deque()
         self._unit = self._finding = ""
+        self._size_px: tuple[int, int] | None = None
         self._scale = 1.0
         self._now_s = 0.0
 
@@ -49,9 +50,10 @@ class TrendView(QWidget):
     def add(self, reading: Reading) -> None:
         """One more reading, at the time its picture was captured."""
         value, unit = _value_of(reading)
-        if value is not None and unit != self._unit:
+        size_px = reading.frame_size_px if unit.startswith("px") else None  # pixels of two sizes are two units
+        if value is not None and (unit, size_px) != (self._unit, self._size_px):
             self._points.clear()
-            self._unit = unit
+            self._unit, self._size_px = unit, size_px
         self._finding = reading.finding
         self._now_s = reading.key.capture_time_s
         self._points.append((self._now_s, value))

@@ -19,7 +19,7 @@ from usviewer.infer.prompt.types import Embedding, LowResMask, Outline, Prompt
 # 60 frames of a model of SAM's size (4 MB each), thousands of the bundled one.
 CACHE_BYTES = 256 << 20
 
-_CacheKey = tuple[str, PixelBox | None]
+_CacheKey = tuple[str, PixelBox | None, float]
 
 
 class PromptModel:
@@ -134,6 +134,6 @@ class PromptModel:
 
 
 def _cache_key(frame: Frame) -> _CacheKey:
-    """Equal pixels looked at through an equal crop."""
+    """Equal pixels of equal shape looked at through an equal crop."""
     sector = frame.geometry.sector if frame.geometry else None
-    return frame.key.digest, sector.box_xyxy_px if sector else None
+    return frame.key.digest, sector.box_xyxy_px if sector else None, frame.pixel_aspect

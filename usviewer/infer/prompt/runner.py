@@ -46,7 +46,8 @@ class PromptRunner(Runner):
         """Run the encoder on a frame."""
         start = time.perf_counter()
         sector = frame.geometry.sector if frame.geometry else None
-        tensor, placement = self._prepare(frame.pixels, sector.box_xyxy_px if sector else None, self.input)
+        box = sector.box_xyxy_px if sector else None
+        tensor, placement = self._prepare(frame.pixels, box, self.input, frame.pixel_aspect)
         values = np.array(self.session.run(tensor)[0], np.float32)  # the engine's own memory is overwritten next time
         values.setflags(write=False)
         took_ms = (time.perf_counter() - start) * 1e3

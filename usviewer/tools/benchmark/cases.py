@@ -81,7 +81,7 @@ class OwnCase:
         box = frame.geometry.sector.box_xyxy_px if frame.geometry and frame.geometry.sector else None
         made = self._predictor.choice
         used = spec.input if made is None or made.rectangular else squared(spec.input)
-        width, height = place((frame.width_px, frame.height_px), used, box).input_size_px
+        width, height = place((frame.width_px, frame.height_px), used, box, frame.pixel_aspect).input_size_px
         return f"{height}x{width}"
 
     @property
