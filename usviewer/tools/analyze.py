@@ -20,7 +20,7 @@ from usviewer import RESEARCH_USE
 from usviewer.acquire import Source, frame_count, open_source
 from usviewer.calibrate.manual import spacing_from_text
 from usviewer.calibrate.proposal import UNCONFIRMED
-from usviewer.calibrate.source import for_source, is_clip
+from usviewer.calibrate.source import for_source, is_clip, stills_in_words
 from usviewer.errors import UserError
 from usviewer.frame import Frame, ImageGeometry
 from usviewer.infer.manifest import ModelSpec
@@ -304,7 +304,7 @@ def _analysis(source: Source, job: Job, results: ResultFolder, stopped: bool) ->
     summed = is_clip(source.info) or len(results.readings) <= 1
     if not summed:
         aggregate = None
-        notes.append("The pictures of a folder are not summed up: they may be of different patients")
+        notes.append(f"{stills_in_words(source.info)} are not summed up: they may be of different patients")
     if stopped:
         notes.append(f"Stopped by the user after {len(results.readings)} frames")
     return Analysis(
