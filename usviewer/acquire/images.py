@@ -8,7 +8,7 @@ from __future__ import annotations
 import warnings
 import weakref
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
@@ -41,7 +41,8 @@ FORMATS = ("PNG", "JPEG", "BMP", "DIB", "TIFF", "WEBP", "GIF", "PPM")
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm"}
 HEAD_BYTES = 132
 # TIFF and BigTIFF, PNG: what begins so and cannot be read is a damaged picture, and nothing else.
-SURE_SIGNATURES = (b"\x89PNG", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+SURE_SIGNATURES = (b"\x89PNG", *TIFF_SIGNATURES)
 PICTURE_SIGNATURES = (*SURE_SIGNATURES, b"\xff\xd8\xff", b"BM", b"GIF8", b"P5", b"P6")
 CLIP_SIGNATURES = (b"\x1aE\xdf\xa3", b"\0\0\1\xba", b"\0\0\1\xb3", b"0&\xb2u\x8ef\xcf\x11")  # Matroska, MPEG, ASF
 # A file of several pages stays open while its pages are no larger: finding one walks through those before it.
@@ -271,10 +272,20 @@ def _is_webp(head: bytes) -> bool:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def _quiet(*, strict: bool = False) -> Iterator[None]:
+    """No remarks of Pillow. ``strict``: its remark that a TIFF's list of tags is cut off is an error.
+
+    It goes on with the tags before the cut, and takes what it misses for granted: sign, turn, white.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        if strict:
+            warnings.filterwarnings("error", message="Corrupt EXIF data")
         yield
+
+
+def _damaged(path: Path) -> AbstractContextManager[None]:
+    return foreign_parser(f"{path.name} is damaged or cut off", "Copy it again")
 
 
 @contextmanager
@@ -295,12 +306,9 @@ def _opened(path: Path) -> Iterator[Any]:
             check_size(path.name, *size)
         sure = _is_webp(head) or head.startswith(SURE_SIGNATURES)
         image = None
-        with (
-            _quiet(),
-            foreign_parser(
-                f"{path.name} is damaged or of a kind that cannot be read", "Copy it again or save it as PNG"
-            ),
-        ):
+        what = f"{path.name} is damaged or of a kind that cannot be read"
+        strict = head.startswith(TIFF_SIGNATURES)
+        with _quiet(strict=strict), foreign_parser(what, "Copy it again or save it as PNG"):
             try:
                 image = stack.enter_context(Image.open(file, formats=FORMATS))
             except Image.DecompressionBombError as error:
@@ -329,15 +337,14 @@ def _contents(path: Path, image: Any) -> Contents:
     bad: dict[int, UserError] = {}
     for number in count():
         try:
-            page = _page(path, image, number)
+            if not _go_to(path, image, number):
+                break
+            if _is_own_picture(path, image, number):
+                pages.append(_page(path, image, number))
         except UserError as error:
             bad[number] = error
             if number - 1 in bad:  # the way to the pages behind is broken, too
                 break
-            continue
-        if page is None:
-            break
-        pages += [page] if _is_own_picture(image, number) else []
         if image.format in ("MPO", "GIF"):
             break
     if not pages:
@@ -347,19 +354,32 @@ def _contents(path: Path, image: Any) -> Contents:
     return Contents(tuple(pages), tuple((f"page {number} of {path.name}", bad[number].what) for number in bad))
 
 
-def _page(path: Path, image: Any, number: int) -> Page | None:
-    """One page by its header; None beyond the last."""
-    with _quiet(), foreign_parser(f"{path.name} is damaged or cut off", "Copy it again"):
+def _go_to(path: Path, image: Any, number: int) -> bool:
+    """Stand at a page; False beyond the last."""
+    with _quiet(strict=image.format == "TIFF"), _damaged(path):
         try:
             image.seek(number)
         except EOFError:
-            return None
+            return False
+    return True
+
+
+def _is_own_picture(path: Path, image: Any, number: int) -> bool:
+    """Not a smaller copy or a mask of another page, and not the picture that stands for an animation elsewhere."""
+    with _quiet(), _damaged(path):
+        if image.format == "TIFF":
+            return number == 0 or not int(image.tag_v2.get(SUBFILE, 0)) & SMALLER_COPY_OR_MASK
+        return number > 0 or not getattr(image, "default_image", False)
+
+
+def _page(path: Path, image: Any, number: int) -> Page:
+    """The page at which the image stands, by its header."""
+    with _quiet(), _damaged(path):
         width, height = image.size
         samples = samples_of(image)
     check_size(path.name, width, height)
-    with foreign_parser(f"{path.name} is damaged or cut off", "Copy it again"):
+    with _quiet(), _damaged(path):
         _check_memory(path.name, image, samples)
-    with _quiet(), foreign_parser(f"{path.name} is damaged or cut off", "Copy it again"):
         if image.format == "WEBP" and image.n_frames > 1:
             image.load()  # tells the duration only then
         duration_ms = float(image.info.get("duration") or 0)
@@ -373,7 +393,7 @@ def _check_memory(name: str, image: Any, samples: Samples | None) -> None:
     A TIFF's tile or strip may be far larger than its picture, and libtiff takes the memory of a whole one.
     """
     width, height = image.size
-    moving = getattr(image, "n_frames", 1) > 1 and image.format in ("WEBP", "PNG")
+    moving = image.format in ("WEBP", "PNG") and getattr(image, "n_frames", 1) > 1
     bytes_per_px = WORK_BYTES_PER_PX.get((image.format, moving), LEAST_WORK_BYTES_PER_PX)
     if samples is not None and samples.coloured:
         bytes_per_px = COLOURED_BYTES_PER_PX
@@ -388,13 +408,6 @@ def _check_memory(name: str, image: Any, samples: Samples | None) -> None:
             f"{name} takes too much memory to open ({width} x {height} pixels as {image.format})",
             "Save it smaller, or as JPEG or PNG with 8 bits",
         )
-
-
-def _is_own_picture(image: Any, number: int) -> bool:
-    """Not a smaller copy or a mask of another page, and not the picture that stands for an animation elsewhere."""
-    if image.format == "TIFF":
-        return number == 0 or not int(image.tag_v2.get(SUBFILE, 0)) & SMALLER_COPY_OR_MASK
-    return number > 0 or not getattr(image, "default_image", False)
 
 
 def _times_of(pages: Sequence[Page]) -> tuple[float | None, ...]:
@@ -440,7 +453,7 @@ class _Files:
             if self._image is None:
                 self._image = self._stack.enter_context(_opened(page.path))
                 self._path = page.path
-            with _quiet(), foreign_parser(f"{page.path.name} is damaged or cut off", "Copy it again"):
+            with _quiet(strict=self._image is not None and self._image.format == "TIFF"), _damaged(page.path):
                 self._image.seek(page.number)
                 self._image.load()
             yield self._image
@@ -453,7 +466,7 @@ class _Files:
 
 def _orientation(image: Any, page: Page) -> int:
     """EXIF's number for how the picture is turned. Pillow has turned TIFFs, and says 1 for them, once decoded."""
-    with _quiet(), foreign_parser(f"{page.path.name} is damaged or cut off", "Copy it again"):
+    with _quiet(), _damaged(page.path):
         return int(image.getexif().get(ExifTags.Base.Orientation, 1))
 
 
@@ -494,7 +507,7 @@ def _deep(image: Any, page: Page) -> Iterator[tuple[int, int, Values]]:
         yield from ((top, bottom, values[top:bottom]) for top, bottom in bands(image.height, image.width))
         return
     for top, bottom in bands(image.height, image.width):
-        with foreign_parser(f"{page.path.name} is damaged or cut off", "Copy it again"):
+        with _damaged(page.path):
             band = grey_values(image.crop((0, top, image.width, bottom)), samples)
         yield top, bottom, band[:, :, None]
 
