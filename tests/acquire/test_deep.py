@@ -137,6 +137,9 @@ def test_fractions_share_a_scale_and_what_is_no_number_is_black(tmp_path: Path) 
     assert shown(tmp_path / "f.tif", 0).max() == round(0.5 / 2 * 255)
     assert shown(tmp_path / "f.tif", 1)[0, :2].tolist() == [0, 255]
     assert shown(tmp_path / "f.tif", 2).max() == 0
+    dim.view("<u4")[3, 3] = 0x7F800001  # a "signalling" one
+    write_tiff(tmp_path / "s.tif", [dim])
+    assert shown(tmp_path / "s.tif")[3, 3] == 0
 
 
 def test_pages_of_different_samples_have_a_scale_each(tmp_path: Path) -> None:

@@ -145,7 +145,8 @@ def to_8_bit(values: Values, scale: Scale, *, inverted: bool = False) -> Pixels:
     """Samples as 0 to 255 by a scale; what lies beyond its ends, or is no number, as its ends."""
     if values.dtype.kind == "u" and values.dtype.itemsize == 2 and values.size > ALL_OF_16_BITS.size:
         return to_8_bit(ALL_OF_16_BITS, scale, inverted=inverted)[values]
-    known = np.nan_to_num(values.astype(np.float64), nan=scale.black, posinf=scale.white, neginf=scale.black)
+    with np.errstate(invalid="ignore"):  # some kinds of "no number" are remarked on when they are converted
+        known = np.nan_to_num(values.astype(np.float64), nan=scale.black, posinf=scale.white, neginf=scale.black)
     pixels: Pixels = np.clip(np.rint((known - scale.black) * scale.per_level), 0, 255).astype(np.uint8)
     return 255 - pixels if inverted else pixels
 

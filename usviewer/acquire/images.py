@@ -5,6 +5,7 @@ Pillow reads them, and only behind the boundary that turns whatever it raises in
 
 from __future__ import annotations
 
+import logging
 import warnings
 import weakref
 from collections.abc import Iterable, Iterator, Sequence
@@ -36,6 +37,8 @@ from usviewer.acquire.source import MAX_WORK_BYTES, RecordedSource, check_size, 
 from usviewer.errors import UserError, foreign_parser
 from usviewer.files import open_regular, read_bytes
 from usviewer.frame import Frame, Pixels, SourceInfo, make_frame
+
+logging.getLogger("PIL").setLevel(logging.CRITICAL)  # what it says of damaged files is not for the terminal
 
 FORMATS = ("PNG", "JPEG", "BMP", "DIB", "TIFF", "WEBP", "GIF", "PPM")
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm"}
