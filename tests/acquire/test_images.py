@@ -187,14 +187,15 @@ def test_damage_costs_only_the_pages_it_hits(tmp_path: Path) -> None:
     (tmp_path / "half.tif").write_bytes(whole[: len(whole) * 7 // 10])
     with open_source(tmp_path / "half.tif") as source:
         assert [number_in(frame.pixels) for frame in source] == [0, 1, 2]
-        assert "page 3 of half.tif could not be read" in source.info.notes
+        what = "page 3 of half.tif and what follows could not be read: half.tif is damaged or cut off"
+        assert source.info.notes == ("3 pages of one file", what)
     broken = bytearray(whole)  # page 2 packed in a way that there is not
     place = [found for found in range(len(whole)) if whole.startswith(b"\x03\x01\x04\0\x01\0\0\0\x01\0\0\0", found)][2]
     broken[place + 8] = 77
     (tmp_path / "broken.tif").write_bytes(bytes(broken))
     with open_source(tmp_path / "broken.tif") as source:
         assert [number_in(frame.pixels) for frame in source] == [0, 1, 3, 4]
-        assert "page 2 of broken.tif could not be read" in source.info.notes
+        assert source.info.notes[1:] == ("page 2 of broken.tif could not be read: broken.tif is damaged or cut off",)
 
 
 def test_a_damaged_page_is_named_and_the_others_are_shown(tmp_path: Path) -> None:
@@ -262,7 +263,9 @@ def test_one_bad_file_of_a_folder_costs_only_itself_and_is_named(tmp_path: Path)
     source = open_folder(tmp_path)
     assert [number_in(frame.pixels) for frame in source] == [0, 1, 2, 3]
     assert sorted(name for name, _ in source.failed) == bad
-    assert all(f"{name} could not be read" in source.info.notes for name in bad)
+    for name in bad:
+        assert sum(note.startswith(f"{name} could not be read: it ") for note in source.info.notes) == 1
+    assert "b.tif could not be read: it is damaged or of a kind that cannot be read" in source.info.notes
     assert dict(source.failed)["f.png"] == "f.png is gone"
 
 

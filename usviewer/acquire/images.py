@@ -51,6 +51,8 @@ CLIP_SIGNATURES = (b"\x1aE\xdf\xa3", b"\0\0\1\xba", b"\0\0\1\xb3", b"0&\xb2u\x8e
 # A file of several pages stays open while its pages are no larger: finding one walks through those before it.
 KEPT_OPEN_PX = 8_000_000
 MAX_COLOUR_FILE_BYTES = 250_000_000
+# So many bad pages one after another: the way from page to page is broken, not they.
+MAX_BAD_IN_A_ROW = 8
 # What a decoder takes at its peak, in bytes a pixel beside the picture of 3: (format, whether it is an animation).
 WORK_BYTES_PER_PX = {("WEBP", False): 14, ("WEBP", True): 26, ("PNG", True): 13}
 LEAST_WORK_BYTES_PER_PX = 8
@@ -124,7 +126,7 @@ class ImageSource(RecordedSource):
     @property
     def info(self) -> SourceInfo:
         """Size of the first picture; pictures of a folder may differ."""
-        failures = [f"{file} could not be read" for file, _ in self.failed]
+        failures = [f"{name} could not be read: {_about(name, why)}" for name, why in self.failed]
         return SourceInfo(
             uri=self._uri,
             name=self._name,
@@ -189,6 +191,11 @@ class ImageSource(RecordedSource):
             self.failed = (*self.failed, (name, why))
 
 
+def _about(name: str, why: str) -> str:
+    """The reason of a failure behind a name that was said already."""
+    return f"it {why.removeprefix(f'{name} ')}" if why.startswith(f"{name} ") else why
+
+
 def open_image(path: Path) -> ImageSource | None:
     """A picture file and all its pages, or None if it is no still picture (an animated GIF is a clip)."""
     with _opened(path) as image:
@@ -218,7 +225,7 @@ def open_folder(path: Path) -> ImageSource:
         try:
             with _opened(file) as image:
                 if image is None:
-                    raise UserError(f"{file.name} is no picture, or damaged")
+                    raise UserError(f"{file.name} is no picture, or damaged", "Copy it again")
                 found = _contents(file, image)
         except UserError as error:
             failed.append((file.name, error.what))
@@ -337,24 +344,30 @@ def webp_size_px(head: bytes) -> tuple[int, int] | None:
 def _contents(path: Path, image: Any) -> Contents:
     """All pages, by their headers. A bad one is named and left out; ``UserError`` where there is no good one."""
     pages: list[Page] = []
-    bad: dict[int, UserError] = {}
+    bad: dict[str, UserError] = {}
+    in_a_row: list[str] = []
     for number in count():
+        name = f"page {number} of {path.name}"
         try:
             if not _go_to(path, image, number):
                 break
             if _is_own_picture(path, image, number):
-                pages.append(_page(path, image, number))
+                pages.append(_page(path, image, number, name))
+            in_a_row.clear()
         except UserError as error:
-            bad[number] = error
-            if number - 1 in bad:  # the way to the pages behind is broken, too
-                break
+            bad[name] = error
+            in_a_row.append(name)
+        if len(in_a_row) == MAX_BAD_IN_A_ROW:
+            errors = [bad.pop(name) for name in in_a_row]
+            bad[f"{in_a_row[0]} and what follows"] = errors[0]
+            break
         if image.format in ("MPO", "GIF"):
             break
     if not pages:
         raise next(iter(bad.values()), UserError(f"{path.name} holds no picture", "Copy it again"))
     if len(pages) == 1 and not bad:
         pages = [replace(pages[0], name=path.name)]
-    return Contents(tuple(pages), tuple((f"page {number} of {path.name}", bad[number].what) for number in bad))
+    return Contents(tuple(pages), tuple((name, error.what) for name, error in bad.items()))
 
 
 def _go_to(path: Path, image: Any, number: int) -> bool:
@@ -375,7 +388,7 @@ def _is_own_picture(path: Path, image: Any, number: int) -> bool:
         return number > 0 or not getattr(image, "default_image", False)
 
 
-def _page(path: Path, image: Any, number: int) -> Page:
+def _page(path: Path, image: Any, number: int, name: str) -> Page:
     """The page at which the image stands, by its header."""
     with _quiet(), _damaged(path):
         width, height = image.size
@@ -386,7 +399,6 @@ def _page(path: Path, image: Any, number: int) -> Page:
         if image.format == "WEBP" and image.n_frames > 1:
             image.load()  # tells the duration only then
         duration_ms = float(image.info.get("duration") or 0)
-    name = f"page {number} of {path.name}"
     return Page(path, number, name, width * height, samples, duration_ms / 1000 if duration_ms > 0 else None)
 
 

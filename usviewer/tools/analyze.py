@@ -121,7 +121,10 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def run(args: argparse.Namespace) -> int:
-    """Analyse every input; one that fails does not stop the others. Exit code 2 when any failed."""
+    """Analyse every input; one that fails does not stop the others.
+
+    Exit code 2 when any failed, or a picture of one could not be read.
+    """
     screen = console()
     spacing = spacing_from_text(args.mm_per_pixel) if args.mm_per_pixel is not None else None
     wanted = Wanted(
@@ -172,13 +175,12 @@ def _refuse_own_results(uri: str, folder: Path) -> None:
 
 
 def _succeeds(uri: str, folder: Path, job: Job, screen: Console, *, named: bool) -> bool:
-    """Analyse one input; False, with its one sentence on stderr, where it cannot be."""
+    """Analyse one input; False, with its one sentence on stderr, where it or a picture of it cannot be."""
     try:
-        analyse(uri, folder, job, screen)
+        return analyse(uri, folder, job, screen)
     except UserError as error:
         print(f"usviewer: {uri}: {error}" if named else f"usviewer: {error}", file=sys.stderr)
         return False
-    return True
 
 
 def _folders(sources: Sequence[str], out: Path | None) -> list[Path]:
@@ -188,8 +190,11 @@ def _folders(sources: Sequence[str], out: Path | None) -> list[Path]:
     return [(out or DEFAULT_FOLDER) / name for name in unused_names(sources)]
 
 
-def analyse(uri: str, folder: Path, job: Job, screen: Console) -> None:
-    """One input, from its first frame to its last. Ctrl-C finishes the files with the frames that are done."""
+def analyse(uri: str, folder: Path, job: Job, screen: Console) -> bool:
+    """One input, from its first frame to its last; False where a picture of it could not be read.
+
+    Ctrl-C finishes the files with the frames that are done.
+    """
     _refuse_own_results(uri, folder)
     with open_source(uri) as source:
         if source.info.live:
@@ -208,6 +213,7 @@ def analyse(uri: str, folder: Path, job: Job, screen: Console) -> None:
     _report(screen, analysis, results)
     if stopped:
         raise KeyboardInterrupt
+    return not getattr(source, "failed", ())
 
 
 def _run_frames(
