@@ -28,10 +28,9 @@ from pydicom.uid import (
 from usviewer.acquire.clip import ClipReader
 from usviewer.acquire.dicom_pixels import PIXEL_DATA, PixelReader, quiet, video_stream
 from usviewer.acquire.dicom_tags import DicomTags, RawRegion, declared_frames, frame_times, read_tags
-from usviewer.acquire.source import RecordedSource, check_size, mean_rate, unreadable
-from usviewer.acquire.video import clip_notes
+from usviewer.acquire.source import RecordedSource, check_size
+from usviewer.acquire.video import clip_notes, mean_rate
 from usviewer.errors import UserError
-from usviewer.files import open_regular
 from usviewer.frame import Frame, Pixels, SourceInfo, make_frame
 
 __all__ = ["DicomSource", "DicomTags", "RawRegion", "is_dicom"]
@@ -75,10 +74,7 @@ class DicomSource(RecordedSource):
         self._damaged: set[int] = set()
         self._clip: ClipReader | None = None
         self._pixels: PixelReader | None = None
-        try:
-            self._file = open_regular(path)
-        except OSError as error:
-            raise unreadable(self._name, error, was_there=True) from error
+        self._file = path.open("rb")
         try:
             with quiet():  # pydicom looks at values, and remarks on them, when they are first asked for
                 self._open(_read(self._file, self._name))

@@ -33,7 +33,8 @@ from usviewer.acquire.deep import (
     spread_over,
     to_8_bit,
 )
-from usviewer.acquire.source import MAX_WORK_BYTES, RecordedSource, check_size, mean_rate, unreadable
+from usviewer.acquire.source import MAX_WORK_BYTES, RecordedSource, check_size, unreadable
+from usviewer.acquire.video import mean_rate
 from usviewer.errors import UserError, foreign_parser
 from usviewer.files import open_regular, read_bytes
 from usviewer.frame import Frame, Pixels, SourceInfo, make_frame

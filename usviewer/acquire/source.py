@@ -154,14 +154,6 @@ def frame_count(source: Source) -> int | None:
     return None if source.info.live else len(source.times_s())
 
 
-def mean_rate(times_s: Sequence[float | None]) -> float | None:
-    """Frames a second over a whole recording, None where its times are not known."""
-    known = [time_s for time_s in times_s if time_s is not None]
-    if len(known) < 2 or len(known) != len(times_s) or known[-1] <= known[0]:
-        return None
-    return (len(known) - 1) / (known[-1] - known[0])
-
-
 def unreadable(name: str, error: OSError, *, was_there: bool = False) -> UserError:
     """Why a file or folder cannot be opened, in one sentence; ``was_there``: it could be opened a moment ago."""
     if isinstance(error, FileNotFoundError) and was_there:

@@ -6,10 +6,18 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from usviewer.acquire.clip import ClipReader
-from usviewer.acquire.source import RecordedSource, mean_rate
+from usviewer.acquire.source import RecordedSource
 from usviewer.frame import Frame, SourceInfo, make_frame
 
 SQUARE_WITHIN = 0.005
+
+
+def mean_rate(times_s: Sequence[float | None]) -> float | None:
+    """Frames a second over a whole recording, None where its times are not known."""
+    known = [time_s for time_s in times_s if time_s is not None]
+    if len(known) < 2 or len(known) != len(times_s) or known[-1] <= known[0]:
+        return None
+    return (len(known) - 1) / (known[-1] - known[0])
 
 
 def clip_notes(reader: ClipReader) -> tuple[str, ...]:
