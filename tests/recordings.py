@@ -17,6 +17,12 @@ from pydicom.uid import ExplicitVRLittleEndian, UltrasoundMultiFrameImageStorage
 
 BITS = 8
 BLOCK_PX = 16
+TIFF_TAGS = {
+    **{"NewSubfileType": 254, "ImageWidth": 256, "ImageLength": 257, "BitsPerSample": 258, "Compression": 259},
+    **{"PhotometricInterpretation": 262, "StripOffsets": 273, "Orientation": 274, "SamplesPerPixel": 277},
+    **{"RowsPerStrip": 278, "StripByteCounts": 279, "TileWidth": 322, "TileLength": 323, "TileOffsets": 324},
+    **{"TileByteCounts": 325, "SampleFormat": 339},
+}
 
 
 def picture(number: int, width: int = 160, height: int = 120) -> NDArray[np.uint8]:
@@ -75,6 +81,36 @@ def write_clip(
             frame.time_base = Fraction(1, rate)
             output.mux(stream.encode(frame))
         output.mux(stream.encode(None))
+    return path
+
+
+def write_tiff(path: Path, pages: Sequence[NDArray[Any]], **tags: int) -> Path:
+    """An uncompressed TIFF in the byte order of its samples, with tags that Pillow would not write."""
+    order = "big" if pages[0].dtype.byteorder == ">" else "little"
+    content = bytearray((b"MM\0*" if order == "big" else b"II*\0") + bytes(4))
+    link = 4
+    for page in pages:
+        fields = {
+            "ImageWidth": page.shape[1],
+            "ImageLength": page.shape[0],
+            "BitsPerSample": 8 * page.dtype.itemsize,
+            "Compression": 1,
+            "PhotometricInterpretation": 1,
+            "StripOffsets": len(content),
+            "SamplesPerPixel": 1,
+            "RowsPerStrip": page.shape[0],
+            "StripByteCounts": page.nbytes,
+            "SampleFormat": {"u": 1, "i": 2, "f": 3}[page.dtype.kind],
+            **tags,
+        }
+        content += page.tobytes() + bytes(page.nbytes % 2)
+        content[link : link + 4] = len(content).to_bytes(4, order)
+        content += len(fields).to_bytes(2, order)
+        for tag, value in sorted((TIFF_TAGS[name], value) for name, value in fields.items()):
+            content += b"".join(n.to_bytes(size, order) for n, size in ((tag, 2), (4, 2), (1, 4), (value, 4)))
+        link = len(content)
+        content += bytes(4)
+    path.write_bytes(content)
     return path
 
 

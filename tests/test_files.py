@@ -12,6 +12,7 @@ def test_a_regular_file_is_read(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"content")
     with open_regular(tmp_path / "a") as file:
         assert file.read() == b"content"
+        assert str(file.name) == str(tmp_path / "a"), "libraries put it into what they say"
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")

@@ -28,7 +28,7 @@ def open_regular(path: Path) -> BinaryIO:
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
         if not stat.S_ISREG(mode):
             raise OSError(errno.EINVAL, NOT_REGULAR, str(path))
-        return os.fdopen(descriptor, "rb")
+        return open(path, "rb", opener=lambda _path, _flags: descriptor)  # keeps its name, which libraries ask for
     except BaseException:
         os.close(descriptor)
         raise

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import os
+import random
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms
 
-from tests.recordings import number_in, picture, write_clip
+from tests.recordings import number_in, picture, write_clip, write_tiff
+from usviewer.acquire import open_source
 from usviewer.acquire.images import ImageSource, open_folder, open_image
 from usviewer.errors import UserError
 
@@ -176,3 +179,168 @@ def test_absurd_pictures_are_refused_before_they_are_decoded(tmp_path: Path, siz
 def test_real_folder_of_stills(data: Path) -> None:
     source = open_folder(data / "aorta_stills")
     assert source.info.frame_count == len(list(source)) >= 2 and source.failed == ()
+
+
+def test_damage_costs_only_the_pages_it_hits(tmp_path: Path) -> None:
+    pages = [picture(number)[..., 0] for number in range(5)]
+    whole = write_tiff(tmp_path / "pages.tif", pages).read_bytes()
+    (tmp_path / "half.tif").write_bytes(whole[: len(whole) * 7 // 10])
+    with open_source(tmp_path / "half.tif") as source:
+        assert [number_in(frame.pixels) for frame in source] == [0, 1, 2]
+        what = "page 3 of half.tif and what follows could not be read: half.tif is damaged or cut off"
+        assert source.info.notes == ("3 pages of one file", what)
+    broken = bytearray(whole)  # page 2 packed in a way that there is not
+    place = [found for found in range(len(whole)) if whole.startswith(b"\x03\x01\x04\0\x01\0\0\0\x01\0\0\0", found)][2]
+    broken[place + 8] = 77
+    (tmp_path / "broken.tif").write_bytes(bytes(broken))
+    with open_source(tmp_path / "broken.tif") as source:
+        assert [number_in(frame.pixels) for frame in source] == [0, 1, 3, 4]
+        assert source.info.notes[1:] == ("page 2 of broken.tif could not be read: broken.tif is damaged or cut off",)
+
+
+def test_a_damaged_page_is_named_and_the_others_are_shown(tmp_path: Path) -> None:
+    pages = [Image.fromarray(picture(number)) for number in range(3)]
+    pages[0].save(tmp_path / "a.tif", save_all=True, append_images=pages[1:], compression="tiff_lzw")
+    data = bytearray((tmp_path / "a.tif").read_bytes())
+    with Image.open(tmp_path / "a.tif") as image:
+        image.seek(1)
+        start = image.tag_v2[273][0]
+    data[start : start + 60] = b"\xff" * 60
+    (tmp_path / "a.tif").write_bytes(bytes(data))
+    with open_source(tmp_path / "a.tif") as source:
+        for _ in range(2):
+            assert [frame.key.index for frame in source] == [0, 2]
+        assert [name for name, _ in source.failed] == ["page 1 of a.tif"]
+        with pytest.raises(UserError, match=r"a\.tif is damaged"):
+            source.seek(1)
+        assert number_in(source.seek(2).pixels) == 2
+
+
+@pytest.mark.parametrize(
+    "kind", ["png", "jpg", "tif", "lzw.tif", "webp", "moving.webp", "moving.png", "gif", "moving.gif"]
+)
+def test_a_picture_that_is_cut_anywhere_is_read_or_refused_in_a_sentence(tmp_path: Path, kind: str) -> None:
+    pages = [Image.fromarray(picture(number)) for number in range(3)]
+    path = tmp_path / f"a.{kind}"
+    several = {"save_all": True, "append_images": pages[1:], "duration": 80} if "moving" in kind else {}
+    pages[0].save(path, **several, **({"compression": "tiff_lzw"} if "lzw" in kind else {}))
+    whole = path.read_bytes()
+    chance = random.Random(7)
+    lengths = [*range(1, 60, 7), *(chance.randrange(60, len(whole)) for _ in range(25))]
+    for length in lengths:
+        path.write_bytes(whole[:length])
+        try:
+            with open_source(path) as source:
+                list(source)
+        except UserError as error:
+            assert "\n" not in str(error)
+    for _ in range(40):
+        damaged = bytearray(whole)
+        for _ in range(chance.randint(1, 8)):
+            damaged[chance.randrange(len(whole))] = chance.randrange(256)
+        path.write_bytes(bytes(damaged))
+        try:
+            with open_source(path) as source:
+                list(source)
+        except UserError as error:
+            assert "\n" not in str(error)
+
+
+def test_one_bad_file_of_a_folder_costs_only_itself_and_is_named(tmp_path: Path) -> None:
+    for number in range(4):
+        Image.fromarray(picture(number)).save(tmp_path / f"{number}.png")
+    whole = write_tiff(tmp_path / "a.tif", [picture(7)[..., 0]]).read_bytes()
+    (tmp_path / "a.tif").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "b.tif").write_bytes(whole[:60])
+    (tmp_path / "c.tif").write_bytes(whole[:-40])
+    (tmp_path / "d.webp").write_bytes(b"RIFF\x40\0\0\0WEBPVP8L" + bytes(40))
+    Image.new("RGB", (10, 10)).save(tmp_path / "e.png")
+    (tmp_path / "f.png").symlink_to(tmp_path / "nowhere.png")
+    bad = ["a.tif", "b.tif", "c.tif", "d.webp", "e.png", "f.png"]
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(tmp_path / "g.png")
+        bad.append("g.png")
+    source = open_folder(tmp_path)
+    assert [number_in(frame.pixels) for frame in source] == [0, 1, 2, 3]
+    assert sorted(name for name, _ in source.failed) == bad
+    for name in bad:
+        assert sum(note.startswith(f"{name} could not be read: it ") for note in source.info.notes) == 1
+    assert "b.tif could not be read: it is damaged or of a kind that cannot be read" in source.info.notes
+    assert dict(source.failed)["f.png"] == "f.png is gone"
+
+
+def test_small_copies_and_stand_ins_are_no_pages(tmp_path: Path) -> None:
+    write_tiff(tmp_path / "thumb.tif", [picture(3)[..., 0]])
+    stack = (tmp_path / "thumb.tif").read_bytes()
+    small = write_tiff(tmp_path / "small.tif", [np.zeros((16, 16), np.uint8)], NewSubfileType=1).read_bytes()
+    assert small
+    pages = [Image.fromarray(picture(number)) for number in range(3)]
+    pages[0].save(
+        tmp_path / "a.png", save_all=True, append_images=pages[1:], duration=80, default_image=True
+    )  # the first is shown only where animations are not known
+    with open_source(tmp_path / "a.png") as source:
+        assert [number_in(frame.pixels) for frame in source] == [1, 2]
+        assert source.times_s() == pytest.approx((0, 0.08))
+    joined = _with_second_page(stack, small)
+    (tmp_path / "both.tif").write_bytes(joined)
+    with open_source(tmp_path / "both.tif") as source:
+        assert [number_in(frame.pixels) for frame in source] == [3] and source.info.notes == ()
+
+
+def _with_second_page(first: bytes, second: bytes) -> bytes:
+    """Two little-endian TIFFs of one page each as one of two: the places in the second are moved."""
+    shift = len(first)
+    content = bytearray(first + second)
+    start = int.from_bytes(second[4:8], "little")
+    count = int.from_bytes(second[start : start + 2], "little")
+    for entry in range(count):
+        at = shift + start + 2 + 12 * entry
+        if int.from_bytes(content[at : at + 2], "little") == 273:
+            place = int.from_bytes(content[at + 8 : at + 12], "little") + shift
+            content[at + 8 : at + 12] = place.to_bytes(4, "little")
+    content[len(first) - 4 : len(first)] = (shift + start).to_bytes(4, "little")
+    return bytes(content)
+
+
+def test_an_animation_is_a_clip_and_pages_are_not(tmp_path: Path) -> None:
+    pages = [Image.fromarray(picture(number)) for number in range(3)]
+    for suffix in ("webp", "png"):
+        path = tmp_path / f"a.{suffix}"
+        pages[0].save(path, save_all=True, append_images=pages[1:], duration=[80, 40, 80], lossless=True)
+        with open_source(path) as source:
+            assert source.info.kind == "video" and source.info.notes == ()
+            assert source.times_s() == pytest.approx((0, 0.08, 0.12))
+            assert source.info.frames_per_second == pytest.approx(2 / 0.12)
+            assert [number_in(source.seek(index).pixels) for index in (2, 0, 1, 1)] == [2, 0, 1, 1]
+    pages[0].save(tmp_path / "a.tif", save_all=True, append_images=pages[1:])
+    with open_source(tmp_path / "a.tif") as source:
+        assert source.info.kind == "image" and source.info.frames_per_second is None
+
+
+def test_other_colours_and_containers_of_stills(tmp_path: Path) -> None:
+    flat = Image.fromarray(np.full((48, 64, 3), (10, 200, 60), np.uint8))
+    flat.convert("CMYK").save(tmp_path / "cmyk.tif")
+    flat.convert("CMYK").save(tmp_path / "cmyk.jpg", quality=100, subsampling=0)
+    flat.convert("YCbCr").save(tmp_path / "ycbcr.tif")
+    flat.save(tmp_path / "big.tif", big_tiff=True)
+    flat.save(tmp_path / "two.mpo", save_all=True, append_images=[Image.new("RGB", (64, 48))], quality=100)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    flat.save(tmp_path / "turned.jpg", exif=exif, quality=100)
+    for name in ("cmyk.tif", "cmyk.jpg", "ycbcr.tif", "big.tif", "two.mpo", "turned.jpg"):
+        source = opened(tmp_path / name)
+        pixels = source.seek(0).pixels
+        assert np.abs(pixels.astype(int) - [10, 200, 60]).max() <= 6, name
+        assert pixels.shape == ((64, 48, 3) if name == "turned.jpg" else (48, 64, 3))
+        assert source.info.frame_count == 1
+    holes = flat.quantize(4)
+    holes.save(tmp_path / "holes.png", transparency=0)
+    assert opened(tmp_path / "holes.png").seek(0).pixels.max() == 0
+    bits = np.zeros((48, 64), bool)
+    bits[:24] = True
+    for name, tags in (("black.tif", {}), ("white.tif", {262: 0})):
+        Image.fromarray(bits).save(tmp_path / name, tiffinfo=tags)
+        assert opened(tmp_path / name).seek(0).pixels[[0, -1], 0, 0].tolist() == [255, 0], name
+    lab = ImageCms.buildTransform(ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB"), "RGB", "LAB")
+    ImageCms.applyTransform(flat, lab).save(tmp_path / "lab.tif")
+    assert np.abs(opened(tmp_path / "lab.tif").seek(0).pixels.astype(int) - [10, 200, 60]).max() <= 8

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 from pathlib import Path
+from urllib.parse import quote
 
 import numpy as np
 import pytest
@@ -94,3 +96,80 @@ def test_what_may_not_be_read(tmp_path: Path) -> None:
     (tmp_path / "closed").mkdir(mode=0)
     with pytest.raises(UserError, match="may read"):
         open_source(tmp_path / "closed")
+
+
+def test_file_addresses_are_decoded(tmp_path: Path) -> None:
+    """What a browser or file manager hands over when a file is dragged or its address is copied."""
+    names = ["with space.png", "Müller 100%.png", "plain.png", "a#b?c.png"]
+    for number, name in enumerate(names):
+        Image.fromarray(picture(number)).save(tmp_path / name)
+    folder = str(tmp_path)
+    for name in names:
+        for start in ("file://", "file://localhost", "FILE://"):
+            with open_source(start + quote(f"{folder}/{name}")) as source:
+                assert source.info.uri == f"{folder}/{name}"
+    with pytest.raises(UserError, match=r"names another computer, server\."):
+        open_source("file://server/share/a.png")
+    with pytest.raises(UserError, match=r"There is no file no such\.png"):
+        open_source(f"file://{folder}/no%20such.png")
+
+
+def test_an_encoded_address_means_the_decoded_name_where_both_exist(tmp_path: Path) -> None:
+    Image.fromarray(picture(1)).save(tmp_path / "a b.png")
+    Image.fromarray(picture(2)).save(tmp_path / "a%20b.png")
+    with open_source(f"file://{tmp_path}/a%20b.png") as source:
+        assert source.info.uri.endswith("a b.png")
+    with open_source(f"file://{tmp_path}/a%2520b.png") as source:
+        assert source.info.uri.endswith("a%20b.png")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no such files here")
+def test_pipes_devices_and_odd_links_are_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.mp4")
+    (tmp_path / "zero.mp4").symlink_to("/dev/zero")
+    (tmp_path / "loop.mp4").symlink_to(tmp_path / "loop.mp4")
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(tmp_path / "socket.dcm"))
+    listener.close()
+    for name in ("pipe.mp4", "zero.mp4"):
+        with pytest.raises(UserError, match=rf"{name} cannot be opened: it is a pipe or device"):
+            open_source(tmp_path / name)
+    for name in ("loop.mp4", "socket.dcm"):
+        with pytest.raises(UserError, match=rf"{name} cannot be opened"):
+            open_source(tmp_path / name)
+    for name in ("null\0character.mp4", "file:///null%00character.mp4", "~nobody-of-this-name/a.mp4"):
+        with pytest.raises(UserError, match="There is no file"):
+            open_source(name)
+
+
+@pytest.mark.parametrize("kind", ["clip", "cine", "still", "pages", "folder"])
+def test_what_is_deleted_while_it_is_open_is_said_to_be_gone(tmp_path: Path, kind: str) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    still, clip, pages = folder / "still.png", folder / "clip.mp4", tmp_path / "pages.tif"
+    Image.fromarray(picture(1)).save(still)
+    write_clip(clip, count=3)
+    Image.fromarray(picture(1)).save(pages, save_all=True, append_images=[Image.fromarray(picture(2))])
+    dicom_dataset([picture(1)]).save_as(tmp_path / "cine.dcm")
+    path = {"clip": clip, "cine": tmp_path / "cine.dcm", "still": still, "pages": pages, "folder": folder}[kind]
+    gone = still if kind == "folder" else path
+    with open_source(path) as source:
+        gone.unlink()
+        if kind == "cine":  # stays open: nothing is lost
+            assert np.array_equal(source.seek(0).pixels, picture(1))
+            return
+        with pytest.raises(UserError, match=rf"{gone.name} is gone"):
+            source.seek(0)
+    if kind != "folder":
+        with pytest.raises(UserError, match=rf"There is no file {gone.name}"):
+            open_source(path)
+
+
+def test_a_picture_that_is_shortened_while_it_is_open_ends_nothing(tmp_path: Path) -> None:
+    """A file that is mapped into memory would end the whole program here."""
+    path = tmp_path / "a.tif"
+    Image.fromarray(picture(1)[..., 0]).save(path)
+    with open_source(path) as source:
+        os.truncate(path, path.stat().st_size // 2)
+        with pytest.raises(UserError, match="damaged or cut off"):
+            source.seek(0)

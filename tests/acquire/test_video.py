@@ -2,17 +2,21 @@ from __future__ import annotations
 
 import csv
 import gc
+import os
 import random
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 from av.video.frame import VideoFrame
+from PIL import Image
 
 from tests.recordings import number_in, picture, write_clip
 from usviewer.acquire import clip as clip_module
+from usviewer.acquire import open_source
 from usviewer.acquire.video import VideoSource
 from usviewer.errors import UserError
 
@@ -151,8 +155,6 @@ def test_colours_are_right(tmp_path: Path) -> None:
 
 
 def test_transparent_pixels_lie_on_black(tmp_path: Path) -> None:
-    from PIL import Image
-
     first, second = Image.new("RGBA", (64, 48), (200, 30, 30, 255)), Image.new("RGBA", (64, 48), (0, 0, 0, 0))
     first.paste((0, 0, 0, 0), (0, 0, 20, 20))
     path = tmp_path / "holes.gif"
@@ -279,3 +281,119 @@ def test_the_sweep_has_444_frames_at_its_own_rate(data: Path) -> None:
         assert len(times) == 444
         assert times[-1] == pytest.approx(443 * 839 / 18500)
         assert source.seek(300).pixels.shape == (796, 1536, 3)
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "known", "unknown"),
+    [
+        ("a.avi", "mpeg4", b"FMP4", b"XYZ1"),
+        ("spaces.avi", "mpeg4", b"FMP4", b"    "),
+        ("bytes.avi", "mpeg4", b"FMP4", b"\xff\xfe\x01\x1b"),
+        ("a.mp4", "libx264", b"avc1", b"zzz1"),
+        ("a.mkv", "libx264", b"V_MPEG4/ISO/AVC", b"V_MPEG9/ISO/AVC"),
+    ],
+)
+def test_an_unknown_codec_is_said_in_a_sentence(
+    tmp_path: Path, name: str, codec: str, known: bytes, unknown: bytes
+) -> None:
+    path = write_clip(tmp_path / name, codec, 4)
+    path.write_bytes(path.read_bytes().replace(known, unknown))
+    with pytest.raises(
+        UserError, match=rf"{name} is packed with a codec that is not known here\. Convert it to H\.264"
+    ):
+        VideoSource(path)
+
+
+def test_a_title_that_is_not_utf8_is_no_reason_to_refuse_a_clip(tmp_path: Path) -> None:
+    with av.open(str(tmp_path / "a.avi"), "w") as output:
+        output.metadata["title"] = "Uberschall"
+        stream: Any = output.add_stream("mpeg4", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 160, 120, "yuv420p"
+        for number in range(3):
+            output.mux(stream.encode(VideoFrame.from_ndarray(picture(number), format="rgb24")))
+        output.mux(stream.encode(None))
+    data = (tmp_path / "a.avi").read_bytes()
+    assert b"Uberschall" in data
+    (tmp_path / "a.avi").write_bytes(data.replace(b"Uberschall", "Überschall".encode("latin-1")))
+    with VideoSource(tmp_path / "a.avi") as source:
+        assert [number_in(frame.pixels) for frame in source] == [0, 1, 2]
+
+
+def test_a_clip_whose_name_is_not_utf8_is_read(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "a.mp4", count=3)
+    try:
+        odd = path.rename(os.fsdecode(os.fsencode(tmp_path) + b"/Untersuchung_\xfc.mp4"))
+    except OSError:
+        pytest.skip("this file system takes no such names")
+    with VideoSource(odd) as source:
+        assert [number_in(frame.pixels) for frame in source] == [0, 1, 2]
+
+
+def test_a_cut_gif_gives_the_pictures_before_the_cut(tmp_path: Path) -> None:
+    whole = write_clip(tmp_path / "a.gif", "gif", 12, pixel_format="rgb8").read_bytes()
+    (tmp_path / "a.gif").write_bytes(whole[: len(whole) // 2])
+    with open_source(tmp_path / "a.gif") as source:
+        numbers = [number_in(frame.pixels) for frame in source]
+    assert numbers[:4] == [0, 1, 2, 3] and len(numbers) < 9
+
+
+def test_gif_frames_are_put_together_as_they_say(tmp_path: Path) -> None:
+    """Parts of the canvas, and what becomes of each: left, cleared, or put back as it was."""
+    canvas = Image.new("RGBA", (64, 48), (200, 30, 30, 255))
+    part = Image.new("RGBA", (64, 48), (0, 0, 0, 0))
+    part.paste((30, 200, 30, 255), (40, 30, 60, 44))
+    canvas.save(tmp_path / "a.gif", save_all=True, append_images=[part, part], duration=80, disposal=[1, 3, 1])
+    with open_source(tmp_path / "a.gif") as source, Image.open(tmp_path / "a.gif") as image:
+        for frame in source:
+            image.seek(frame.key.index)
+            assert np.abs(frame.pixels.astype(int) - np.asarray(image.convert("RGB"))).max() <= 2
+            assert source.seek(frame.key.index).key.digest == frame.key.digest
+
+
+def test_sound_before_the_first_picture_changes_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "a.mkv"
+    with av.open(str(path), "w") as output:
+        sound: Any = output.add_stream("pcm_s16le", rate=8000, layout="mono")
+        stream: Any = output.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 160, 120, "yuv420p"
+        for number in range(200):
+            samples = av.AudioFrame.from_ndarray(np.zeros((1, 800), np.int16), layout="mono")
+            samples.rate, samples.pts = 8000, number * 800
+            output.mux(sound.encode(samples))
+        for number in range(4):
+            output.mux(stream.encode(VideoFrame.from_ndarray(picture(number), format="rgb24")))
+        output.mux(stream.encode(None))
+    with VideoSource(path) as source:
+        assert [number_in(frame.pixels) for frame in source] == [0, 1, 2, 3]
+        assert number_in(source.seek(2).pixels) == 2
+
+
+def test_a_clip_that_grows_while_it_is_read_gives_what_is_there(tmp_path: Path) -> None:
+    whole = write_clip(tmp_path / "whole.ts", count=40, options={"bf": "2"}).read_bytes()
+    path = tmp_path / "a.ts"
+    path.write_bytes(whole[: len(whole) // 2])
+    with VideoSource(path) as source:
+        frames = iter(source)
+        numbers = [number_in(next(frames).pixels)]
+        path.write_bytes(whole)
+        numbers += [number_in(frame.pixels) for frame in frames]
+        assert numbers == list(range(len(numbers)))
+        assert number_in(source.seek(3).pixels) == 3
+
+
+@pytest.mark.parametrize("name", ["h264.mp4", "h264.mkv", "mpeg4.avi", "two.mpeg", "loop.gif", "vp9.webm"])
+def test_a_damaged_clip_is_read_or_refused_in_a_sentence(tmp_path: Path, name: str) -> None:
+    path = write_clip(tmp_path / name, count=8, **CONTAINERS[name])
+    whole = path.read_bytes()
+    chance = random.Random(11)
+    for case in range(24):
+        damaged = bytearray(whole)
+        for _ in range(chance.randint(1, 12)):  # half of them in the header
+            damaged[chance.randrange(600 if case % 2 else len(whole)) % len(whole)] = chance.randrange(256)
+        path.write_bytes(bytes(damaged if case % 3 else damaged[: chance.randrange(len(whole))]))
+        try:
+            with open_source(path) as source:
+                count = len(list(source))
+                source.seek(count - 1)
+        except UserError as error:
+            assert "\n" not in str(error)

@@ -16,6 +16,7 @@ import av
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 from pydicom.dataset import Dataset
 
 from tests.conftest import ROOT
@@ -442,3 +443,32 @@ def test_a_clip_whose_picture_changes_its_size_loses_its_millimetres_there_and_n
     assert document["aggregate"]["count"] == 6 and document["scale_withdrawn"][0]["frame"] == 6
     sizes, times = shape_and_times(out / "annotated.mp4")
     assert len(times) == 12 and sizes == {(376, 360)}
+
+
+def test_bad_pictures_of_a_folder_cost_only_themselves_and_are_named(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    model = add_dark_finder(tmp_path / "model")
+    folder = tmp_path / "with space"
+    folder.mkdir()
+    for number in range(3):
+        cv2.imwrite(str(folder / f"{number}.png"), np.full((96, 128), 90 + number, np.uint8))
+    whole = (folder / "0.png").read_bytes()
+    (folder / "3.png").write_bytes(whole[: len(whole) // 2])
+    (folder / "4.tif").write_bytes(b"II*\0\x08\0\0\0")
+    address = "file://" + str(folder).replace(" ", "%20")
+    code = main(["analyze", address, "--model", model, "--no-video", "--out", str(tmp_path / "out")])
+    said = " ".join("".join(capfd.readouterr()).split())
+    assert code == 2 and [row["file"] for row in rows(tmp_path / "out")] == ["0.png", "1.png", "2.png"]
+    assert "3.png could not be read: it is damaged or cut off" in said
+    assert "4.tif could not be read: it is damaged or of a kind that cannot be read" in said
+    assert "The pictures of a folder are not summed up" in said
+
+
+def test_pages_of_a_file_are_not_called_pictures_of_a_folder(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    model = add_dark_finder(tmp_path / "model")
+    pages = [Image.fromarray(np.full((96, 128), 90 + number, np.uint8)) for number in range(3)]
+    pages[0].save(tmp_path / "pages.tif", save_all=True, append_images=pages[1:])
+    code = main(["analyze", str(tmp_path / "pages.tif"), "--model", model, "--out", str(tmp_path / "out")])
+    said = " ".join("".join(capfd.readouterr()).split())
+    assert code == 0 and "The pages of a file without times are not summed up" in said and "of a folder" not in said

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import unquote_to_bytes
+from urllib.request import url2pathname
 
-from usviewer.acquire.source import RecordedSource, Source, frame_count
+from usviewer.acquire.source import RecordedSource, Source, frame_count, unreadable
 from usviewer.errors import UserError
 from usviewer.files import open_regular
 
@@ -38,12 +41,35 @@ def open_source(uri: str | Path) -> Source:
         from usviewer.acquire.screen import open_screen
 
         return open_screen(text)
-    text = text.removeprefix("file://")
     if scheme := re.match(r"([a-z][a-z0-9+.-]+)://", text, re.IGNORECASE):
+        if scheme[1].lower() == "file":
+            return open_path(_path_of(text[len(scheme[0]) :]))
         raise UserError(
             f"Sources of the kind {scheme[1]} cannot be opened", "Give a file, a folder, device:, screen: or phantom:"
         )
-    return open_path(Path(text).expanduser())
+    return open_path(_at_home(Path(text)))
+
+
+def _path_of(rest: str) -> Path:
+    """The path in a ``file://`` address, without its ``file://``: what browsers and file managers hand over.
+
+    They write ``%20`` for a space. What people type may be the plain name: it counts where the address as it is meant
+    leads to no file.
+    """
+    host, slash, path = rest.partition("/")
+    if host.lower() not in ("", "localhost"):
+        raise UserError(f"The address names another computer, {host}", "Give a file that this computer can open")
+    typed = Path(slash + path)
+    decoded = Path(url2pathname(slash + path) if os.name == "nt" else os.fsdecode(unquote_to_bytes(slash + path)))
+    return typed if os.path.lexists(typed) and not os.path.lexists(decoded) else decoded
+
+
+def _at_home(path: Path) -> Path:
+    """``~`` as the home folder; as it is where there is no such user."""
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        return path
 
 
 def is_address(text: str) -> bool:
@@ -84,10 +110,8 @@ def open_path(path: Path) -> Source:
             return open_folder(path)
         with open_regular(path) as file:
             head = file.read(HEAD_BYTES)
-    except FileNotFoundError as error:
-        raise UserError(f"There is no file {name}", "Check the name and the folder") from error
     except OSError as error:
-        raise UserError(f"{name} cannot be opened", "Check that it is a file and that you may read it") from error
+        raise unreadable(name, error) from error
     if not head:
         raise UserError(f"{name} is empty", "Copy it again")
     return _open_file(path, head)

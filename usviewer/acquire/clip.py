@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
 from itertools import pairwise
+from typing import Any
 
-from av.error import FFmpegError
 from av.video.frame import VideoFrame
 
 from usviewer.acquire.decoding import (
+    MAX_OPENING_PX,
     SEEK_THREADS,
     Converter,
     Damage,
@@ -23,7 +24,7 @@ from usviewer.acquire.decoding import (
     picture_stream,
 )
 from usviewer.acquire.source import check_size
-from usviewer.errors import UserError
+from usviewer.errors import UserError, foreign_parser
 from usviewer.frame import Pixels
 
 # Containers that store a presentation time with every frame, and codecs whose every packet is one shown frame:
@@ -71,6 +72,7 @@ class ClipReader:
     def __init__(self, clip: str | bytes, name: str) -> None:
         self.name = name
         self.damage = Damage()
+        self.pixel_aspect = Fraction(1)
         self._clip = clip
         self._convert = Converter()
         self._table: Timetable | None = None
@@ -84,18 +86,16 @@ class ClipReader:
         container = open_container(self._clip, self.name)
         try:
             stream = picture_stream(container, self.name)
-            self.format = str(container.format.name).split(",")[0]
-            self.codec = str(stream.codec_context.name)
-            self.promised_frames = int(stream.frames)
-            self.tick_s = Fraction(stream.time_base)
-            self.promised_s = (
-                float(stream.duration * self.tick_s) if stream.duration else (container.duration or 0) / 1e6
-            )
-            self.pixel_aspect = Fraction(stream.sample_aspect_ratio or 1)
-            rate = stream.average_rate
-            self.frames_per_second = float(rate) if rate and 0 < rate <= 1000 else None
-            check_size(self.name, stream.codec_context.width, stream.codec_context.height)
-            first = next(decode(container, stream, Damage()), None)
+            with foreign_parser(f"The header of {self.name} is damaged", "Copy it again"):
+                self._read_header(container, stream)
+            width_px, height_px = stream.codec_context.width, stream.codec_context.height
+            if not width_px or not height_px:
+                raise UserError(
+                    f"The pictures of {self.name} are damaged, or larger than {MAX_OPENING_PX // 1_000_000} megapixels",
+                    "Copy it again, or save it smaller",
+                )
+            check_size(self.name, width_px, height_px)
+            first = next(decode(container, stream, Damage(), self.name), None)
         finally:
             container.close()
         if first is None:
@@ -106,6 +106,16 @@ class ClipReader:
         if self.matrix and not self.matrix[0]:
             self.pixel_aspect = 1 / self.pixel_aspect
         self.height_px, self.width_px = pixels.shape[:2]
+
+    def _read_header(self, container: Any, stream: Any) -> None:
+        self.format = str(container.format.name).split(",")[0]
+        self.codec = str(stream.codec_context.name)
+        self.promised_frames = int(stream.frames)
+        self.tick_s = Fraction(stream.time_base)
+        self.promised_s = float(stream.duration * self.tick_s) if stream.duration else (container.duration or 0) / 1e6
+        self.pixel_aspect = Fraction(stream.sample_aspect_ratio or 1)
+        rate = stream.average_rate
+        self.frames_per_second = float(rate) if rate and 0 < rate <= 1000 else None
 
     def pictures(self) -> Iterator[tuple[Pixels, float | None]]:
         """Every picture and its time in seconds, from an own pass; a whole pass settles the timetable."""
@@ -180,7 +190,7 @@ class ClipReader:
                 for packet in container.demux(stream)
                 if packet.size
             ]
-        except FFmpegError:
+        except Exception:  # whatever PyAV raises: then frames are counted by decoding
             return None
         finally:
             container.close()
@@ -275,7 +285,7 @@ class _Cursor:
     """
 
     def __init__(self, clip: str | bytes, name: str, table: Timetable, threads: int) -> None:
-        self._table = table
+        self._table, self._name = table, name
         self._container = open_container(clip, name)
         self._stream = picture_stream(self._container, name, threads)
         self.next_index: int | None = 0
@@ -285,7 +295,8 @@ class _Cursor:
         self._frames = self._decoded()
 
     def _decoded(self) -> Iterator[VideoFrame]:
-        return decode(self._container, self._stream, self.damage, self._passed if not self._table.counted else None)
+        passed = None if self._table.counted else self._passed
+        return decode(self._container, self._stream, self.damage, self._name, passed)
 
     def _passed(self, tick: int | None) -> bool:
         return self.whole_from > 0 and self._table.numbers.get(tick, self.whole_from) < self.whole_from
@@ -296,7 +307,7 @@ class _Cursor:
         self.next_index = None
         try:
             self._container.seek(self._table.ticks[key_index], stream=self._stream, backward=True)
-        except FFmpegError:  # some streams cannot: the next place to start from is tried
+        except Exception:  # some streams cannot: the next place to start from is tried
             return
         self._frames = self._decoded()
 

@@ -1,7 +1,7 @@
 """FFmpeg through PyAV: opening a clip, one pass through its frames, and a frame as RGB.
 
-Nothing of FFmpeg's own words reaches the user: its log is silenced and its errors become ``UserError`` or a count of
-damaged packets.
+Nothing of FFmpeg's own words reaches the user: its log is silenced, and whatever PyAV raises becomes a ``UserError`` or
+a count of damaged packets here.
 """
 
 from __future__ import annotations
@@ -12,28 +12,42 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import av
 import numpy as np
-from av.error import FFmpegError
 from av.stream import Disposition
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
 
-from usviewer.errors import UserError
+from usviewer.acquire.source import MAX_PIXELS, MAX_WORK_BYTES, unreadable
+from usviewer.errors import UserError, foreign_parser
+from usviewer.files import open_regular
 from usviewer.frame import Pixels
 
 av.logging.set_level(None)
 
 # Only recordings: no playlists or scripts, which could make FFmpeg read other files or the network.
 FORMATS = "mov,matroska,avi,mpeg,mpegts,mpegvideo,m4v,asf,gif,flv,ogg,ivf,h264,hevc,mjpeg,dv,mxf,nut,rm,wtv"
-OPTIONS = {"format_whitelist": FORMATS, "protocol_whitelist": "file,pipe"}
+# FFmpeg decodes up to ten frames while it opens a clip whose header does not say all, before anything can be asked.
+# A screen of 5K has 14.7 megapixels; ten of the largest that then remain (6 bytes a pixel) take 960 MB.
+MAX_OPENING_PX = 16_000_000
+OPTIONS = {"format_whitelist": FORMATS, "protocol_whitelist": "file,pipe", "max_pixels": str(MAX_OPENING_PX)}
 DECODER_THREADS = 2
 # For a seek, which somebody waits for.
 SEEK_THREADS = min(4, max(DECODER_THREADS, os.cpu_count() or 1))
 MAX_BROKEN_READS = 64
+# Whole pictures are converted in bands of so many pixels: arithmetic takes up to 8 bytes each, and several copies.
+BAND_PX = 1_000_000
 REORDER_FRAMES = 8
+# How many frames a decoder holds at once, by what its codec allows; with one that it works on and two that are cached.
+HELD_FRAMES = {"gif": 5, "mjpeg": 4, "png": 5, "rawvideo": 4, "ffv1": 5, "prores": 4, "mpeg1video": 7, "mpeg2video": 7}
+HELD_FRAMES |= {"mpeg4": 7, "wmv1": 7, "wmv2": 7, "vp8": 8, "vp9": 12, "libdav1d": 12, "av1": 12}
+MOST_HELD_FRAMES = 20  # H.264 and HEVC: 16 to predict from
+# A frame on its way to RGB: the scaler's picture and its copy, of 4 bytes a pixel at most, beside our own.
+CONVERSION_BYTES_PER_PX = 8
+UNKNOWN_BYTES_PER_PX = 4.0
 
 Matrix = tuple[int, int, int, int]
 
@@ -49,25 +63,58 @@ class Damage:
 
 def open_container(clip: str | bytes, name: str) -> Any:
     """Open a file path or the bytes of a clip; ``UserError`` if FFmpeg cannot make anything of it."""
-    try:
-        if isinstance(clip, bytes):
-            return av.open(BytesIO(clip), options=OPTIONS)
-        return av.open(f"file:{clip}", options=OPTIONS)
-    except (FFmpegError, ValueError) as error:
-        raise UserError(
-            f"{name} is not a clip, picture or DICOM file that can be read", "It may be cut off or of another kind"
-        ) from error
+    if isinstance(clip, str):
+        try:
+            open_regular(Path(clip)).close()
+        except OSError as error:
+            raise unreadable(name, error, was_there=True) from error
+    with foreign_parser(
+        f"{name} is not a clip, picture or DICOM file that can be read", "It may be cut off or of another kind"
+    ):
+        # Titles that are not UTF-8 are common in AVI.
+        opened: Any = BytesIO(clip) if isinstance(clip, bytes) else f"file:{clip}"
+        return av.open(opened, options=OPTIONS, metadata_errors="replace")
 
 
 def picture_stream(container: Any, name: str, threads: int = DECODER_THREADS) -> Any:
-    """The stream of moving pictures (cover art does not count), set to decode on few threads."""
-    streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
+    """The stream of moving pictures (cover art does not count), set to decode on few threads.
+
+    ``UserError`` where there is none, its codec is not known, or its decoder would need too much memory.
+    """
+    with foreign_parser(f"{name} is damaged", "Copy it again"):
+        streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
+        known = [stream for stream in streams if stream.codec_context is not None]
     if not streams:
         raise UserError(f"{name} holds no moving pictures", "Give a video, a picture or a DICOM file")
-    stream = streams[0]
-    stream.thread_type = "AUTO"
-    stream.thread_count = threads
+    if not known:
+        raise UserError(f"{name} is packed with a codec that is not known here", "Convert it to H.264 in an MP4 file")
+    stream = known[0]
+    with foreign_parser(f"{name} is damaged", "Copy it again"):
+        codec = stream.codec_context
+        width, height, pixel_format = codec.width, codec.height, codec.format
+    check_memory(name, codec.name, width, height, pixel_format)
+    most_px = MAX_WORK_BYTES / _work_bytes_per_px(codec.name, pixel_format, 1)
+    fits = width * height * _work_bytes_per_px(codec.name, pixel_format, threads) <= MAX_WORK_BYTES
+    with foreign_parser(f"{name} is damaged", "Copy it again"):
+        stream.thread_type = "AUTO"
+        stream.thread_count = threads if fits else 1
+        codec.options = {"max_pixels": str(min(MAX_PIXELS, int(most_px)))}  # what the stream itself says may differ
     return stream
+
+
+def check_memory(name: str, codec: str, width_px: int, height_px: int, pixel_format: Any) -> None:
+    """Refuse pictures of which a decoder would hold too many bytes, even on one thread."""
+    if width_px * height_px * _work_bytes_per_px(codec, pixel_format, 1) > MAX_WORK_BYTES:
+        raise UserError(
+            f"{name} is {width_px} x {height_px} pixels: too large to decode as a clip", "Save it smaller, or as stills"
+        )
+
+
+def _work_bytes_per_px(codec: str, pixel_format: Any, threads: int) -> float:
+    """What decoding takes, in bytes for a pixel of the picture, beside the one picture that is wanted."""
+    bytes_per_px = pixel_format.padded_bits_per_pixel / 8 if pixel_format is not None else UNKNOWN_BYTES_PER_PX
+    waiting = 0 if threads == 1 else REORDER_FRAMES + 2 * threads
+    return bytes_per_px * (HELD_FRAMES.get(codec, MOST_HELD_FRAMES) + waiting) + CONVERSION_BYTES_PER_PX
 
 
 def decode_all(clip: str | bytes, name: str, damage: Damage) -> Iterator[VideoFrame]:
@@ -78,12 +125,15 @@ def decode_all(clip: str | bytes, name: str, damage: Damage) -> Iterator[VideoFr
     a frame is shown before the damaged one that it was predicted from.
     """
     given = 0
-    for threads in (DECODER_THREADS, 1):
-        late, lag = deque[VideoFrame](), REORDER_FRAMES if threads > 1 else 0
+    for wanted in (DECODER_THREADS, 1):
+        late = deque[VideoFrame]()
         damage.packets = damage.frames = damage.reads = 0
         container = open_container(clip, name)
         try:
-            for number, frame in enumerate(decode(container, picture_stream(container, name, threads), damage)):
+            stream = picture_stream(container, name, wanted)
+            threads = int(stream.thread_count)
+            lag = REORDER_FRAMES if threads > 1 else 0
+            for number, frame in enumerate(decode(container, stream, damage, name)):
                 if threads > 1 and damage != Damage():
                     break
                 late.append(frame)
@@ -94,29 +144,37 @@ def decode_all(clip: str | bytes, name: str, damage: Damage) -> Iterator[VideoFr
                     late.popleft()
         finally:
             container.close()
-        if damage == Damage():
+        if threads == 1 or damage == Damage():
             yield from late
             return
 
 
 def decode(
-    container: Any, stream: Any, damage: Damage, passed: Callable[[int | None], bool] | None = None
+    container: Any,
+    stream: Any,
+    damage: Damage,
+    name: str,
+    passed: Callable[[int | None], bool] | None = None,
 ) -> Iterator[VideoFrame]:
     """Every frame from where the container stands to its end; damage is counted and skipped.
 
     A frame whose time ``passed`` says is only passed over need not come: it is not decoded where nothing else is
-    predicted from it.
+    predicted from it. ``UserError`` where pictures become too large on the way.
     """
+    codec, kind = stream.codec_context, None
     for packet in _packets(container, stream, damage):
         if passed is not None:
             over = packet is not None and passed(packet.pts)
-            stream.codec_context.skip_frame = "NONREF" if over else "DEFAULT"
+            codec.skip_frame = "NONREF" if over else "DEFAULT"
         try:
             frames = packet.decode() if packet is not None else stream.decode(None)
-        except FFmpegError as error:
+        except Exception as error:  # whatever PyAV raises on a packet, that packet is damaged
             if not isinstance(error, EOFError):
                 damage.packets += 1
             continue
+        if kind != (codec.width, codec.height, codec.pix_fmt):  # the codec's: frames come many packets later
+            kind = codec.width, codec.height, codec.pix_fmt
+            check_memory(name, codec.name, codec.width, codec.height, codec.format)
         for frame in frames:
             damage.frames += bool(frame.is_corrupt)
             yield frame
@@ -127,7 +185,7 @@ def _packets(container: Any, stream: Any, damage: Damage) -> Iterator[Any]:
     for _ in range(MAX_BROKEN_READS):
         try:
             yield from container.demux(stream)
-        except FFmpegError:
+        except Exception:  # whatever PyAV raises on a read
             damage.reads += 1
         else:
             return
@@ -149,29 +207,41 @@ class Converter:
         """The frame's display matrix. It is read anew only where the rotation is not that of the frame before."""
         rotation = int(frame.rotation)
         if self._turned is None or self._turned[0] != rotation:
-            self._turned = rotation, display_matrix(frame)
+            with foreign_parser("The recording says in a damaged way how it is turned", "Copy it again"):
+                self._turned = rotation, display_matrix(frame)
         return self._turned[1]
 
     def as_stored(self, frame: VideoFrame) -> Pixels:
         """The same without the display matrix."""
         transparent = frame.format.name == "pal8" or any(part.is_alpha for part in frame.format.components)
-        converted = self._scaler.reformat(
-            frame,
-            format="rgba" if transparent else "rgb24",
-            interpolation=Interpolation.BICUBIC,  # FFmpeg's own default; others smear or shift colour edges
-            dst_color_range=ColorRange.JPEG,
-            threads=1,
-        )
-        pixels = np.asarray(converted.to_ndarray(), dtype=np.uint8)
+        with foreign_parser(f"Pictures of the kind {frame.format.name} cannot be shown", "Convert it to H.264"):
+            converted = self._scaler.reformat(
+                frame,
+                format="rgba" if transparent else "rgb24",
+                interpolation=Interpolation.BICUBIC,  # FFmpeg's own default; others smear or shift colour edges
+                dst_color_range=ColorRange.JPEG,
+                threads=1,
+            )
+            pixels = np.asarray(converted.to_ndarray(), dtype=np.uint8)
         return on_black(pixels) if transparent else pixels
 
 
 def on_black(rgba: Pixels) -> Pixels:
     """RGBA (height, width, 4) laid on black."""
-    alpha = rgba[..., 3:].astype(np.uint16)
-    if int(alpha.min(initial=255)) == 255:
+    if int(rgba[..., 3].min(initial=255)) == 255:
         return np.ascontiguousarray(rgba[..., :3])
-    return ((rgba[..., :3] * alpha + 127) // 255).astype(np.uint8)
+    pixels = np.empty((*rgba.shape[:2], 3), np.uint8)
+    for top, bottom in bands(*rgba.shape[:2]):
+        alpha = rgba[top:bottom, :, 3:].astype(np.uint16)
+        pixels[top:bottom] = (rgba[top:bottom, :, :3] * alpha + 127) // 255
+    return pixels
+
+
+def bands(height: int, width: int) -> Iterator[tuple[int, int]]:
+    """Rows (from, to) of bands that cover a picture."""
+    rows = max(1, BAND_PX // max(width, 1))
+    for top in range(0, height, rows):
+        yield top, min(height, top + rows)
 
 
 def display_matrix(frame: VideoFrame) -> Matrix | None:

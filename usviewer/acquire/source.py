@@ -9,11 +9,15 @@ from types import TracebackType
 from typing import Protocol, Self, runtime_checkable
 
 from usviewer.errors import UserError
+from usviewer.files import NOT_REGULAR
 from usviewer.frame import Frame, SourceInfo
 
 MIN_SIDE_PX = 32
 MAX_SIDE_PX = 16_384
 MAX_PIXELS = 64_000_000
+# What reading one picture may take beside its own height x width x 3 bytes. With the program itself and its libraries
+# that stays below 1 GB over the picture, measured for every format (``tests/acquire/test_memory.py``).
+MAX_WORK_BYTES = 750_000_000
 
 
 @runtime_checkable
@@ -148,6 +152,17 @@ class LiveSource(_Closing):
 def frame_count(source: Source) -> int | None:
     """How many frames there are, counted rather than read from a header; None where there is no end."""
     return None if source.info.live else len(source.times_s())
+
+
+def unreadable(name: str, error: OSError, *, was_there: bool = False) -> UserError:
+    """Why a file or folder cannot be opened, in one sentence; ``was_there``: it could be opened a moment ago."""
+    if isinstance(error, FileNotFoundError) and was_there:
+        return UserError(f"{name} is gone", "It was moved, renamed or deleted, or its drive was taken out")
+    if isinstance(error, FileNotFoundError):
+        return UserError(f"There is no file {name}", "Check the name and the folder")
+    if error.strerror == NOT_REGULAR:
+        return UserError(f"{name} cannot be opened: it is a pipe or device", "Give a file that is on a disk")
+    return UserError(f"{name} cannot be opened", "Check that it is a file and that you may read it")
 
 
 def check_size(name: str, width_px: int, height_px: int) -> None:

@@ -30,9 +30,15 @@ FOLDER = "The pictures of a folder may be of different screens"
 def is_clip(info: SourceInfo) -> bool:
     """Frames that follow one another, and so share a sector, a plane and a trend.
 
-    Pictures of a folder are each their own patient until somebody says otherwise: nothing is carried over.
+    Pictures of a folder, and pages of one file that carry no times, are each their own patient until somebody says
+    otherwise: nothing is carried over.
     """
     return info.kind not in ("image", "images")
+
+
+def stills_in_words(info: SourceInfo) -> str:
+    """What frames that are no clip are called in a sentence."""
+    return "The pictures of a folder" if info.kind == "images" else "The pages of a file without times"
 
 
 def for_source(

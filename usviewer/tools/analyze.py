@@ -19,7 +19,7 @@ from usviewer.acquire import Source, frame_count, open_source
 from usviewer.acquire.images import ImageSource
 from usviewer.calibrate.manual import spacing_from_text
 from usviewer.calibrate.proposal import UNCONFIRMED
-from usviewer.calibrate.source import for_source, is_clip
+from usviewer.calibrate.source import for_source, is_clip, stills_in_words
 from usviewer.errors import UserError
 from usviewer.frame import Frame, ImageGeometry
 from usviewer.infer import trial
@@ -135,7 +135,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def run(args: argparse.Namespace) -> int:
     """Analyse every input; one that fails does not stop the others.
 
-    Exit code 2 when any failed, or any picture of a folder; 1 when one met an error in the program.
+    Exit code 2 when any failed, or a picture of one could not be read; 1 when one met an error in the program.
     """
     screen = console()
     spacing = spacing_from_text(args.mm_per_pixel) if args.mm_per_pixel is not None else None
@@ -359,7 +359,7 @@ def _analysis(source: Source, job: Job, results: ResultFolder, stopped: bool) ->
     summed = is_clip(source.info) or len(results.readings) <= 1
     if not summed:
         aggregate = None
-        notes.append("The pictures of a folder are not summed up: they may be of different patients")
+        notes.append(f"{stills_in_words(source.info)} are not summed up: they may be of different patients")
     if left_out := other_sizes_note(results.readings, aggregate):
         notes.append(left_out)
     if stopped:

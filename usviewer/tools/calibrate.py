@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from usviewer.acquire import Source, open_source
@@ -144,7 +145,7 @@ def _first_change(source: Source, scale: RulerScale) -> int | None:
 def _frames(source: Source) -> list[Frame]:
     """The first frame, and for a clip a few others from all over it, all of one size."""
     live = [frame for frame, _ in zip(source, range(FRAMES), strict=False)] if source.info.live else []
-    frames = live or spread(source) if is_clip(source.info) else [source.seek(0)]
+    frames = live or spread(source) if is_clip(source.info) else list(islice(source, 1))
     if not frames:
         raise UserError(f"{source.info.name} has no frame that could be read", "Give another file")
     return [frame for frame in frames if frame.pixels.shape == frames[0].pixels.shape]

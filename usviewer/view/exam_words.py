@@ -15,8 +15,8 @@ from usviewer.view.answer import DASH
 
 AORTA, HEAD, BRAIN = "aorta", "fetal-head", "fetal-brain"
 NOTHING_YET = (
-    "Nothing is said before the whole clip is analysed. Pictures of a folder may be of different patients: "
-    "nothing is said over all of them."
+    "Nothing is said before the whole clip is analysed. Pictures of a folder and pages of a file may be of different "
+    "patients: nothing is said over all of them."
 )
 
 

@@ -13,6 +13,7 @@ from natsort import natsorted, ns
 from usviewer.acquire import open_source
 from usviewer.calibrate import is_clip
 from usviewer.errors import UserError
+from usviewer.files import open_regular
 from usviewer.frame import Pixels
 from usviewer.measure.given import Given
 from usviewer.pipeline.curve import Curve, curve_of
@@ -68,7 +69,7 @@ def _is_clip(file: Path) -> bool:
     if file.suffix and not file.suffix[1:].isdigit():
         return False
     try:
-        with file.open("rb") as stream:
+        with open_regular(file) as stream:
             return stream.read(132)[128:] == b"DICM"
     except OSError:
         return False
