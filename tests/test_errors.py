@@ -24,8 +24,12 @@ def test_text_from_outside_becomes_plain_text(text: str, shown: str) -> None:
     shown.encode("utf-8")
 
 
-@pytest.mark.parametrize("kind", [KeyError, RecursionError, MemoryError, AssertionError, ZeroDivisionError])
-def test_whatever_a_library_raises_becomes_one_sentence(kind: type[Exception]) -> None:
+class Panic(BaseException):
+    """As a library written in Rust raises it: no ``Exception``."""
+
+
+@pytest.mark.parametrize("kind", [KeyError, RecursionError, MemoryError, AssertionError, ZeroDivisionError, Panic])
+def test_whatever_a_library_raises_becomes_one_sentence(kind: type[BaseException]) -> None:
     with (
         pytest.raises(UserError, match=r"^x is damaged\. Copy it again\.$") as caught,
         foreign_parser("x is damaged", "Copy it again"),
@@ -37,8 +41,9 @@ def test_whatever_a_library_raises_becomes_one_sentence(kind: type[Exception]) -
 def test_a_sentence_that_was_found_already_stays_and_ctrl_c_passes() -> None:
     with pytest.raises(UserError, match="too large"), foreign_parser("damaged"):
         raise UserError("too large")
-    with pytest.raises(KeyboardInterrupt), foreign_parser("damaged"):
-        raise KeyboardInterrupt
+    for kind in (KeyboardInterrupt, SystemExit, GeneratorExit):
+        with pytest.raises(kind), foreign_parser("damaged"):
+            raise kind
 
 
 def test_text_for_a_file_keeps_its_lines_and_markdown_reads_as_it_is() -> None:

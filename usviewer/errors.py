@@ -26,12 +26,13 @@ def foreign_parser(what: str, do: str = "") -> Iterator[None]:
     """Turn whatever a library raises on a file's content into ``UserError(what, do)``.
 
     Parsers of files raise far more than they document: a wrong byte becomes a ``KeyError``, a ``RecursionError`` or
-    a ``MemoryError``, and the next release adds others. A list of exceptions is therefore never complete. Put only
-    the library's own calls inside the block: an error in our code must stay visible. A ``UserError`` passes as it is.
+    a ``MemoryError``, and the next release adds others. A list of exceptions is therefore never complete. A panic in a
+    library written in Rust is not even an ``Exception``. Put only the library's own calls inside the block: an error in
+    our code must stay visible. A ``UserError`` passes as it is, and so does what ends the program or a generator.
     """
     try:
         yield
-    except UserError:
+    except (UserError, KeyboardInterrupt, SystemExit, GeneratorExit):
         raise
-    except Exception as error:
+    except BaseException as error:
         raise UserError(what, do) from error

@@ -213,7 +213,11 @@ def test_palettes(tmp_path: Path, syntax: str | None, entry_bits: int, really_8:
             [0, 0.04, 0.08, 0.12, 0.16],
             "",
         ),
-        ({"FrameTimeVector": [0, 10], "FrameTime": 40.0}, [0, 0.04, 0.08, 0.12, 0.16], ""),
+        (
+            {"FrameTimeVector": [0, 10], "FrameTime": 40.0},
+            [0, 0.04, 0.08, 0.12, 0.16],
+            "Times follow Frame Time: Frame Time Vector has 2 values for 5 frames",
+        ),
         ({"FrameTime": 0.0, "CineRate": 20}, [0, 0.05, 0.1, 0.15, 0.2], "rate of display"),
         ({"RecommendedDisplayFrameRate": 10}, [0, 0.1, 0.2, 0.3, 0.4], "rate of display"),
         ({}, [None] * 5, "does not say the frame rate"),

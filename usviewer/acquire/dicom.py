@@ -5,65 +5,27 @@ Nothing of the patient is read into ``SourceInfo`` or ``DicomTags``.
 
 from __future__ import annotations
 
-import warnings
-import zlib
+import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from io import SEEK_END, BytesIO
 from pathlib import Path
-from typing import Any, BinaryIO
-
-from pydicom import Dataset, dcmread
-from pydicom.dataset import FileMetaDataset
-from pydicom.errors import InvalidDicomError
-from pydicom.uid import (
-    UID,
-    DeflatedExplicitVRLittleEndian,
-    ExplicitVRBigEndian,
-    ExplicitVRLittleEndian,
-    ImplicitVRLittleEndian,
-    MediaStorageDirectoryStorage,
-)
 
 from usviewer.acquire.clip import ClipReader
-from usviewer.acquire.dicom_pixels import PIXEL_DATA, PixelReader, quiet, video_stream
-from usviewer.acquire.dicom_tags import DicomTags, RawRegion, declared_frames, frame_times, read_tags
+from usviewer.acquire.dicom_file import Opened, is_dicom, read_file
+from usviewer.acquire.dicom_layout import declared_frames
+from usviewer.acquire.dicom_pixels import PixelReader, video_stream
+from usviewer.acquire.dicom_tags import DicomTags, RawRegion, read_tags
+from usviewer.acquire.dicom_times import frame_times
+from usviewer.acquire.dicom_values import quiet
 from usviewer.acquire.source import RecordedSource, check_size
 from usviewer.acquire.video import clip_notes, mean_rate
 from usviewer.errors import UserError
+from usviewer.files import open_regular
 from usviewer.frame import Frame, Pixels, SourceInfo, make_frame
 
 __all__ = ["DicomSource", "DicomTags", "RawRegion", "is_dicom"]
 
-FIRST_GROUPS = (b"\x02\x00", b"\x08\x00", b"\x00\x08")
-VIDEO_SYNTAXES = {f"1.2.840.10008.1.2.4.{number}" for number in range(100, 109)}
-NOT_PICTURES = ("Segmentation", "RT Dose", "Parametric Map", "Presentation State", "Structure Set")
-DEFER_BYTES = 65_536
-UNDEFINED_LENGTH = 0xFFFFFFFF
-
-
-def is_dicom(path: Path, head: bytes) -> bool:
-    """Whether the file is DICOM by its content, with or without the preamble; ``head`` is its first 132 bytes."""
-    if head[128:132] == b"DICM":
-        return True
-    if head[:2] not in FIRST_GROUPS:
-        return False
-    try:
-        with quiet():
-            dataset = dcmread(path, force=True, stop_before_pixels=True, specific_tags=["SOPClassUID", "Rows"])
-    except Exception:  # no parser error says more than "no"
-        return False
-    return "SOPClassUID" in dataset or "Rows" in dataset
-
-
-@dataclass(frozen=True, slots=True)
-class _Opened:
-    """A dataset whose pixels are still in ``data``, ``length`` bytes from ``offset`` (None: packed, to a delimiter)."""
-
-    dataset: Dataset
-    data: BinaryIO
-    offset: int
-    length: int | None
+# MPEG-2, H.264 and H.265, whole or in fragments (".1").
+VIDEO_SYNTAX = re.compile(r"1\.2\.840\.10008\.1\.2\.4\.10[0-8](\.1)?")
 
 
 class DicomSource(RecordedSource):
@@ -74,25 +36,32 @@ class DicomSource(RecordedSource):
         self._damaged: set[int] = set()
         self._clip: ClipReader | None = None
         self._pixels: PixelReader | None = None
-        self._file = path.open("rb")
+        try:
+            self._file = open_regular(path)
+        except OSError as error:
+            raise UserError(
+                f"{path.name} cannot be opened", "Check that it is a file and that you may read it"
+            ) from error
         try:
             with quiet():  # pydicom looks at values, and remarks on them, when they are first asked for
-                self._open(_read(self._file, self._name))
+                self._open(read_file(self._file, self._name))
         except BaseException:
             self.close()
             raise
 
-    def _open(self, opened: _Opened) -> None:
-        dataset = opened.dataset
-        self.tags = read_tags(dataset)
-        self._declared = declared_frames(dataset)
+    def _open(self, opened: Opened) -> None:
+        self.tags = read_tags(opened.dataset, opened.syntax)
+        self._declared = declared_frames(opened.dataset)
         check_size(self._name, self.tags.columns, self.tags.rows)
-        if str(dataset.file_meta.TransferSyntaxUID) in VIDEO_SYNTAXES:
-            self._clip = ClipReader(video_stream(opened.data, opened.offset), self._name)
-            self._times_s, self._clock = frame_times(dataset, len(self._clip.table().ticks), self._clip.times_s())
+        if VIDEO_SYNTAX.fullmatch(opened.syntax):
+            self._clip = ClipReader(video_stream(opened, self._name), self._name)
+            self._times = frame_times(opened.dataset, len(self._clip.table().ticks), self._clip.times_s())
         else:
-            self._pixels = _pixel_reader(opened, self._name)
-            self._times_s, self._clock = frame_times(dataset, self._pixels.frame_count)
+            self._pixels = PixelReader(opened, self._name)
+            if self._pixels.frame_count == 0:
+                raise UserError(f"{self._name} holds no whole frame", "Copy it again")
+            self._times = frame_times(opened.dataset, self._pixels.frame_count)
+        self._times_s = self._times.times_s
         self._height_px, self._width_px = self._picture(0).shape[:2]
 
     @property
@@ -162,83 +131,14 @@ class DicomSource(RecordedSource):
     def _notes(self) -> tuple[str, ...]:
         notes = list(clip_notes(self._clip)) if self._clip else []
         count = len(self._times_s)
-        if count != self._declared:
+        if self._declared is None:
+            notes.append(f"The file does not say how many frames it has: {count} are there")
+        elif count != self._declared:
             notes.append(f"The file says {self._declared} frames, {count} are there")
         if self._damaged:
             notes.append(f"Damaged, left out: frame {', '.join(map(str, sorted(self._damaged)))}")
         if self.tags.modality not in ("US", "IVUS", ""):
             notes.append(f"This is not ultrasound but {self.tags.modality}")
-        if count > 1 and not self._clock:
-            notes.append("The file does not say the frame rate")
-        if self._clock == "display":
-            notes.append("Times follow the rate of display: the file does not say that of acquisition")
+        if self._times.note:
+            notes.append(self._times.note)
         return tuple(notes)
-
-
-def _read(file: BinaryIO, name: str) -> _Opened:
-    """Read everything but the pixels. ``UserError`` for damaged files and those that hold no picture."""
-    try:
-        with quiet(), warnings.catch_warnings(record=True) as said:
-            warnings.simplefilter("always")
-            dataset = dcmread(file, force=True, defer_size=DEFER_BYTES)
-        _complete_meta(dataset)
-        cut_off = any("End of file" in str(warning.message) for warning in said)
-        opened = None if cut_off else _locate_pixels(dataset, file)
-    except (InvalidDicomError, zlib.error, EOFError, ValueError, OSError, AttributeError, KeyError) as error:
-        raise UserError(f"{name} is a damaged DICOM file", "Copy it again") from error
-    if opened is None:
-        _check_is_picture(dataset, name)
-        raise UserError(f"{name} is cut off", "Copy it again")
-    _check_is_picture(dataset, name)
-    return opened
-
-
-def _complete_meta(dataset: Dataset) -> None:
-    """Files without meta information: the transfer syntax is the one pydicom found it could read."""
-    if getattr(dataset, "file_meta", None) is None:
-        dataset.file_meta = FileMetaDataset()
-    if "TransferSyntaxUID" not in dataset.file_meta:
-        implicit, little = dataset.original_encoding
-        explicit = ExplicitVRLittleEndian if little else ExplicitVRBigEndian
-        dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else explicit
-
-
-def _locate_pixels(dataset: Dataset, file: BinaryIO) -> _Opened | None:
-    """Where the pixels lie; None if the file ends before they do."""
-    if PIXEL_DATA not in dataset:
-        return _Opened(dataset, file, 0, 0)
-    if dataset.file_meta.TransferSyntaxUID == DeflatedExplicitVRLittleEndian:  # offsets count in the unpacked data
-        file.seek(0)
-        with quiet():
-            value = bytes(dcmread(file, force=True).PixelData)
-        return _Opened(dataset, BytesIO(value), 0, len(value))
-    element: Any = dataset.get_item(PIXEL_DATA, keep_deferred=True)
-    if element.length == UNDEFINED_LENGTH:
-        return _Opened(dataset, file, element.value_tell, None)
-    whole = element.value_tell + element.length <= file.seek(0, SEEK_END)
-    return _Opened(dataset, file, element.value_tell, element.length) if whole else None
-
-
-def _check_is_picture(dataset: Dataset, name: str) -> None:
-    kind = UID(str(dataset.get("SOPClassUID", ""))).name
-    if dataset.file_meta.get("MediaStorageSOPClassUID") == MediaStorageDirectoryStorage:
-        raise UserError(f"{name} is the index of a DICOM medium, not a picture", "Give the files beside it")
-    if any(word in kind for word in NOT_PICTURES):
-        raise UserError(f"{name} is a DICOM {kind}, not a picture", "Give the ultrasound picture itself")
-    if PIXEL_DATA not in dataset or "Rows" not in dataset or "Columns" not in dataset:
-        what = f" ({kind})" if kind else ""
-        raise UserError(f"{name} is DICOM without a picture{what}, or cut off", "Give an ultrasound still or cine")
-
-
-def _pixel_reader(opened: _Opened, name: str) -> PixelReader:
-    syntax = opened.dataset.file_meta.TransferSyntaxUID
-    try:
-        with quiet():
-            reader = PixelReader(opened.dataset, opened.data, opened.offset, opened.length, name)
-    except NotImplementedError as error:
-        raise UserError(f"{name} is packed in a way that cannot be read ({syntax.name})", "Export it anew") from error
-    except (AttributeError, KeyError, ValueError, TypeError, IndexError) as error:
-        raise UserError(f"The description of the pixels in {name} is damaged", "Copy or export it again") from error
-    if reader.frame_count == 0:
-        raise UserError(f"{name} holds no whole frame", "Copy it again")
-    return reader

@@ -26,6 +26,7 @@ MM_PER_CM = 10.0
 TOLERANCE = 0.01
 
 NO_REGION = "The file states no scale: lengths are in pixels"
+SPACING_ONLY = "The file states a Pixel Spacing, which is no scale of an ultrasound picture: lengths are in pixels"
 _FORMATS = {0: "no image", 1: "2D", 2: "M-mode", 3: "spectral", 4: "waveform", 5: "graphics"}
 
 
@@ -77,7 +78,8 @@ def regions_of(
     if reason:
         return FileScale(no_scale_reason=reason)
     if not any(region.spacing for region in regions):
-        return FileScale(regions, next((region.reason for region in regions if region.reason), NO_REGION))
+        absent = SPACING_ONLY if pixel_spacing else NO_REGION
+        return FileScale(regions, next((region.reason for region in regions if region.reason), absent))
     return FileScale(regions, "", (columns, rows))
 
 

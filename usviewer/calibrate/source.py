@@ -10,7 +10,7 @@ from usviewer.acquire import Source, frame_count
 from usviewer.calibrate.calibrator import Calibrator, with_user_spacing
 from usviewer.calibrate.layouts import load
 from usviewer.calibrate.proposal import UNCONFIRMED, propose
-from usviewer.calibrate.regions import NO_REGION, FileScale, regions_of
+from usviewer.calibrate.regions import NO_REGION, SPACING_ONLY, FileScale, regions_of
 from usviewer.calibrate.ruler import NO_RULER
 from usviewer.calibrate.watch import Confirmed, RulerScale
 from usviewer.errors import UserError
@@ -128,7 +128,7 @@ def _by_ruler(asked: _Asked, frames: list[Frame]) -> FileScale | RulerScale | No
     if worth is None:
         stated = asked.scale.no_scale_reason if asked.scale is not None else NO_REGION
         # What the file says against itself comes first: a doubted recording is no place to invite a scale.
-        return FileScale(beside, UNCONFIRMED if stated in ("", NO_REGION) else stated)
+        return FileScale(beside, UNCONFIRMED if stated in ("", NO_REGION, SPACING_ONLY) else stated)
     return RulerScale(proposal.confirmed(worth), beside=beside)
 
 
@@ -148,7 +148,9 @@ def file_scale(source: Source) -> FileScale | None:
 
     if not isinstance(tags, DicomTags):
         return None
-    scale = regions_of(tags.regions, tags.rows, tags.columns, tags.pixel_spacing_mm)
+    spacings = dict.fromkeys(spacing for spacing in (tags.pixel_spacing_mm, *tags.frame_spacing_mm) if spacing)
+    scales = [regions_of(tags.regions, tags.rows, tags.columns, spacing) for spacing in spacings or (None,)]
+    scale = next((scale for scale in scales if not scale.spacings), scales[0])
     stated = source.info.pixel_aspect
     shapes = () if is_square(stated) else tuple(spacing.pixel_aspect / stated for spacing in scale.spacings)
     if any(abs(shape - 1.0) > SHAPES_EQUAL for shape in shapes):
