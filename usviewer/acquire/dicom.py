@@ -16,7 +16,7 @@ from usviewer.acquire.dicom_pixels import PixelReader, video_stream
 from usviewer.acquire.dicom_tags import DicomTags, RawRegion, read_tags
 from usviewer.acquire.dicom_times import frame_times
 from usviewer.acquire.dicom_values import quiet
-from usviewer.acquire.source import RecordedSource, check_size
+from usviewer.acquire.source import RecordedSource, check_size, unreadable
 from usviewer.acquire.video import clip_notes, mean_rate
 from usviewer.errors import UserError
 from usviewer.files import open_regular
@@ -39,9 +39,7 @@ class DicomSource(RecordedSource):
         try:
             self._file = open_regular(path)
         except OSError as error:
-            raise UserError(
-                f"{path.name} cannot be opened", "Check that it is a file and that you may read it"
-            ) from error
+            raise unreadable(path.name, error, was_there=True) from error
         try:
             with quiet():  # pydicom looks at values, and remarks on them, when they are first asked for
                 self._open(read_file(self._file, self._name))
