@@ -24,7 +24,7 @@ def test_without_a_scale_lengths_stay_in_pixels():
 
 
 def test_the_users_spacing_covers_the_whole_frame():
-    known = Calibrator(spacing_from_text("0.2,0.25"))(frame()).geometry
+    known = Calibrator(spacing_from_text("0.2x0.25"))(frame()).geometry
     (region,) = known.regions
     assert region.box_xyxy_px == (0, 0, 320, 240)
     assert (region.spacing.x_mm_per_px, region.spacing.y_mm_per_px) == (0.2, 0.25)
@@ -98,8 +98,8 @@ def test_the_phantom_keeps_its_own_exact_geometry():
 
 
 def test_a_wrong_spacing_for_the_phantom_is_refused_before_the_first_frame_is_shown():
-    with open_source("phantom:") as source, pytest.raises(UserError, match="you said 2"):
-        for_source(source, spacing_from_text("2"))(source.seek(0))
+    with open_source("phantom:") as source, pytest.raises(UserError, match=r"you said 0\.5"):
+        for_source(source, spacing_from_text("0.5"))(source.seek(0))
 
 
 @pytest.mark.data

@@ -15,6 +15,7 @@ import numpy as np
 import xxhash
 
 from usviewer.calibrate.panes import side_by_side
+from usviewer.calibrate.plausible import check_stated, implausible_ruler
 from usviewer.calibrate.ruler_marks import Grey, brightest_channel, steady_picture
 from usviewer.calibrate.ruler_search import Column, find_columns, seen_in
 from usviewer.calibrate.ruler_text import Label, read_labels, tick_value_mm
@@ -28,7 +29,8 @@ TWO_PANES = "Two images side by side: the ruler may belong to either"
 CHANGES = "The ruler changes within these frames (another depth or zoom)"
 IMPRECISE = "A ruler was found, but its ticks are too few or too uneven to measure by"
 ISOTROPIC = "x is taken to be equal"
-MAX_TICK_MM = 100.0
+GIVE_BOTH = "Give both scales, x and y with an x between them: --mm-per-pixel 0.21x0.25"
+MIN_TICK_MM, MAX_TICK_MM = 0.1, 100.0
 SQUARE = 0.002
 SAME_PITCH = 0.005
 # Below this precision it may as well be tissue.
@@ -207,16 +209,21 @@ def spacing(
     elif abs(pixel_aspect - 1.0) > SQUARE:
         raise UserError(
             f"The pixels are not square (width : height = {pixel_aspect:.3f}) and the ruler measures one axis only",
-            "Give both scales: --mm-per-pixel X,Y",
+            GIVE_BOTH,
         )
     else:
         other, sd = along, ruler.relative_sd
         detail += f". {ISOTROPIC if ruler.axis == 'y' else ISOTROPIC.replace('x', 'y', 1)}"
     x_mm, y_mm = (other, along) if ruler.axis == "y" else (along, other)
-    return Spacing(x_mm, y_mm, ScaleSource.RULER, detail, sd)
+    scale = Spacing(x_mm, y_mm, ScaleSource.RULER, detail, sd)
+    check_stated(scale, ruler.size_px)
+    return scale
 
 
 def _mm_per_px(ruler: Ruler, tick_mm: float) -> float:
-    if not (math.isfinite(tick_mm) and 0.0 < tick_mm <= MAX_TICK_MM):
-        raise UserError(f"A tick of {tick_mm:g} mm cannot be right", "Say how many mm lie between two ticks")
+    possible = MIN_TICK_MM <= tick_mm <= MAX_TICK_MM  # false for nan, too
+    found = implausible_ruler(ruler.sites[-1] * tick_mm) if possible else ""
+    if found or not possible:
+        why = f": it would mean {found}" if found else ""
+        raise UserError(f"A tick of {tick_mm:g} mm cannot be right{why}", "Say how many mm lie between two ticks")
     return tick_mm / ruler.pitch_px

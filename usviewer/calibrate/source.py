@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from usviewer.acquire import Source, frame_count
 from usviewer.calibrate.calibrator import Calibrator, with_user_spacing
 from usviewer.calibrate.layouts import load
+from usviewer.calibrate.plausible import check_stated
 from usviewer.calibrate.proposal import UNCONFIRMED, propose
 from usviewer.calibrate.regions import NO_REGION, FileScale, regions_of
-from usviewer.calibrate.ruler import NO_RULER
+from usviewer.calibrate.ruler import GIVE_BOTH, NO_RULER
 from usviewer.calibrate.watch import Confirmed, RulerScale
 from usviewer.errors import UserError
 from usviewer.frame import Frame, SourceInfo
@@ -54,6 +55,7 @@ def for_source(
     if user_spacing is not None:
         _check_square(info, user_spacing)
         with_user_spacing(scale or FileScale(), user_spacing, info.width_px, info.height_px)
+        check_stated(user_spacing, (info.width_px, info.height_px))
     frames = [] if info.live or info.kind == "images" else spread(source)
     own = _own_spacings(scale, frames)
     if ruler_tick_mm is not None:
@@ -65,6 +67,8 @@ def for_source(
         return _afresh(calibrator)
     if frames:
         calibrator.prime(frames)
+        if user_spacing is not None:  # what it makes of the sector, which is known only now
+            check_stated(user_spacing, (frames[0].width_px, frames[0].height_px), calibrator.sector)
     return calibrator
 
 
@@ -175,5 +179,5 @@ def _check_square(info: SourceInfo, spacing: Spacing) -> None:
     if info.pixel_aspect != 1.0 and spacing.x_mm_per_px == spacing.y_mm_per_px:
         raise UserError(
             f"The pixels of {info.name} are not square (width : height = {info.pixel_aspect:.3f})",
-            "Give both scales: --mm-per-pixel X,Y",
+            GIVE_BOTH,
         )

@@ -181,6 +181,7 @@ class Desk(QObject):
             if frame is None:
                 raise UserError("There is no picture to give a scale to", "Open a source first")
             _check_agreement(frame, spacing)
+            _check_plausible(frame, spacing)
         self._spacing, self._confirmed = spacing, ()
         self._spacing_size_px = (frame.width_px, frame.height_px) if frame is not None and spacing is not None else None
         self.scale_changed.emit()
@@ -314,6 +315,13 @@ def _load(model_id: str, engine: str) -> Engine:
     from usviewer.pipeline.engine import load_engine  # brings the inference engines, the slowest imports of all
 
     return load_engine(model_id, engine)
+
+
+def _check_plausible(frame: Frame, spacing: Spacing) -> None:
+    from usviewer.calibrate.plausible import check_stated
+
+    sector = frame.geometry.sector if frame.geometry is not None else None
+    check_stated(spacing, (frame.width_px, frame.height_px), sector)
 
 
 def _check_agreement(frame: Frame, spacing: Spacing) -> None:
