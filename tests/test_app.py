@@ -97,7 +97,7 @@ def test_without_pyside_there_is_one_sentence() -> None:
         (["--screnshot", "x.png"], "screnshot"),
         (["a" * 300 + ".mp4"], "is too long for the name of a file"),
         (["screen:?region=abc"], "'screen:?region=abc' of a screen cannot be read"),
-        (["phantom:?ap_mm=-3"], "ap_mm = -3"),
+        (["phantom:?ap_mm=-3"], "ap_mm cannot be '-3'"),
         (["device:"], "The address 'device:' of a device cannot be read"),
         (["device:nope"], "'device:nope'"),
         (["device:usb-1234:5678@1-2?size=large"], "'size=large'"),

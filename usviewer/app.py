@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 from usviewer.acquire import check_address, is_address
 from usviewer.errors import UserError
-from usviewer.tools.command import Parser
+from usviewer.tools.command import MOST_SECONDS, Parser, number
+from usviewer.typed_number import SECONDS, parse_whole
 
 if TYPE_CHECKING:
     from PySide6.QtWidgets import QApplication
@@ -26,7 +27,7 @@ _GIVE_UP_S = 60.0
 
 def main(argv: Sequence[str]) -> int:
     """Open the window as the command line says, and give its exit code. ``UserError`` for bad options or without Qt."""
-    from usviewer.view.display import check_display, no_qt
+    from usviewer.view.display import check_display, keep_decimal_point, no_qt
 
     options = _parse(argv)
     _check_source(options.source)
@@ -42,6 +43,7 @@ def main(argv: Sequence[str]) -> int:
     check_display(", or with QT_QPA_PLATFORM=offscreen for --screenshot and --soak")
     application = QApplication.instance() or QApplication(sys.argv[:1])
     assert isinstance(application, QApplication)
+    keep_decimal_point()
     application.setApplicationName("usviewer")
     theme.apply(application)
     found, problems = preferences.load()
@@ -69,9 +71,18 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--demo", action="store_true", help="play the simulated aorta")
     parser.add_argument("--screenshot", type=Path, metavar="OUT.png", help="save the window after the first reading")
     parser.add_argument("--size", type=_size, default=(1280, 800), metavar="WxH", help="size of the window")
-    parser.add_argument("--after-s", type=float, default=3.0, metavar="N", help="so long after the first reading")
     parser.add_argument(
-        "--soak", type=float, metavar="MINUTES", help="run so long, write how late and how steady it was, and close"
+        "--after-s",
+        type=number(0.0, MOST_SECONDS, SECONDS),
+        default=3.0,
+        metavar="N",
+        help="so long after the first reading",
+    )
+    parser.add_argument(
+        "--soak",
+        type=number(0.0, MOST_SECONDS / 60.0, {"min": 1.0}),
+        metavar="MINUTES",
+        help="run so long, write how late and how steady it was, and close",
     )
     parser.add_argument("--out", type=Path, default=Path("usviewer-soak"), metavar="DIR", help="where --soak writes")
     parser.add_argument("--do", action="append", default=[], metavar="ACTION", help="an action to run for the picture")
@@ -81,8 +92,8 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
 def _size(text: str) -> tuple[int, int]:
     width, _, height = text.lower().partition("x")
     try:
-        return int(width), int(height)
-    except ValueError:
+        return parse_whole(width, least=1, most=16384), parse_whole(height, least=1, most=16384)
+    except UserError:
         raise argparse.ArgumentTypeError(f"'{text}' is not a size: give WIDTHxHEIGHT, for example 1280x800") from None
 
 
