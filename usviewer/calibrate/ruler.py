@@ -17,7 +17,7 @@ import xxhash
 from usviewer.calibrate.panes import side_by_side
 from usviewer.calibrate.plausible import check_stated, implausible_ruler
 from usviewer.calibrate.ruler_marks import Grey, brightest_channel, steady_picture
-from usviewer.calibrate.ruler_search import Column, find_columns, seen_in
+from usviewer.calibrate.ruler_search import Column, TooMuchWork, Work, find_columns, seen_in
 from usviewer.calibrate.ruler_text import Label, read_labels, tick_value_mm
 from usviewer.errors import UserError
 from usviewer.frame import Pixels
@@ -26,6 +26,7 @@ from usviewer.units import ScaleSource, Spacing
 NO_RULER = "No depth ruler was found on the picture"
 TWO_RULERS = "Two rulers with different spacings (zoom, or two images side by side): none of them is used"
 TWO_PANES = "Two images side by side: the ruler may belong to either"
+TOO_BUSY = "Too much on the picture looks like the ticks of a ruler: no ruler was looked for"
 CHANGES = "The ruler changes within these frames (another depth or zoom)"
 IMPRECISE = "A ruler was found, but its ticks are too few or too uneven to measure by"
 ISOTROPIC = "x is taken to be equal"
@@ -103,12 +104,18 @@ def find_ruler(frames: Sequence[Pixels], *, read: bool = True) -> Found:
     """The depth ruler that frames of equal size (RGB) show; several frames of a clip tell it from tissue.
 
     ``read`` also reads what is written beside it (0.2 s with Tesseract). Two rulers that differ, two images side by
-    side and a ruler that changes from frame to frame are refused, each with its reason.
+    side and a ruler that changes from frame to frame are refused, each with its reason; so is a picture (a page of
+    text, noise) that would take too long.
     """
     steady = steady_picture(frames)
     each = [brightest_channel(pixels) for pixels in frames] if len(frames) > 1 else []
-    vertical, reason = _only(find_columns(steady), each)
-    across, reason_x = _only(find_columns(np.ascontiguousarray(steady.T)), [grey.T for grey in each])
+    work = Work()
+    try:
+        columns, rows = find_columns(steady, work), find_columns(np.ascontiguousarray(steady.T), work)
+    except TooMuchWork:
+        return Found(reason=TOO_BUSY)
+    vertical, reason = _only(columns, each)
+    across, reason_x = _only(rows, [grey.T for grey in each])
     if reason or (vertical is None and (across is None or reason_x)):
         return Found(reason=reason or reason_x or NO_RULER)
     if side_by_side(frames):
