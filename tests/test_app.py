@@ -14,6 +14,8 @@ import pytest
 from tests.tools.tiny_models import add_dark_finder
 from usviewer.__main__ import main
 from usviewer.acquire import check_address
+from usviewer.app import _together
+from usviewer.settings import settings_path
 
 
 def start(*arguments: str, without_qt: bool = False, **variables: str | None) -> subprocess.CompletedProcess[str]:
@@ -79,6 +81,26 @@ def test_a_screenshot_of_a_source_is_taken_and_the_window_closes(tmp_path: Path)
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
     assert cv2.imread(str(picture)).shape == (720, 1280, 3)
+
+
+def test_damaged_files_of_an_earlier_session_do_not_keep_the_window_from_opening(tmp_path: Path) -> None:
+    """And what it then keeps does not take their place without a copy."""
+    pytest.importorskip("PySide6")
+    folder = settings_path().parent
+    folder.mkdir(parents=True)
+    for name in ("settings.json", "layouts.json"):
+        (folder / name).write_bytes(b"[" * 100_000)
+    picture = tmp_path / "window.png"
+    done = start("--screenshot", str(picture), "--size", "1280x720", "--after-s", "0.2")
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr and picture.is_file()
+    if (folder / "settings.json").read_bytes() != b"[" * 100_000:
+        assert (folder / "settings.json.damaged").read_bytes() == b"[" * 100_000
+
+
+def test_all_that_was_wrong_stands_in_one_message() -> None:
+    assert _together(["One", "Two.", "Three."]) == "One. Two. Three."
+    assert _together(["It"] * 7) == "It. It. It. It. And 3 more."
 
 
 def test_without_pyside_there_is_one_sentence() -> None:

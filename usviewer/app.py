@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 DEMO = "phantom:?live=1"
 _GIVE_UP_S = 60.0
+_MOST_PROBLEMS = 4
 
 
 def main(argv: Sequence[str]) -> int:
@@ -37,7 +38,9 @@ def main(argv: Sequence[str]) -> int:
         raise no_qt(error) from error
 
     from usviewer import settings as preferences
+    from usviewer.calibrate import layouts
     from usviewer.view import theme
+    from usviewer.view.actions import usable_keys
     from usviewer.view.main_window import MainWindow
 
     check_display(", or with QT_QPA_PLATFORM=offscreen for --screenshot and --soak")
@@ -47,20 +50,28 @@ def main(argv: Sequence[str]) -> int:
     application.setApplicationName("usviewer")
     theme.apply(application)
     found, problems = preferences.load()
+    problems += usable_keys(found.keys)[1] + layouts.load()[1]
     window = MainWindow(found)
     sys.excepthook = _hook(window)
     window.resize(*options.size)
     if not _scripted(options):
         window.restore_geometry()
     window.show()
-    for problem in problems:
-        window.desk.notify.warn(problem, key="settings")
+    if problems:
+        window.desk.notify.warn(_together(problems), key="settings")
     _begin(window, options)
     if options.screenshot:
         _shoot(window, options)
     if options.soak:
         return _soak(window, options, application)
     return int(application.exec())
+
+
+def _together(problems: Sequence[str]) -> str:
+    """One message: another one of its kind would take its place."""
+    shown = [f"{problem.rstrip('.')}." for problem in problems[:_MOST_PROBLEMS]]
+    more = len(problems) - len(shown)
+    return " ".join(shown) + (f" And {more} more." if more else "")
 
 
 def _parse(argv: Sequence[str]) -> argparse.Namespace:

@@ -97,7 +97,10 @@ def _refuse_confirmation(args: argparse.Namespace, why: str) -> None:
 def _by_ruler(source: Source, proposal: Proposal, args: argparse.Namespace) -> Answer:
     """A ruler is a proposal until its ticks' worth is confirmed, now or in an earlier, remembered time."""
     ruler, across = proposal.ruler, proposal.across
-    layout = proposal.remembered(layouts.load()[0])
+    known, problems = layouts.load()
+    for problem in problems:
+        console().print(problem, style="yellow", markup=False)
+    layout = proposal.remembered(known)
     tick_mm = args.tick_mm if args.tick_mm is not None else _read_value(ruler) if args.confirm else None
     state = CONFIRMED if tick_mm is not None else REMEMBERED if layout else PROPOSAL
     _check_second(across, args, confirming=tick_mm is not None)

@@ -76,6 +76,7 @@ class Desk(QObject):
         self._loading_id = ""
         self.engine_problem = ""
         self._settings_path = settings_path
+        self._kept_settings = settings
         self._engine: Engine | None = None
         self._load: Job[Engine] | None = None
         self._spacing: Spacing | None = None
@@ -105,11 +106,15 @@ class Desk(QObject):
             return
         self.settings = replace(self.settings, **{name: value})
         self.jobs.submit(
-            partial(preferences.save, self.settings, self._settings_path),
-            failed=partial(self.notify.report, key="settings"),
+            partial(preferences.save, self.settings, self._settings_path, before=self._kept_settings),
+            partial(self._settings_are_kept, self.settings),
+            partial(self.notify.report, key="settings"),
         )
         if name in ("mask", "mask_opacity"):
             self.set_style(style_of(self.settings))
+
+    def _settings_are_kept(self, kept: Settings, _written: None) -> None:
+        self._kept_settings = kept
 
     def set_style(self, style: Style) -> None:
         """Draw otherwise from now on, the picture on the screen included."""
