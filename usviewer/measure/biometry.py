@@ -93,7 +93,7 @@ def weeks_from_text(text: str) -> float:
     ``28.3`` may mean 28 weeks and 3 days: ``UserError``, as for anything else.
     """
     typed = text.strip()
-    if maybe := _MAYBE_DAYS.fullmatch(typed):
+    if (maybe := _MAYBE_DAYS.fullmatch(typed)) and LEAST_WEEKS <= int(maybe[1]) < MOST_WEEKS:
         weeks, digit = maybe.groups()
         raise UserError(
             f"'{typed}' may mean {weeks} weeks and {digit} days, or {weeks}.{digit} weeks",
