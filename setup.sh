@@ -5,8 +5,8 @@ set -eu
 cd "$(dirname "$0")"
 packages="python3-venv libegl1 libgl1 libglib2.0-0 libxkbcommon-x11-0 libdbus-1-3 libfontconfig1 libxcb-cursor0 \
 libxcb-icccm4 libxcb-image0 libxcb-keysyms1 libxcb-randr0 libxcb-render-util0 libxcb-shape0 libxcb-xinerama0 libxcb-xkb1"
-# A screen for the tests of what takes pictures of the screen; a network that leads nowhere for the test that nothing is sent.
-[ "${1:-}" = test ] && packages="$packages xvfb iproute2"
+# For the tests: a screen that is watched, a network that leads nowhere (nothing is sent), other languages (typed numbers).
+[ "${1:-}" = test ] && packages="$packages xvfb iproute2 locales"
 
 missing() {
     for package in $packages; do

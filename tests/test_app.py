@@ -14,6 +14,8 @@ import pytest
 from tests.tools.tiny_models import add_dark_finder
 from usviewer.__main__ import main
 from usviewer.acquire import check_address
+from usviewer.app import _together
+from usviewer.settings import settings_path
 
 
 def start(*arguments: str, without_qt: bool = False, **variables: str | None) -> subprocess.CompletedProcess[str]:
@@ -81,6 +83,26 @@ def test_a_screenshot_of_a_source_is_taken_and_the_window_closes(tmp_path: Path)
     assert cv2.imread(str(picture)).shape == (720, 1280, 3)
 
 
+def test_damaged_files_of_an_earlier_session_do_not_keep_the_window_from_opening(tmp_path: Path) -> None:
+    """And what it then keeps does not take their place without a copy."""
+    pytest.importorskip("PySide6")
+    folder = settings_path().parent
+    folder.mkdir(parents=True)
+    for name in ("settings.json", "layouts.json"):
+        (folder / name).write_bytes(b"[" * 100_000)
+    picture = tmp_path / "window.png"
+    done = start("--screenshot", str(picture), "--size", "1280x720", "--after-s", "0.2")
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr and picture.is_file()
+    if (folder / "settings.json").read_bytes() != b"[" * 100_000:
+        assert (folder / "settings.json.damaged").read_bytes() == b"[" * 100_000
+
+
+def test_all_that_was_wrong_stands_in_one_message() -> None:
+    assert _together(["One", "Two.", "Three."]) == "One. Two. Three."
+    assert _together(["It"] * 7) == "It. It. It. It. And 3 more."
+
+
 def test_without_pyside_there_is_one_sentence() -> None:
     done = start("--demo", without_qt=True)
     assert done.returncode == 2
@@ -97,7 +119,7 @@ def test_without_pyside_there_is_one_sentence() -> None:
         (["--screnshot", "x.png"], "screnshot"),
         (["a" * 300 + ".mp4"], "is too long for the name of a file"),
         (["screen:?region=abc"], "'screen:?region=abc' of a screen cannot be read"),
-        (["phantom:?ap_mm=-3"], "ap_mm = -3"),
+        (["phantom:?ap_mm=-3"], "ap_mm cannot be '-3'"),
         (["device:"], "The address 'device:' of a device cannot be read"),
         (["device:nope"], "'device:nope'"),
         (["device:usb-1234:5678@1-2?size=large"], "'size=large'"),

@@ -1,11 +1,12 @@
 """Only regular files are opened, and what cannot be read is kept."""
 
 import os
+import threading
 from pathlib import Path
 
 import pytest
 
-from usviewer.files import keep_copy, open_regular, read_bytes
+from usviewer.files import keep_copy, one_at_a_time, open_regular, read_bytes
 
 
 def test_a_regular_file_is_read(tmp_path: Path) -> None:
@@ -50,3 +51,30 @@ def test_each_damaged_file_is_kept_under_its_own_name(tmp_path: Path) -> None:
         copy = keep_copy(path)
         assert copy == tmp_path / name and copy.read_text(encoding="utf-8") == text
     assert keep_copy(tmp_path / "none") is None
+
+
+def test_two_that_change_one_file_wait_for_each_other(tmp_path: Path) -> None:
+    path = tmp_path / "count"
+    path.write_text("0", encoding="utf-8")
+
+    def add() -> None:
+        for _ in range(25):
+            with one_at_a_time(path):
+                path.write_text(str(int(path.read_text(encoding="utf-8")) + 1), encoding="utf-8")
+
+    threads = [threading.Thread(target=add) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert path.read_text(encoding="utf-8") == "100"
+
+
+def test_a_lock_that_is_never_given_back_or_cannot_be_made_holds_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("usviewer.files.LOCK_WAIT_S", 0.05)
+    with one_at_a_time(tmp_path / "a"), one_at_a_time(tmp_path / "a"):
+        pass
+    with one_at_a_time(tmp_path / "nowhere" / "a"):
+        pass

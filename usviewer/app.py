@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 from usviewer.acquire import check_address, is_address
 from usviewer.errors import UserError
-from usviewer.tools.command import Parser
+from usviewer.tools.command import MOST_SECONDS, Parser, number
+from usviewer.typed_number import SECONDS, parse_whole
 
 if TYPE_CHECKING:
     from PySide6.QtWidgets import QApplication
@@ -22,11 +23,12 @@ if TYPE_CHECKING:
 
 DEMO = "phantom:?live=1"
 _GIVE_UP_S = 60.0
+_MOST_PROBLEMS = 4
 
 
 def main(argv: Sequence[str]) -> int:
     """Open the window as the command line says, and give its exit code. ``UserError`` for bad options or without Qt."""
-    from usviewer.view.display import check_display, no_qt
+    from usviewer.view.display import check_display, keep_decimal_point, no_qt
 
     options = _parse(argv)
     _check_source(options.source)
@@ -36,29 +38,40 @@ def main(argv: Sequence[str]) -> int:
         raise no_qt(error) from error
 
     from usviewer import settings as preferences
+    from usviewer.calibrate import layouts
     from usviewer.view import theme
+    from usviewer.view.actions import usable_keys
     from usviewer.view.main_window import MainWindow
 
     check_display(", or with QT_QPA_PLATFORM=offscreen for --screenshot and --soak")
     application = QApplication.instance() or QApplication(sys.argv[:1])
     assert isinstance(application, QApplication)
+    keep_decimal_point()
     application.setApplicationName("usviewer")
     theme.apply(application)
     found, problems = preferences.load()
+    problems += usable_keys(found.keys)[1] + layouts.load()[1]
     window = MainWindow(found)
     sys.excepthook = _hook(window)
     window.resize(*options.size)
     if not _scripted(options):
         window.restore_geometry()
     window.show()
-    for problem in problems:
-        window.desk.notify.warn(problem, key="settings")
+    if problems:
+        window.desk.notify.warn(_together(problems), key="settings")
     _begin(window, options)
     if options.screenshot:
         _shoot(window, options)
     if options.soak:
         return _soak(window, options, application)
     return int(application.exec())
+
+
+def _together(problems: Sequence[str]) -> str:
+    """One message: another one of its kind would take its place."""
+    shown = [f"{problem.rstrip('.')}." for problem in problems[:_MOST_PROBLEMS]]
+    more = len(problems) - len(shown)
+    return " ".join(shown) + (f" And {more} more." if more else "")
 
 
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
@@ -69,9 +82,18 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--demo", action="store_true", help="play the simulated aorta")
     parser.add_argument("--screenshot", type=Path, metavar="OUT.png", help="save the window after the first reading")
     parser.add_argument("--size", type=_size, default=(1280, 800), metavar="WxH", help="size of the window")
-    parser.add_argument("--after-s", type=float, default=3.0, metavar="N", help="so long after the first reading")
     parser.add_argument(
-        "--soak", type=float, metavar="MINUTES", help="run so long, write how late and how steady it was, and close"
+        "--after-s",
+        type=number(0.0, MOST_SECONDS, SECONDS),
+        default=3.0,
+        metavar="N",
+        help="so long after the first reading",
+    )
+    parser.add_argument(
+        "--soak",
+        type=number(0.0, MOST_SECONDS / 60.0, {"min": 1.0}),
+        metavar="MINUTES",
+        help="run so long, write how late and how steady it was, and close",
     )
     parser.add_argument("--out", type=Path, default=Path("usviewer-soak"), metavar="DIR", help="where --soak writes")
     parser.add_argument("--do", action="append", default=[], metavar="ACTION", help="an action to run for the picture")
@@ -81,8 +103,8 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
 def _size(text: str) -> tuple[int, int]:
     width, _, height = text.lower().partition("x")
     try:
-        return int(width), int(height)
-    except ValueError:
+        return parse_whole(width, least=1, most=16384), parse_whole(height, least=1, most=16384)
+    except UserError:
         raise argparse.ArgumentTypeError(f"'{text}' is not a size: give WIDTHxHEIGHT, for example 1280x800") from None
 
 

@@ -9,10 +9,15 @@ import errno
 import os
 import shutil
 import stat
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
 NOT_REGULAR = "it is not a regular file"
+# Reading, merging and writing the settings takes milliseconds; a program that hangs with the lock must not hold others.
+LOCK_WAIT_S, LOCK_STEP_S = 2.0, 0.01
 
 
 def open_regular(path: Path) -> BinaryIO:
@@ -41,6 +46,42 @@ def read_bytes(path: Path, at_most: int) -> bytes:
     if len(content) > at_most:
         raise OSError(errno.EFBIG, f"it is larger than {at_most / 1e6:.3g} MB", str(path))
     return content
+
+
+@contextmanager
+def one_at_a_time(path: Path) -> Iterator[None]:
+    """Have no other window or program change ``path`` meanwhile, if they ask here, too; waits ``LOCK_WAIT_S`` at most.
+
+    The lock is a file beside it. Where none can be made or locked, the work is done without.
+    """
+    try:
+        descriptor = os.open(path.with_name(f".{path.name}.lock"), os.O_CREAT | os.O_RDWR, 0o600)
+    except OSError:
+        yield
+        return
+    try:
+        until_s = time.monotonic() + LOCK_WAIT_S
+        while not _lock(descriptor) and time.monotonic() < until_s:
+            time.sleep(LOCK_STEP_S)
+        yield
+    finally:
+        os.close(descriptor)  # and with it the lock
+
+
+def _lock(descriptor: int) -> bool:
+    """Lock a file that is open, if nobody else has."""
+    try:
+        if os.name == "nt":
+            import msvcrt
+
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined,unused-ignore]  # Windows only
+        else:
+            import fcntl
+
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
 
 
 def keep_copy(path: Path) -> Path | None:

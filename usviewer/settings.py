@@ -1,4 +1,8 @@
-"""The user's preferences: one typed, versioned file. A bad key warns and costs only itself."""
+"""The user's preferences: one typed, versioned file. A bad key warns and costs only itself.
+
+Two windows share the file: each writes what it changed itself, into what is there now. What is not understood is copied
+beside the file before that is written anew.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +14,17 @@ from typing import Any, get_type_hints
 
 import platformdirs
 
+from usviewer.errors import UserError, foreign_parser
+from usviewer.files import keep_copy, one_at_a_time, read_bytes
 from usviewer.save.aside import make_folder, write_text
 
 VERSION = 1
 # Keys of earlier versions that say nothing any more.
 _RETIRED = frozenset({"version", "bands"})
+# The file has about a kilobyte; every path that a system takes fits into so many letters.
+_MOST_BYTES, _MOST_LETTERS, _MOST_KEYS = 1_000_000, 4096, 1000
+_MODES = ("", "live", "review")
+_UNREADABLE = "The preferences could not be read: the defaults are used."
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +63,13 @@ def load(path: Path | None = None) -> tuple[Settings, tuple[str, ...]]:
     """The preferences and what was wrong with them, a sentence each; defaults where nothing (good) is there."""
     path = path or settings_path()
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        content = read_bytes(path, _MOST_BYTES)
+        with foreign_parser(_UNREADABLE):
+            document = json.loads(content)
     except FileNotFoundError:
         return Settings(), ()
-    except (OSError, ValueError):
-        return Settings(), ("The preferences could not be read: the defaults are used.",)
+    except (OSError, UserError):
+        return Settings(), (_UNREADABLE,)
     if not isinstance(document, dict) or document.get("version") != VERSION:
         return Settings(), ("The preferences are of another version: the defaults are used.",)
     return _accept(document)
@@ -70,7 +82,7 @@ def _accept(document: Mapping[str, Any]) -> tuple[Settings, tuple[str, ...]]:
         if key in _RETIRED:
             continue
         if key not in known or not _fits(key, value):
-            problems.append(f"The preference '{key}' is not understood and was left out.")
+            problems.append(f"The preference '{key[:40]}' is not understood and was left out.")
             continue
         settings = replace(settings, **{key: value})
     return settings, tuple(problems)
@@ -81,12 +93,48 @@ def _fits(key: str, value: object) -> bool:
     if get_type_hints(Settings)[key] is float:
         return isinstance(value, int | float) and not isinstance(value, bool) and 0.0 <= value <= 1.0
     if isinstance(default, Mapping):
-        return isinstance(value, dict) and all(isinstance(item, str) for item in value.values())
+        return isinstance(value, dict) and len(value) <= _MOST_KEYS and all(map(_is_text, (*value, *value.values())))
+    if isinstance(default, str):
+        return _is_text(value) and (key != "mode" or value in _MODES) and (key != "geometry" or str(value).isascii())
     return type(value) is type(default)
 
 
-def save(settings: Settings, path: Path | None = None) -> None:
-    """Write the preferences whole or not at all; ``UserError`` where the folder cannot be written."""
+def _is_text(value: object) -> bool:
+    """Whether this is a text that a file, a field and a name can be given; JSON may hold others."""
+    if not isinstance(value, str) or len(value) > _MOST_LETTERS or "\0" in value:
+        return False
+    # Python keeps the bytes of a path that are not UTF-8 as DC80 to DCFF.
+    return not any(0xD800 <= ord(letter) <= 0xDFFF and not 0xDC80 <= ord(letter) <= 0xDCFF for letter in value)
+
+
+def save(settings: Settings, path: Path | None = None, *, before: Settings | None = None) -> None:
+    """Write the preferences whole or not at all; ``UserError`` where the folder cannot be written.
+
+    With ``before`` (what was loaded or kept last) only what has changed since then is put into what the file holds now:
+    another window may have changed something else. A file that is not understood is copied first.
+    """
     path = path or settings_path()
     make_folder(path.parent)
-    write_text(path, json.dumps({"version": VERSION, **asdict(settings)}, indent=2))
+    with one_at_a_time(path):
+        on_disk, problems = load(path)
+        if problems and keep_copy(path) is None:
+            raise UserError(
+                f"{path.name} holds what is not understood, and it cannot be copied before it is written anew",
+                "Move it away, then change the preference again",
+            )
+        merged = settings if before is None else _merged(on_disk, before, settings)
+        write_text(path, json.dumps({"version": VERSION, **asdict(merged)}, indent=2))
+
+
+def _merged(on_disk: Settings, before: Settings, now: Settings) -> Settings:
+    """What is on the disk, with what differs between the other two."""
+    changed: dict[str, Any] = {}
+    for each in fields(Settings):
+        was, is_now = getattr(before, each.name), getattr(now, each.name)
+        if was == is_now:
+            continue
+        if isinstance(is_now, Mapping):
+            kept = {key: value for key, value in getattr(on_disk, each.name).items() if key in is_now or key not in was}
+            is_now = kept | {key: value for key, value in is_now.items() if was.get(key) != value}
+        changed[each.name] = is_now
+    return replace(on_disk, **changed)

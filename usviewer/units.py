@@ -17,15 +17,18 @@ from usviewer.errors import UserError
 Point = tuple[float, float]
 Box = tuple[float, float, float, float]
 
-# Real scanners lie between 0.01 (high-frequency linear) and 1 (deep abdominal, shrunk capture) mm per pixel.
-MIN_MM_PER_PX = 0.001
+# The size of one pixel; what a scale makes of a whole picture is limited in ``calibrate.plausible``. Finest: 10 mm at
+# 70 MHz over the 1080 rows of a screen (0.0093); the wave is 0.022 mm long, so anything finer shows nothing. Coarsest:
+# 40 cm on a thumbnail of 80 rows. Scanners lie between 0.01 and 1.
+MIN_MM_PER_PX = 0.008
 MAX_MM_PER_PX = 5.0
 
 # So far from 1 a pixel's width over its height still counts as square: scalers round (1279 : 1280), and 0.5 % is less
 # than any scale is sure of.
 SQUARE_WITHIN = 0.005
-# Recorders make pixels of 0.5 : 1 (one field) to 2.2 : 1 (half of a video line); beyond this a stated shape is a slip.
-MOST_OBLONG = 4.0
+# Scanners show square pixels; recorders at half the lines or columns (2 : 1), of a wide picture (1.42 : 1), make 2.9.
+# Beyond this a shape is a slip, whoever states it: a recording or a scale.
+MOST_OBLONG = 3.0
 
 
 def is_square(pixel_aspect: float) -> bool:
@@ -86,11 +89,15 @@ class Spacing:
         """Area in square mm of an area counted in pixels."""
         return area_px * self.x_mm_per_px * self.y_mm_per_px
 
+    def words(self) -> str:
+        """The value, or both: x and y."""
+        if math.isclose(self.x_mm_per_px, self.y_mm_per_px, rel_tol=1e-6):
+            return f"{self.y_mm_per_px:.4g}"
+        return f"{self.x_mm_per_px:.4g} x {self.y_mm_per_px:.4g}"
+
     def describe(self) -> str:
         """One phrase for the screen: value(s) and source."""
-        if math.isclose(self.x_mm_per_px, self.y_mm_per_px, rel_tol=1e-6):
-            return f"{self.y_mm_per_px:.4g} mm/px, {self.source}"
-        return f"{self.x_mm_per_px:.4g} x {self.y_mm_per_px:.4g} mm/px, {self.source}"
+        return f"{self.words()} mm/px, {self.source}"
 
 
 def isotropic(mm_per_px: float, source: ScaleSource, detail: str = "", relative_sd: float = 0.0) -> Spacing:

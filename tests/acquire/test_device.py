@@ -151,11 +151,21 @@ def test_the_address_may_ask_for_a_format() -> None:
     with open_device(f"{URI}?size=1280x720&rate=50&format=mjpeg", FakeBackend(grabber)) as source:
         assert source.info.uri.endswith("mjpeg")
     assert grabber.asked == [DeviceFormat("mjpeg", 1280, 720, 50.0)]
+    assert asked_formats(f"{URI}?size=640x480&rate=29,97")[0].rate == 29.97
     assert asked_formats(f"{URI}?size=640x480") == (DeviceFormat("", 640, 480, 30.0),)
 
 
 @pytest.mark.parametrize(
-    "query", ["size=big", "rate=30", "size=640x480&rate=0", "size=640x480&format=h264", "size=640x480&colour=1"]
+    "query",
+    [
+        "size=big",
+        "size=640x480&rate=3e1",
+        "size=\uff16\uff14x48",
+        "rate=30",
+        "size=640x480&rate=0",
+        "size=640x480&format=h264",
+        "size=640x480&colour=1",
+    ],
 )
 def test_a_format_that_cannot_be_read_is_refused(query: str) -> None:
     with pytest.raises(UserError, match="cannot be read"):

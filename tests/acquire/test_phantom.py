@@ -443,3 +443,14 @@ def test_bundled_sample_is_what_its_description_says() -> None:
     assert len(frames) == told["frames"] == 120
     apart = np.abs(frames[60].astype(int) - source.seek(60).pixels)
     assert apart.mean() < 3.0
+
+
+@pytest.mark.parametrize("text", ["20.5", "20,5", "20.5%20mm", "2,05%20cm"])
+def test_a_number_of_an_address_is_typed_as_everywhere(text):
+    assert parse_phantom_uri(f"phantom:?ap_mm={text}").ap_mm == 20.5
+
+
+@pytest.mark.parametrize("query", ["ap_mm=2e1", "ap_mm=2_0", "ap_mm=\uff12\uff10", "width=9_60", "seed=1.000"])
+def test_what_may_be_another_number_is_refused(query):
+    with pytest.raises(UserError, match="cannot be"):
+        parse_phantom_uri(f"phantom:?{query}")

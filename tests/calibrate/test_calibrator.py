@@ -27,7 +27,7 @@ def test_without_a_scale_lengths_stay_in_pixels():
 
 
 def test_the_users_spacing_covers_the_whole_frame():
-    known = Calibrator(spacing_from_text("0.2,0.25"))(frame()).geometry
+    known = Calibrator(spacing_from_text("0.2x0.25"))(frame()).geometry
     (region,) = known.regions
     assert region.box_xyxy_px == (0, 0, 320, 240)
     assert (region.spacing.x_mm_per_px, region.spacing.y_mm_per_px) == (0.2, 0.25)
@@ -101,8 +101,8 @@ def test_the_phantom_keeps_its_own_exact_geometry():
 
 
 def test_a_wrong_spacing_for_the_phantom_is_refused_before_the_first_frame_is_shown():
-    with open_source("phantom:") as source, pytest.raises(UserError, match="you said 2"):
-        for_source(source, spacing_from_text("2"))(source.seek(0))
+    with open_source("phantom:") as source, pytest.raises(UserError, match=r"you said 0\.5"):
+        for_source(source, spacing_from_text("0.5"))(source.seek(0))
 
 
 @pytest.mark.data
@@ -157,8 +157,8 @@ def oblong(aspect, index=0, geometry=None):
 
 def test_the_shape_of_a_pixel_is_what_was_measured_before_what_is_stated():
     assert Calibrator()(oblong(2.0)).pixel_aspect == 2.0
-    assert Calibrator(spacing_from_text("0.4,0.25"))(oblong(1.6)).pixel_aspect == pytest.approx(1.6)
-    assert Calibrator(spacing_from_text("0.2,0.25"))(frame()).pixel_aspect == pytest.approx(0.8)
+    assert Calibrator(spacing_from_text("0.4x0.25"))(oblong(1.6)).pixel_aspect == pytest.approx(1.6)
+    assert Calibrator(spacing_from_text("0.2x0.25"))(frame()).pixel_aspect == pytest.approx(0.8)
     assert Calibrator(spacing_from_text("0.2"))(frame()).pixel_aspect == 1.0
 
 
@@ -181,6 +181,6 @@ def test_of_two_regions_the_larger_says_the_shape_and_the_other_gives_a_network_
 
 
 def test_a_picture_of_another_size_has_the_shape_that_is_stated():
-    calibrator = Calibrator(spacing_from_text("0.2,0.4"))
+    calibrator = Calibrator(spacing_from_text("0.2x0.4"))
     assert calibrator(frame()).pixel_aspect == 0.5
     assert calibrator(frame(160, 120, 1)).pixel_aspect == 1.0

@@ -1,3 +1,4 @@
+# ruff: noqa: RUF001 - digits and signs that look alike are what is tested
 import pytest
 
 from usviewer.calibrate.manual import spacing_from_points, spacing_from_text
@@ -10,12 +11,29 @@ def test_one_number_is_for_both_axes():
     assert (spacing.x_mm_per_px, spacing.y_mm_per_px, spacing.source) == (0.21277, 0.21277, ScaleSource.USER)
 
 
-def test_two_numbers_are_x_and_y():
-    spacing = spacing_from_text("0.2, 0.25")
+@pytest.mark.parametrize(
+    "text", ["0.2x0.25", "0,2x0,25", " 0.2 x 0.25 ", "0.2X0.25", "0.2×0.25", "0.2 mm x 0.25 mm/px"]
+)
+def test_two_numbers_with_an_x_between_them_are_x_and_y(text):
+    spacing = spacing_from_text(text)
     assert (spacing.x_mm_per_px, spacing.y_mm_per_px) == (0.2, 0.25)
 
 
-@pytest.mark.parametrize("text", ["", "x", "0.2,", "1,2,3", "0", "-0.2", "nan", "inf", "12", "0.2;0.3"])
+@pytest.mark.parametrize(("text", "mm"), [("1,05", 1.05), ("0,213", 0.213), ("1,234", 1.234), ("1.234", 1.234)])
+def test_a_comma_is_a_decimal_sign_and_never_stands_between_two_values(text, mm):
+    spacing = spacing_from_text(text)
+    assert (spacing.x_mm_per_px, spacing.y_mm_per_px) == (mm, mm)
+
+
+@pytest.mark.parametrize("text", ["0.2,0.25", "0,2,0,25", "0.2, 0.25", "0.2;0.25"])
+def test_two_values_without_an_x_are_refused_with_how_to_write_them(text):
+    with pytest.raises(UserError, match=r"0\.21x0\.25"):
+        spacing_from_text(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "x", "0.2,", "0.2x", "1x2x3", "1,2,3", "0", "-0.2", "nan", "inf", "12", "2e-1", "0.02 cm", "9" * 9999]
+)
 def test_anything_else_is_refused(text):
     with pytest.raises(UserError):
         spacing_from_text(text)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from contextlib import suppress
 
 import cv2
@@ -9,8 +10,10 @@ import pytest
 from tests.calibrate.screens import STYLES, jpeg, noisy, screen, ticks_of
 from usviewer.acquire import frame_count, open_source
 from usviewer.calibrate import ruler_text
-from usviewer.calibrate.ruler import CHANGES, IMPRECISE, NO_RULER, TWO_PANES, TWO_RULERS, find_ruler, spacing
+from usviewer.calibrate.ruler import CHANGES, IMPRECISE, NO_RULER, TOO_BUSY, TWO_PANES, TWO_RULERS, find_ruler, spacing
 from usviewer.calibrate.ruler_lattice import allow_for_rounding, fit_lattice
+from usviewer.calibrate.ruler_marks import measure_marks, perhaps_alone, runs_of
+from usviewer.calibrate.ruler_search import MOST_WORK, TooMuchWork, Work, find_columns
 from usviewer.calibrate.ruler_text import Label, tick_value_mm
 from usviewer.errors import UserError
 from usviewer.units import ScaleSource
@@ -243,6 +246,72 @@ def test_a_tick_of_no_size_is_refused(tick_mm):
     ruler = found(screen("ge", 36.3)).vertical
     with pytest.raises(UserError, match="tick"):
         spacing(ruler, tick_mm)
+
+
+# --- too much to look at --------------------------------------------------------------------------------------------
+
+
+def small_print(width=1920, height=1080):
+    page = np.zeros((height, width), dtype=np.uint8)
+    for row, y in enumerate(range(22, height - 10, 12)):
+        cv2.putText(
+            page, f"{row} the quick brown fox " * 20, (20, y), cv2.FONT_HERSHEY_SIMPLEX, 0.35, 255, 1, cv2.LINE_AA
+        )
+    return np.repeat(page[..., None], 3, axis=2)
+
+
+def test_a_page_of_text_ends_after_a_bounded_search_and_says_so():
+    began_s = time.process_time()
+    assert found(small_print()).reason == TOO_BUSY
+    assert time.process_time() - began_s < 12.0  # 3 s; without the bound half a minute
+
+
+def test_the_bound_is_counted_so_the_same_picture_has_the_same_answer_everywhere():
+    picture = screen("ge", 36.3).max(axis=2)
+    spent = []
+    for _ in range(2):
+        work = Work(10**9)
+        find_columns(picture, work)
+        spent.append(10**9 - work.left)
+    assert spent[0] == spent[1] > 1000
+    find_columns(picture, Work(spent[0]))
+    with pytest.raises(TooMuchWork):
+        find_columns(picture, Work(spent[0] - 1))
+
+
+@pytest.mark.parametrize("period_px", [8, 16])
+def test_a_pattern_of_thousands_of_rulers_gives_none(period_px):
+    y, x = np.mgrid[:720, :1280]
+    board = np.where((x // period_px + y // period_px) % 2, 255, 0).astype(np.uint8)
+    result = found(np.repeat(board[..., None], 3, axis=2))
+    assert result.ruler is None and result.reason in (TOO_BUSY, TWO_RULERS)
+
+
+def test_a_busy_screen_keeps_most_of_the_bound():
+    picture = screen("ge", 36.3, (1280, 720))
+    picture[100:400, 20:300] = small_print(280, 300)  # settings beside the scan, denser than any scanner's
+    work = Work()
+    for grey in (picture.max(axis=2), np.ascontiguousarray(picture.max(axis=2).T)):
+        find_columns(grey, work)
+    assert work.left > 0.5 * MOST_WORK
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_no_mark_that_is_alone_is_left_out_beforehand(seed):
+    """What is dropped before the search would not have passed it."""
+    rng = np.random.default_rng(seed)
+    contrast = np.where(rng.random((120, 160)) < 0.02 * (seed + 1), 200, 0).astype(np.uint8)
+    contrast = cv2.dilate(contrast, np.ones((1, 1 + 2 * seed), dtype=np.uint8))
+    lit = contrast > 80
+    kept = perhaps_alone(lit)
+    found_alone = 0
+    for x in range(lit.shape[1]):
+        starts, ends = runs_of(lit, x)
+        marks = measure_marks(contrast, lit, x, starts, ends)
+        for y0, y1 in zip(starts[marks.alone], ends[marks.alone], strict=True):
+            found_alone += 1
+            assert kept[y0:y1, x].any()
+    assert found_alone > 20
 
 
 # --- real recordings -----------------------------------------------------------------------------------------------

@@ -187,7 +187,7 @@ def test_pixels_that_are_not_square_need_both_values_in_their_order(tmp_path):
     with pytest.raises(UserError, match="not square"):
         geometries(path, spacing_from_text("0.2"))
     with pytest.raises(UserError, match="x comes first"):
-        geometries(path, spacing_from_text("0.2,0.4"))
+        geometries(path, spacing_from_text("0.2x0.4"))
     known = geometries(path, spacing_from_text("0.41,0.2"))[0]  # two typed digits: 2.05 for 2
     assert known.regions and known.pixel_aspect == pytest.approx(2.05)
 
@@ -220,7 +220,7 @@ def test_a_file_that_says_two_shapes_of_a_pixel_has_no_millimetres(tmp_path):
 
 def test_the_shape_of_a_pixel_outlives_a_scale_that_is_withdrawn(changed):
     with open_source(changed) as source:
-        calibrate = for_source(source, spacing_from_text("0.2,0.25"))
+        calibrate = for_source(source, spacing_from_text("0.2x0.25"))
         known = [calibrate(frame) for frame in source]
     assert known[0].geometry.regions and not known[-1].geometry.regions
     assert {frame.pixel_aspect for frame in known} == {0.8}

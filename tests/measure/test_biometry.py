@@ -118,12 +118,21 @@ def test_the_error_of_an_age_grows_by_trimester():
     assert [biometry.age_sd_days(weeks) for weeks in (13.9, 14.0, 27.9, 28.0, 41.0)] == [4.3, 4.7, 4.7, 12.4, 12.4]
 
 
-@pytest.mark.parametrize(("text", "weeks"), [("28", 28.0), ("28.5", 28.5), ("28+3", 28 + 3 / 7), (" 9+0 ", 9.0)])
+@pytest.mark.parametrize(
+    ("text", "weeks"),
+    [("28", 28.0), ("28.50", 28.5), ("28,50", 28.5), ("28.0", 28.0), ("28+3", 28 + 3 / 7), (" 9+0 ", 9.0)],
+)
 def test_an_age_is_read_as_people_type_it(text, weeks):
     assert biometry.weeks_from_text(text) == pytest.approx(weeks)
 
 
-@pytest.mark.parametrize("text", ["", "28+7", "2", "46", "-3", "28w", "28+3.5", "28.5+1", "nan"])
+@pytest.mark.parametrize("text", ["", "28+7", "2", "46", "-3", "28w", "28+3.5", "28.5+1", "nan", "2e1", "٢٨", "45+3"])
 def test_what_is_no_age_is_refused(text):
     with pytest.raises(UserError):
+        biometry.weeks_from_text(text)
+
+
+@pytest.mark.parametrize("text", ["28.3", "28,3", "28.5"])
+def test_weeks_and_days_with_a_point_between_them_are_not_guessed(text):
+    with pytest.raises(UserError, match="28 weeks and"):
         biometry.weeks_from_text(text)

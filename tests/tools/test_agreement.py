@@ -11,10 +11,12 @@ import pytest
 from tests.measure.drawing import reading
 from tests.save.test_tables import documented
 from usviewer.__main__ import main
+from usviewer.errors import UserError
 from usviewer.measure.reading import Dimension, Measurement, Status
 from usviewer.save.plots import write_bland_altman
 from usviewer.save.tables import reading_columns, reading_row, write_csv, write_json
 from usviewer.tools import agreement
+from usviewer.tools.agreement import read_calipers
 
 
 def make_clip(folder: Path, values, median=None) -> Path:
@@ -209,3 +211,14 @@ def test_two_clips_of_one_name_or_two_findings_are_refused(
     for more in (make_clip(tmp_path / "other" / "clip0", [20.0]), tmp_path / "nowhere"):
         assert main(["agreement", *clips, str(more), "--reference", str(reference), "--out", str(tmp_path / "o")]) == 2
     assert len(capsys.readouterr().err.strip().splitlines()) == 2
+
+
+def test_values_may_be_typed_with_a_comma_and_programs_may_write_three_digits(tmp_path: Path) -> None:
+    given = operator(tmp_path / "operator.csv", 'a,0,"20,5"', "a,1,3.125", "a,2,20.5")
+    assert [caliper.value for caliper in read_calipers(given)] == [20.5, 3.125, 20.5]
+
+
+@pytest.mark.parametrize("value", ['"1,234"', "1_0", "1e1", "\uff12", '"1.234,5"', "0"])
+def test_a_value_that_may_be_another_is_refused(tmp_path: Path, value: str) -> None:
+    with pytest.raises(UserError, match="Line 2 of"):
+        read_calipers(operator(tmp_path / "operator.csv", f"a,0,{value}"))

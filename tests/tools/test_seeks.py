@@ -43,7 +43,7 @@ def test_what_is_no_clip_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureF
         (("--count", "0"), "--count 0 cannot be right"),
         (("--count", "-3"), "--count -3 cannot be right"),
         (("--play", "-1"), "--play -1 cannot be right"),
-        (("--play", "nan"), "--play nan cannot be right"),
+        (("--play", "nan"), "--play: 'nan' is no plain number"),
     ],
 )
 def test_numbers_that_cannot_be_right_are_refused(

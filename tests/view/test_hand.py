@@ -184,6 +184,42 @@ def test_two_points_give_the_scale(bench: Workbench) -> None:
     assert bench.hand.chosen is HandTool.NOTHING and "Scale set" in bench.said
 
 
+@pytest.mark.parametrize(("text", "distance_mm"), [("52.5", 52.5), ("52,5", 52.5), ("5,25 cm", 52.5), ("52,500", 52.5)])
+def test_a_distance_is_the_same_number_however_it_is_typed(bench: Workbench, text: str, distance_mm: float) -> None:
+    show(bench)
+    bench.hand.choose(HandTool.CALIBRATE)
+    bench.click((600.0, 40.0))
+    bench.click((600.0, 290.0))
+    bench.hand.bar.distance.setText(text)
+    bench.hand.bar.use.click()
+    spacing = bench.desk.user_spacing()
+    assert spacing is not None and spacing.y_mm_per_px == pytest.approx(distance_mm / 250.0, rel=0.01)
+    assert f"{distance_mm:g} mm" in bench.said
+
+
+@pytest.mark.parametrize("text", ["", "52.5.", "1,000", "1 000", "fifty", "5e1", "2000", "52.5 in", "٥٢"])
+def test_a_distance_that_is_not_understood_stays_and_is_said(bench: Workbench, text: str) -> None:
+    show(bench)
+    bench.hand.choose(HandTool.CALIBRATE)
+    bench.click((600.0, 40.0))
+    bench.click((600.0, 290.0))
+    bench.hand.bar.distance.setText(text)
+    bench.hand.bar.use.click()
+    assert bench.desk.user_spacing() is None and bench.hand.bar.distance.text() == text
+    assert "Mark two points" not in bench.hand.bar.says and bench.hand.bar.says
+
+
+def test_a_distance_that_makes_the_picture_too_deep_is_said_at_once(bench: Workbench) -> None:
+    show(bench)
+    bench.hand.choose(HandTool.CALIBRATE)
+    bench.click((600.0, 40.0))
+    bench.click((600.0, 290.0))
+    bench.hand.bar.distance.setText("52 cm")
+    bench.hand.bar.use.click()
+    assert bench.desk.user_spacing() is None
+    assert "cm deep" in bench.hand.bar.says
+
+
 def test_arrows_set_a_mark_finer_than_the_hand(bench: Workbench) -> None:
     show(bench)
     bench.hand.choose(HandTool.CALIBRATE)

@@ -135,8 +135,8 @@ def test_the_strip_cuts_no_number_however_narrow_it_is(bench: Bench, clip: Any, 
         assert bar.rect().contains(part.geometry())
     assert not any(a.geometry().intersects(b.geometry()) for a, b in itertools.combinations(parts, 2))
     bar.value.setValue(100.0)
-    line = bar.value.lineEdit()
-    assert line.fontMetrics().horizontalAdvance("100.00 mm") < line.width()
+    assert bar.value.text() == "100 mm"
+    assert bar.value.fontMetrics().horizontalAdvance("12.345 mm") < bar.value.width()
     assert (len({part.y() for part in (bar.presets[0], bar.use)}) == 1) == (width_px >= 600)
 
 
@@ -166,8 +166,13 @@ def test_confirming_gives_millimetres_to_every_frame(bench: Bench, clip: Any) ->
 def test_another_value_can_be_typed_and_a_wrong_one_is_said(bench: Bench, clip: Any) -> None:
     bench.open(clip(COUNT))
     bench.until(bench.bar.isVisible)
-    bench.bar.value.setValue(20.0)
-    assert bench.bar.tick_mm == 20.0
+    for wrong, why in (("1e1", "no plain number"), ("20 in", "unit"), ("1.234,5", "in groups"), ("200", "from 0.1 to")):
+        bench.bar.value.setText(wrong)
+        assert bench.bar.tick_mm is None and not bench.bar.use.isEnabled()
+        assert bench.bar.value.text() == wrong and why in bench.bar.says
+    for text, tick_mm in (("2,5", 2.5), ("2.5", 2.5), ("2 cm", 20.0), ("20,000", 20.0)):
+        bench.bar.value.setText(text)
+        assert bench.bar.tick_mm == tick_mm and bench.bar.use.isEnabled()
     bench.bar.use.click()
     bench.until(lambda: bench.scale() is not None)
     assert bench.scale() == pytest.approx(20.0 / PITCH, rel=0.002)

@@ -24,7 +24,7 @@ from usviewer.frame import digest_of
 from usviewer.settings import Settings, load
 from usviewer.units import ScaleSource, isotropic
 from usviewer.view import theme
-from usviewer.view.actions import ACTIONS, clash, with_keys
+from usviewer.view.actions import ACTIONS, clash, usable_keys, with_keys
 from usviewer.view.answer import Answer
 from usviewer.view.hand import HandTool
 from usviewer.view.main_window import MainWindow
@@ -58,6 +58,55 @@ def test_every_action_runs_without_a_complaint(playing: MainWindow, no_dialogs: 
         action.released(playing)
     said = playing.desk.notify.current
     assert said is None or said.level == "info", said
+
+
+def test_keys_of_a_file_that_cannot_be_used_are_named_and_cost_only_themselves() -> None:
+    given = {
+        "open": "nonsense",
+        "no-such": "X",
+        "freeze": "O",
+        "play": "Ctrl+",
+        "record": "W",
+        "save": "",
+        "scale": "W",
+    }
+    usable, problems = usable_keys(given)
+    actions = with_keys(usable)
+    assert usable.get("record", usable.get("scale")) == "W" and "open" not in usable and "no-such" not in usable
+    assert len(problems) == len(given) - len(usable)
+    assert all(clash(actions, name, action.key) is None for name, action in actions.items())
+    assert any("no-such" in problem for problem in problems) and any("nonsense" in problem for problem in problems)
+
+
+def test_two_keys_that_were_exchanged_are_both_used() -> None:
+    first, other = ACTIONS["open"].key, ACTIONS["demo"].key
+    assert usable_keys({"open": other, "demo": first}) == ({"open": other, "demo": first}, ())
+
+
+@pytest.mark.parametrize(
+    "source", ["x" * 300, "/nowhere/" + "y" * 3000, "phantom:?ap_mm=1e9", "device:", "screen:\u0661"]
+)
+@pytest.mark.parametrize("mode", ["live", "review"])
+def test_a_source_of_the_last_session_that_cannot_be_is_said(make_window: Any, source: str, mode: str) -> None:
+    window = make_window(Settings(source=source, mode=mode, geometry="????", save_folder="\udcff"))
+    window.restore_geometry()
+    window.session.restore()
+    assert window.isVisible() and (mode == "live" or window.desk.notify.current is not None)
+
+
+def test_two_windows_each_keep_their_own_changes(make_window: Any, tmp_path: Path, qtbot: Any) -> None:
+    first, second = make_window(), make_window()
+    first.desk.set_setting("mask", "fill")
+    second.desk.set_setting("reference", "nhs")
+    first.desk.set_setting("mask_opacity", 0.5)
+
+    def kept() -> bool:
+        first.desk.tick()
+        second.desk.tick()
+        now = load(tmp_path / "settings.json")[0]
+        return (now.mask, now.reference, now.mask_opacity) == ("fill", "nhs", 0.5)
+
+    qtbot.waitUntil(kept, timeout=10_000)
 
 
 def test_no_two_actions_share_a_key() -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from urllib.parse import parse_qsl
 
 from usviewer.errors import UserError
+from usviewer.typed_number import parse_number
 
 MJPEG = "mjpeg"
 # Names of FFmpeg, the ones that lose least first.
@@ -15,6 +16,7 @@ UNCOMPRESSED = ("rgb24", "bgr24", "bgr0", "yuyv422", "uyvy422", "nv12", "yuv420p
 # Grabbers scale: a picture larger than any scanner's screen carries no more, and smaller ones have lost detail.
 FULL_PIXELS = 1920 * 1080
 ENOUGH_RATE, MOST_RATE = 24.5, 61.0
+MOST_ASKED_RATE = 999.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +74,20 @@ def asked_formats(uri: str) -> tuple[DeviceFormat, ...]:
     asked = dict(parse_qsl(query, keep_blank_values=True))
     if not asked:
         return ()
-    size = re.fullmatch(r"(\d{1,5})x(\d{1,5})", asked.get("size", ""))
-    rate = re.fullmatch(r"\d{1,3}(\.\d+)?", asked.get("rate", "30"))
+    size = re.fullmatch(r"(\d{1,5})x(\d{1,5})", asked.get("size", ""), re.ASCII)
+    rate = _rate(asked.get("rate", "30"))
     pixel_format = asked.get("format", "")
     known = pixel_format in ("", MJPEG, *UNCOMPRESSED)
-    if size is None or rate is None or float(rate[0]) == 0 or not known or asked.keys() - {"size", "rate", "format"}:
+    if size is None or not rate or not known or asked.keys() - {"size", "rate", "format"}:
         raise UserError(
             f"The format '{query}' of a device cannot be read", "Write for example ?size=1280x720&rate=30&format=mjpeg"
         )
-    return (DeviceFormat(pixel_format, int(size[1]), int(size[2]), float(rate[0])),)
+    return (DeviceFormat(pixel_format, int(size[1]), int(size[2]), rate),)
+
+
+def _rate(text: str) -> float:
+    """Pictures a second; 0 where this is none."""
+    try:
+        return parse_number(text, least=0.0, most=MOST_ASKED_RATE)
+    except UserError:
+        return 0.0

@@ -17,6 +17,7 @@ import numpy as np
 from usviewer.acquire.source import LiveSource, check_size
 from usviewer.errors import UserError
 from usviewer.frame import Frame, Pixels, SourceInfo, make_frame
+from usviewer.typed_number import parse_number
 
 SCHEME = "screen:"
 EXAMPLE = "Write screen:, screen:2 or screen:?region=100,50,1280x720&rate=30"
@@ -44,17 +45,20 @@ def parse_screen_uri(uri: str) -> ScreenAddress:
     """Read an address; ``UserError`` for one that cannot be meant."""
     where, _, query = uri.removeprefix(SCHEME).partition("?")
     asked = dict(parse_qsl(query, keep_blank_values=True))
-    region = re.fullmatch(r"(\d{1,5}),(\d{1,5}),(\d{1,5})[x,](\d{1,5})", asked.get("region", "0,0,1x1"))
-    rate = re.fullmatch(r"\d{1,3}(\.\d+)?", asked.get("rate", str(RATE)))
-    misread = region is None or rate is None or (query and not asked) or asked.keys() - {"region", "rate"}
-    if misread or not re.fullmatch(r"\d{0,2}", where):
+    region = re.fullmatch(r"(\d{1,5}),(\d{1,5}),(\d{1,5})[x,](\d{1,5})", asked.get("region", "0,0,1x1"), re.ASCII)
+    if region is None or (query and not asked) or asked.keys() - {"region", "rate"}:
         raise UserError(f"The address '{uri}' of a screen cannot be read", EXAMPLE)
-    assert region is not None and rate is not None
-    if not 0 < float(rate[0]) <= MOST_RATE:
-        raise UserError(f"A screen cannot be taken {rate[0]} times a second", f"Give a rate up to {MOST_RATE:.0f}")
+    if not re.fullmatch(r"\d{0,2}", where, re.ASCII):
+        raise UserError(f"The address '{uri}' of a screen cannot be read", EXAMPLE)
+    try:
+        rate = parse_number(asked.get("rate", str(RATE)), least=0.0, most=1000.0)
+    except UserError as error:
+        raise UserError(f"The address '{uri}' of a screen cannot be read: {error.what}", EXAMPLE) from None
+    if not 0 < rate <= MOST_RATE:
+        raise UserError(f"A screen cannot be taken {rate:g} times a second", f"Give a rate up to {MOST_RATE:.0f}")
     left, top, width, height = (int(number) for number in region.groups())
     chosen = (left, top, width, height) if "region" in asked else None
-    return ScreenAddress(int(where or 1), chosen, float(rate[0]))
+    return ScreenAddress(int(where or 1), chosen, rate)
 
 
 def open_screen(uri: str) -> ScreenSource:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import xxhash
 
-from usviewer.calibrate.regions import FileScale, agree
+from usviewer.calibrate.regions import FileScale, agree, without_implausible
 from usviewer.calibrate.sector import SectorFinder
 from usviewer.errors import UserError
 from usviewer.frame import Frame, ImageGeometry, Region, Sector
@@ -38,7 +38,7 @@ def with_user_spacing(scale: FileScale, spacing: Spacing, width_px: int, height_
     for stated in scale.spacings:
         if not agree(stated, spacing):
             raise UserError(
-                f"The file says {_words(stated)} mm per pixel, you said {_words(spacing)}", "Leave --mm-per-pixel out"
+                f"The file says {stated.words()} mm per pixel, you said {spacing.words()}", "Leave --mm-per-pixel out"
             )
     if scale.spacings:
         return scale
@@ -96,10 +96,16 @@ class Calibrator:
         scale = self._scale_of(frame)
         seen = self._seen_at(frame, _aspect_of(frame, scale))
         sector = self._sector_of(frame, seen)
+        scale = without_implausible(scale, sector, seen.size_px)
         identity = _identity(scale, sector, seen.size_px, seen.pixel_aspect)
         if seen.geometry is None or seen.geometry.calibration_id != identity:
             seen.geometry = calibrate(frame, sector=sector, scale=scale).geometry
         return frame.with_geometry(seen.geometry)
+
+    @property
+    def sector(self) -> Sector | None:
+        """What was found on the frames so far."""
+        return self._seen.sector if self._seen is not None else None
 
     def reset(self) -> None:
         """Forget the sector (another source or layout)."""
@@ -152,9 +158,3 @@ def _identity(scale: FileScale, sector: Sector | None, size_px: tuple[int, int],
         hasher.update(sector.outline_xy_px.round(2).tobytes())
         hasher.update(repr((sector.box_xyxy_px, sector.apex_xy_px, sector.face_radius_px, sector.certain)).encode())
     return str(hasher.hexdigest())[:12]
-
-
-def _words(spacing: Spacing) -> str:
-    if spacing.x_mm_per_px == spacing.y_mm_per_px:
-        return f"{spacing.x_mm_per_px:.4g}"
-    return f"{spacing.x_mm_per_px:.4g} x {spacing.y_mm_per_px:.4g}"

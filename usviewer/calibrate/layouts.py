@@ -8,8 +8,8 @@ without any writing beside them a layout cannot be told from another, and is not
 from __future__ import annotations
 
 import base64
-import binascii
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,12 +20,19 @@ import numpy as np
 import platformdirs
 import xxhash
 
-from usviewer.calibrate.ruler import Ruler
+from usviewer.calibrate.ruler import MAX_TICK_MM, MIN_TICK_MM, Ruler
 from usviewer.calibrate.watch import Reference, Watch
-from usviewer.errors import UserError
+from usviewer.errors import UserError, foreign_parser
+from usviewer.files import read_bytes
 from usviewer.frame import Pixels, SourceInfo
 
 VERSION = 1
+# A strip of a screen takes up to 0.5 MB; hundreds are remembered at most.
+MOST_BYTES = 100_000_000
+MOST_LETTERS = 4096
+# Larger than any screen; and what its picture would take to decode.
+MOST_SIDE_PX, MOST_AREA_PX = 32_768, 50_000_000
+UNREADABLE = "The remembered rulers could not be read: confirm the scale again"
 SAME_PITCH = 0.002
 SAME_PLACE_PX = 1.0
 RECORDING = "recording"
@@ -92,24 +99,31 @@ def layouts_path() -> Path:
 def load(path: Path | None = None) -> tuple[tuple[Layout, ...], tuple[str, ...]]:
     """The remembered layouts and what was wrong with the file, a sentence each. A bad entry costs only itself."""
     try:
-        document = json.loads((path or layouts_path()).read_text(encoding="utf-8"))
+        content = read_bytes(path or layouts_path(), MOST_BYTES)
+        with foreign_parser(UNREADABLE):
+            document = json.loads(content)
     except FileNotFoundError:
         return (), ()
-    except (OSError, ValueError):
-        return (), ("The remembered rulers could not be read: confirm the scale again",)
+    except (OSError, UserError):
+        return (), (UNREADABLE,)
     if not isinstance(document, dict) or document.get("version") != VERSION:
         return (), ("The remembered rulers are of another version: confirm the scale again",)
     entries = document.get("layouts")
-    layouts = [_parsed(entry) for entry in entries] if isinstance(entries, list) else [None]
-    bad = any(layout is None for layout in layouts)
-    problems = ("A remembered ruler is damaged and was left out",) if bad else ()
-    return tuple(layout for layout in layouts if layout is not None), problems
+    if not isinstance(entries, list):
+        return (), (UNREADABLE,)
+    layouts = [_parsed(entry) for entry in entries]
+    problems = [
+        f"Remembered ruler {number} of {len(layouts)} is damaged and was left out"
+        for number, layout in enumerate(layouts, 1)
+        if layout is None
+    ]
+    return tuple(layout for layout in layouts if layout is not None), tuple(problems)
 
 
 def fingerprint(path: Path | None = None) -> str:
     """Changes with every layout that is remembered or forgotten; empty where none is."""
     try:
-        return str(xxhash.xxh3_64((path or layouts_path()).read_bytes()).hexdigest())
+        return str(xxhash.xxh3_64(read_bytes(path or layouts_path(), MOST_BYTES)).hexdigest())
     except OSError:
         return ""
 
@@ -138,39 +152,65 @@ def _entry(layout: Layout) -> dict[str, Any]:
 
 
 def _parsed(entry: object) -> Layout | None:
+    """The layout of an entry, whatever stands there; None where it is none that could be right."""
     if not isinstance(entry, Mapping):
         return None
-    try:
-        x0, y0, x1, y1 = (int(edge) for edge in entry["box_px"])
-        grey, compared = _unpacked(entry["grey"]), _unpacked(entry["compared"])
-        width, height = (int(side) for side in entry["size_px"])
-        first, last = (int(edge) for edge in entry["ticks_px"])
-        inside = 0 <= x0 < x1 <= width and 0 <= y0 < y1 <= height
-        along = tuple(float(tick) for tick in entry["along_px"])
-        length, depth = (y1 - y0, x1 - x0) if entry["axis"] == "y" else (x1 - x0, y1 - y0)
-        inside = inside and len(along) > 1 and 0.0 <= min(along) <= max(along) < length and 0 <= first < last <= depth
-        if grey.shape != (y1 - y0, x1 - x0) or compared.shape != grey.shape or not inside:
-            return None
-        if entry["axis"] not in ("x", "y"):
-            return None
-        reference = Reference((width, height), (x0, y0, x1, y1), grey, compared, entry["axis"], (first, last), along)
-        tick, origin, pitch = (float(entry[key]) for key in ("tick_mm", "origin_px", "pitch_px"))
-        if not all(np.isfinite((tick, origin, pitch))) or tick <= 0.0 or pitch <= 0.0:
-            return None
-        return Layout(str(entry["device"]), tick, origin, pitch, str(entry["confirmed"]), reference)
-    except (KeyError, TypeError, ValueError, binascii.Error, cv2.error):
+    axis, device, confirmed = (entry.get(key) for key in ("axis", "device", "confirmed"))
+    size, box = _whole_numbers(entry.get("size_px"), 2), _whole_numbers(entry.get("box_px"), 4)
+    ticks, along = _whole_numbers(entry.get("ticks_px"), 2), _real_numbers(entry.get("along_px"))
+    values = _real_numbers([entry.get(key) for key in ("tick_mm", "origin_px", "pitch_px")])
+    if axis not in ("x", "y") or not size or not box or not ticks or len(along) < 2 or len(values) != 3:
         return None
+    if not all(isinstance(text, str) and len(text) <= MOST_LETTERS for text in (device, confirmed)):
+        return None
+    (width, height), (x0, y0, x1, y1), (first, last) = size, box, ticks
+    length, depth = (y1 - y0, x1 - x0) if axis == "y" else (x1 - x0, y1 - y0)
+    inside = 0 <= x0 < x1 <= width and 0 <= y0 < y1 <= height and length * depth <= MOST_AREA_PX
+    if not (inside and 0.0 <= min(along) <= max(along) < length and 0 <= first < last <= depth):
+        return None
+    tick_mm, origin_px, pitch_px = values
+    if not MIN_TICK_MM <= tick_mm <= MAX_TICK_MM or pitch_px <= 0.0:
+        return None
+    grey, compared = (_unpacked(entry.get(key), (y1 - y0, x1 - x0)) for key in ("grey", "compared"))
+    if grey is None or compared is None:
+        return None
+    reference = Reference((width, height), (x0, y0, x1, y1), grey, compared, str(axis), (first, last), along)
+    return Layout(str(device), tick_mm, origin_px, pitch_px, str(confirmed), reference)
+
+
+def _whole_numbers(value: object, count: int) -> tuple[int, ...]:
+    """So many pixels; empty where that is not what stands there."""
+    numbers = _real_numbers(value)
+    whole = len(numbers) == count and all(each == int(each) and abs(each) <= MOST_SIDE_PX for each in numbers)
+    return tuple(int(each) for each in numbers) if whole else ()
+
+
+def _real_numbers(value: object) -> tuple[float, ...]:
+    """Finite numbers, each at most a million; empty where that is not what stands there."""
+    if not isinstance(value, list | tuple) or not all(
+        isinstance(each, int | float) and not isinstance(each, bool) and abs(each) <= 1e6 for each in value
+    ):
+        return ()
+    return tuple(float(each) for each in value if math.isfinite(each))
 
 
 def _packed(picture: Pixels) -> str:
     return base64.b64encode(cv2.imencode(".png", picture)[1].tobytes()).decode("ascii")
 
 
-def _unpacked(text: str) -> Pixels:
-    encoded = np.frombuffer(base64.b64decode(text, validate=True), dtype=np.uint8)
-    picture = cv2.imdecode(encoded, cv2.IMREAD_GRAYSCALE)
-    if picture is None:
-        raise ValueError("no picture")
+def _unpacked(text: object, shape: tuple[int, int]) -> Pixels | None:
+    """The picture of a PNG of that height and width, read-only; None where it is none."""
+    try:
+        with foreign_parser("A picture of a remembered ruler is damaged"):
+            encoded = base64.b64decode(text, validate=True)  # type: ignore[arg-type]  # whatever stands there
+            # The header tells the size before anything is unpacked.
+            if encoded[16:24] != shape[1].to_bytes(4, "big") + shape[0].to_bytes(4, "big"):
+                return None
+            picture = cv2.imdecode(np.frombuffer(encoded, dtype=np.uint8), cv2.IMREAD_GRAYSCALE)
+    except UserError:
+        return None
+    if picture is None or picture.shape != shape:
+        return None
     grey: Pixels = np.asarray(picture, dtype=np.uint8)
     grey.setflags(write=False)
     return grey

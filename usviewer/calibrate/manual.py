@@ -3,32 +3,42 @@
 from __future__ import annotations
 
 import math
+import re
 
+from usviewer.calibrate.plausible import MAX_WIDTH_MM
 from usviewer.errors import UserError
-from usviewer.units import Point, ScaleSource, Spacing, isotropic
+from usviewer.typed_number import MOST_LETTERS, parse_number
+from usviewer.units import MAX_MM_PER_PX, MIN_MM_PER_PX, Point, ScaleSource, Spacing, isotropic
 
 MIN_LENGTH_PX = 20.0
 # A click lands within about half a pixel of where it was meant at each end; 1 px for the length is on the safe side.
 CLICK_SD_PX = 1.0
-MAX_DISTANCE_MM = 1000.0
+# Two marks of a picture; nothing that it shows is longer.
+MIN_DISTANCE_MM, MAX_DISTANCE_MM = 1.0, MAX_WIDTH_MM
+PER_PIXEL = {"mm": 1.0, "mm/px": 1.0, "mm/pixel": 1.0}
+# What stands between two values can be no decimal sign; it is not the x of px or pixel.
+BETWEEN = re.compile(r"(?<![pP])(?<![pP][iI])[xX×]")  # noqa: RUF001 - the sign for "times"
+GIVE_SCALE = "Give one number such as 0.21, or those of x and y with an x between them: 0.21x0.25"
 ISOTROPIC = "Assumes square pixels"
 
 
 def spacing_from_text(text: str) -> Spacing:
-    """The spacing of ``--mm-per-pixel``: ``0.2`` for square pixels, ``0.2,0.25`` for x and y.
+    """The spacing of ``--mm-per-pixel``: ``0.2`` for square pixels, ``0.2x0.25`` for x and y.
 
-    Raises ``UserError`` for anything else.
+    A comma is a decimal sign, as everywhere. Raises ``UserError`` for anything else.
     """
-    parts = text.split(",")
+    parts = BETWEEN.split(text.strip())
     try:
-        values = [float(part) for part in parts]
-    except ValueError:
-        values = []
-    if len(values) not in (1, 2):
-        raise UserError(
-            f"'{text}' is not a scale in mm per pixel", "Give one number, or X,Y for pixels that are not square"
-        )
+        values = [parse_number(part, least=MIN_MM_PER_PX, most=MAX_MM_PER_PX, units=PER_PIXEL) for part in parts]
+    except UserError as error:
+        raise _no_scale(text, f"{error.what[:1].lower()}{error.what[1:]}") from None
+    if len(values) > 2:
+        raise _no_scale(text, f"it has {len(values)} values")
     return Spacing(values[0], values[-1], ScaleSource.USER)
+
+
+def _no_scale(text: str, why: str) -> UserError:
+    return UserError(f"'{text[:MOST_LETTERS]}' is not a scale in mm per pixel: {why}", GIVE_SCALE)
 
 
 def spacing_from_points(start_xy_px: Point, end_xy_px: Point, distance_mm: float) -> Spacing:
@@ -37,7 +47,7 @@ def spacing_from_points(start_xy_px: Point, end_xy_px: Point, distance_mm: float
     One distance gives one number: pixels are taken to be square, and ``detail`` says so. ``relative_sd`` is the error
     of the two clicks, one pixel over the length. Raises ``UserError`` when the marks are too close to be trusted.
     """
-    if not (math.isfinite(distance_mm) and 0.0 < distance_mm <= MAX_DISTANCE_MM):
+    if not MIN_DISTANCE_MM <= distance_mm <= MAX_DISTANCE_MM:  # false for nan, too
         raise UserError(
             f"A distance of {distance_mm:g} mm cannot be right", "Give the distance of the two points in mm"
         )

@@ -10,6 +10,7 @@ from usviewer.calibrate.layouts import Layout
 from usviewer.calibrate.ruler import CHANGES, NO_RULER, Found, Ruler, find_ruler, spacing
 from usviewer.calibrate.sector import find_sector
 from usviewer.calibrate.watch import Confirmed, Reference, take_reference
+from usviewer.errors import UserError
 from usviewer.frame import Frame, Pixels, SourceInfo
 from usviewer.units import Spacing, pixel_shape
 
@@ -44,8 +45,14 @@ class Proposal:
         return layouts.layout_of(self.device, self.ruler, tick_mm, self.reference(), confirmed)
 
     def remembered(self, known: Sequence[Layout]) -> Layout | None:
-        """The layout that was confirmed for this very screen before."""
-        return layouts.recognized(known, self.device, self.ruler, self.frames[0])
+        """The layout that was confirmed for this very screen before, and that can be right for it."""
+        layout = layouts.recognized(known, self.device, self.ruler, self.frames[0])
+        try:
+            if layout is not None:
+                spacing(self.ruler, layout.tick_mm, pixel_aspect=self.pixel_aspect)
+        except UserError:
+            return None
+        return layout
 
     def reference(self) -> Reference:
         """The pixels that must stay what they are."""

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from usviewer.calibrate.plausible import implausible, implausible_on_screen
 from usviewer.errors import UserError
-from usviewer.frame import Region
+from usviewer.frame import Region, Sector
 from usviewer.units import Box, ScaleSource, Spacing
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ CENTIMETRES = 3
 MM_PER_CM = 10.0
 TOLERANCE = 0.01
 
+INCONSISTENT = "Calibration inconsistent"
 NO_REGION = "The file states no scale: lengths are in pixels"
 SPACING_ONLY = "The file states a Pixel Spacing, which is no scale of an ultrasound picture: lengths are in pixels"
 _FORMATS = {0: "no image", 1: "2D", 2: "M-mode", 3: "spectral", 4: "waveform", 5: "graphics"}
@@ -70,10 +72,11 @@ def regions_of(
     bad = next((reason for box in boxes if isinstance(reason := box, str)), "")
     if bad:
         return FileScale(no_scale_reason=bad)
-    try:
-        regions = tuple(_region(r, b) for r, b in zip(stated, boxes, strict=True) if not isinstance(b, str))
-    except UserError as error:
-        return FileScale(no_scale_reason=f"Calibration inconsistent: {error.what[0].lower()}{error.what[1:]}")
+    placed = [(region, box) for region, box in zip(stated, boxes, strict=True) if not isinstance(box, str)]
+    bad = _impossible(placed)
+    if bad:
+        return FileScale(no_scale_reason=f"{INCONSISTENT}: {bad}")
+    regions = tuple(_region(region, box) for region, box in placed)
     reason = _contradiction(regions, pixel_spacing)
     if reason:
         return FileScale(no_scale_reason=reason)
@@ -96,15 +99,15 @@ def _box(region: RawRegion, rows: int, columns: int) -> Box | str:
     """
     limits = (region.min_x0, region.min_y0, region.max_x1, region.max_y1)
     if any(limit is None for limit in limits):
-        return "Calibration inconsistent: a region states no place in the picture"
+        return f"{INCONSISTENT}: a region states no place in the picture"
     x0, y0, x1, y1 = (int(limit) for limit in limits if limit is not None)
     if x0 < 0 or y0 < 0 or x1 > columns or y1 > rows:
         return (
-            f"Calibration inconsistent: a region reaches to ({x1}, {y1}) in a picture of {columns} x {rows} pixels, "
+            f"{INCONSISTENT}: a region reaches to ({x1}, {y1}) in a picture of {columns} x {rows} pixels, "
             "which was resized or cropped"
         )
     if x1 <= x0 or y1 <= y0:
-        return "Calibration inconsistent: a region is empty"
+        return f"{INCONSISTENT}: a region is empty"
     return (float(x0), float(y0), float(min(x1 + 1, columns)), float(min(y1 + 1, rows)))
 
 
@@ -112,8 +115,40 @@ def _region(region: RawRegion, box: Box) -> Region:
     reason = _unusable(region)
     if reason:
         return Region(box, None, reason)
-    x_mm, y_mm = (abs(float(delta or 0.0)) * MM_PER_CM for delta in (region.delta_x, region.delta_y))
-    return Region(box, Spacing(x_mm, y_mm, ScaleSource.DICOM))
+    return Region(box, Spacing(*_deltas_mm(region), ScaleSource.DICOM))
+
+
+def _deltas_mm(region: RawRegion) -> tuple[float, float]:
+    return abs(float(region.delta_x or 0.0)) * MM_PER_CM, abs(float(region.delta_y or 0.0)) * MM_PER_CM
+
+
+def _impossible(placed: Sequence[tuple[RawRegion, Box]]) -> str:
+    """What the deltas of a region would make of the picture that cannot be; empty where all may be right.
+
+    Regions of one scale are judged together, by the largest width and height: a box of colour flow inside the picture
+    may be smaller than any picture is.
+    """
+    sizes_px: dict[tuple[float, float], tuple[float, float]] = {}
+    for region, (x0, y0, x1, y1) in placed:
+        if not _unusable(region):
+            width, height = sizes_px.get(_deltas_mm(region), (0.0, 0.0))
+            sizes_px[_deltas_mm(region)] = (max(width, x1 - x0), max(height, y1 - y0))
+    return next((bad for deltas, size_px in sizes_px.items() if (bad := implausible(*deltas, size_px))), "")
+
+
+def without_implausible(scale: FileScale, sector: Sector | None, size_px: tuple[int, int]) -> FileScale:
+    """The same scale, without one that holds for a whole picture of this size and cannot be right for it.
+
+    Whoever states it: a person, a ruler, or what came with the frame. A part of a picture was judged by itself before.
+    """
+    for region in scale.regions:
+        spacing, box = region.spacing, region.box_xyxy_px
+        if spacing is None or box != (0.0, 0.0, *map(float, size_px)):
+            continue
+        if bad := implausible_on_screen(spacing, size_px, sector):
+            rest = tuple(replace(each, spacing=None) for each in scale.regions if each is not region)
+            return FileScale(rest, f"{INCONSISTENT}: {bad}", known_aspect=scale.pixel_aspect)
+    return scale
 
 
 def _unusable(region: RawRegion) -> str:
@@ -136,10 +171,10 @@ def _contradiction(regions: tuple[Region, ...], pixel_spacing: tuple[float, floa
     for index, first in enumerate(scaled):
         for second in scaled[index + 1 :]:
             if _overlap(first.box_xyxy_px, second.box_xyxy_px) and _differ(first.spacing, second.spacing):
-                return "Calibration inconsistent: two regions with different scales overlap"
+                return f"{INCONSISTENT}: two regions with different scales overlap"
     for region in scaled if pixel_spacing else ():
         if _differ(region.spacing, _from_pixel_spacing(pixel_spacing)):
-            return "Calibration inconsistent: Pixel Spacing and the ultrasound region differ"
+            return f"{INCONSISTENT}: Pixel Spacing and the ultrasound region differ"
     return ""
 
 

@@ -15,8 +15,9 @@ import numpy as np
 import xxhash
 
 from usviewer.calibrate.panes import side_by_side
+from usviewer.calibrate.plausible import check_stated, implausible_ruler
 from usviewer.calibrate.ruler_marks import Grey, brightest_channel, steady_picture
-from usviewer.calibrate.ruler_search import Column, find_columns, seen_in
+from usviewer.calibrate.ruler_search import Column, TooMuchWork, Work, find_columns, seen_in
 from usviewer.calibrate.ruler_text import Label, read_labels, tick_value_mm
 from usviewer.errors import UserError
 from usviewer.frame import Pixels
@@ -25,10 +26,12 @@ from usviewer.units import ScaleSource, Spacing, is_square
 NO_RULER = "No depth ruler was found on the picture"
 TWO_RULERS = "Two rulers with different spacings (zoom, or two images side by side): none of them is used"
 TWO_PANES = "Two images side by side: the ruler may belong to either"
+TOO_BUSY = "Too much on the picture looks like the ticks of a ruler: no ruler was looked for"
 CHANGES = "The ruler changes within these frames (another depth or zoom)"
 IMPRECISE = "A ruler was found, but its ticks are too few or too uneven to measure by"
 ISOTROPIC = "x is taken to be equal"
-MAX_TICK_MM = 100.0
+GIVE_BOTH = "Give both scales, x and y with an x between them: --mm-per-pixel 0.21x0.25"
+MIN_TICK_MM, MAX_TICK_MM = 0.1, 100.0
 SAME_PITCH = 0.005
 # Below this precision it may as well be tissue.
 WORTH_SAYING = 0.005
@@ -100,12 +103,18 @@ def find_ruler(frames: Sequence[Pixels], *, read: bool = True) -> Found:
     """The depth ruler that frames of equal size (RGB) show; several frames of a clip tell it from tissue.
 
     ``read`` also reads what is written beside it (0.2 s with Tesseract). Two rulers that differ, two images side by
-    side and a ruler that changes from frame to frame are refused, each with its reason.
+    side and a ruler that changes from frame to frame are refused, each with its reason; so is a picture (a page of
+    text, noise) that would take too long.
     """
     steady = steady_picture(frames)
     each = [brightest_channel(pixels) for pixels in frames] if len(frames) > 1 else []
-    vertical, reason = _only(find_columns(steady), each)
-    across, reason_x = _only(find_columns(np.ascontiguousarray(steady.T)), [grey.T for grey in each])
+    work = Work()
+    try:
+        columns, rows = find_columns(steady, work), find_columns(np.ascontiguousarray(steady.T), work)
+    except TooMuchWork:
+        return Found(reason=TOO_BUSY)
+    vertical, reason = _only(columns, each)
+    across, reason_x = _only(rows, [grey.T for grey in each])
     if reason or (vertical is None and (across is None or reason_x)):
         return Found(reason=reason or reason_x or NO_RULER)
     if side_by_side(frames):
@@ -206,16 +215,21 @@ def spacing(
     elif not is_square(pixel_aspect):
         raise UserError(
             f"The pixels are not square (width : height = {pixel_aspect:.3f}) and the ruler measures one axis only",
-            "Give both scales: --mm-per-pixel X,Y",
+            GIVE_BOTH,
         )
     else:
         other, sd = along, ruler.relative_sd
         detail += f". {ISOTROPIC if ruler.axis == 'y' else ISOTROPIC.replace('x', 'y', 1)}"
     x_mm, y_mm = (other, along) if ruler.axis == "y" else (along, other)
-    return Spacing(x_mm, y_mm, ScaleSource.RULER, detail, sd)
+    scale = Spacing(x_mm, y_mm, ScaleSource.RULER, detail, sd)
+    check_stated(scale, ruler.size_px)
+    return scale
 
 
 def _mm_per_px(ruler: Ruler, tick_mm: float) -> float:
-    if not (math.isfinite(tick_mm) and 0.0 < tick_mm <= MAX_TICK_MM):
-        raise UserError(f"A tick of {tick_mm:g} mm cannot be right", "Say how many mm lie between two ticks")
+    possible = MIN_TICK_MM <= tick_mm <= MAX_TICK_MM  # false for nan, too
+    found = implausible_ruler(ruler.sites[-1] * tick_mm) if possible else ""
+    if found or not possible:
+        why = f": it would mean {found}" if found else ""
+        raise UserError(f"A tick of {tick_mm:g} mm cannot be right{why}", "Say how many mm lie between two ticks")
     return tick_mm / ruler.pitch_px

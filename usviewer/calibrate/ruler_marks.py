@@ -80,6 +80,19 @@ def stand_out(grey: Grey, reach: int) -> Grey:
     return np.asarray(cv2.subtract(padded, thick)[reach:-reach], dtype=np.uint8)
 
 
+def perhaps_alone(lit: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Lit pixels of marks that may have nothing beside them; every mark that ``measure_marks`` calls alone is kept.
+
+    Whole pictures at once: strokes of letters and speckle drop out before any column of them is looked at. A gap below
+    ``ALONE_PX`` is closed, and whatever lies as near to what was filled in is beside something itself.
+    """
+    near = ALONE_PX - 1
+    padded = cv2.copyMakeBorder(lit.view(np.uint8), 0, 0, near, near, cv2.BORDER_CONSTANT, value=0)
+    closed = cv2.morphologyEx(padded, cv2.MORPH_CLOSE, np.ones((1, near), dtype=np.uint8))
+    filled = cv2.dilate(cv2.subtract(closed, padded), np.ones((1, 2 * near + 1), dtype=np.uint8))
+    return np.asarray(lit & (filled[:, near:-near] == 0), dtype=np.bool_)
+
+
 def runs_of(lit: NDArray[np.bool_], x: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """First and one-past-last rows of the lit stretches of a column, without those that the border cuts."""
     steps = np.diff(lit[:, x].astype(np.int8), prepend=np.int8(0), append=np.int8(0))

@@ -28,7 +28,7 @@ UNIT_MM = {"cm": 10.0, "mm": 1.0}
 USUAL_TICKS_MM = (0.5, 1.0, 2.0, 2.5, 5.0, 10.0, 20.0)
 TOLERANCE = 0.02
 MAX_DEPTH_MM = 300.0
-NUMBER = re.compile(r"^(\d{1,3}(?:[.,]\d{1,2})?)\s*(cm|mm)?$", re.IGNORECASE)
+NUMBER = re.compile(r"^(\d{1,3}(?:[.,]\d{1,2})?)\s*(cm|mm)?$", re.IGNORECASE | re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from usviewer.acquire import Source, frame_count
 from usviewer.calibrate.calibrator import Calibrator, with_user_spacing
 from usviewer.calibrate.layouts import load
+from usviewer.calibrate.plausible import check_stated
 from usviewer.calibrate.proposal import UNCONFIRMED, propose
 from usviewer.calibrate.regions import NO_REGION, SPACING_ONLY, FileScale, regions_of
-from usviewer.calibrate.ruler import NO_RULER
+from usviewer.calibrate.ruler import GIVE_BOTH, NO_RULER
 from usviewer.calibrate.watch import Confirmed, RulerScale
 from usviewer.errors import UserError
 from usviewer.frame import Frame, SourceInfo
@@ -69,6 +70,7 @@ def for_source(
     if user_spacing is not None:
         check_shape(info.name, info.pixel_aspect, user_spacing)
         with_user_spacing(scale or FileScale(), user_spacing, *user_size_px)
+        check_stated(user_spacing, user_size_px)
     frames = [] if info.live or info.kind == "images" else spread(source)
     own = _own_spacings(scale, frames)
     if ruler_tick_mm is not None:
@@ -83,6 +85,8 @@ def for_source(
         return _afresh(calibrator)
     if frames:
         calibrator.prime(frames)
+        if user_spacing is not None:  # what it makes of the sector, which is known only now
+            check_stated(user_spacing, (frames[0].width_px, frames[0].height_px), calibrator.sector)
     return calibrator
 
 
@@ -205,7 +209,7 @@ def check_shape(name: str, pixel_aspect: float, spacing: Spacing) -> None:
     if spacing.x_mm_per_px == spacing.y_mm_per_px:
         raise UserError(
             f"The pixels of {name} are not square (width : height = {pixel_aspect:.3f})",
-            "Give both scales: --mm-per-pixel X,Y",
+            GIVE_BOTH,
         )
     if abs(spacing.pixel_aspect / pixel_aspect - 1.0) > SHAPES_AGREE:
         raise UserError(

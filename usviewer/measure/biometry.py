@@ -10,6 +10,7 @@ import math
 import re
 
 from usviewer.errors import UserError
+from usviewer.typed_number import parse_number
 
 # Hadlock 1984: the rows of the published table begin at 68 mm; beyond 42 weeks it is not used.
 HADLOCK_LEAST_MM = 68.0
@@ -18,7 +19,10 @@ INTERGROWTH_WEEKS = (14.0, 40.0)
 # Standard deviation of an automatic circumference's age against the age by crown-rump length, in days, below 14 weeks,
 # below 28 and from there on (van den Heuvel 2018). It holds for the estimate as a whole, whichever the formula.
 _AGE_SD_DAYS = ((14.0, 4.3), (28.0, 4.7), (math.inf, 12.4))
-_GIVEN = re.compile(r"(\d{1,2})(?:\+([0-6])|(\.\d+))?")
+_GIVEN = re.compile(r"(\d{1,2})\+([0-6])", re.ASCII)
+# Many write weeks and days with a point: 28.3 is 28 weeks and 3 days to them, and 28 weeks and 2 days as a decimal.
+_MAYBE_DAYS = re.compile(r"(\d{1,2})[.,]([1-6])", re.ASCII)
+LEAST_WEEKS, MOST_WEEKS = 4.0, 45.0
 
 
 def hadlock_weeks(hc_mm: float) -> float:
@@ -84,9 +88,20 @@ def circumference_centile(hc_mm: float, given_weeks: float) -> float | None:
 
 
 def weeks_from_text(text: str) -> float:
-    """An age as people type it: ``28``, ``28.5`` or ``28+3`` (weeks and days). ``UserError`` for anything else."""
-    found = _GIVEN.fullmatch(text.strip())
-    weeks = int(found[1]) + int(found[2] or 0) / 7.0 + float(found[3] or 0) if found else 0.0
-    if not 4.0 <= weeks <= 45.0:
-        raise UserError(f"'{text}' is no gestational age", "Give weeks, or weeks+days, such as 28+3")
-    return weeks
+    """An age as people type it: ``28``, ``28+3`` (weeks and days) or ``28.50`` (weeks).
+
+    ``28.3`` may mean 28 weeks and 3 days: ``UserError``, as for anything else.
+    """
+    typed = text.strip()
+    if (maybe := _MAYBE_DAYS.fullmatch(typed)) and LEAST_WEEKS <= int(maybe[1]) < MOST_WEEKS:
+        weeks, digit = maybe.groups()
+        raise UserError(
+            f"'{typed}' may mean {weeks} weeks and {digit} days, or {weeks}.{digit} weeks",
+            f"Write {weeks}+{digit}, or {weeks}.{digit}0",
+        )
+    try:
+        if found := _GIVEN.fullmatch(typed):
+            return parse_number(found[1], least=LEAST_WEEKS, most=MOST_WEEKS - 1.0) + int(found[2]) / 7.0
+        return parse_number(typed, least=LEAST_WEEKS, most=MOST_WEEKS)
+    except UserError:
+        raise UserError(f"'{typed[:40]}' is no gestational age", "Give weeks, or weeks+days, such as 28+3") from None

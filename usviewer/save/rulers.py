@@ -7,6 +7,8 @@ from pathlib import Path
 
 from usviewer.calibrate import layouts
 from usviewer.calibrate.proposal import Proposal
+from usviewer.errors import UserError
+from usviewer.files import keep_copy, one_at_a_time
 from usviewer.save.aside import make_folder, write_text
 
 
@@ -18,6 +20,12 @@ def remember(proposal: Proposal, tick_mm: float, path: Path | None = None) -> No
     today = datetime.datetime.now(datetime.UTC).date().isoformat()
     layout = proposal.layout(tick_mm, today)
     target = path or layouts.layouts_path()
-    known, _ = layouts.load(target)
     make_folder(target.parent)
-    write_text(target, layouts.to_text(layouts.with_layout(known, layout)))
+    with one_at_a_time(target):
+        known, problems = layouts.load(target)
+        if problems and keep_copy(target) is None:
+            raise UserError(
+                f"{target.name} holds what is not understood, and it cannot be copied before it is written anew",
+                "Move it away, then confirm the ruler again",
+            )
+        write_text(target, layouts.to_text(layouts.with_layout(known, layout)))

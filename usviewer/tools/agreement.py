@@ -20,7 +20,8 @@ from usviewer.overlay.words import title
 from usviewer.save.aside import make_folder
 from usviewer.save.plots import write_bland_altman
 from usviewer.save.tables import Cell, text_of_cell, write_csv, write_json
-from usviewer.tools.command import console
+from usviewer.tools.command import MOST_COUNT, console
+from usviewer.typed_number import parse_number, parse_whole
 
 FORMAT = 1
 COLUMNS = (
@@ -42,6 +43,8 @@ _ANSWERS = {"aorta": "ap_diameter", "fetal-head": "head_circumference", "nerve":
 _NEEDED = ("clip", "value")
 _REFERENCE_ADVICE = "Give the operator's values: columns clip, value and, for a single picture, frame or file"
 NOT_READ = "not read"
+# More than any diameter in mm, and any area in square pixels.
+MOST_VALUE = 1e8
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,13 +170,14 @@ def read_calipers(path: Path) -> list[Caliper]:
     found = []
     for number, row in enumerate(_rows(path, _NEEDED, _REFERENCE_ADVICE), 2):
         try:
-            frame = int(row["frame"]) if row.get("frame") else None
-            value = float(row["value"])
-            if not (np.isfinite(value) and value > 0):
-                raise ValueError
-        except ValueError:
+            frame = parse_whole(row["frame"], least=0, most=MOST_COUNT) if row.get("frame") else None
+            # A point is written by programs, too, and then groups nothing; a comma is written by people.
+            value = parse_number(row["value"], least=0.0, most=MOST_VALUE, grouping="," in row["value"])
+            if value == 0.0:
+                raise UserError("It is 0")
+        except UserError as error:
             raise UserError(
-                f"Line {number} of {path.name} has no number", "Give value (and frame) as plain numbers"
+                f"Line {number} of {path.name} has no number: {error.what}", "Give value (and frame) as plain numbers"
             ) from None
         found.append(Caliper(row["clip"], frame, row.get("file") or "", value))
     if not found:

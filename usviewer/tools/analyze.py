@@ -19,6 +19,7 @@ from usviewer.acquire import Source, frame_count, open_source
 from usviewer.acquire.images import ImageSource
 from usviewer.calibrate.manual import spacing_from_text
 from usviewer.calibrate.proposal import UNCONFIRMED
+from usviewer.calibrate.ruler import MAX_TICK_MM, MIN_TICK_MM
 from usviewer.calibrate.source import for_source, is_clip, stills_in_words
 from usviewer.errors import UserError
 from usviewer.frame import Frame, ImageGeometry
@@ -48,9 +49,11 @@ from usviewer.tools.command import (
     Screen,
     complain,
     console,
+    number,
     said_of_a_bug,
     unused_names,
 )
+from usviewer.typed_number import LENGTH_IN_MM
 from usviewer.units import Spacing
 
 DEFAULT_FOLDER = Path("usviewer-results")
@@ -97,10 +100,12 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         metavar="DIR",
         help=f"where the results go; those of an earlier run there are replaced (default: {DEFAULT_FOLDER}/NAME)",
     )
-    parser.add_argument("--mm-per-pixel", metavar="X", help="size of a pixel in mm, or X,Y where pixels are not square")
+    parser.add_argument(
+        "--mm-per-pixel", metavar="X", help="size of a pixel in mm; 0.21x0.25 where pixels are not square: x, then y"
+    )
     parser.add_argument(
         "--ruler-tick-mm",
-        type=float,
+        type=number(MIN_TICK_MM, MAX_TICK_MM, LENGTH_IN_MM),
         metavar="N",
         help="confirm the ruler on the pictures: N mm from tick to tick ('usviewer calibrate' shows what was found)",
     )

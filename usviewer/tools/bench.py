@@ -22,7 +22,8 @@ from usviewer.tools.benchmark.frames import HELD, held_frames
 from usviewer.tools.benchmark.live import run_live
 from usviewer.tools.benchmark.peer import PEERS, Peer, PeerCase
 from usviewer.tools.benchmark.soak import soak
-from usviewer.tools.command import DEFAULT_MODEL, Screen, console, require_least
+from usviewer.tools.command import DEFAULT_MODEL, MOST_SECONDS, Screen, console, number, require_least, whole
+from usviewer.typed_number import SECONDS, parse_number, parse_whole
 
 DEFAULT_FOLDER = Path("usviewer-bench")
 SHAPES = ("rect", "square")
@@ -46,18 +47,26 @@ def add_parser(commands: Any) -> None:
         "--threads", type=_numbers, default=(), metavar="N,M", help="engine threads (default: all cores)"
     )
     parser.add_argument(
-        "--frames", type=int, default=200, metavar="N", help="of each case (default: %(default)s; 0: none)"
+        "--frames", type=whole(), default=200, metavar="N", help="of each case (default: %(default)s; 0: none)"
     )
     parser.add_argument("--draw", action="store_true", help="also draw each result onto its frame")
     parser.add_argument("--anew", action="store_true", help="choose the engine again, on these frames")
     parser.add_argument(
-        "--live", type=float, default=0.0, metavar="SECONDS", help="capture to overlay from a paced source"
+        "--live",
+        type=number(most=MOST_SECONDS, units=SECONDS),
+        default=0.0,
+        metavar="SECONDS",
+        help="capture to overlay from a paced source",
     )
     parser.add_argument(
-        "--rate", type=_rates, default=(30.0,), metavar="R,S", help="frames a second of it (default: 30)"
+        "--rate",
+        type=_rates,
+        default=(30.0,),
+        metavar="R/S",
+        help="frames a second of it, several as 30/60 (default: 30)",
     )
     parser.add_argument(
-        "--soak", type=int, default=0, metavar="N", help="run N frames: growth of memory, drift of latency"
+        "--soak", type=whole(), default=0, metavar="N", help="run N frames: growth of memory, drift of latency"
     )
     parser.add_argument("--peer", choices=tuple(PEERS), help="also time this program, in its own process")
     parser.add_argument("--peer-python", metavar="PYTHON", help="the interpreter of an environment that has the peer")
@@ -75,9 +84,10 @@ def add_parser(commands: Any) -> None:
 def size(text: str) -> tuple[int, int]:
     """``1920x1080`` as (width, height)."""
     width, _, height = text.lower().partition("x")
-    if not (width.isdecimal() and height.isdecimal() and 32 <= int(width) <= 8192 and 32 <= int(height) <= 8192):
-        raise argparse.ArgumentTypeError(f"'{text}' is no size like 1920x1080")
-    return int(width), int(height)
+    try:
+        return parse_whole(width, least=32, most=8192), parse_whole(height, least=32, most=8192)
+    except UserError:
+        raise argparse.ArgumentTypeError(f"'{text}' is no size like 1920x1080") from None
 
 
 def _words(text: str) -> tuple[str, ...]:
@@ -88,19 +98,20 @@ def _words(text: str) -> tuple[str, ...]:
 
 
 def _numbers(text: str) -> tuple[int, ...]:
-    if not all(word.isdecimal() and 1 <= int(word) <= 64 for word in _words(text)):
-        raise argparse.ArgumentTypeError(f"'{text}' is no list of 1 to 64 threads")
-    return tuple(int(word) for word in _words(text))
+    try:
+        return tuple(parse_whole(word, least=1, most=64) for word in _words(text))
+    except UserError:
+        raise argparse.ArgumentTypeError(f"'{text}' is no list of 1 to 64 threads") from None
 
 
 def _rates(text: str) -> tuple[float, ...]:
+    """One rate, or several with ``/`` between them. A comma was that sign once and is a decimal sign elsewhere."""
+    if "," in text:
+        raise argparse.ArgumentTypeError(f"'{text}' may mean one number or two frames a second: write 29.97, or 30/60")
     try:
-        rates = tuple(float(word) for word in _words(text))
-    except ValueError:
-        rates = ()
-    if not rates or not all(1 <= rate <= 1000 for rate in rates):
-        raise argparse.ArgumentTypeError(f"'{text}' is no list of frames a second")
-    return rates
+        return tuple(parse_number(word, least=1.0, most=1000.0) for word in text.split("/"))
+    except UserError:
+        raise argparse.ArgumentTypeError(f"'{text}' is no list of frames a second") from None
 
 
 def run(args: argparse.Namespace) -> int:

@@ -12,14 +12,15 @@ from usviewer.acquire import Source, open_source
 from usviewer.calibrate import layouts
 from usviewer.calibrate.proposal import Proposal, propose
 from usviewer.calibrate.regions import FileScale
-from usviewer.calibrate.ruler import NO_RULER, Ruler
+from usviewer.calibrate.ruler import MAX_TICK_MM, MIN_TICK_MM, NO_RULER, Ruler
 from usviewer.calibrate.ruler_text import can_read
 from usviewer.calibrate.source import file_scale, is_clip, spread
 from usviewer.calibrate.watch import RulerScale
 from usviewer.errors import UserError
 from usviewer.frame import Frame
 from usviewer.save.rulers import remember
-from usviewer.tools.command import console
+from usviewer.tools.command import console, number
+from usviewer.typed_number import LENGTH_IN_MM
 from usviewer.units import Spacing
 
 # So many frames of a live source: tissue has moved between them, a ruler has not.
@@ -46,8 +47,9 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser = commands.add_parser("calibrate", help="find the scale of a source, confirm its ruler and remember it")
     parser.add_argument("source", metavar="SOURCE", help="a clip, a still, a DICOM file")
     parser.add_argument("--json", action="store_true", help="print the findings as JSON")
-    parser.add_argument("--tick-mm", type=float, metavar="N", help="confirm the ruler: N mm from tick to tick")
-    parser.add_argument("--across-tick-mm", type=float, metavar="N", help="the same for a second, horizontal ruler")
+    tick = number(MIN_TICK_MM, MAX_TICK_MM, LENGTH_IN_MM)
+    parser.add_argument("--tick-mm", type=tick, metavar="N", help="confirm the ruler: N mm from tick to tick")
+    parser.add_argument("--across-tick-mm", type=tick, metavar="N", help="the same for a second, horizontal ruler")
     parser.add_argument("--confirm", action="store_true", help="confirm the ruler with what was read beside it")
     parser.add_argument("--remember", action="store_true", help="use this ruler again where the same screen is seen")
     parser.set_defaults(run=run)
@@ -96,7 +98,10 @@ def _refuse_confirmation(args: argparse.Namespace, why: str) -> None:
 def _by_ruler(source: Source, proposal: Proposal, args: argparse.Namespace) -> Answer:
     """A ruler is a proposal until its ticks' worth is confirmed, now or in an earlier, remembered time."""
     ruler, across = proposal.ruler, proposal.across
-    layout = proposal.remembered(layouts.load()[0])
+    known, problems = layouts.load()
+    for problem in problems:
+        console().print(problem, style="yellow", markup=False)
+    layout = proposal.remembered(known)
     tick_mm = args.tick_mm if args.tick_mm is not None else _read_value(ruler) if args.confirm else None
     state = CONFIRMED if tick_mm is not None else REMEMBERED if layout else PROPOSAL
     _check_second(across, args, confirming=tick_mm is not None)

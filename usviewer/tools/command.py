@@ -7,7 +7,7 @@ import math
 import re
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,11 @@ from usviewer.bug_report import report_of
 from usviewer.errors import UserError
 from usviewer.plain_text import printable
 from usviewer.save.aside import make_folder, short_name, write_text
+from usviewer.typed_number import NO_UNIT, parse_number, parse_whole
 
+# Nothing is measured, played or watched for longer than a day; no count of frames has more digits.
+MOST_SECONDS = 86_400.0
+MOST_COUNT = 10_000_000
 DEFAULT_MODEL = "aorta"
 _MOST_NAME_BYTES = 200
 EXIT_BUG = 1
@@ -71,6 +75,32 @@ def said_of_a_bug(error: Exception, arguments: Sequence[str] = ()) -> str:
     except UserError:
         return "an error in the program. Please report what you did."
     return f"an error in the program. Please report it with the file {path}"
+
+
+def number(
+    least: float = -math.inf, most: float = math.inf, units: Mapping[str, float] = NO_UNIT
+) -> Callable[[str], float]:
+    """The type of an option that takes a number: as it is typed in every field of the window, too."""
+
+    def read(text: str) -> float:
+        try:
+            return parse_number(text, least=least, most=most, units=units)
+        except UserError as error:
+            raise argparse.ArgumentTypeError(f"{error.what}. {error.do}") from None
+
+    return read
+
+
+def whole(least: int = -MOST_COUNT, most: int = MOST_COUNT) -> Callable[[str], int]:
+    """The type of an option that takes a whole number."""
+
+    def read(text: str) -> int:
+        try:
+            return parse_whole(text, least=least, most=most)
+        except UserError as error:
+            raise argparse.ArgumentTypeError(f"{error.what}. {error.do}") from None
+
+    return read
 
 
 def require_least(option: str, value: float, least: float) -> None:

@@ -24,7 +24,7 @@ from usviewer.infer.session import ENGINES
 from usviewer.measure import read
 from usviewer.pipeline import prefetch
 from usviewer.save.aside import make_folder
-from usviewer.tools.command import Screen, console, require_least
+from usviewer.tools.command import Screen, console, number, require_least, whole
 from usviewer.tools.datasets import Dataset, Kind, Options, Sample, open_dataset
 from usviewer.tools.datasets.base import PHANTOMS
 from usviewer.tools.datasets.phantoms import is_population
@@ -53,17 +53,21 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help="where the results go (default: evaluation-MODEL-DATASET)"
     )
-    parser.add_argument("--mm-per-pixel", metavar="X", help="size of a pixel in mm where the data set does not know it")
+    parser.add_argument(
+        "--mm-per-pixel",
+        metavar="X",
+        help="size of a pixel in mm where the data set does not know it; 0.21x0.25: x, then y",
+    )
     parser.add_argument(
         "--negatives", action="store_true", help="nothing is to be found: whatever is, is a false alarm"
     )
     parser.add_argument("--held-out", action="store_true", help="only the fifth that no aorta training may see")
-    parser.add_argument("--every", type=int, default=1, metavar="N", help="look at one frame in N")
-    parser.add_argument("--limit", type=int, metavar="N", help="look at no more than N frames")
-    parser.add_argument("--count", type=int, metavar="N", help=f"how many phantoms (default: {PHANTOMS})")
+    parser.add_argument("--every", type=whole(), default=1, metavar="N", help="look at one frame in N")
+    parser.add_argument("--limit", type=whole(), metavar="N", help="look at no more than N frames")
+    parser.add_argument("--count", type=whole(), metavar="N", help=f"how many phantoms (default: {PHANTOMS})")
     parser.add_argument(
         "--scale-sd",
-        type=float,
+        type=number(most=1.0),
         default=0.0,
         metavar="S",
         help="phantoms: let each scale be off by this standard deviation (0.01 is 1 %%), and state it",

@@ -25,7 +25,8 @@ from usviewer.pipeline.playback import Picture, Playback
 from usviewer.plain_text import printable
 from usviewer.save.aside import make_folder, write_text
 from usviewer.tools.benchmark.cases import Spread, spread
-from usviewer.tools.command import require_least
+from usviewer.tools.command import MOST_SECONDS, number, require_least, whole
+from usviewer.typed_number import SECONDS
 
 RATE_HZ = 30
 KEY_EVERY = 60
@@ -55,9 +56,13 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument(
         "clip", nargs="?", help="a clip; without one a minute of 1920 x 1080 is made, a key frame in 60"
     )
-    parser.add_argument("--count", type=int, default=60, metavar="N", help="how many seeks (default: %(default)s)")
+    parser.add_argument("--count", type=whole(), default=60, metavar="N", help="how many seeks (default: %(default)s)")
     parser.add_argument(
-        "--play", type=float, default=10.0, metavar="S", help="seconds of playing (default: %(default)s)"
+        "--play",
+        type=number(most=MOST_SECONDS, units=SECONDS),
+        default=10.0,
+        metavar="S",
+        help="seconds of playing (default: %(default)s)",
     )
     parser.add_argument("--out", type=Path, metavar="DIR", help="also write seeks.json there")
     parser.set_defaults(run=run)

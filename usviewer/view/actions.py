@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
+from PySide6.QtGui import QKeySequence
+
 from usviewer.view.action import Action, Needs
 from usviewer.view.actions_exam import ACTIONS as OF_EXAM
 from usviewer.view.actions_prompt import ACTIONS as OF_PROMPT
 from usviewer.view.actions_review import ACTIONS as OF_REVIEW
 
-__all__ = ["ACTIONS", "Action", "Needs", "clash", "key_of", "tooltip_of", "with_keys"]
+__all__ = ["ACTIONS", "Action", "Needs", "clash", "key_of", "tooltip_of", "usable_keys", "with_keys"]
 
 _OWN = (
     Action(
@@ -205,6 +207,28 @@ def clash(actions: Mapping[str, Action], name: str, key: str) -> Action | None:
         if other.id != name and key and other.key == key and not apart:
             return other
     return None
+
+
+def usable_keys(keys: Mapping[str, str]) -> tuple[dict[str, str], tuple[str, ...]]:
+    """Those of the user's keys that can be used, and what is wrong with the others, a sentence each.
+
+    They come from a file: an action may be none, a key may be none, and of two actions with one key neither would work.
+    """
+    usable, problems = {}, []
+    for name, key in keys.items():
+        if name not in ACTIONS:
+            problems.append(f"The key of '{name[:40]}' belongs to no action and was left out.")
+        elif key and (QKeySequence(key).count() != 1 or not QKeySequence(key).toString()):
+            problems.append(f"'{key[:40]}' is no key: '{ACTIONS[name].text}' has its usual one.")
+        else:
+            usable[name] = key
+    for name in list(usable):
+        actions = with_keys(usable)
+        if (other := clash(actions, name, actions[name].key)) is not None:
+            problems.append(
+                f"{usable.pop(name)} is also the key of '{other.text}': '{actions[name].text}' has its usual one."
+            )
+    return usable, tuple(problems)
 
 
 def key_of(action: Action) -> str:

@@ -11,7 +11,7 @@ from PySide6.QtWidgets import QPushButton
 
 from usviewer.errors import UserError
 from usviewer.view.action import Action, Needs
-from usviewer.view.actions import key_of, tooltip_of, with_keys
+from usviewer.view.actions import key_of, tooltip_of, usable_keys, with_keys
 from usviewer.view.icons import icon
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ class Commands(QObject):
     def __init__(self, window: MainWindow) -> None:
         super().__init__(window)
         self._window = window
-        self.by_id: dict[str, Action] = with_keys(window.desk.settings.keys)
+        self.by_id: dict[str, Action] = with_keys(usable_keys(window.desk.settings.keys)[0])
         self.buttons: dict[str, list[QPushButton]] = {}
         self._shortcuts: dict[str, QAction] = {}
 
@@ -49,7 +49,7 @@ class Commands(QObject):
 
     def take_keys(self) -> None:
         """Shortcuts and the words of the buttons from the records; again when the user has changed a key."""
-        self.by_id = with_keys(self._window.desk.settings.keys)
+        self.by_id = with_keys(usable_keys(self._window.desk.settings.keys)[0])
         for shortcut in self._shortcuts.values():
             self._window.removeAction(shortcut)
             shortcut.deleteLater()

@@ -77,6 +77,7 @@ class Desk(QObject):
         self._loading_id = ""
         self.engine_problem = ""
         self._settings_path = settings_path
+        self._kept_settings = settings
         self._engine: Engine | None = None
         self._load: Job[Engine] | None = None
         self._spacing: Spacing | None = None
@@ -106,11 +107,15 @@ class Desk(QObject):
             return
         self.settings = replace(self.settings, **{name: value})
         self.jobs.submit(
-            partial(preferences.save, self.settings, self._settings_path),
-            failed=partial(self.notify.report, key="settings"),
+            partial(preferences.save, self.settings, self._settings_path, before=self._kept_settings),
+            partial(self._settings_are_kept, self.settings),
+            partial(self.notify.report, key="settings"),
         )
         if name in ("mask", "mask_opacity"):
             self.set_style(style_of(self.settings))
+
+    def _settings_are_kept(self, kept: Settings, _written: None) -> None:
+        self._kept_settings = kept
 
     def set_style(self, style: Style) -> None:
         """Draw otherwise from now on, the picture on the screen included."""
@@ -183,6 +188,7 @@ class Desk(QObject):
                 raise UserError("There is no picture to give a scale to", "Open a source first")
             _check_agreement(frame, spacing)
             check_shape("this picture", frame.stated_aspect, spacing)
+            _check_plausible(frame, spacing)
         self._spacing, self._confirmed = spacing, ()
         self._spacing_size_px = (frame.width_px, frame.height_px) if frame is not None and spacing is not None else None
         self.scale_changed.emit()
@@ -316,6 +322,13 @@ def _load(model_id: str, engine: str) -> Engine:
     from usviewer.pipeline.engine import load_engine  # brings the inference engines, the slowest imports of all
 
     return load_engine(model_id, engine)
+
+
+def _check_plausible(frame: Frame, spacing: Spacing) -> None:
+    from usviewer.calibrate.plausible import check_stated
+
+    sector = frame.geometry.sector if frame.geometry is not None else None
+    check_stated(spacing, (frame.width_px, frame.height_px), sector)
 
 
 def _check_agreement(frame: Frame, spacing: Spacing) -> None:

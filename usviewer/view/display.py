@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import locale
 import os
 import re
 import sys
@@ -22,6 +23,18 @@ def no_qt(error: ImportError) -> UserError:
     if library is not None:
         return _missing(library[1])
     return UserError("The window needs PySide6, which is not installed", "Run: pip install PySide6-Essentials")
+
+
+def keep_decimal_point() -> None:
+    """Numbers are read and written with a point, whatever the computer's language; after the application was made.
+
+    Qt takes the language over for the whole process: C libraries, such as the video encoder reading its options, would
+    from then on stop at the point of 16.5.
+    """
+    from PySide6.QtCore import QLocale
+
+    locale.setlocale(locale.LC_NUMERIC, "C")
+    QLocale.setDefault(QLocale.c())
 
 
 def check_display(or_else: str = "", variables: Mapping[str, str] = os.environ) -> None:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QEvent, QObject, Qt
 from PySide6.QtWidgets import (
-    QDoubleSpinBox,
     QFrame,
     QHBoxLayout,
     QPushButton,
@@ -17,16 +16,19 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
+from usviewer.calibrate.manual import MAX_DISTANCE_MM, MIN_DISTANCE_MM
 from usviewer.errors import UserError
 from usviewer.view import theme
 from usviewer.view.canvas import Canvas
 from usviewer.view.notify import Notify
+from usviewer.view.number_field import LengthField
 from usviewer.view.plain import Label
 
 if TYPE_CHECKING:
     from usviewer.view.hand import HandController
 
 DEFAULT_DISTANCE_MM = 50.0
+VALUE_PX = 116
 PRESETS_MM = (10.0, 20.0, 50.0, 100.0)
 _SAYS = {
     "caliper": "Drag from edge to edge. Drag an end to move it; drag elsewhere for another length.",
@@ -89,14 +91,9 @@ class HandBar(QFrame):
         )
 
     def _scale_row(self) -> QWidget:
-        self.distance = QDoubleSpinBox()
-        self.distance.setRange(1.0, 1000.0)
-        self.distance.setDecimals(1)
-        self.distance.setValue(DEFAULT_DISTANCE_MM)
-        self.distance.setSuffix(" mm")
-        self.distance.setMinimumHeight(theme.TOUCH_PX)
-        self.distance.setAccessibleName("Distance of the two marks in mm")
-        self.distance.setToolTip("Distance of the two marks in mm")
+        name = "Distance of the two marks in mm"
+        self.distance = LengthField(DEFAULT_DISTANCE_MM, MIN_DISTANCE_MM, MAX_DISTANCE_MM, name)
+        self.distance.setFixedWidth(VALUE_PX)
         presets = [
             self._button(f"{mm / 10:g} cm", f"The marks are {mm:g} mm apart", partial(self.distance.setValue, mm))
             for mm in PRESETS_MM

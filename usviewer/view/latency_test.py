@@ -13,7 +13,9 @@ from usviewer.errors import UserError
 from usviewer.frame import Frame
 from usviewer.pipeline.live import LiveRun
 from usviewer.tools import latency, timecode
-from usviewer.view.display import check_display, no_qt
+from usviewer.tools.command import number, whole
+from usviewer.typed_number import SECONDS
+from usviewer.view.display import check_display, keep_decimal_point, no_qt
 
 MOST_SECONDS = 1800.0
 OPENING_S = 60.0
@@ -33,36 +35,27 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument(
         "--changes",
-        type=_within(latency.ENOUGH, 10_000),
+        type=whole(latency.ENOUGH, 10_000),
         default=300,
         metavar="N",
         help="how many to time (default: 300)",
     )
     parser.add_argument(
         "--seconds",
-        type=_within(1.0, MOST_SECONDS),
+        type=number(1.0, MOST_SECONDS, SECONDS),
         default=60.0,
         metavar="N",
         help="no longer than this (default: 60)",
     )
     parser.add_argument(
-        "--hold-ms", type=_within(30.0, 1000.0), default=50.0, metavar="N", help="each pattern's time (default: 50)"
+        "--hold-ms",
+        type=number(30.0, 1000.0, {"ms": 1.0}),
+        default=50.0,
+        metavar="N",
+        help="each pattern's time (default: 50)",
     )
     parser.add_argument("--full-screen", action="store_true", help="for a grabber that films the whole screen")
     parser.set_defaults(run=run)
-
-
-def _within(least: float, most: float) -> Any:
-    def number(text: str) -> float:
-        try:
-            value = float(text)
-        except ValueError:
-            value = float("nan")
-        if not least <= value <= most:
-            raise argparse.ArgumentTypeError(f"'{text}' is no number from {least:g} to {most:g}")
-        return value
-
-    return number
 
 
 def run(args: argparse.Namespace) -> int:
@@ -75,6 +68,7 @@ def run(args: argparse.Namespace) -> int:
         raise no_qt(error) from error
     check_display()
     application = QApplication.instance() or QApplication(sys.argv[:1])
+    keep_decimal_point()
     loopback = latency.Loopback()
 
     def note(frame: Frame) -> Frame:

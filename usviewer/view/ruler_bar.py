@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,11 +15,12 @@ from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QObject, QPointF, Qt
 from PySide6.QtGui import QColor, QPainter, QPen, QTransform
-from PySide6.QtWidgets import QButtonGroup, QCheckBox, QDoubleSpinBox, QFrame, QVBoxLayout
+from PySide6.QtWidgets import QButtonGroup, QCheckBox, QFrame, QVBoxLayout
 
 from usviewer.acquire import open_source
 from usviewer.calibrate.layouts import load
 from usviewer.calibrate.proposal import UNCONFIRMED, Proposal, propose
+from usviewer.calibrate.ruler import MAX_TICK_MM, MIN_TICK_MM
 from usviewer.calibrate.source import spread
 from usviewer.calibrate.watch import WITHDRAWALS, Confirmed
 from usviewer.errors import UserError
@@ -26,6 +28,7 @@ from usviewer.frame import Frame, SourceInfo
 from usviewer.save.rulers import remember
 from usviewer.view import theme
 from usviewer.view.desk import Desk
+from usviewer.view.number_field import LengthField
 from usviewer.view.panels.widgets import Flow, button, words
 
 if TYPE_CHECKING:
@@ -300,15 +303,9 @@ class RulerBar(QFrame):
         for each in (*self.presets, self.other):
             each.setCheckable(True)
             self._group.addButton(each)
-        self.value = QDoubleSpinBox()
-        self.value.setRange(0.1, 100.0)
-        self.value.setDecimals(2)
-        self.value.setValue(OTHER_MM)
-        self.value.setSuffix(" mm")
-        self.value.setMinimumHeight(theme.TOUCH_PX)
+        self.value = LengthField(OTHER_MM, MIN_TICK_MM, MAX_TICK_MM, "Millimetres from tick to tick")
         self.value.setFixedWidth(VALUE_PX)
-        self.value.setAccessibleName("Millimetres from tick to tick")
-        self.value.valueChanged.connect(self._typed)
+        self.value.textChanged.connect(self._typed)
         self.keep = QCheckBox("Remember")
         self.keep.setToolTip("Use this ruler again wherever the very same screen is seen")
         self.use = button("Confirm", "Measure in millimetres by this ruler", self._use)
@@ -349,11 +346,13 @@ class RulerBar(QFrame):
 
     @property
     def tick_mm(self) -> float | None:
-        """What was chosen; None while nothing is."""
+        """What was chosen; None while nothing is, or what was typed is no length."""
         for mm, preset in zip(PRESETS_MM, self.presets, strict=True):
             if preset.isChecked():
                 return mm
-        return self.value.value() if self.other.isChecked() else None
+        with suppress(UserError):
+            return self.value.value() if self.other.isChecked() else None
+        return None
 
     @property
     def says(self) -> str:
@@ -372,10 +371,18 @@ class RulerBar(QFrame):
         self.use.setEnabled(tick_mm is not None)
         self.value.setVisible(self.other.isChecked())
         if tick_mm is None:
-            self._question.setText(ASK)
+            self._question.setText(self._why_not() if self.other.isChecked() else ASK)
             return
         length_cm = self._steps * tick_mm / 10.0
         self._question.setText(f"{before}The marked ruler would be {length_cm:g} cm long: does the scanner say so?")
+
+    def _why_not(self) -> str:
+        """What is wrong with what was typed."""
+        try:
+            self.value.value()
+        except UserError as error:
+            return str(error)
+        return ""
 
     def _use(self) -> None:
         if self.tick_mm is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -65,7 +66,7 @@ class Session:
             return
         if settings.mode == "live":
             self.open_live(settings.source)
-        elif Path(settings.source).exists():
+        elif os.path.exists(settings.source):  # Path.exists raises for too long a name
             self.open_path(Path(settings.source))
         else:
             self._window.desk.notify.warn(f"{Path(settings.source).name} from the last session is no longer there.")

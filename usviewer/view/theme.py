@@ -127,11 +127,11 @@ QRadioButton:focus, QCheckBox:focus {{ color: {ACCENT}; }}
 QListWidget::item {{ padding: 8px; border-radius: 4px; }}
 QListWidget::item:selected {{ background: {LINE}; color: {TEXT}; }}
 QPushButton[role="card"] {{ border-radius: 10px; background: {SURFACE}; padding: 16px; }}
-QComboBox, QLineEdit, QSpinBox, QDoubleSpinBox, QTextEdit, QListWidget, QTableWidget {{
+QComboBox, QLineEdit, QTextEdit, QListWidget, QTableWidget {{
   background: {SURFACE}; border: 1px solid {LINE}; border-radius: 6px; padding: 4px 8px;
   selection-background-color: {ACCENT}; selection-color: {BACKGROUND};
 }}
-QComboBox, QLineEdit, QSpinBox, QDoubleSpinBox {{ min-height: 34px; }}
+QComboBox, QLineEdit {{ min-height: 34px; }}
 QComboBox::drop-down {{ border: none; width: 28px; }}
 QComboBox::down-arrow {{ image: url({bundled_path("resources", "icons", "down.svg").as_posix()}); width: 14px; }}
 QComboBox QAbstractItemView {{ background: {RAISED}; border: 1px solid {LINE}; }}

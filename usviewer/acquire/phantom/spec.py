@@ -10,6 +10,7 @@ from urllib.parse import parse_qsl
 import numpy as np
 
 from usviewer.errors import UserError
+from usviewer.typed_number import LENGTH_IN_MM, NO_UNIT, parse_number, parse_whole
 
 
 class PhantomPlane(StrEnum):
@@ -165,10 +166,16 @@ def _value(name: str, kind: str, text: str) -> object:
             return _WORDS[text.lower()]
         if kind == "PhantomPlane":
             return PhantomPlane(text.lower())
-        return int(text) if kind == "int" else float(text)
     except (KeyError, ValueError):
-        wanted = {"bool": "1 or 0", "PhantomPlane": ", ".join(PhantomPlane), "int": "a whole number"}
-        raise UserError(f"The phantom's {name} cannot be '{text}'", f"Give it {wanted.get(kind, 'a number')}") from None
+        wanted = "1 or 0" if kind == "bool" else ", ".join(PhantomPlane)
+        raise UserError(f"The phantom's {name} cannot be '{text}'", f"Give it {wanted}") from None
+    low, high = _LIMITS[name]
+    try:
+        if kind == "int":
+            return parse_whole(text, least=int(low), most=int(high))
+        return parse_number(text, least=low, most=high, units=LENGTH_IN_MM if name.endswith("_mm") else NO_UNIT)
+    except UserError as error:
+        raise UserError(f"The phantom's {name} cannot be '{text}': {error.what}", error.do) from None
 
 
 def random_spec(

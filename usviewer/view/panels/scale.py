@@ -36,7 +36,7 @@ class ScalePanel(Panel):
         self.typed = QLineEdit()
         self.typed.setPlaceholderText("mm per pixel, for example 0.213")
         self.typed.setAccessibleName("Millimetres per pixel")
-        self.typed.setToolTip("The size of a pixel in mm, or X,Y where pixels are not square")
+        self.typed.setToolTip("The size of a pixel in mm; 0.21x0.25 where pixels are not square: x, then y")
         self.typed.returnPressed.connect(self.use_typed)
         use = button("Use", "Use this scale for the source that is open", self.use_typed)
         mark = button(
