@@ -96,7 +96,7 @@ class Calibrator:
         scale = self._scale_of(frame)
         seen = self._seen_at(frame, _aspect_of(frame, scale))
         sector = self._sector_of(frame, seen)
-        scale = without_implausible(scale, sector, seen.size_px)
+        scale = without_implausible(scale, seen.size_px, sector)
         identity = _identity(scale, sector, seen.size_px, seen.pixel_aspect)
         if seen.geometry is None or seen.geometry.calibration_id != identity:
             seen.geometry = calibrate(frame, sector=sector, scale=scale).geometry
@@ -127,6 +127,9 @@ class Calibrator:
         return seen.sector
 
     def _scale_of(self, frame: Frame) -> FileScale:
+        return without_implausible(self._stated_scale_of(frame), (frame.width_px, frame.height_px))
+
+    def _stated_scale_of(self, frame: Frame) -> FileScale:
         stated = self._scale(frame) if callable(self._scale) else self._scale
         scale = stated or _own_scale(frame)
         if scale.size_px is not None and scale.size_px != (frame.width_px, frame.height_px):

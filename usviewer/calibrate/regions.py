@@ -136,10 +136,11 @@ def _impossible(placed: Sequence[tuple[RawRegion, Box]]) -> str:
     return next((bad for deltas, size_px in sizes_px.items() if (bad := implausible(*deltas, size_px))), "")
 
 
-def without_implausible(scale: FileScale, sector: Sector | None, size_px: tuple[int, int]) -> FileScale:
+def without_implausible(scale: FileScale, size_px: tuple[int, int], sector: Sector | None = None) -> FileScale:
     """The same scale, without one that holds for a whole picture of this size and cannot be right for it.
 
     Whoever states it: a person, a ruler, or what came with the frame. A part of a picture was judged by itself before.
+    The shape of its pixels goes with it, unless only the ``sector`` shows what is wrong.
     """
     for region in scale.regions:
         spacing, box = region.spacing, region.box_xyxy_px
@@ -147,7 +148,8 @@ def without_implausible(scale: FileScale, sector: Sector | None, size_px: tuple[
             continue
         if bad := implausible_on_screen(spacing, size_px, sector):
             rest = tuple(replace(each, spacing=None) for each in scale.regions if each is not region)
-            return FileScale(rest, f"{INCONSISTENT}: {bad}", known_aspect=scale.pixel_aspect)
+            shape = None if sector is None else scale.pixel_aspect
+            return FileScale(rest, f"{INCONSISTENT}: {bad}", known_aspect=shape)
     return scale
 
 

@@ -85,8 +85,8 @@ def for_source(
         return _afresh(calibrator)
     if frames:
         calibrator.prime(frames)
-        if user_spacing is not None:  # what it makes of the sector, which is known only now
-            check_stated(user_spacing, (frames[0].width_px, frames[0].height_px), calibrator.sector)
+        if user_spacing is not None and user_size_px == first_size_px:
+            check_stated(user_spacing, user_size_px, calibrator.sector)  # which is known only now
     return calibrator
 
 
