@@ -188,7 +188,7 @@ def test_pixels_that_are_not_square_need_both_values_in_their_order(tmp_path):
         geometries(path, spacing_from_text("0.2"))
     with pytest.raises(UserError, match="x comes first"):
         geometries(path, spacing_from_text("0.2x0.4"))
-    known = geometries(path, spacing_from_text("0.41,0.2"))[0]  # two typed digits: 2.05 for 2
+    known = geometries(path, spacing_from_text("0.41x0.2"))[0]  # two typed digits: 2.05 for 2
     assert known.regions and known.pixel_aspect == pytest.approx(2.05)
 
 
