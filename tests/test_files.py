@@ -53,6 +53,17 @@ def test_each_damaged_file_is_kept_under_its_own_name(tmp_path: Path) -> None:
     assert keep_copy(tmp_path / "none") is None
 
 
+@pytest.mark.skipif(os.name == "nt", reason="a profile is closed to others by itself there")
+def test_copies_and_locks_are_for_the_user_alone(tmp_path: Path) -> None:
+    path = tmp_path / "settings.json"
+    path.write_text("[", encoding="utf-8")
+    keep_copy(path)
+    with one_at_a_time(path):
+        pass
+    for name in ("settings.json.damaged", ".settings.json.lock"):
+        assert (tmp_path / name).stat().st_mode & 0o777 == 0o600
+
+
 def test_two_that_change_one_file_wait_for_each_other(tmp_path: Path) -> None:
     path = tmp_path / "count"
     path.write_text("0", encoding="utf-8")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from usviewer.errors import UserError
-from usviewer.settings import VERSION, Settings, load, save
+from usviewer.settings import VERSION, Settings, load, save, settings_path
 
 
 def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
@@ -108,6 +108,15 @@ def test_what_is_no_file_is_not_read_and_not_replaced(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="cannot be copied"):
         save(Settings(), path)
     assert not path.is_file()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a profile is closed to others by itself there")
+def test_preferences_are_for_the_user_alone() -> None:
+    settings_path().parent.mkdir(0o755, parents=True)
+    settings_path().write_text("[[[[", encoding="utf-8")
+    save(Settings())
+    assert settings_path().parent.stat().st_mode & 0o777 == 0o700
+    assert {path.stat().st_mode & 0o777 for path in settings_path().parent.iterdir()} == {0o600}
 
 
 def test_two_windows_keep_what_each_of_them_has_changed(tmp_path: Path) -> None:

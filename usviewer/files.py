@@ -48,6 +48,10 @@ def read_bytes(path: Path, at_most: int) -> bytes:
     return content
 
 
+def _for_the_user_alone(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
 @contextmanager
 def one_at_a_time(path: Path) -> Iterator[None]:
     """Have no other window or program change ``path`` meanwhile, if they ask here, too; waits ``LOCK_WAIT_S`` at most.
@@ -93,7 +97,7 @@ def keep_copy(path: Path) -> Path | None:
     while True:
         copy = path.with_name(f"{path.name}.damaged{f'-{number}' if number > 1 else ''}")
         try:
-            with open_regular(path) as source, copy.open("xb") as target:
+            with open_regular(path) as source, open(copy, "xb", opener=_for_the_user_alone) as target:
                 shutil.copyfileobj(source, target)
             return copy
         except FileExistsError:
