@@ -178,8 +178,12 @@ def test_a_video_too_large_for_memory_is_refused(tmp_path: Path, monkeypatch: py
 
 
 def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
-    for path in (tmp_path, tmp_path / "none.dcm", Path("/dev/zero")):
-        with pytest.raises(UserError, match="cannot be opened"):
+    for path, says in (
+        (tmp_path, "cannot be opened"),
+        (tmp_path / "none.dcm", "is gone"),
+        (Path("/dev/zero"), "a pipe"),
+    ):
+        with pytest.raises(UserError, match=says):
             DicomSource(path)
 
 
