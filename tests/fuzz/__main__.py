@@ -37,6 +37,9 @@ def main() -> int:
     print(table(results))
     if found := faults(results):
         print(f"\n{found}")
+    if again := [result for result in results if result.again]:
+        print(f"\n{len(again)} cases were tried again in a fresh process, and the second outcome counts:")
+        print("\n".join(f"{result.task.again}: {result.again}, then {result.outcome}" for result in again))
     if absent := sum(result.outcome == "absent" for result in results):
         print(f"\n{absent} cases start from real files of ../shared/data that are not here: left out")
     return 0 if all(result.good for result in results) else 1

@@ -45,12 +45,15 @@ class Worker:
         self._at_rest = 0
 
     def run(self, task: Task) -> Result:
-        """The outcome of a task. What may be the fault of the inputs before it is tried again in a fresh process."""
+        """The outcome of a task. Time and memory may be the fault of the inputs before it: tried again in a fresh process.
+
+        A crash is not tried again: one that needs the inputs before it is a fault all the same.
+        """
         fresh = self._process is None
         result = self._tried(task)
-        if not fresh and result.outcome in ("time-out", "memory", "crash"):
+        if not fresh and result.outcome in ("time-out", "memory"):
             self.close()
-            result = self._tried(task)
+            result = replace(self._tried(task), again=result.outcome)
         return result
 
     def close(self) -> None:

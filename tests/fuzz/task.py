@@ -59,6 +59,7 @@ class Result:
     extra_bytes: int = 0
     picture_bytes: int = 0
     seconds: float = 0.0
+    again: str = ""  # what came of it before it was tried again
 
     @property
     def good(self) -> bool:

@@ -97,6 +97,11 @@ def test_a_broken_reader_is_noticed(outcomes: dict[str, Result], kept: Path, nam
     assert (kept / result.task.again / "repeat.txt").exists() is not result.good
 
 
+def test_only_time_and_memory_are_tried_again_and_it_is_told(outcomes: dict[str, Result]) -> None:
+    assert outcomes["memory"].again == "memory"  # the process had read others before
+    assert outcomes["crash"].again == ""
+
+
 def test_the_place_of_a_fault_is_told(outcomes: dict[str, Result]) -> None:
     assert outcomes["exception"].where.startswith("fuzz/broken.py")
     assert "in crashes" in outcomes["crash"].where
