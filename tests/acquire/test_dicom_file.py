@@ -177,6 +177,19 @@ def test_a_video_too_large_for_memory_is_refused(tmp_path: Path, monkeypatch: py
         DicomSource(path)
 
 
+def test_a_class_that_is_in_no_list_is_not_repeated(tmp_path: Path) -> None:
+    """A wrong length makes one value of all that follows, the patient's name included."""
+    dataset = Dataset()
+    path = tmp_path / "a.dcm"
+    with dicom_file.quiet():
+        dataset.SOPClassUID = "1.2.840.10008.5.1.4.1.1.3.1 Secret^Name"
+        dataset.Rows = 10
+        dataset.save_as(path, implicit_vr=False, little_endian=True)
+    with pytest.raises(UserError, match="without a picture") as refused:
+        DicomSource(path)
+    assert "Secret" not in str(refused.value)
+
+
 def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
     for path, says in (
         (tmp_path, "cannot be opened"),

@@ -127,7 +127,7 @@ def test_a_damaged_entry_costs_only_itself(tmp_path, key, value):
     path.write_text(json.dumps(document))
     known, problems = layouts.load(path)
     assert [layout.device for layout in known] == ["card-2"]
-    assert problems == ("Remembered ruler 1 of 2 is damaged and was left out",)
+    assert problems == ("Remembered ruler 1 of 2 is damaged and was left out.",)
 
 
 @pytest.mark.parametrize("entry", [None, 1e400, [], "", {}, [[[]]], {"grey": {}}])
@@ -137,7 +137,7 @@ def test_an_entry_that_is_none_costs_only_itself(tmp_path, entry):
     path = tmp_path / "layouts.json"
     path.write_text(json.dumps(document))
     known, problems = layouts.load(path)
-    assert len(known) == 1 and problems == ("Remembered ruler 2 of 2 is damaged and was left out",)
+    assert len(known) == 1 and problems == ("Remembered ruler 2 of 2 is damaged and was left out.",)
 
 
 def test_remembering_keeps_a_copy_of_what_is_not_understood(tmp_path):

@@ -45,7 +45,7 @@ class Worker:
         self._at_rest = 0
 
     def run(self, task: Task) -> Result:
-        """The outcome of a task. Time and memory may be the fault of the inputs before it: tried again in a fresh process.
+        """The outcome of a task. Time and memory may be the fault of inputs before it: tried again in a fresh process.
 
         A crash is not tried again: one that needs the inputs before it is a fault all the same.
         """

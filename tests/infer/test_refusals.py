@@ -124,6 +124,7 @@ def test_an_engines_words_are_cut_to_what_they_say() -> None:
     )
     assert cause_of(RuntimeError(said)) == "Something is wrong in a.bin"
     assert cause_of(RuntimeError("")) == "RuntimeError"
+    assert cause_of(RuntimeError("Node () Op (Mul) [ShapeInferenceError] No")) == "Node () Op (Mul) No"
     assert len(cause_of(RuntimeError("x" * 5000))) <= MAX_CAUSE + 2
 
 

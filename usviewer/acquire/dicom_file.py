@@ -171,7 +171,8 @@ def _complete_meta(dataset: Dataset) -> UID:
 
 
 def _check_is_picture(dataset: Dataset, pixels: int, name: str) -> None:
-    kind = UID(text(dataset, "SOPClassUID")).name
+    sop_class = UID(text(dataset, "SOPClassUID"))
+    kind = sop_class.name if sop_class.name != sop_class else ""  # what is in no list may be anything, a name too
     if text(dataset.file_meta, "MediaStorageSOPClassUID") == MediaStorageDirectoryStorage:
         raise UserError(f"{name} is the index of a DICOM medium, not a picture", "Give the files beside it")
     if any(word in kind for word in NOT_PICTURES):

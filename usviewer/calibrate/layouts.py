@@ -32,7 +32,7 @@ MOST_BYTES = 100_000_000
 MOST_LETTERS = 4096
 # Larger than any screen; and what its picture would take to decode.
 MOST_SIDE_PX, MOST_AREA_PX = 32_768, 50_000_000
-UNREADABLE = "The remembered rulers could not be read: confirm the scale again"
+UNREADABLE = "The remembered rulers could not be read: confirm the scale again."
 SAME_PITCH = 0.002
 SAME_PLACE_PX = 1.0
 RECORDING = "recording"
@@ -107,13 +107,13 @@ def load(path: Path | None = None) -> tuple[tuple[Layout, ...], tuple[str, ...]]
     except (OSError, UserError):
         return (), (UNREADABLE,)
     if not isinstance(document, dict) or document.get("version") != VERSION:
-        return (), ("The remembered rulers are of another version: confirm the scale again",)
+        return (), ("The remembered rulers are of another version: confirm the scale again.",)
     entries = document.get("layouts")
     if not isinstance(entries, list):
         return (), (UNREADABLE,)
     layouts = [_parsed(entry) for entry in entries]
     problems = [
-        f"Remembered ruler {number} of {len(layouts)} is damaged and was left out"
+        f"Remembered ruler {number} of {len(layouts)} is damaged and was left out."
         for number, layout in enumerate(layouts, 1)
         if layout is None
     ]

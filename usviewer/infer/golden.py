@@ -162,9 +162,9 @@ def read_expected(path: Path) -> Expected:
     try:
         content = read_bytes(path, MAX_EXPECTED_BYTES)
     except OSError as error:
-        raise UserError(f"The golden case {path} cannot be read: {error.strerror}", do) from None
+        raise UserError(f"The golden case {path.name} cannot be read: {error.strerror}", do) from None
     # What it holds is as foreign as its form: a text for a number, a number of 400 digits, a list for a table.
-    with foreign_parser(f"The golden case {path} is damaged", do):
+    with foreign_parser(f"The golden case {path.name} is damaged", do):
         return _parse(json.loads(content))
 
 

@@ -176,6 +176,7 @@ def fallback(engine: str, why: str) -> str:
 # Where an engine's exception was raised in its own source: a file, a line, and a function with all its types.
 _SOURCE = re.compile(r"\S+\.(?:cc|cpp|h|hpp):\d+ .*\) (?=[A-Z])")
 _LOADING = re.compile(r"Load model from .*? failed: ?")
+_KIND = re.compile(r"\[\w+Error\] ")
 _CODE = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ")
 _FOLDERS = re.compile(r"(?<![\w.])(?:/[^\s/:'\"]+)+/(?=[^\s/])")
 
@@ -183,7 +184,7 @@ _FOLDERS = re.compile(r"(?<![\w.])(?:/[^\s/:'\"]+)+/(?=[^\s/])")
 def cause_of(error: Exception) -> str:
     """What an engine's exception says, in one line: without the folders and the places in source that it names."""
     text = " ".join(str(error).split())
-    for noise in (_CODE, _LOADING, _SOURCE, _FOLDERS):
+    for noise in (_CODE, _LOADING, _SOURCE, _FOLDERS, _KIND):
         text = noise.sub("", text)
     text = text.strip().rstrip(".")
     if len(text) > MAX_CAUSE:
