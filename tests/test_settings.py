@@ -136,3 +136,9 @@ def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError):
         save(Settings(), tmp_path / "file" / "settings.json")
+
+
+def test_a_key_that_is_no_text_is_named_in_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "settings.json"
+    path.write_text(json.dumps({"version": 1, "\n\u001b[2J": 1}), encoding="utf-8")
+    assert load(path)[1] == ("The preference '\\n\\x1b[2J' is not understood and was left out.",)

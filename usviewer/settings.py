@@ -16,6 +16,7 @@ import platformdirs
 
 from usviewer.errors import UserError, foreign_parser
 from usviewer.files import keep_copy, one_at_a_time, read_bytes
+from usviewer.plain_text import printable
 from usviewer.save.aside import make_folder, write_text
 
 VERSION = 1
@@ -82,7 +83,7 @@ def _accept(document: Mapping[str, Any]) -> tuple[Settings, tuple[str, ...]]:
         if key in _RETIRED:
             continue
         if key not in known or not _fits(key, value):
-            problems.append(f"The preference '{key[:40]}' is not understood and was left out.")
+            problems.append(f"The preference '{printable(key[:40])}' is not understood and was left out.")
             continue
         settings = replace(settings, **{key: value})
     return settings, tuple(problems)

@@ -81,12 +81,12 @@ def read_picture(path: Path) -> Pixels:
     try:
         content = read_bytes(path, MAX_PICTURE_BYTES)
     except OSError as error:
-        raise UserError(f"The golden picture {path} cannot be read: {error.strerror}", do) from None
-    with foreign_parser(f"The golden picture {path} is no picture", do):
+        raise UserError(f"The golden picture {path.name} cannot be read: {error.strerror}", do) from None
+    with foreign_parser(f"The golden picture {path.name} is no picture", do):
         width, height = Image.open(io.BytesIO(content)).size  # looks at the header only
     if width * height > MAX_PICTURE_PX:
-        raise UserError(f"The golden picture {path} is too large ({width} x {height})", "Use a small one")
-    with foreign_parser(f"The golden picture {path} is damaged", do):
+        raise UserError(f"The golden picture {path.name} is too large ({width} x {height})", "Use a small one")
+    with foreign_parser(f"The golden picture {path.name} is damaged", do):
         picture = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
         if picture is None:
             raise ValueError("OpenCV gives nothing")

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from PySide6.QtGui import QKeySequence
 
+from usviewer.plain_text import printable
 from usviewer.view.action import Action, Needs
 from usviewer.view.actions_exam import ACTIONS as OF_EXAM
 from usviewer.view.actions_prompt import ACTIONS as OF_PROMPT
@@ -217,9 +218,9 @@ def usable_keys(keys: Mapping[str, str]) -> tuple[dict[str, str], tuple[str, ...
     usable, problems = {}, []
     for name, key in keys.items():
         if name not in ACTIONS:
-            problems.append(f"The key of '{name[:40]}' belongs to no action and was left out.")
+            problems.append(f"The key of '{printable(name[:40])}' belongs to no action and was left out.")
         elif key and (QKeySequence(key).count() != 1 or not QKeySequence(key).toString()):
-            problems.append(f"'{key[:40]}' is no key: '{ACTIONS[name].text}' has its usual one.")
+            problems.append(f"'{printable(key[:40])}' is no key: '{ACTIONS[name].text}' has its usual one.")
         else:
             usable[name] = key
     for name in list(usable):
