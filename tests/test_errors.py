@@ -52,3 +52,7 @@ def test_text_for_a_file_keeps_its_lines_and_markdown_reads_as_it_is() -> None:
         r"\<img src=x\> \[a\](b) \*c\* d\|e \`f\` g_h \&lt; R&D"
     )
     assert in_markdown("phantom:?frames=6&screen=0 \n# x") == r"phantom:?frames=6&screen=0 \\n# x"
+
+
+def test_a_sentence_has_an_end_whatever_a_file_holds() -> None:
+    assert len(str(UserError("x" * 1_000_000, "y" * 1_000_000))) < 1100

@@ -7,6 +7,9 @@ from contextlib import contextmanager
 
 from usviewer.plain_text import printable
 
+# A damaged file may hold a value of a million letters where a name should be, with the patient's name in it.
+MOST_LETTERS = 500
+
 
 class UserError(Exception):
     """What happened, and what to do about it: two short clauses in the user's words.
@@ -16,9 +19,14 @@ class UserError(Exception):
     """
 
     def __init__(self, what: str, do: str = "") -> None:
-        self.what = printable(what).rstrip(".")
-        self.do = printable(do).rstrip(".")
+        self.what = _clause(what)
+        self.do = _clause(do)
         super().__init__(f"{self.what}. {self.do}." if self.do else f"{self.what}.")
+
+
+def _clause(text: str) -> str:
+    plain = printable(text[: MOST_LETTERS + 1]).rstrip(".")
+    return plain if len(plain) <= MOST_LETTERS else f"{plain[:MOST_LETTERS]} …"
 
 
 @contextmanager
