@@ -13,6 +13,7 @@ VECTORS = ROOT.parent / "shared" / "reference" / "vectors.json"
 # Files and folders that the fast loop leaves out as a whole, beside the tests that are marked one by one: together they
 # take four fifths of the time.
 SLOW = (
+    "contract/",
     "end_to_end/",
     "fuzz/",
     "tools/",
@@ -20,10 +21,12 @@ SLOW = (
     "view/",
     "acquire/test_memory.py",
     "acquire/test_phantom.py",
+    "acquire/test_video.py",
     "calibrate/test_ruler.py",
     "calibrate/test_source.py",
     "calibrate/test_watch.py",
     "infer/test_activation.py",
+    "infer/test_refusals.py",
     "infer/test_registry.py",
     "infer/test_trial.py",
     "measure/test_many.py",
