@@ -17,6 +17,8 @@ Mask = NDArray[np.bool_]
 Points = NDArray[np.float64]
 
 
+# The rate of a recording that states none: what most scanners export.
+FALLBACK_FRAMES_PER_SECOND = 25.0
 # Shown pixels of 1.5 : 1 as if they were square, the aorta model still read 33.2 mm of 33.9; of 1.8 : 1, 31.6.
 MOST_OBLONG_SEEN = 1.5001
 SEEN_OBLONG = "This part of the picture has pixels of another shape than the model was shown: lengths are in pixels"
@@ -27,14 +29,20 @@ class FrameKey:
     """Identity of a frame. Equal keys mean equal pixels: the digest is part of it.
 
     ``media_time_s`` is the position in the recording (None when the recording does not say), ``capture_time_s`` the
-    monotonic clock when the pixels reached the program.
+    monotonic clock when the pixels reached the program. The latter is not compared: a picture of a clip that is decoded
+    twice is the same frame.
     """
 
     source: str
     index: int
     media_time_s: float | None
-    capture_time_s: float
+    capture_time_s: float = field(compare=False)
     digest: str
+
+    @property
+    def time_s(self) -> float:
+        """When the frame was taken: by the recording's clock, or by the capture clock where a recording has none."""
+        return self.capture_time_s if self.media_time_s is None else self.media_time_s
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -148,6 +156,18 @@ class Frame:
         """Rows."""
         return int(self.pixels.shape[0])
 
+    @property
+    def size_px(self) -> tuple[int, int]:
+        """Width and height."""
+        return self.width_px, self.height_px
+
+    @property
+    def sector_box_px(self) -> tuple[int, int, int, int] | None:
+        """The sector's half-open bounding box (x0, y0, x1, y1) in whole pixels; None while no sector is known."""
+        if self.geometry is None or self.geometry.sector is None:
+            return None
+        return self.geometry.sector.box_xyxy_px
+
     def with_geometry(self, geometry: ImageGeometry | None) -> Frame:
         """The same picture, calibrated."""
         return replace(self, geometry=geometry)
@@ -172,6 +192,15 @@ class SourceInfo:
     live: bool = False
     notes: tuple[str, ...] = field(default=())
     pixel_aspect: float = 1.0
+
+    @property
+    def is_sequence(self) -> bool:
+        """Whether frames follow one another, and so share a sector, a plane and a trend.
+
+        Pictures of a folder, and pages of one file that carry no times, are each their own patient until the user says
+        otherwise: nothing is carried over.
+        """
+        return self.kind not in ("image", "images")
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "name", printable(self.name))

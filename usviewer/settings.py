@@ -14,10 +14,10 @@ from typing import Any, get_type_hints
 
 import platformdirs
 
+from usviewer.atomic import make_folder, write_text
 from usviewer.errors import UserError, foreign_parser
 from usviewer.files import keep_copy, one_at_a_time, read_bytes
 from usviewer.plain_text import printable
-from usviewer.save.aside import make_folder, write_text
 
 VERSION = 1
 # Keys of earlier versions that say nothing any more.

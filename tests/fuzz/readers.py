@@ -24,7 +24,7 @@ from usviewer.calibrate import layouts
 from usviewer.calibrate.ruler import find_ruler
 from usviewer.calibrate.source import for_source
 from usviewer.errors import UserError
-from usviewer.frame import Frame
+from usviewer.frame import Frame, make_frame
 from usviewer.infer import golden, onnx_file, registry, trial
 from usviewer.infer.manifest import MANIFEST, read_manifest
 from usviewer.overlay.scene import compose
@@ -33,6 +33,7 @@ from usviewer.save.cache import ClipNotes, ClipResults
 FIRST_FRAMES = 3
 TRIAL_S = 8.0
 TRIAL_BYTES = 700_000_000
+SCREEN = make_frame(np.zeros((480, 640, 3), np.uint8), "fuzz", 0)
 
 
 def warm_up() -> None:
@@ -231,5 +232,5 @@ def read_cache(folder: Path) -> Read:
         assert edit.mask.dtype == np.bool_ and edit.mask.ndim == 2
     found = ClipResults(notes, seeds_kept.MADE_BY, "clip").load()
     for reading in (found or {}).values():
-        compose(given.named(reading), frame_size_px=(640, 480))
+        compose(SCREEN, given.named(reading))
     return Read(refused=not (marks and edits and found))

@@ -25,12 +25,11 @@ def painted(*items, width=200, height=160, level=90, unit=1.0):
 
 
 def whole_scene(width, height, level=90, **changes):
-    frame = flat_frame(width, height, level)
+    frame = flat_frame(width, height, level, scaled_geometry(width, height))
     radius = 0.1 * min(width, height)
     reading = replace(aorta_reading(frame.key, (width * 0.6, height * 0.5), radius), **changes)
-    geometry = scaled_geometry(width, height)
     summary = summary_of(reading) if reading.measurements else None
-    return frame, compose(reading, summary, frame_size_px=(width, height), geometry=geometry, model_label="Aorta 1.0")
+    return frame, compose(frame, reading, summary, model_label="Aorta 1.0")
 
 
 def near(picture, colour, tolerance=30):
@@ -68,7 +67,7 @@ def test_the_source_is_not_touched():
 
 def test_an_empty_scene_changes_nothing():
     frame = flat_frame()
-    hidden = compose(aorta_reading(frame.key), style=Style(hidden=True), frame_size_px=(640, 480))
+    hidden = compose(frame, aorta_reading(frame.key), style=Style(hidden=True))
     assert np.array_equal(draw(frame.pixels, hidden), frame.pixels)
 
 

@@ -19,12 +19,13 @@ FRAME = flat_frame(*SIZE)
 
 
 def items(kind, reading=None, style=None, geometry=None, size=SIZE):
-    scene = compose(reading or aorta_reading(FRAME.key), None, style, frame_size_px=size, geometry=geometry)
+    frame = flat_frame(*size, geometry=geometry)
+    scene = compose(frame, reading or aorta_reading(FRAME.key), None, style)
     return [item for item in scene.items if isinstance(item, kind)]
 
 
 def test_a_scene_belongs_to_its_frame():
-    scene = compose(aorta_reading(FRAME.key), frame_size_px=SIZE)
+    scene = compose(FRAME, aorta_reading(FRAME.key))
     assert scene.key == FRAME.key
     assert Shown(FRAME, scene).scene is scene
 
@@ -32,22 +33,22 @@ def test_a_scene_belongs_to_its_frame():
 def test_an_overlay_of_another_frame_is_refused():
     other = flat_frame(*SIZE, level=91)
     with pytest.raises(ValueError, match="laid over"):
-        Shown(FRAME, compose(aorta_reading(other.key), frame_size_px=SIZE))
+        Shown(FRAME, compose(FRAME, aorta_reading(other.key)))
 
 
 def test_an_overlay_for_another_size_is_refused():
     with pytest.raises(ValueError, match="size"):
-        Shown(FRAME, compose(aorta_reading(FRAME.key), frame_size_px=(320, 240)))
+        Shown(FRAME, compose(flat_frame(320, 240), aorta_reading(FRAME.key)))
 
 
 def test_pixels_that_are_not_the_keys_are_refused():
     swapped = replace(FRAME, pixels=np.zeros_like(FRAME.pixels))
     with pytest.raises(ValueError, match="changed"):
-        Shown(swapped, compose(aorta_reading(FRAME.key), frame_size_px=SIZE))
+        Shown(swapped, compose(FRAME, aorta_reading(FRAME.key)))
 
 
 def test_hidden_is_nothing_at_all():
-    assert compose(aorta_reading(FRAME.key), style=Style(hidden=True), frame_size_px=SIZE).items == ()
+    assert compose(FRAME, aorta_reading(FRAME.key), style=Style(hidden=True)).items == ()
 
 
 def test_mask_styles():

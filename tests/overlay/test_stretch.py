@@ -18,10 +18,9 @@ def test_no_side_becomes_shorter(aspect: float, size: tuple[int, int]) -> None:
 
 
 def test_every_item_keeps_its_place_in_the_picture() -> None:
-    frame = flat_frame()
+    frame = flat_frame(geometry=scaled_geometry(640, 480))
     style = Style(mask=MaskStyle.FILL)
-    geometry = scaled_geometry(640, 480)
-    scene = compose(aorta_reading(frame.key), style=style, frame_size_px=(640, 480), geometry=geometry)
+    scene = compose(frame, aorta_reading(frame.key), style=style)
     scene = Scene(scene.key, scene.frame_size_px, (*scene.items, BoxMark((10, 20, 30, 40), "b")), scene.unit_px)
     made = squared_scene(scene, 2.0)
     assert made.frame_size_px == (1280, 480)

@@ -22,7 +22,7 @@ def shown(style: Style | None = None, certain: bool = True, width: int = 640, he
     geometry = scaled_geometry(width, height, fan(width, height, certain))
     frame = flat_frame(width, height, 120, geometry)
     reading = aorta_reading(frame.key, (width / 2, height / 2), 40)
-    return Shown(frame, compose(reading, None, style, frame_size_px=(width, height), geometry=geometry))
+    return Shown(frame, compose(frame, reading, None, style))
 
 
 def pictures(count: int, width: int, height: int) -> list[np.ndarray]:
@@ -211,7 +211,7 @@ def test_a_real_sweep_comes_back_with_its_times(data, tmp_path):
     with ClipWriter(tmp_path / "a.mp4", (1536, 796)) as writer:
         for time_s, pixels in source:
             frame = make_frame(pixels, "sweep", 0, time_s)
-            scene = compose(aorta_reading(frame.key), frame_size_px=(1536, 796))
+            scene = compose(frame, aorta_reading(frame.key))
             writer.add(picture_of(Shown(frame, scene)), time_s)
     times, back, _ = read(tmp_path / "a.mp4")
     assert times == pytest.approx([time for time, _ in source], abs=0.001)
@@ -222,7 +222,7 @@ def oblong_shown(aspect: float, width: int = 320, height: int = 480) -> Shown:
     geometry = replace(scaled_geometry(width, height), pixel_aspect=aspect)
     frame = flat_frame(width, height, 120, geometry)
     reading = aorta_reading(frame.key, (width / 2, height / 2), 40)
-    return Shown(frame, compose(reading, None, frame_size_px=(width, height), geometry=geometry))
+    return Shown(frame, compose(frame, reading))
 
 
 @pytest.mark.parametrize("lossless", [False, True])

@@ -31,7 +31,7 @@ def frame(index: int, geometry: ImageGeometry | None = None, size: tuple[int, in
 def taken(index: int, geometry: ImageGeometry | None = None, finding: str = "aorta") -> Taken:
     picture = frame(index, geometry)
     reading = replace(aorta_reading(picture.key, (80.0, 60.0), 20.0), finding=finding)
-    scene = compose(reading, frame_size_px=SIZE, geometry=geometry)
+    scene = compose(picture, reading)
     return Taken(picture, scene, reading)
 
 

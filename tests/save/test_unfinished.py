@@ -9,17 +9,17 @@ import time
 from pathlib import Path
 
 from tests.conftest import ROOT
-from usviewer.save.aside import Aside
+from usviewer.atomic import AtomicFile
 from usviewer.save.unfinished import PartFolder, remove_leftovers
 
 A_DAY_AGO_S = 90_000
 KILLED = """
 import sys, time
 from pathlib import Path
-from usviewer.save.aside import Aside
+from usviewer.atomic import AtomicFile
 from usviewer.save.unfinished import PartFolder
 part = PartFolder(Path(sys.argv[1]))
-Aside(part.path / "readings.csv").part.write_text("half")
+AtomicFile(part.path / "readings.csv").part.write_text("half")
 print(part.path.name, flush=True)
 time.sleep(60)
 """
@@ -88,20 +88,20 @@ def test_without_a_lock_of_this_computer_only_a_day_of_rest_tells(tmp_path: Path
 
 
 def test_single_files_go_after_a_day_and_nothing_that_is_somebody_elses(tmp_path: Path) -> None:
-    aside = Aside(tmp_path / "a picture.png")
-    young = Aside(tmp_path / "b.png")
+    atomic = AtomicFile(tmp_path / "a picture.png")
+    young = AtomicFile(tmp_path / "b.png")
     others = [tmp_path / name for name in ("film.part", ".film.part", ".part-of-mine.txt", ".a.0123abcd.part.txt")]
     folders = [tmp_path / name for name in (".part-", ".part-ab", ".party")]
     for path in others:
         path.write_text("mine")
     for path in folders:
         path.mkdir()
-    for path in (aside.part, *others, *folders):
+    for path in (atomic.part, *others, *folders):
         old(path)
     link = tmp_path / ".part-0123abcd"
     link.symlink_to(folders[0])
     remove_leftovers(tmp_path)
-    assert not aside.part.exists()
+    assert not atomic.part.exists()
     assert all(path.exists() for path in (young.part, *others, *folders, link))
 
 

@@ -78,6 +78,6 @@ def test_a_round_outline_is_round_on_the_screen(canvas: Canvas) -> None:
 
 def test_a_scene_of_the_frames_own_size_goes_with_it(canvas: Canvas) -> None:
     frame = oblong(2.0)
-    canvas.show_pair(Shown(frame, compose(aorta_reading(frame.key, (160.0, 240.0)), frame_size_px=(320, 480))))
+    canvas.show_pair(Shown(frame, compose(frame, aorta_reading(frame.key, (160.0, 240.0)))))
     canvas.grab()
     assert canvas.scene is not None and canvas.scene.frame_size_px == (320, 480)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from usviewer.calibrate.calibrator import Calibrator, calibrate
 from usviewer.calibrate.regions import FileScale, regions_of
 from usviewer.calibrate.sector import SectorFinder, find_sector
-from usviewer.calibrate.source import for_source, is_clip
+from usviewer.calibrate.source import for_source
 
 __all__ = [
     "Calibrator",
@@ -14,6 +14,5 @@ __all__ = [
     "calibrate",
     "find_sector",
     "for_source",
-    "is_clip",
     "regions_of",
 ]

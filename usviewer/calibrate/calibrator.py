@@ -25,7 +25,7 @@ def calibrate(frame: Frame, *, sector: Sector | None, scale: FileScale) -> Frame
     """The same frame with its geometry; ``calibration_id`` is a short hash of what it holds."""
     reason = "" if scale.spacings else scale.no_scale_reason or NO_SCALE
     aspect = _aspect_of(frame, scale)
-    identity = _identity(scale, sector, (frame.width_px, frame.height_px), aspect)
+    identity = _identity(scale, sector, frame.size_px, aspect)
     return frame.with_geometry(ImageGeometry(scale.regions, sector, reason, identity, aspect))
 
 
@@ -112,7 +112,7 @@ class Calibrator:
         self._seen = self._primed = None
 
     def _seen_at(self, frame: Frame, pixel_aspect: float) -> _Seen:
-        wanted = (frame.width_px, frame.height_px), pixel_aspect
+        wanted = frame.size_px, pixel_aspect
         if self._primed is not None and (self._primed.size_px, self._primed.pixel_aspect) == wanted:
             self._seen = self._primed  # the first size again: what all its frames show stays known
         if self._seen is None or (self._seen.size_px, self._seen.pixel_aspect) != wanted:
@@ -127,17 +127,17 @@ class Calibrator:
         return seen.sector
 
     def _scale_of(self, frame: Frame) -> FileScale:
-        return without_implausible(self._stated_scale_of(frame), (frame.width_px, frame.height_px))
+        return without_implausible(self._stated_scale_of(frame), frame.size_px)
 
     def _stated_scale_of(self, frame: Frame) -> FileScale:
         stated = self._scale(frame) if callable(self._scale) else self._scale
         scale = stated or _own_scale(frame)
-        if scale.size_px is not None and scale.size_px != (frame.width_px, frame.height_px):
+        if scale.size_px is not None and scale.size_px != frame.size_px:
             scale = FileScale(no_scale_reason=OTHER_SIZE)
         if self._user_spacing is None:
             return scale
-        self._user_size_px = self._user_size_px or (frame.width_px, frame.height_px)
-        if (frame.width_px, frame.height_px) != self._user_size_px:
+        self._user_size_px = self._user_size_px or frame.size_px
+        if frame.size_px != self._user_size_px:
             return scale if scale.spacings else FileScale(scale.regions, GIVEN_FOR_OTHER_SIZE)
         return with_user_spacing(scale, self._user_spacing, frame.width_px, frame.height_px)
 

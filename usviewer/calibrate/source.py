@@ -28,15 +28,6 @@ SHAPES_DIFFER = "Calibration inconsistent: the file and its ultrasound region sa
 FOLDER = "The pictures of a folder may be of different screens"
 
 
-def is_clip(info: SourceInfo) -> bool:
-    """Frames that follow one another, and so share a sector, a plane and a trend.
-
-    Pictures of a folder, and pages of one file that carry no times, are each their own patient until somebody says
-    otherwise: nothing is carried over.
-    """
-    return info.kind not in ("image", "images")
-
-
 def stills_in_words(info: SourceInfo) -> str:
     """What frames that are no clip are called in a sentence."""
     return "The pictures of a folder" if info.kind == "images" else "The pages of a file without times"
@@ -81,7 +72,7 @@ def for_source(
     calibrator = (
         Calibrator(user_spacing, scale, user_size_px=user_size_px) if watched is None else Calibrator(None, watched)
     )
-    if not is_clip(info):
+    if not info.is_sequence:
         return _afresh(calibrator)
     if frames:
         calibrator.prime(frames)

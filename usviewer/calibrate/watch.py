@@ -180,7 +180,7 @@ class RulerScale:
     def _aspect_of(self, frame: Frame) -> float | None:
         """Another depth has pixels of the same shape: it stays known while the scale does not hold."""
         confirmed = self._stretches[0].confirmed
-        fits = confirmed.reference.size_px == (frame.width_px, frame.height_px)
+        fits = confirmed.reference.size_px == frame.size_px
         return confirmed.spacing.pixel_aspect if fits else None
 
     def _stretch_at(self, index: int) -> _Stretch | None:

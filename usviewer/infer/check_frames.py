@@ -9,12 +9,12 @@ import cv2
 import numpy as np
 
 from usviewer.acquire import open_source
-from usviewer.bundled import bundled_path
 from usviewer.calibrate import for_source
 from usviewer.errors import UserError
 from usviewer.frame import Frame, Pixels, make_frame
 from usviewer.infer import golden
 from usviewer.infer.manifest import ModelSpec
+from usviewer.resources import resource_path
 from usviewer.units import ScaleSource, isotropic
 
 SAMPLE = "sample.mp4"
@@ -37,7 +37,7 @@ def spread(frames: Sequence[Frame], count: int) -> tuple[Frame, ...]:
 
 
 def _sample() -> tuple[Frame, ...]:
-    path = bundled_path("resources", SAMPLE)
+    path = resource_path("resources", SAMPLE)
     try:
         facts = tomllib.loads(path.with_suffix(".toml").read_text(encoding="utf-8"))
         with open_source(str(path)) as source:

@@ -27,7 +27,7 @@ from usviewer.frame import Frame
 from usviewer.infer import check_frames, golden, parity, session
 from usviewer.infer.manifest import ModelSpec
 from usviewer.infer.parity import Deviation
-from usviewer.infer.places import cache_folder, kept_json
+from usviewer.infer.places import cache_folder, keep_json, kept_json
 from usviewer.infer.prediction import Instance
 from usviewer.infer.preprocess import place
 from usviewer.infer.runner import Runner, check_golden, squared
@@ -271,8 +271,8 @@ def _best(trials: Sequence[Trial]) -> str:
 
 
 def _differs(spec: ModelSpec, frame: Frame) -> bool:
-    box = frame.geometry.sector.box_xyxy_px if frame.geometry and frame.geometry.sector else None
-    size = (frame.width_px, frame.height_px)
+    box = frame.sector_box_px
+    size = frame.size_px
     aspect = frame.pixel_aspect
     return place(size, spec.input, box, aspect) != place(size, squared(spec.input), box, aspect)
 
@@ -336,11 +336,8 @@ def _golden_hash(spec: ModelSpec) -> str:
 
 def _store(path: Path, choice: Choice) -> None:
     """A cache: where it cannot be written the next start measures again."""
-    with suppress(OSError):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        aside = path.with_suffix(f".{os.getpid()}.tmp")
-        aside.write_text(json.dumps(asdict(choice), indent=1), encoding="utf-8")
-        aside.replace(path)
+    with suppress(UserError):
+        keep_json(path, asdict(choice))
 
 
 def _load(path: Path) -> Choice | None:

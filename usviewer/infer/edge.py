@@ -22,9 +22,7 @@ def edge_sd_px(spec: ModelSpec, frame: Frame) -> float | None:
     """
     if spec.task == "detect" or (spec.task == "prompt" and "edge_sd_input_px" not in spec.accuracy):
         return None
-    sector = frame.geometry.sector if frame.geometry else None
-    size_px = (frame.width_px, frame.height_px)
-    scale_x, scale_y = place(size_px, spec.input, sector.box_xyxy_px if sector else None, frame.pixel_aspect).scale_xy
+    scale_x, scale_y = place(frame.size_px, spec.input, frame.sector_box_px, frame.pixel_aspect).scale_xy
     stated = spec.accuracy.get("edge_sd_input_px")
     if not isinstance(stated, int | float) or not (math.isfinite(stated) and stated > 0):
         stated = EDGE_SD_INPUT_PX

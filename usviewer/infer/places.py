@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import platformdirs
 
+from usviewer.atomic import make_folder, write_text
 from usviewer.errors import UserError, foreign_parser
 from usviewer.files import read_bytes
 
@@ -24,6 +26,12 @@ def user_folder() -> Path:
 def cache_folder() -> Path:
     """Where the program keeps what it can find out again."""
     return Path(platformdirs.user_cache_dir("usviewer", appauthor=False))
+
+
+def keep_json(path: Path, values: Mapping[str, Any]) -> None:
+    """Keep a table, whole or not at all. Raises ``UserError`` where the disk refuses it."""
+    make_folder(path.parent)
+    write_text(path, json.dumps(dict(values), indent=1))
 
 
 def kept_json(path: Path) -> dict[str, Any]:

@@ -98,10 +98,10 @@ class Predictor:
             )
         instances, timings = self._runner.instances(frame, faint=state is not None)
         if state is not None:
-            instances = state.admit(instances, frame.key, self.spec.output, (frame.width_px, frame.height_px))
+            instances = state.admit(instances, frame.key, self.spec.output, frame.size_px)
         return Prediction(
             key=frame.key,
-            frame_size_px=(frame.width_px, frame.height_px),
+            frame_size_px=frame.size_px,
             instances=instances,
             model_id=self.spec.id,
             model_sha256=self.spec.sha256,

@@ -37,7 +37,7 @@ class Presence:
         frame_size_px: tuple[int, int] | None = None,
     ) -> tuple[Instance, ...]:
         """Those that pass the gate by themselves, and those that passed it just before in the same place."""
-        now_s = key.capture_time_s if key.media_time_s is None else key.media_time_s
+        now_s = key.time_s
         same = (key.source, frame_size_px) == (self._source, self._size_px)  # places of another size are other places
         if not same or not 0.0 <= now_s - self._seen_s <= MAX_GAP_S:
             self._admitted = ()

@@ -68,8 +68,7 @@ def _inputs(spec: ModelSpec, pictures: Sequence[Frame]) -> list[Tensor]:
     """The model's input for each picture, all of one shape."""
     tensors = []
     for picture in pictures:
-        sector = picture.geometry.sector if picture.geometry else None
-        box, aspect = sector.box_xyxy_px if sector else None, picture.pixel_aspect
+        box, aspect = picture.sector_box_px, picture.pixel_aspect
         tensors.append(prepare(picture.pixels, squared(spec.input), box, pixel_aspect=aspect)[0])
     return tensors
 

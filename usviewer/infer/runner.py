@@ -48,10 +48,8 @@ class Runner:
 
         ``faint`` gives what reaches the model's ``keep_score``, too.
         """
-        sector = frame.geometry.sector if frame.geometry else None
         spec = self._faint if faint else self.spec
-        box = sector.box_xyxy_px if sector else None
-        _, instances, timings = self.run(frame.pixels, box, self.input, spec, frame.pixel_aspect)
+        _, instances, timings = self.run(frame.pixels, frame.sector_box_px, self.input, spec, frame.pixel_aspect)
         return instances, timings
 
     def run(

@@ -26,7 +26,7 @@ from usviewer.errors import UserError
 from usviewer.files import read_bytes
 from usviewer.infer import golden, session
 from usviewer.infer.manifest import ModelSpec
-from usviewer.infer.places import cache_folder, kept_json, user_folder
+from usviewer.infer.places import cache_folder, keep_json, kept_json, user_folder
 
 # Loading the bundled models and one picture take 1 s on two cores, 8 s while eight other programs want them. A model of
 # a hundred times that is no use at a bedside.
@@ -96,11 +96,8 @@ atexit.register(stop)
 def remember(spec: ModelSpec, engine: str = "cpu") -> None:
     """Note that it went well. A cache: where it cannot be written the model is tried again the next time."""
     path = _path(spec, engine)
-    with suppress(OSError):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        aside = path.with_suffix(f".{os.getpid()}.tmp")
-        aside.write_text(json.dumps({"model": spec.id, "engine": engine}), encoding="utf-8")
-        aside.replace(path)
+    with suppress(UserError):
+        keep_json(path, {"model": spec.id, "engine": engine})
 
 
 def _wait(child: subprocess.Popen[bytes], spec: ModelSpec, limit: int) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import suppress
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import platformdirs
 from usviewer.errors import UserError
 from usviewer.infer.manifest import ModelSpec
 from usviewer.infer.onnx_file import sha256_of
-from usviewer.infer.places import kept_json
+from usviewer.infer.places import keep_json, kept_json
 
 _RECORD = "int8.json"
 _FILE = "int8.onnx"
@@ -46,9 +45,7 @@ def keep_int8(spec: ModelSpec, made: Path) -> Path:
     target = folder / _FILE
     made.replace(target)
     record = {"model": spec.id, "model_sha256": spec.sha256, "sha256": sha256_of(target)}
-    aside = folder / (_RECORD + ".tmp")
-    aside.write_text(json.dumps(record), encoding="utf-8")
-    aside.replace(folder / _RECORD)
+    keep_json(folder / _RECORD, record)
     return target
 
 

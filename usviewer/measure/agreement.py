@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from usviewer.frame import Mask
+from usviewer.measure.reading import NORMAL_95
 
 Values = NDArray[np.float64]
 Statistic = Callable[[Values], float]
@@ -21,7 +22,6 @@ Statistic = Callable[[Values], float]
 RESAMPLES = 2000
 LEVEL = 0.95
 # Half-width of the central 95 % of a normal distribution (Bland & Altman, Lancet 1986;327:307).
-NORMAL_95 = 1.959964
 # Rows of the distance table that are held at once: a few MB for outlines of some thousand pixels.
 _CHUNK = 512
 

@@ -97,4 +97,4 @@ class PlaneTracker:
 
 def time_of(key: FrameKey) -> float:
     """Position in the recording, or the clock where the recording does not say (seconds)."""
-    return key.capture_time_s if key.media_time_s is None else key.media_time_s
+    return key.time_s

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from usviewer.bundled import bundled_path
 from usviewer.frame import Pixels
 from usviewer.overlay.palette import HALO, Colour
+from usviewer.resources import resource_path
 
 _FACES = {False: "DejaVuSans.ttf", True: "DejaVuSans-Bold.ttf"}
 
@@ -65,7 +65,7 @@ class Stamp:
 
 @lru_cache(maxsize=32)
 def _font(size_px: int, bold: bool) -> ImageFont.FreeTypeFont:
-    path = bundled_path("resources", "fonts", _FACES[bold])
+    path = resource_path("resources", "fonts", _FACES[bold])
     return ImageFont.truetype(str(path), size_px, layout_engine=ImageFont.Layout.BASIC)
 
 

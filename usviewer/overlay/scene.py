@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from usviewer import RESEARCH_USE
-from usviewer.frame import ImageGeometry, Sector
+from usviewer.frame import Frame, ImageGeometry, Sector
 from usviewer.measure.reading import Provenance, Reading, Status, Summary
 from usviewer.overlay import palette, words
 from usviewer.overlay.items import (
@@ -58,21 +58,21 @@ class Style:
 
 
 def compose(
+    frame: Frame,
     reading: Reading,
     summary: Summary | None = None,
     style: Style | None = None,
     *,
-    frame_size_px: tuple[int, int],
-    geometry: ImageGeometry | None = None,
     model_label: str = "",
 ) -> Scene:
-    """The display list of one reading.
+    """The display list of one reading of this frame.
 
     ``summary`` gives the headline where it speaks of the same quantity, unit, plane and edge as the reading; else the
-    headline is this frame's. ``geometry`` places the scale bar, and the numbers where there is no ultrasound.
+    headline is this frame's. The frame's geometry places the scale bar, and the numbers where there is no ultrasound.
     ``model_label`` is the model's name and version for people.
     """
     style = style or Style()
+    frame_size_px, geometry = frame.size_px, frame.geometry
     unit = palette.unit_px(frame_size_px, style.scale)
     if style.hidden:
         return Scene(reading.key, frame_size_px, (), unit)

@@ -22,7 +22,7 @@ class Shown:
     def __post_init__(self) -> None:
         if self.frame.key != self.scene.key:
             raise ValueError(f"overlay of {self.scene.key} laid over {self.frame.key}")
-        if self.scene.frame_size_px != (self.frame.width_px, self.frame.height_px):
+        if self.scene.frame_size_px != self.frame.size_px:
             raise ValueError("overlay made for another picture size")
         if digest_of(self.frame.pixels) != self.frame.key.digest:
             raise ValueError("the pixels have changed since the frame was made")

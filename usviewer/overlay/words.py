@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from usviewer.infer.prediction import Edge
 from usviewer.measure import biometry, fetal_brain, nerve
-from usviewer.measure.reading import Dimension, Measurement, Plane, Provenance, Reading, Status, Summary
+from usviewer.measure.reading import NORMAL_95, Dimension, Measurement, Plane, Provenance, Reading, Status, Summary
 from usviewer.overlay import palette
 from usviewer.overlay.palette import Colour, Size
 
@@ -38,7 +38,6 @@ _IN_CENTIMETRES = frozenset({"aorta"})
 _CONVENTIONS = {Edge.INNER: "inner-inner", Edge.OUTER: "outer-outer", Edge.NOT_STATED: "edge not stated"}
 _MAX_OTHER_LINES = 3
 _MAX_HEAD_LINES = 8
-_NORMAL_95 = 1.96
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +125,7 @@ def _percent(name: str) -> str:
 
 
 def _age_text(name: str, weeks: float) -> str:
-    spread = f" ± {_NORMAL_95 * biometry.age_sd_days(weeks):.0f} days" if name in _ESTIMATED_AGES else ""
+    spread = f" ± {NORMAL_95 * biometry.age_sd_days(weeks):.0f} days" if name in _ESTIMATED_AGES else ""
     return f"{biometry.age_words(weeks)}{spread}"
 
 
@@ -227,7 +226,7 @@ def _single(reading: Reading, main: Measurement) -> list[TextLine]:
         number, _, unit = value_text(main).partition(" ")
         return [TextLine(number, Size.HEADLINE, unit=unit), TextLine("this frame")]
     number, unit = big_number(main.value_mm, "mm", reading.finding)
-    spread = f" ± {_NORMAL_95 * main.sd_mm:.1f}" if main.sd_mm else ""
+    spread = f" ± {NORMAL_95 * main.sd_mm:.1f}" if main.sd_mm else ""
     return [TextLine(number, Size.HEADLINE, unit=unit), TextLine(f"this frame, {main.value_mm:.1f}{spread} mm")]
 
 

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
 from usviewer.acquire import Source
-from usviewer.calibrate import is_clip
 from usviewer.errors import UserError
 from usviewer.frame import Frame
 from usviewer.measure.given import NOTHING_GIVEN, Given
@@ -174,7 +173,7 @@ class Analysis:
         if not self._playback.calibrated() or self._stop.is_set():
             return
         with self._open_source() as source:
-            self._aggregated = is_clip(source.info)
+            self._aggregated = source.info.is_sequence
             if kept is not None:
                 self._measure_left(source)
             elif not self._read_all(source):
@@ -272,7 +271,7 @@ class Analysis:
             reading = None
             if edit.digest == frame.key.digest:
                 calibrated = self._playback.calibrate(frame)
-                reading = corrected(automatic, edit, (frame.width_px, frame.height_px), calibrated.geometry)
+                reading = corrected(automatic, edit, frame.size_px, calibrated.geometry)
             with self._lock:
                 if self._unmeasured.pop(index, None) is not None and reading is not None:
                     self._edited[index] = reading

@@ -54,7 +54,7 @@ def attempt(frame: Frame, predict: Predict, read: Read, made: Made) -> Analysed:
 
 def refused(frame: Frame, error: Exception, made: Made) -> Analysed:
     """A frame without a number, and why: never taken for one on which nothing was seen."""
-    size_px = (frame.width_px, frame.height_px)
+    size_px = frame.size_px
     prediction = Prediction(frame.key, size_px, (), made.model_id, made.model_sha256, made.engine)
     reading = Reading(
         frame.key,

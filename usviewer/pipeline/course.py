@@ -105,4 +105,4 @@ def _centre(mask: Mask) -> tuple[float, float]:
 
 
 def _at_s(key: FrameKey) -> float:
-    return key.capture_time_s if key.media_time_s is None else key.media_time_s
+    return key.time_s

@@ -11,13 +11,12 @@ from itertools import pairwise
 
 from usviewer.acquire import Source
 from usviewer.errors import UserError
-from usviewer.frame import Frame, SourceInfo
+from usviewer.frame import FALLBACK_FRAMES_PER_SECOND, Frame, SourceInfo
 from usviewer.pipeline.attempt import as_user_error, is_bug
 from usviewer.pipeline.live import Calibrate
 
 # While the hand moves, the nearest key frame is shown; after this rest the exact frame is decoded.
 HAND_RESTS_S = 0.10
-FALLBACK_RATE = 25.0
 SLOWEST, FASTEST = 0.25, 4.0
 
 CalibrateFor = Callable[[Source], Calibrate]
@@ -51,7 +50,7 @@ def media_times(times_s: Sequence[float | None], frames_per_second: float | None
     known = [time_s for time_s in times_s if time_s is not None]
     if len(known) == len(times_s) and all(a <= b for a, b in pairwise(known)):
         return tuple(known)
-    step_s = 1.0 / (frames_per_second or FALLBACK_RATE)
+    step_s = 1.0 / (frames_per_second or FALLBACK_FRAMES_PER_SECOND)
     return tuple(index * step_s for index in range(len(times_s)))
 
 
@@ -325,4 +324,4 @@ def _unchanged(frame: Frame) -> Frame:
 
 def _step_s(times_s: Sequence[float]) -> float:
     """How long the last frame of a range is shown: as long as a frame is on average."""
-    return (times_s[-1] - times_s[0]) / (len(times_s) - 1) if len(times_s) > 1 else 1.0 / FALLBACK_RATE
+    return (times_s[-1] - times_s[0]) / (len(times_s) - 1) if len(times_s) > 1 else 1.0 / FALLBACK_FRAMES_PER_SECOND

@@ -206,7 +206,7 @@ class Layer:
         others = tuple(
             replace(mark.instance, label=structure.label) for structure, mark in marks[1:] if mark.instance is not None
         )
-        return replace(beside(first.reading, first.prediction, others), key=frame.key)
+        return beside(first.reading, first.prediction, others)
 
     def curve(self, count: int) -> Curve | None:
         """The structure that is worked on over the clip; None while it has no outline."""
@@ -245,14 +245,14 @@ def rescaled(clip: Clip, marks: Mapping[int, Mark]) -> dict[int, Mark]:
     with clip.open_source() as source:
         for index in sorted(marks):
             frame = clip.calibrate(source.seek(index))
-            if frame.key.digest == marks[index].prediction.key.digest:
+            if frame.key == marks[index].prediction.key:
                 found[index] = marks[index].on(frame.geometry)
     return found
 
 
 def _of(structure: Structure, frame: Frame) -> Mark | None:
     mark = structure.marks.get(frame.key.index)
-    return mark if mark is not None and mark.prediction.key.digest == frame.key.digest else None
+    return mark if mark is not None and mark.prediction.key == frame.key else None
 
 
 def called(marks: Mapping[int, Mark], label: str, cancelled: Callable[[], bool] = lambda: False) -> dict[int, Mark]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from usviewer.acquire import Source
 from usviewer.errors import UserError
-from usviewer.frame import Frame
+from usviewer.frame import FALLBACK_FRAMES_PER_SECOND, Frame
 from usviewer.infer.prediction import Instance
 from usviewer.measure import summarize
 from usviewer.overlay.scene import compose
@@ -68,7 +68,7 @@ def export_outlines(
     ):
         for index in sorted(marks):
             frame = outlined.clip.calibrate(source.seek(index))
-            if frame.key.digest == marks[index].prediction.key.digest:
+            if frame.key == marks[index].prediction.key:
                 said = said or notice(frame.geometry, keep_surroundings)
                 _add(results, frame, marks[index], label, state.model_label)
         results.finish(_analysis(source, outlined, results, state), None)
@@ -76,16 +76,15 @@ def export_outlines(
 
 
 def _add(results: ResultFolder, frame: Frame, mark: Mark, label: str, model_label: str) -> None:
-
-    reading = replace(mark.reading, key=frame.key)
     instances: tuple[Instance, ...] = tuple(
         replace(instance, label=label, class_index=0) for instance in mark.prediction.instances[:1]
     )
-    prediction = replace(mark.prediction, key=frame.key, instances=instances)
-    size_px = (frame.width_px, frame.height_px)
-    scene = compose(reading, frame_size_px=size_px, geometry=frame.geometry, model_label=model_label)
-    time_s = frame.key.media_time_s if frame.key.media_time_s is not None else frame.key.index / 25.0
-    results.add(Shown(frame, scene), prediction, reading, time_s)
+    prediction = replace(mark.prediction, instances=instances)
+    scene = compose(frame, mark.reading, model_label=model_label)
+    time_s = frame.key.media_time_s
+    if time_s is None:
+        time_s = frame.key.index / FALLBACK_FRAMES_PER_SECOND
+    results.add(Shown(frame, scene), prediction, mark.reading, time_s)
 
 
 def _analysis(source: Source, outlined: Outlined, results: ResultFolder, state: PromptState) -> Analysis:

@@ -87,6 +87,6 @@ class Live:
 
 def _live_reading(frame: Frame, instance: Instance, label: str) -> Reading:
     """The outline that was carried here, dashed: it is as old as is said beside it."""
-    size_px = (frame.width_px, frame.height_px)
+    size_px = frame.size_px
     prediction = Prediction(frame.key, size_px, (instance,), "motion", "", "motion")
     return replace(read_pointed(prediction, frame.geometry, label), uncertain=True)

@@ -138,7 +138,7 @@ def propagate(
             return
         now = grey_of(frame)
         if grey is None or course is None:
-            grey, mask = now, full_mask(first, (frame.width_px, frame.height_px))
+            grey, mask = now, full_mask(first, frame.size_px)
             course = Course(frame.key, mask)
             continue
         if now.shape != grey.shape:
@@ -185,7 +185,7 @@ def _asked(
     if outline.instance is None:
         parts = Parts(0.0, 0.0, motion.appearance, 0.0)
         return _made(frame, first, carried, follower, parts, carried=True), carried
-    mask = full_mask(outline.instance, (frame.width_px, frame.height_px))
+    mask = full_mask(outline.instance, frame.size_px)
     one, other = int(np.count_nonzero(mask)), int(np.count_nonzero(carried))
     parts = Parts(outline.score, overlap(mask, carried), motion.appearance, min(one, other) / max(one, other))
     if outline.score < follower.min_score or parts.overlap < LEAST_OVERLAP or parts.area < LEAST_AREA:
@@ -224,7 +224,7 @@ def _lost(frame: Frame, why: str, follower: Follower, parts: Parts | None = None
 def _prediction(frame: Frame, instances: tuple[Instance, ...], follower: Follower) -> Prediction:
     return Prediction(
         frame.key,
-        (frame.width_px, frame.height_px),
+        frame.size_px,
         instances,
         follower.model_id,
         follower.model_sha256,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from usviewer.acquire import Source
 from usviewer.frame import Frame, SourceInfo
@@ -68,7 +68,6 @@ class ReviewRun:
         self._playback = Playback(open_source, calibrate_for, start_index)
         self._analysis: Analysis | None = None
         self._retired: list[Analysis] = []
-        self._rekeyed: tuple[Frame | None, Reading | None, Reading | None] = (None, None, None)
 
     def start(self) -> None:
         """Open the clip, in the playback thread."""
@@ -190,12 +189,5 @@ class ReviewRun:
         )
 
     def _own_reading(self, frame: Frame | None, reading: Reading | None) -> Reading | None:
-        """The reading under the shown frame's key: the same pixels, decoded by another thread or in another session.
-
-        A reading of other pixels is never drawn on these.
-        """
-        if frame is None or reading is None or reading.key.digest != frame.key.digest:
-            return None
-        if self._rekeyed[0] is not frame or self._rekeyed[1] is not reading:
-            self._rekeyed = (frame, reading, replace(reading, key=frame.key))
-        return self._rekeyed[2]
+        """The reading of the shown frame; of other pixels none is ever drawn on these."""
+        return None if frame is None or reading is None or reading.key != frame.key else reading

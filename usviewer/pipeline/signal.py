@@ -121,9 +121,9 @@ class Stillness:
     def _inside_of(self, frame: Frame, shape: tuple[int, ...]) -> Mask:
         sector = frame.geometry.sector if frame.geometry is not None else None
         if self._inside is None or self._inside[0] is not sector or self._inside[1] != shape:
-            inside = _looked_at(sector, shape, (frame.width_px, frame.height_px))
+            inside = _looked_at(sector, shape, frame.size_px)
             if not inside.any():  # a sector of a few pixels
-                inside = _looked_at(None, shape, (frame.width_px, frame.height_px))
+                inside = _looked_at(None, shape, frame.size_px)
             self._inside = (sector, shape, inside)
         return self._inside[2]
 

@@ -30,13 +30,13 @@ import platformdirs
 import xxhash
 
 from usviewer import __version__
+from usviewer.atomic import atomic_path, make_folder, write_text
 from usviewer.errors import UserError, foreign_parser
 from usviewer.files import keep_copy, open_regular, read_bytes
 from usviewer.infer.prediction import Edge
 from usviewer.measure.given import NOTHING_GIVEN, Given
 from usviewer.measure.manual import Edit
 from usviewer.measure.reading import Errors, Measurement, Reading
-from usviewer.save.aside import make_folder, write_text, written_aside
 from usviewer.save.unfinished import remove_leftovers
 from usviewer.units import Spacing
 
@@ -215,7 +215,7 @@ class ClipResults:
 
 def _write_arrays(path: Path, document: Mapping[str, Any], arrays: Mapping[str, Any]) -> None:
     coded = np.frombuffer(json.dumps(document, allow_nan=False, default=float).encode(), np.uint8)
-    with written_aside(path) as part, part.open("wb") as file:
+    with atomic_path(path) as part, part.open("wb") as file:
         np.savez_compressed(file, document=coded, **arrays)
 
 

@@ -8,10 +8,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from usviewer import __version__
+from usviewer.atomic import cannot_write, make_folder, write_bytes
 from usviewer.errors import UserError
 from usviewer.frame import Frame
 from usviewer.infer.prediction import Prediction
-from usviewer.save.aside import cannot_write, make_folder, write_bytes
 from usviewer.save.deidentify import notice, released
 from usviewer.save.masks import coco_document, write_label_png
 from usviewer.save.media import encode_png

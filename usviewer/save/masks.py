@@ -13,11 +13,11 @@ from typing import Any, cast
 import contourpy
 import numpy as np
 
+from usviewer.atomic import write_bytes, write_text
 from usviewer.errors import UserError
 from usviewer.frame import Pixels as LabelImage
 from usviewer.frame import Points
 from usviewer.infer.prediction import Instance, Prediction
-from usviewer.save.aside import write_bytes, write_text
 from usviewer.save.media import encode_png
 
 _MAX_CLASSES = 255

@@ -17,6 +17,7 @@ import numpy as np
 from av.video.reformatter import Colorspace, VideoReformatter
 
 from usviewer import RESEARCH_USE
+from usviewer.atomic import AtomicFile, cannot_write, write_bytes
 from usviewer.errors import UserError
 from usviewer.frame import Frame, Pixels
 from usviewer.overlay.items import Scene, Text
@@ -24,7 +25,6 @@ from usviewer.overlay.raster import paint
 from usviewer.overlay.scene import research_line
 from usviewer.overlay.shown import Shown
 from usviewer.overlay.stretch import squared, squared_scene
-from usviewer.save.aside import Aside, cannot_write, write_bytes
 from usviewer.save.deidentify import released
 
 # Fine enough for every frame rate: 11 microseconds.
@@ -86,7 +86,7 @@ class Form:
 
 def form_of(frame: Frame) -> Form:
     """The form of a frame."""
-    return Form((frame.width_px, frame.height_px), frame.pixel_aspect)
+    return Form(frame.size_px, frame.pixel_aspect)
 
 
 def fitted(picture: Pixels, form: Form, room: Form) -> Pixels:
@@ -141,9 +141,9 @@ class ClipWriter:
         self._scaler = VideoReformatter()
         self._held: Any = None
         self._file: Any = None
-        self._aside = Aside(path)
+        self._atomic = AtomicFile(path)
         with self._failing_whole():
-            part = str(self._aside.part.absolute())
+            part = str(self._atomic.part.absolute())
             self._file = av.open(part, "w", format="mp4", options={"movflags": "+faststart"})
             self._stream = self._new_stream(threads or max(2, (os.cpu_count() or 2) // 4))
 
@@ -176,14 +176,14 @@ class ClipWriter:
                 self._held.duration = self._clock.interval
             self._file.mux(self._held)
             self._file.close()
-        self._aside.commit()
+        self._atomic.commit()
 
     def abort(self) -> None:
         """Leave nothing behind."""
         with suppress(av.FFmpegError, OSError):  # the file is thrown away, so its end may fail
             if self._file is not None:
                 self._file.close()
-        self._aside.discard()
+        self._atomic.discard()
 
     def __enter__(self) -> ClipWriter:
         return self

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from usviewer import RESEARCH_USE, __version__
+from usviewer.atomic import make_folder, short_name
 from usviewer.frame import Frame
 from usviewer.measure.given import NOTHING_GIVEN, Given
 from usviewer.measure.pulse import Pulse
 from usviewer.measure.reading import Dimension, Measurement, Reading, Summary
 from usviewer.overlay.shown import Shown
 from usviewer.overlay.words import convention
-from usviewer.save.aside import make_folder, short_name
 from usviewer.save.corrections import free_name
 from usviewer.save.deidentify import notice
 from usviewer.save.media import write_png

@@ -14,17 +14,16 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from usviewer import RESEARCH_USE
+from usviewer.atomic import write_bytes
 from usviewer.errors import UserError
-from usviewer.measure.reading import Reading, Status, Summary
+from usviewer.measure.reading import NORMAL_95, Reading, Status, Summary
 from usviewer.overlay.words import convention, plane_words, title
 from usviewer.plain_text import printable
-from usviewer.save.aside import write_bytes
 
 Series = NDArray[np.float64]
 
 # Okabe-Ito, dark on white.
 _BLUE, _ORANGE, _VERMILION, _GREY = "#0072B2", "#E69F00", "#D55E00", "#9AA4AD"
-_NORMAL_95 = 1.96
 
 
 def write_diameter_plot(
@@ -70,8 +69,8 @@ def write_bland_altman(
     axes = figure.add_subplot()
     axes.scatter(mean, difference, s=18, color=_BLUE, alpha=0.7, linewidths=0)
     _level(axes, bias, f"bias {bias:+.2f}", "-")
-    _level(axes, bias + _NORMAL_95 * spread, f"+1.96 SD {bias + _NORMAL_95 * spread:+.2f}", "--")
-    _level(axes, bias - _NORMAL_95 * spread, f"-1.96 SD {bias - _NORMAL_95 * spread:+.2f}", "--")
+    _level(axes, bias + NORMAL_95 * spread, f"+1.96 SD {bias + NORMAL_95 * spread:+.2f}", "--")
+    _level(axes, bias - NORMAL_95 * spread, f"-1.96 SD {bias - NORMAL_95 * spread:+.2f}", "--")
     axes.axhline(0.0, color=_GREY, linewidth=0.8)
     axes.set_xlabel(_text(f"Mean of model and reference ({unit})"))
     axes.set_ylabel(_text(f"Model - reference ({unit})"))

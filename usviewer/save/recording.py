@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from usviewer.atomic import make_folder
 from usviewer.errors import UserError
 from usviewer.frame import Frame
 from usviewer.measure.reading import Reading
 from usviewer.overlay.items import Scene
 from usviewer.overlay.shown import Shown
-from usviewer.save.aside import make_folder
 from usviewer.save.corrections import free_name
 from usviewer.save.deidentify import notice, released
 from usviewer.save.media import ClipWriter, form_of, picture_of

@@ -18,12 +18,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from usviewer.atomic import cannot_write, make_folder, short_name
 from usviewer.infer.prediction import Prediction
 from usviewer.measure.reading import Reading, quality_rank
 from usviewer.overlay.shown import Shown
 from usviewer.plain_text import printable
 from usviewer.save import masks, plots
-from usviewer.save.aside import cannot_write, make_folder, short_name
 from usviewer.save.corrections import free_name
 from usviewer.save.media import ClipWriter, Form, fitted, form_of, picture_of, write_png
 from usviewer.save.summary import Analysis, summary_document

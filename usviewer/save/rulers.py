@@ -5,11 +5,11 @@ from __future__ import annotations
 import datetime
 from pathlib import Path
 
+from usviewer.atomic import make_folder, write_text
 from usviewer.calibrate import layouts
 from usviewer.calibrate.proposal import Proposal
 from usviewer.errors import UserError
 from usviewer.files import keep_copy, one_at_a_time
-from usviewer.save.aside import make_folder, write_text
 
 
 def remember(proposal: Proposal, tick_mm: float, path: Path | None = None) -> None:

@@ -14,11 +14,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from usviewer.atomic import AtomicFile, cannot_write, write_text
 from usviewer.infer.prediction import Prediction
 from usviewer.measure import biometry, fetal_brain
 from usviewer.measure.reading import Dimension, Measurement, Reading, Status
 from usviewer.plain_text import encodable, printable
-from usviewer.save.aside import Aside, cannot_write, write_text
 from usviewer.units import Spacing
 
 Cell = str | int | float | None
@@ -175,8 +175,8 @@ class Table:
 
     def __init__(self, path: Path, columns: Sequence[str]) -> None:
         self.path = path
-        self._aside = Aside(path)
-        self._text = self._aside.part.open("w", encoding="utf-8", newline="")
+        self._atomic = AtomicFile(path)
+        self._text = self._atomic.part.open("w", encoding="utf-8", newline="")
         self._rows = csv.DictWriter(self._text, columns, restval="", extrasaction="raise", lineterminator="\n")
         self._rows.writeheader()
 
@@ -193,9 +193,9 @@ class Table:
         try:
             self._text.close()
         except OSError as error:
-            self._aside.discard()
+            self._atomic.discard()
             raise cannot_write(self.path, error) from error
-        self._aside.commit()
+        self._atomic.commit()
 
     def abort(self) -> None:
         """Leave nothing behind."""
@@ -204,7 +204,7 @@ class Table:
         except OSError:  # what could not be flushed is thrown away
             pass
         finally:
-            self._aside.discard()
+            self._atomic.discard()
 
     def __enter__(self) -> Table:
         return self

@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from usviewer.save.aside import cannot_write
+from usviewer.atomic import cannot_write
 
 try:
     import fcntl

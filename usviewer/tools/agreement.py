@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 
 from usviewer import RESEARCH_USE, __version__
+from usviewer.atomic import make_folder
 from usviewer.errors import UserError
 from usviewer.measure.agreement import Agreement, Values, agreement, bootstrap, interval, mean, resampled
 from usviewer.overlay.words import title
-from usviewer.save.aside import make_folder
 from usviewer.save.plots import write_bland_altman
 from usviewer.save.tables import Cell, text_of_cell, write_csv, write_json
 from usviewer.tools.command import MOST_COUNT, console

@@ -20,9 +20,9 @@ from usviewer.acquire.images import ImageSource
 from usviewer.calibrate.manual import spacing_from_text
 from usviewer.calibrate.proposal import UNCONFIRMED
 from usviewer.calibrate.ruler import MAX_TICK_MM, MIN_TICK_MM
-from usviewer.calibrate.source import for_source, is_clip, stills_in_words
+from usviewer.calibrate.source import for_source, stills_in_words
 from usviewer.errors import UserError
-from usviewer.frame import Frame, ImageGeometry
+from usviewer.frame import FALLBACK_FRAMES_PER_SECOND, Frame, ImageGeometry
 from usviewer.infer import trial
 from usviewer.infer.manifest import ModelSpec
 from usviewer.infer.prediction import Prediction
@@ -57,7 +57,6 @@ from usviewer.typed_number import LENGTH_IN_MM
 from usviewer.units import Spacing
 
 DEFAULT_FOLDER = Path("usviewer-results")
-FALLBACK_RATE = 25.0
 OWN_NAMES = frozenset(path.parts for path in (*FILES, MASKS, PICTURES))
 
 Calibrate = Callable[[Frame], Frame]
@@ -241,7 +240,7 @@ def analyse(uri: str, folder: Path, job: Job, screen: Screen) -> Sequence[tuple[
                 f"{source.info.name} is live and has no end", "Record it in the window, then analyse the recording"
             )
         calibrate = for_source(source, job.spacing, ruler_tick_mm=job.ruler_tick_mm)
-        clip = is_clip(source.info)
+        clip = source.info.is_sequence
         wanted = replace(job.wanted, video=job.wanted.video and clip, pictures=job.wanted.video and not clip)
         labels = tuple(label.name for label in job.predictor.spec.labels)
         with ResultFolder(folder, job.predictor.spec.finding, labels, wanted) as results:
@@ -260,7 +259,7 @@ def _run_frames(
     source: Source, calibrate: Calibrate, job: Job, results: ResultFolder, clock: _Clock, screen: Screen
 ) -> bool:
     """Write every frame; True when the user stopped before the end."""
-    trend = Trend() if is_clip(source.info) else None
+    trend = Trend() if source.info.is_sequence else None
     problems: dict[str, list[int]] = {}
     stopped = False
     with (
@@ -270,13 +269,7 @@ def _run_frames(
     ):
         for done in frames:
             summary = trend.add(done.reading) if trend else None
-            scene = compose(
-                done.reading,
-                summary,
-                frame_size_px=(done.frame.width_px, done.frame.height_px),
-                geometry=done.frame.geometry,
-                model_label=job.model_label,
-            )
+            scene = compose(done.frame, done.reading, summary, model_label=job.model_label)
             results.add(Shown(done.frame, scene), done.prediction, done.reading, clock.time_s(done.frame))
             if surroundings := deidentify.notice(done.frame.geometry, job.wanted.keep_surroundings):
                 results.note(surroundings)
@@ -314,7 +307,7 @@ def _asked_to_stop() -> Iterator[Callable[[], bool]]:
 
 def _analysed(source: Source, calibrate: Calibrate, job: Job) -> Generator[Analysed, None, None]:
     clip_tracker = PlaneTracker(job.plane, job.site)
-    carried = is_clip(source.info)
+    carried = source.info.is_sequence
 
     def measure(prediction: Prediction, geometry: ImageGeometry | None) -> Reading:
         tracker = clip_tracker if carried else PlaneTracker(job.plane, job.site)
@@ -334,7 +327,7 @@ class _Clock:
     """When each frame is shown in the annotated clip: the source's own times, evenly spaced where it has none."""
 
     def __init__(self, source: Source) -> None:
-        self._step_s = 1.0 / (source.info.frames_per_second or FALLBACK_RATE)
+        self._step_s = 1.0 / (source.info.frames_per_second or FALLBACK_FRAMES_PER_SECOND)
         self._last_s: float | None = None
         self.last_duration_s: float | None = self._step_s
 
@@ -361,7 +354,7 @@ def _analysis(source: Source, job: Job, results: ResultFolder, stopped: bool) ->
     if job.predictor.notice:
         notes.append(job.predictor.notice)
     aggregate = summarize(results.readings)
-    summed = is_clip(source.info) or len(results.readings) <= 1
+    summed = source.info.is_sequence or len(results.readings) <= 1
     if not summed:
         aggregate = None
         notes.append(f"{stills_in_words(source.info)} are not summed up: they may be of different patients")

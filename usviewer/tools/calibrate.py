@@ -14,7 +14,7 @@ from usviewer.calibrate.proposal import Proposal, propose
 from usviewer.calibrate.regions import FileScale
 from usviewer.calibrate.ruler import MAX_TICK_MM, MIN_TICK_MM, NO_RULER, Ruler
 from usviewer.calibrate.ruler_text import can_read
-from usviewer.calibrate.source import file_scale, is_clip, spread
+from usviewer.calibrate.source import file_scale, spread
 from usviewer.calibrate.watch import RulerScale
 from usviewer.errors import UserError
 from usviewer.frame import Frame
@@ -142,7 +142,7 @@ def _proposal(ruler: Ruler) -> str:
 
 def _first_change(source: Source, scale: RulerScale) -> int | None:
     """The first frame of a clip from which on the confirmed scale does not hold."""
-    if source.info.live or not is_clip(source.info):
+    if source.info.live or not source.info.is_sequence:
         return None
     return next((frame.key.index for frame in source if not scale(frame).spacings), None)
 
@@ -150,7 +150,7 @@ def _first_change(source: Source, scale: RulerScale) -> int | None:
 def _frames(source: Source) -> list[Frame]:
     """The first frame, and for a clip a few others from all over it, all of one size."""
     live = [frame for frame, _ in zip(source, range(FRAMES), strict=False)] if source.info.live else []
-    frames = live or spread(source) if is_clip(source.info) else list(islice(source, 1))
+    frames = live or spread(source) if source.info.is_sequence else list(islice(source, 1))
     if not frames:
         raise UserError(f"{source.info.name} has no frame that could be read", "Give another file")
     return [frame for frame in frames if frame.pixels.shape == frames[0].pixels.shape]

@@ -15,10 +15,10 @@ import platformdirs
 from rich.console import Console  # noqa: TID251  # the one place
 from rich.text import Text
 
+from usviewer.atomic import make_folder, short_name, write_text
 from usviewer.bug_report import report_of
 from usviewer.errors import UserError
 from usviewer.plain_text import printable
-from usviewer.save.aside import make_folder, short_name, write_text
 from usviewer.typed_number import NO_UNIT, parse_number, parse_whole
 
 # Nothing is measured, played or watched for longer than a day; no count of frames has more digits.

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from usviewer.atomic import make_folder
 from usviewer.calibrate.manual import spacing_from_text
 from usviewer.errors import UserError
 from usviewer.infer.manifest import ModelSpec
@@ -23,7 +24,6 @@ from usviewer.infer.registry import load_spec
 from usviewer.infer.session import ENGINES
 from usviewer.measure import read
 from usviewer.pipeline import prefetch
-from usviewer.save.aside import make_folder
 from usviewer.tools.command import Screen, console, number, require_least, whole
 from usviewer.tools.datasets import Dataset, Kind, Options, Sample, open_dataset
 from usviewer.tools.datasets.base import PHANTOMS

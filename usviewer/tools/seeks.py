@@ -18,12 +18,12 @@ import av
 import numpy as np
 
 from usviewer.acquire import open_source
+from usviewer.atomic import make_folder, write_text
 from usviewer.calibrate import for_source
 from usviewer.errors import UserError
 from usviewer.pipeline.live import JOIN_DEADLINE_S
 from usviewer.pipeline.playback import Picture, Playback
 from usviewer.plain_text import printable
-from usviewer.save.aside import make_folder, write_text
 from usviewer.tools.benchmark.cases import Spread, spread
 from usviewer.tools.command import MOST_SECONDS, number, require_least, whole
 from usviewer.typed_number import SECONDS

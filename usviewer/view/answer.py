@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from usviewer.measure.reading import Dimension, Measurement, Provenance, Reading, Status, Summary
+from usviewer.measure.reading import NORMAL_95, Dimension, Measurement, Provenance, Reading, Status, Summary
 from usviewer.overlay import words
 
 DASH = "\N{EN DASH}"
 BARS = 5
 _GOOD_FROM, _FAIR_FROM = 0.6, 0.35
-_NORMAL_95 = 1.96
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +124,7 @@ def _with_number(
         now = ("now", _now(main, reading))
         return replace(base, reason=base.reason or waiting, pairs=(now, *_others(reading)))
     number, unit = _single(main, reading.finding)
-    spread = f"± {_NORMAL_95 * main.sd_mm:.1f} {main.unit_words}, 95 %" if main.sd_mm else ""
+    spread = f"± {NORMAL_95 * main.sd_mm:.1f} {main.unit_words}, 95 %" if main.sd_mm else ""
     return replace(base, aggregate="this frame", number=number, unit=unit, interval=spread, pairs=_others(reading))
 
 

@@ -190,7 +190,7 @@ class Desk(QObject):
             check_shape("this picture", frame.stated_aspect, spacing)
             _check_plausible(frame, spacing)
         self._spacing, self._confirmed = spacing, ()
-        self._spacing_size_px = (frame.width_px, frame.height_px) if frame is not None and spacing is not None else None
+        self._spacing_size_px = frame.size_px if frame is not None and spacing is not None else None
         self.scale_changed.emit()
 
     def forget_scale(self) -> None:
@@ -291,14 +291,7 @@ class Desk(QObject):
         elif now.reading is None:
             self.canvas.show_bare(now.frame)
         else:
-            scene = compose(
-                now.reading,
-                now.summary,
-                self.style,
-                frame_size_px=(now.frame.width_px, now.frame.height_px),
-                geometry=now.frame.geometry,
-                model_label=self.model_label(),
-            )
+            scene = compose(now.frame, now.reading, now.summary, self.style, model_label=self.model_label())
             shown = Shown(now.frame, scene)
             self.canvas.show_pair(shown)
         self.canvas.set_corner_note(now.note)
@@ -328,7 +321,7 @@ def _check_plausible(frame: Frame, spacing: Spacing) -> None:
     from usviewer.calibrate.plausible import check_stated
 
     sector = frame.geometry.sector if frame.geometry is not None else None
-    check_stated(spacing, (frame.width_px, frame.height_px), sector)
+    check_stated(spacing, frame.size_px, sector)
 
 
 def _check_agreement(frame: Frame, spacing: Spacing) -> None:

@@ -11,7 +11,6 @@ import numpy as np
 from natsort import natsorted, ns
 
 from usviewer.acquire import open_source
-from usviewer.calibrate import is_clip
 from usviewer.errors import UserError
 from usviewer.files import open_regular
 from usviewer.frame import Pixels
@@ -46,7 +45,7 @@ def clips_in(folder: Path) -> tuple[Path, ...]:
         files = [file for file in folder.iterdir() if file.is_file() and not file.name.startswith(".")]
     except OSError as error:
         raise UserError(f"The folder {folder.name} cannot be opened", "Check that you may read it") from error
-    found = natsorted((file for file in files if _is_clip(file)), key=lambda file: file.name, alg=ns.PATH)
+    found = natsorted((file for file in files if _is_single_clip(file)), key=lambda file: file.name, alg=ns.PATH)
     stills = [folder] if any(file.suffix.lower() in PICTURES for file in files) else []
     if not found and not stills:
         raise UserError(f"The folder {folder.name} holds nothing to review", "Choose one with clips, DICOM or pictures")
@@ -62,7 +61,7 @@ def clips_beside(path: Path) -> tuple[Path, ...]:
     return found if path in found else (path, *found)
 
 
-def _is_clip(file: Path) -> bool:
+def _is_single_clip(file: Path) -> bool:
     """By its ending; DICOM files often have none."""
     if file.suffix.lower() in CLIPS:
         return True
@@ -111,6 +110,6 @@ def result_of(path: Path, made_for: MadeFor) -> Curve | None:
         if readings is None:
             return None
         with open_source(path) as source:
-            return curve_of(readings, max(readings) + 1, aggregated=is_clip(source.info))
+            return curve_of(readings, max(readings) + 1, aggregated=source.info.is_sequence)
     except Exception:
         return None

@@ -148,7 +148,7 @@ class HandController(QObject):
         known = reading.edge if reading.outlines_xy_px else edge
         self._correcting = _Correction(frame, automatic, label, number, labels, known, keep)
         outline = next((o for o in reading.outlines_xy_px if len(o) >= 3), np.empty((0, 2)))
-        size_px = (frame.width_px, frame.height_px)
+        size_px = frame.size_px
         spacing_px = HANDLE_EVERY_PX / max(1e-6, self._desk.canvas.image_to_screen().m11())
         self._mask = MaskTool(manual.filled(outline, size_px), self._mask_changed, spacing_px)
         self._mask.radius_px = max(4.0, min(size_px) / 50)
@@ -210,7 +210,7 @@ class HandController(QObject):
             return
         frame, automatic = self._correcting.frame, self._correcting.automatic
         outline = next((o for o in automatic.outlines_xy_px if len(o) >= 3), np.empty((0, 2)))
-        self._mask.replace(manual.filled(outline, (frame.width_px, frame.height_px)))
+        self._mask.replace(manual.filled(outline, frame.size_px))
         self._correcting.keep(frame, None)
         self._told()
 
@@ -244,7 +244,7 @@ class HandController(QObject):
 
     def _size_px(self) -> tuple[int, int] | None:
         frame = self._frame()
-        return None if frame is None else (frame.width_px, frame.height_px)
+        return None if frame is None else frame.size_px
 
     # -- the canvas's tool: passes the events on to the tool in hand
 

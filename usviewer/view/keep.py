@@ -21,10 +21,10 @@ from usviewer.overlay.items import Item, Scene
 from usviewer.overlay.palette import unit_px
 from usviewer.overlay.scene import Style, compose
 from usviewer.overlay.shown import Shown
+from usviewer.own_folders import pictures_folder
 from usviewer.pipeline.findings import NO_FINDINGS, Findings
 from usviewer.pipeline.jobs import Jobs
 from usviewer.save.corrections import export_corrections
-from usviewer.save.own_folders import pictures_folder
 from usviewer.save.picture import Kept, keep_picture
 from usviewer.save.recording import ClipRecorder, Recorder, Taken
 from usviewer.view.desk import Desk, OnScreen
@@ -249,11 +249,10 @@ class KeepController(QObject):
 
 def scene_of(frame: Frame, reading: Reading | None, summary: Summary | None, style: Style, label: str) -> Scene:
     """What is kept of a picture: what was drawn on it, with the numbers that stood beside it on the screen."""
-    size_px = (frame.width_px, frame.height_px)
     if reading is None:
-        return Scene(frame.key, size_px, (), unit_px(size_px))
+        return Scene(frame.key, frame.size_px, (), unit_px(frame.size_px))
     kept = replace(style, numbers=True, research_line=True, hidden=False)
-    return compose(reading, summary, kept, frame_size_px=size_px, geometry=frame.geometry, model_label=label)
+    return compose(frame, reading, summary, kept, model_label=label)
 
 
 def source_name(frame: Frame) -> str:
@@ -281,7 +280,7 @@ def _corrected(
         for index in sorted(edits):
             frame = review.calibrate(source.seek(index))
             if index in automatic and frame.key.digest == edits[index].digest:
-                yield frame, edited_prediction(automatic[index], edits[index], (frame.width_px, frame.height_px))
+                yield frame, edited_prediction(automatic[index], edits[index], frame.size_px)
 
 
 def _sentence(first: str, second: str) -> str:

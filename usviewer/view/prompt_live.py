@@ -71,7 +71,7 @@ class LiveFollowing:
         shown, self._shown = self._shown, None
         worker.end_live()
         if shown is not None and shown.instance is not None and shown.reading is not None and shown.frame is frame:
-            size_px = (frame.width_px, frame.height_px)
+            size_px = frame.size_px
             prediction = Prediction(frame.key, size_px, (shown.instance,), "motion", "", "motion")
             mark = Mark(prediction, frame.geometry, shown.reading, By.FOLLOWED, confidence=shown.reading.quality)
             layer.put(frame.key.index, mark)

@@ -158,7 +158,7 @@ class PromptController(QObject):
         elif mark is not None and mark.prompt is not None:
             self._ask(Ask(frame, mark.prompt.with_point(at, positive=positive), label, mark.low_res))
         elif mark is not None and mark.instance is not None:  # it was followed here, or drawn
-            whole = prompt_of(full_mask(mark.instance, (frame.width_px, frame.height_px)))
+            whole = prompt_of(full_mask(mark.instance, frame.size_px))
             self._ask(Ask(frame, whole.with_point(at, positive=positive), label, hint=mark.instance))
         elif positive:
             self._ask(Ask(frame, at_point(at), label))

@@ -393,7 +393,7 @@ class ReviewController(QObject):
         """Measure a corrected outline, show it in the place of the automatic one, and keep it; None takes it back."""
         if self._run is None or self._work is None:
             return
-        automatic, size_px = self._run.automatic(frame.key.index), (frame.width_px, frame.height_px)
+        automatic, size_px = self._run.automatic(frame.key.index), frame.size_px
         if automatic is None:  # the frame is just being read anew: what was drawn is measured then
             self._run.await_edit(frame.key.index, edit)
         else:

@@ -220,7 +220,7 @@ class RulerController(QObject):
 
     def _paint(self, painter: QPainter, to_screen: QTransform) -> None:
         proposal, frame = self.proposal, self._desk.on_screen.frame
-        if proposal is None or frame is None or (frame.width_px, frame.height_px) != proposal.ruler.size_px:
+        if proposal is None or frame is None or frame.size_px != proposal.ruler.size_px:
             return
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         for ruler in (proposal.ruler, proposal.across):

@@ -14,9 +14,9 @@ import psutil
 from PySide6.QtCore import QObject, Qt, QTimer
 from PySide6.QtWidgets import QApplication
 
+from usviewer.atomic import make_folder, write_text
 from usviewer.pipeline.jobs import own_threads
 from usviewer.plain_text import in_markdown, printable
-from usviewer.save.aside import make_folder, write_text
 
 if TYPE_CHECKING:
     from usviewer.view.main_window import MainWindow

@@ -5,7 +5,7 @@ from __future__ import annotations
 from PySide6.QtGui import QColor, QFont, QFontDatabase, QPalette
 from PySide6.QtWidgets import QApplication
 
-from usviewer.bundled import bundled_path
+from usviewer.resources import resource_path
 
 BACKGROUND = "#0E1113"
 SURFACE = "#171B1F"
@@ -43,7 +43,7 @@ def font(size_px: int, *, bold: bool = False) -> QFont:
 def apply(application: QApplication) -> None:
     """Give the application its fonts, palette and style sheet."""
     for name in ("Inter-Regular.otf", "Inter-SemiBold.otf"):
-        QFontDatabase.addApplicationFont(str(bundled_path("resources", "fonts", name)))
+        QFontDatabase.addApplicationFont(str(resource_path("resources", "fonts", name)))
     application.setStyle("Fusion")
     application.setFont(font(TEXT_PX))
     application.setPalette(_palette())
@@ -133,7 +133,7 @@ QComboBox, QLineEdit, QTextEdit, QListWidget, QTableWidget {{
 }}
 QComboBox, QLineEdit {{ min-height: 34px; }}
 QComboBox::drop-down {{ border: none; width: 28px; }}
-QComboBox::down-arrow {{ image: url({bundled_path("resources", "icons", "down.svg").as_posix()}); width: 14px; }}
+QComboBox::down-arrow {{ image: url({resource_path("resources", "icons", "down.svg").as_posix()}); width: 14px; }}
 QComboBox QAbstractItemView {{ background: {RAISED}; border: 1px solid {LINE}; }}
 QMenu {{ background: {RAISED}; border: 1px solid {LINE}; padding: 4px; }}
 QMenu::item {{ padding: 8px 24px 8px 16px; border-radius: 4px; background: transparent; }}

@@ -10,7 +10,6 @@ from PySide6.QtCore import QEvent, QObject, QPointF, QSize, Qt, Signal
 from PySide6.QtGui import QColor, QFontMetrics, QMouseEvent, QPainter, QPaintEvent, QResizeEvent
 from PySide6.QtWidgets import QComboBox, QFrame, QHBoxLayout, QPushButton, QSizePolicy, QVBoxLayout, QWidget
 
-from usviewer.calibrate import is_clip
 from usviewer.overlay import words
 from usviewer.pipeline.curve import Curve
 from usviewer.pipeline.review import ReviewSnapshot
@@ -177,7 +176,7 @@ class Timeline(QFrame):
     def show_snapshot(self, snapshot: ReviewSnapshot, bookmarks: Sequence[int]) -> None:
         """Follow the clip; costs little when nothing has changed."""
         index = snapshot.frame.key.index if snapshot.frame is not None else 0
-        stills = snapshot.source is not None and not is_clip(snapshot.source)
+        stills = snapshot.source is not None and not snapshot.source.is_sequence
         count = snapshot.count
         name = snapshot.frame.name if stills and snapshot.frame is not None else ""
         widest = still_words(count - 1, count, _NAME_ROOM) if stills else place_words(count - 1, snapshot.times_s)

@@ -135,5 +135,4 @@ class PromptModel:
 
 def _cache_key(frame: Frame) -> _CacheKey:
     """Equal pixels of equal shape looked at through an equal crop."""
-    sector = frame.geometry.sector if frame.geometry else None
-    return frame.key.digest, sector.box_xyxy_px if sector else None, frame.pixel_aspect
+    return frame.key.digest, frame.sector_box_px, frame.pixel_aspect

@@ -45,13 +45,11 @@ class PromptRunner(Runner):
     def embed(self, frame: Frame) -> Embedding:
         """Run the encoder on a frame."""
         start = time.perf_counter()
-        sector = frame.geometry.sector if frame.geometry else None
-        box = sector.box_xyxy_px if sector else None
-        tensor, placement = self._prepare(frame.pixels, box, self.input, frame.pixel_aspect)
+        tensor, placement = self._prepare(frame.pixels, frame.sector_box_px, self.input, frame.pixel_aspect)
         values = np.array(self.session.run(tensor)[0], np.float32)  # the engine's own memory is overwritten next time
         values.setflags(write=False)
         took_ms = (time.perf_counter() - start) * 1e3
-        size = (frame.width_px, frame.height_px)
+        size = frame.size_px
         return Embedding(frame.key, size, placement, values, self.spec.sha256, edge_sd_px(self.spec, frame), took_ms)
 
     def outline(

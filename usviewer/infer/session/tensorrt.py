@@ -6,13 +6,12 @@ it TensorRT is not asked for, so that no load ever waits for a build.
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from pathlib import Path
 
 from usviewer.infer.manifest import ModelSpec
-from usviewer.infer.places import cache_folder, kept_json
+from usviewer.infer.places import cache_folder, keep_json, kept_json
 
 CACHE_VERSION = "1"
 _READY = "ready.json"
@@ -43,11 +42,7 @@ def is_built(spec: ModelSpec, engine: str, library: str) -> bool:
 def mark_built(spec: ModelSpec, engine: str, library: str) -> None:
     """Note that the build is complete."""
     path = folder(spec) / _READY
-    path.parent.mkdir(parents=True, exist_ok=True)
-    made = kept_json(path)
-    aside = path.with_suffix(".tmp")
-    aside.write_text(json.dumps({**made, engine: f"{CACHE_VERSION} {library}"}), encoding="utf-8")
-    aside.replace(path)
+    keep_json(path, {**kept_json(path), engine: f"{CACHE_VERSION} {library}"})
 
 
 def build_command(spec: ModelSpec, engine: str) -> list[str]:

@@ -78,10 +78,10 @@ class OwnCase:
         from usviewer.infer.preprocess import place
 
         frame = self._frames[0]
-        box = frame.geometry.sector.box_xyxy_px if frame.geometry and frame.geometry.sector else None
+        box = frame.sector_box_px
         made = self._predictor.choice
         used = spec.input if made is None or made.rectangular else squared(spec.input)
-        width, height = place((frame.width_px, frame.height_px), used, box, frame.pixel_aspect).input_size_px
+        width, height = place(frame.size_px, used, box, frame.pixel_aspect).input_size_px
         return f"{height}x{width}"
 
     @property
@@ -104,7 +104,7 @@ class OwnCase:
         self.found += bool(prediction.instances)
         times = {"measure": (measured - predicted) * 1e3, "total": (measured - start) * 1e3}
         if self._drawn:
-            scene = compose(reading, None, frame_size_px=(frame.width_px, frame.height_px), geometry=frame.geometry)
+            scene = compose(frame, reading)
             draw(frame.pixels, scene)
             drawn = time.perf_counter()
             times |= {"draw": (drawn - measured) * 1e3, "with drawing": (drawn - start) * 1e3}

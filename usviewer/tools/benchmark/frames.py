@@ -46,7 +46,7 @@ def _indices(total: int, count: int) -> list[int]:
 
 def _scaled(frame: Frame, size_px: tuple[int, int]) -> Frame:
     """The picture in the middle of another size; its geometry does not hold there and is left out."""
-    if (frame.width_px, frame.height_px) == size_px:
+    if frame.size_px == size_px:
         return frame
     width, height = size_px
     ratio = min(width / frame.width_px, height / frame.height_px)

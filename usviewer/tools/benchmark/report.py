@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from usviewer.atomic import make_folder, write_text
 from usviewer.plain_text import in_markdown, printable
-from usviewer.save.aside import make_folder, write_text
 from usviewer.tools.benchmark.cases import Result, Spread
 from usviewer.tools.benchmark.live import LiveResult
 from usviewer.tools.benchmark.soak import SoakResult

@@ -63,7 +63,7 @@ def soak(
         start = time.perf_counter()
         prediction = predictor.predict(frame)
         reading = read(prediction, frame.geometry, predictor.spec.finding, tracker)
-        compose(reading, trend.add(reading), frame_size_px=(frame.width_px, frame.height_px), geometry=frame.geometry)
+        compose(frame, reading, trend.add(reading))
         took_ms = (time.perf_counter() - start) * 1e3
         if number == settled:
             before_mb = memory_mb()

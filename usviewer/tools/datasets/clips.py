@@ -94,7 +94,7 @@ def _ellipse_truth(frame: Frame, ellipse: Ellipse) -> Truth:
     spacing = region.spacing if region else None
     end = (beam[0] * length_px, beam[1] * length_px)
     length = Length(length_px, spacing.length_mm((0.0, 0.0), end) if spacing else None)
-    return Truth({"aorta": ellipse.mask(frame.width_px, frame.height_px)}, lengths={"ap_diameter": length})
+    return Truth({"aorta": ellipse.mask(*frame.size_px)}, lengths={"ap_diameter": length})
 
 
 # --- label images of a clip's frames ----------------------------------------------------------------------------------

@@ -102,7 +102,7 @@ def _hc18_still(row: dict[str, str], path: Path, table: Path) -> Still:
         raise UserError(f"{table.name} cannot be read at {path.stem}", "Restore the table") from error
 
     def truth(frame: Frame) -> Truth:
-        mask = ellipse.mask(frame.width_px, frame.height_px)
+        mask = ellipse.mask(*frame.size_px)
         lengths = {"head_circumference": Length(ellipse.circumference_px, circumference_mm)}
         return Truth({"fetal head": mask}, lengths=lengths)
 

@@ -51,7 +51,7 @@ def _truth(path: Path) -> Callable[[Frame], Truth]:
         image = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_GRAYSCALE)
         if image is None:
             raise UserError(f"{path.name} is no picture", "Give masks as PNG files")
-        size = (frame.width_px, frame.height_px)
+        size = frame.size_px
         if abs(image.shape[1] / image.shape[0] / (size[0] / size[1]) - 1) > 0.02:
             raise UserError(f"The mask {path.name} has another shape than its picture", "Correct the mask")
         share = cv2.resize(image.astype(np.float32), size, interpolation=cv2.INTER_AREA)

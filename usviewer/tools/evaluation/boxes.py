@@ -22,7 +22,7 @@ def box_sample(sample: Sample, prediction: Prediction, dataset: Dataset, labels:
         for instance in prediction.instances
         if instance.label in index_of
     )
-    return BoxSample((sample.frame.width_px, sample.frame.height_px), kept, predicted, sample.group)
+    return BoxSample(sample.frame.size_px, kept, predicted, sample.group)
 
 
 def judge_boxes(sample: Sample, boxes: BoxSample, names: Sequence[str], min_score: float) -> list[Verdict]:

@@ -11,9 +11,9 @@ import numpy as np
 from rich.table import Table as ScreenTable
 
 from usviewer import RESEARCH_USE, __version__
+from usviewer.atomic import write_text
 from usviewer.infer.manifest import ModelSpec
 from usviewer.measure.average_precision import BoxSample
-from usviewer.save.aside import write_text
 from usviewer.save.plots import write_bland_altman
 from usviewer.save.tables import Cell, write_csv, write_json
 from usviewer.tools.command import Screen

@@ -132,7 +132,7 @@ def read_mask(mask: Mask, frame: Frame, spec: ModelSpec) -> Reading:
         part = np.ascontiguousarray(mask[y0:y1, x0:x1])
         box = (float(x0), float(y0), float(x1), float(y1))
         instances = (Instance(spec.labels[0].name, 0, 1.0, box, part, (x0, y0), Edge.NOT_STATED),)
-    size = (frame.width_px, frame.height_px)
+    size = frame.size_px
     return read(Prediction(frame.key, size, instances, "", "", ""), frame.geometry, spec.finding)
 
 

@@ -76,8 +76,7 @@ class _Canvas:
 
 def _canvas(frame: Frame) -> _Canvas:
     """The ultrasound of a frame, surroundings blanked, at the page's width."""
-    sector = frame.geometry.sector if frame.geometry else None
-    x0, y0, x1, y1 = sector.box_xyxy_px if sector else (0, 0, frame.width_px, frame.height_px)
+    x0, y0, x1, y1 = frame.sector_box_px or (0, 0, *frame.size_px)
     part = released(frame.pixels, frame.geometry, False)[y0:y1, x0:x1]
     scale = min(4.0, PICTURE_WIDTH_PX / (x1 - x0))
     size = (max(1, round((x1 - x0) * scale)), max(1, round((y1 - y0) * scale)))

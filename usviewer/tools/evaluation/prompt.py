@@ -17,6 +17,7 @@ import numpy as np
 from rich.table import Table as ScreenTable
 
 from usviewer import RESEARCH_USE, __version__
+from usviewer.atomic import write_text
 from usviewer.errors import UserError
 from usviewer.frame import Mask
 from usviewer.infer.manifest import ModelSpec
@@ -24,7 +25,6 @@ from usviewer.infer.prediction import full_mask
 from usviewer.infer.prompt import Embedding, Outline, at_point, in_box
 from usviewer.infer.prompt.model import PromptModel
 from usviewer.measure.agreement import bootstrap, mean_absolute, overlap
-from usviewer.save.aside import write_text
 from usviewer.save.tables import write_csv, write_json
 from usviewer.tools.command import Screen
 from usviewer.tools.datasets import Dataset, Kind, Sample
@@ -145,7 +145,7 @@ def _judge(
     box = box_of(truth)
     outlines = {"box": model.outline(embedding, in_box(box))}
     outlines |= {f"clicks_{n}": found for n, found in enumerate(_clicked(model, embedding, truth), 1)}
-    size = (sample.frame.width_px, sample.frame.height_px)
+    size = sample.frame.size_px
     answers = {way: _answer(truth, found, size) for way, found in outlines.items()}
     case = Case(sample.name, sample.group, label, int(truth.sum()), answers)
     shown = outlines[case.worst_way]

@@ -124,5 +124,5 @@ def _truth(sample: Sample) -> Mask:
 
 def _dice(instance: Instance, sample: Sample) -> float:
     truth = _truth(sample)
-    mask = full_mask(instance, (sample.frame.width_px, sample.frame.height_px))
+    mask = full_mask(instance, sample.frame.size_px)
     return float(2 * np.count_nonzero(mask & truth) / (np.count_nonzero(mask) + np.count_nonzero(truth)))

@@ -7,7 +7,7 @@ from pathlib import Path
 _PACKAGE = Path(__file__).resolve().parent
 
 
-def bundled_path(*parts: str) -> Path:
+def resource_path(*parts: str) -> Path:
     """A file or folder below ``resources/`` or ``models/``: in the wheel, else in the checkout.
 
     The wheel carries both inside the package (``usviewer/_bundled``); an editable install has them beside it.

@@ -14,8 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from usviewer.errors import UserError
+from usviewer.own_folders import close_to_others, own_root
 from usviewer.plain_text import encodable
-from usviewer.save.own_folders import close_to_others, own_root
 
 _ADVICE = {
     errno.ENOSPC: ("the disk is full", "Free some space and try again"),
@@ -34,7 +34,7 @@ _ADVICE = {
 _MOST_LETTERS = 60
 
 
-class Aside:
+class AtomicFile:
     """A new, empty file beside ``path`` that takes its place at ``commit``, and is gone after ``discard``.
 
     ``path`` stays as it was until then. Every failure to write is a ``UserError`` and leaves nothing behind.
@@ -65,23 +65,23 @@ class Aside:
 
 
 @contextmanager
-def written_aside(path: Path) -> Iterator[Path]:
+def atomic_path(path: Path) -> Iterator[Path]:
     """Write to the given path inside the block; it becomes ``path`` at its end, or nothing if the block fails."""
-    aside = Aside(path)
+    file = AtomicFile(path)
     try:
-        yield aside.part
+        yield file.part
     except OSError as error:
-        aside.discard()
+        file.discard()
         raise cannot_write(path, error) from error
     except BaseException:
-        aside.discard()
+        file.discard()
         raise
-    aside.commit()
+    file.commit()
 
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Write a whole file, or nothing."""
-    with written_aside(path) as part:
+    with atomic_path(path) as part:
         part.write_bytes(content)
 
 

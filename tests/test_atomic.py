@@ -5,8 +5,8 @@ import os
 
 import pytest
 
+from usviewer.atomic import AtomicFile, atomic_path, cannot_write, make_folder, write_bytes, write_text
 from usviewer.errors import UserError
-from usviewer.save.aside import Aside, cannot_write, make_folder, write_bytes, write_text, written_aside
 
 
 def test_a_written_file_is_whole_and_alone(tmp_path):
@@ -19,7 +19,7 @@ def test_a_written_file_is_whole_and_alone(tmp_path):
 def test_a_failure_midway_keeps_the_old_file(tmp_path, error):
     path = tmp_path / "a.txt"
     path.write_text("old")
-    with pytest.raises(error), written_aside(path) as part:
+    with pytest.raises(error), atomic_path(path) as part:
         part.write_text("half of the n")
         raise error
     assert path.read_text() == "old"
@@ -28,7 +28,7 @@ def test_a_failure_midway_keeps_the_old_file(tmp_path, error):
 
 def test_two_writers_of_one_name_do_not_mix(tmp_path):
     path = tmp_path / "a.txt"
-    one, two = Aside(path), Aside(path)
+    one, two = AtomicFile(path), AtomicFile(path)
     one.part.write_text("one")
     two.part.write_text("two")
     one.commit()
