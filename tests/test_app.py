@@ -11,7 +11,7 @@ from pathlib import Path
 import cv2
 import pytest
 
-from tests.tools.tiny_models import add_dark_finder
+from tests.helpers.tiny_models import add_dark_finder
 from usviewer.__main__ import main
 from usviewer.acquire import check_address
 from usviewer.app import _together

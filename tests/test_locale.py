@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 
 from tests.conftest import ROOT
-from tests.recordings import write_clip
+from tests.helpers.recordings import write_clip
 
 SOURCES = Path("/usr/share/i18n/locales")
 LOCALES = ("C", "de_DE.UTF-8", "fr_FR.UTF-8", "tr_TR.UTF-8")
-CHILD = Path(__file__).with_name("locale_child.py")
+CHILD = Path(__file__).with_name("helpers") / "locale_child.py"
 pytestmark = pytest.mark.slow
 
 

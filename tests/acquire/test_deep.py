@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from tests.recordings import picture, write_tiff
+from tests.helpers.recordings import picture, write_tiff
 from usviewer.acquire import deep, open_source
 from usviewer.acquire.images import open_folder
 from usviewer.errors import UserError

@@ -9,8 +9,8 @@ from dataclasses import replace
 
 import pytest
 
-from tests.devices import FULL, FakeBackend, FakeCard, card
-from tests.fakes import picture
+from tests.helpers.devices import FULL, FakeBackend, FakeCard, card
+from tests.helpers.fakes import picture
 from usviewer import acquire
 from usviewer.acquire import device as devices
 from usviewer.acquire.device import list_devices, open_device

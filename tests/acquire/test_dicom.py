@@ -31,7 +31,7 @@ from pydicom.uid import (
     SegmentationStorage,
 )
 
-from tests.recordings import dicom_dataset, number_in, picture, save_packed, write_clip
+from tests.helpers.recordings import dicom_dataset, number_in, picture, save_packed, write_clip
 from usviewer.acquire.dicom import DicomSource, RawRegion, is_dicom
 from usviewer.acquire.dicom_pixels import ybr_to_rgb
 from usviewer.errors import UserError

@@ -12,7 +12,7 @@ from pydicom import Dataset
 from pydicom.uid import DeflatedExplicitVRLittleEndian, JPEGBaseline8Bit
 
 from tests.acquire.test_dicom_pixels import COLOUR, GREY, grey_of, jpeg, same, written
-from tests.recordings import dicom_dataset, save_packed
+from tests.helpers.recordings import dicom_dataset, save_packed
 from usviewer.acquire import dicom_file, dicom_fragments, dicom_pixels
 from usviewer.acquire.dicom import DicomSource, is_dicom
 from usviewer.calibrate.regions import SPACING_ONLY

@@ -26,7 +26,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from tests.recordings import dicom_dataset, number_in, picture, save_packed, write_clip
+from tests.helpers.recordings import dicom_dataset, number_in, picture, save_packed, write_clip
 from usviewer.acquire.dicom import DicomSource
 from usviewer.acquire.dicom_values import quiet
 from usviewer.errors import UserError

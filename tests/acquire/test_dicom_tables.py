@@ -11,7 +11,7 @@ from pydicom.pixels.processing import _expand_segmented_lut, apply_modality_lut,
 from pydicom.uid import DeflatedExplicitVRLittleEndian, EnhancedUSVolumeStorage
 
 from tests.acquire.test_dicom_pixels import DEEP, GREY, TWELVE, big_endian, grey_of, same, shown, written
-from tests.recordings import dicom_dataset
+from tests.helpers.recordings import dicom_dataset
 from usviewer.acquire.dicom import DicomSource
 from usviewer.acquire.dicom_tables import expand_segments
 from usviewer.errors import UserError

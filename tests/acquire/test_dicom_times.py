@@ -7,7 +7,7 @@ import pytest
 from pydicom import Dataset
 
 from tests.acquire.test_dicom_pixels import GREY, written
-from tests.recordings import dicom_dataset, save_packed, write_clip
+from tests.helpers.recordings import dicom_dataset, save_packed, write_clip
 from usviewer.acquire.dicom import DicomSource
 from usviewer.acquire.dicom_values import quiet
 

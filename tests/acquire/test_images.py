@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from tests.recordings import number_in, picture, write_clip, write_tiff
+from tests.helpers.recordings import number_in, picture, write_clip, write_tiff
 from usviewer.acquire import open_source
 from usviewer.acquire.images import ImageSource, open_folder, open_image
 from usviewer.errors import UserError

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.memory import read_alone
-from tests.recordings import TIFF_TAGS, write_clip
+from tests.helpers.memory import read_alone
+from tests.helpers.recordings import TIFF_TAGS, write_clip
 from usviewer.acquire import open_source
 from usviewer.acquire.source import MAX_PIXELS, MAX_WORK_BYTES
 from usviewer.errors import UserError

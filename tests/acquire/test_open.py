@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.recordings import dicom_dataset, picture, write_clip
+from tests.helpers.recordings import dicom_dataset, picture, write_clip
 from usviewer.acquire import frame_count, open_source
 from usviewer.errors import UserError
 

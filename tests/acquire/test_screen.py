@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from tests.displays import Display, display
+from tests.helpers.displays import Display, display
 from usviewer.acquire import open_source
 from usviewer.acquire.screen import ScreenAddress, parse_screen_uri
 from usviewer.errors import UserError

@@ -14,7 +14,7 @@ import pytest
 from av.video.frame import VideoFrame
 from PIL import Image
 
-from tests.recordings import number_in, picture, write_clip
+from tests.helpers.recordings import number_in, picture, write_clip
 from usviewer.acquire import clip as clip_module
 from usviewer.acquire import open_source
 from usviewer.acquire.video import VideoSource

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from tests.calibrate.screens import noisy, screen
+from tests.helpers.screens import noisy, screen
 from usviewer.calibrate import layouts
 from usviewer.calibrate.proposal import propose
 from usviewer.calibrate.ruler import find_ruler

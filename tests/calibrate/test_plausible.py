@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tests.calibrate.screens import screen
+from tests.helpers.screens import screen
 from usviewer.acquire.dicom_tags import RawRegion
 from usviewer.calibrate import Calibrator, FileScale, regions_of
 from usviewer.calibrate.manual import spacing_from_text

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.calibrate.screens import STYLES, jpeg, noisy, screen, ticks_of
+from tests.helpers.screens import STYLES, jpeg, noisy, screen, ticks_of
 from usviewer.acquire import frame_count, open_source
 from usviewer.calibrate import ruler_text
 from usviewer.calibrate.ruler import CHANGES, IMPRECISE, NO_RULER, TOO_BUSY, TWO_PANES, TWO_RULERS, find_ruler, spacing

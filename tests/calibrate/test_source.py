@@ -8,8 +8,8 @@ import cv2
 import pytest
 from pydicom.dataset import Dataset
 
-from tests.calibrate.screens import screen
-from tests.recordings import dicom_dataset, picture, write_clip
+from tests.helpers.recordings import dicom_dataset, picture, write_clip
+from tests.helpers.screens import screen
 from usviewer.acquire import open_source
 from usviewer.calibrate import for_source
 from usviewer.calibrate.calibrator import GIVEN_FOR_OTHER_SIZE

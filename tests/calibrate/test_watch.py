@@ -5,7 +5,7 @@ import time
 import numpy as np
 import pytest
 
-from tests.calibrate.screens import STYLES, jpeg, noisy, screen
+from tests.helpers.screens import STYLES, jpeg, noisy, screen
 from usviewer.acquire import open_source
 from usviewer.calibrate import find_sector
 from usviewer.calibrate.ruler import find_ruler, spacing

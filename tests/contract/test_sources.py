@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.devices import FakeBackend, card
-from tests.displays import virtual_display
-from tests.recordings import dicom_dataset, picture, save_packed, write_clip
+from tests.helpers.devices import FakeBackend, card
+from tests.helpers.displays import virtual_display
+from tests.helpers.recordings import dicom_dataset, picture, save_packed, write_clip
 from usviewer.acquire import Source, frame_count, open_source
 from usviewer.errors import UserError
 from usviewer.frame import digest_of

@@ -20,8 +20,8 @@ from PIL import Image
 from pydicom.dataset import Dataset
 
 from tests.conftest import ROOT
-from tests.recordings import dicom_dataset, write_clip
-from tests.tools.tiny_models import add_dark_finder, add_normalising_finder
+from tests.helpers.recordings import dicom_dataset, write_clip
+from tests.helpers.tiny_models import add_dark_finder, add_normalising_finder
 from usviewer.__main__ import main
 
 SAMPLE = ROOT / "resources" / "sample.mp4"

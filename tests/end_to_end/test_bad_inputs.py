@@ -16,8 +16,8 @@ import pytest
 from PIL import Image
 
 from tests.conftest import ROOT
-from tests.recordings import dicom_dataset, write_clip
-from tests.tools.tiny_models import add_dark_finder
+from tests.helpers.recordings import dicom_dataset, write_clip
+from tests.helpers.tiny_models import add_dark_finder
 
 pytestmark = pytest.mark.slow
 WHOLE = {"readings.csv", "instances.csv", "summary.json", "best-frame.png"}

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import ROOT
-from tests.recordings import write_clip
+from tests.helpers.recordings import write_clip
 from usviewer.__main__ import main
 from usviewer.calibrate.proposal import UNCONFIRMED
 from usviewer.calibrate.watch import WITHDRAWALS

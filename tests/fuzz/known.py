@@ -27,7 +27,7 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from tests.fuzz import mutate_dicom, mutate_onnx, readers, seeds, seeds_kept
 from tests.fuzz.task import Absent, Read, Task
-from tests.recordings import dicom_dataset, picture
+from tests.helpers.recordings import dicom_dataset, picture
 from usviewer.save.cache import ClipNotes, ClipResults
 
 Write = Callable[[Path], None]

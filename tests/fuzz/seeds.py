@@ -36,7 +36,7 @@ from pydicom.uid import (
 
 from tests.conftest import DATA
 from tests.fuzz import seeds_kept
-from tests.recordings import dicom_dataset, picture, save_packed, write_clip
+from tests.helpers.recordings import dicom_dataset, picture, save_packed, write_clip
 
 Files = Mapping[str, bytes]
 Make = Callable[[], Files | None]

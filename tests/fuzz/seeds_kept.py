@@ -15,11 +15,11 @@ import onnx
 import tomli_w
 from onnx import TensorProto, helper, numpy_helper
 
-from tests import onnx_graphs
-from tests.calibrate.screens import screen
 from tests.fuzz import mutate_text
-from tests.prompt_graphs import recorded_prompt_model
-from tests.scenes import aorta_reading, circle, flat_frame
+from tests.helpers import onnx_graphs
+from tests.helpers.prompt_graphs import recorded_prompt_model
+from tests.helpers.scenes import aorta_reading, circle, flat_frame
+from tests.helpers.screens import screen
 from usviewer import settings
 from usviewer.calibrate import layouts
 from usviewer.calibrate.ruler import find_ruler

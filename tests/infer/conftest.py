@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import tomli_w
 
-from tests import onnx_graphs
-from tests.infer.pictures import SpecFactory
+from tests.helpers import onnx_graphs
+from tests.helpers.pictures import SpecFactory
 from usviewer.infer import onnx_file, ultralytics_export
 from usviewer.infer.manifest import ModelSpec, parse_manifest, read_manifest
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.infer.pictures import SpecFactory
-from tests.prompt_graphs import prompt_model
+from tests.helpers.pictures import SpecFactory
+from tests.helpers.prompt_graphs import prompt_model
 from usviewer.errors import UserError
 from usviewer.infer import activation, registry
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.infer.pictures import SpecFactory, disc_picture
+from tests.helpers.pictures import SpecFactory, disc_picture
 from usviewer.errors import UserError
 from usviewer.frame import Frame, make_frame
 from usviewer.infer import choice, parity, predictor, registry, runner, session

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.infer.pictures import SpecFactory, disc_picture
+from tests.helpers.pictures import SpecFactory, disc_picture
 from usviewer.errors import UserError
 from usviewer.frame import make_frame
 from usviewer.infer.decode import decode, roundness

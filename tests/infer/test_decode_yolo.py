@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tests.infer.pictures import SpecFactory, cloudy
+from tests.helpers.pictures import SpecFactory, cloudy
 from usviewer.errors import UserError
 from usviewer.infer.decode import decode, suppress
 from usviewer.infer.manifest import ModelSpec

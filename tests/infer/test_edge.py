@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tests.infer.pictures import SpecFactory
+from tests.helpers.pictures import SpecFactory
 from usviewer.frame import ImageGeometry, Sector, make_frame
 from usviewer.infer.edge import edge_sd_px
 from usviewer.infer.predictor import Predictor

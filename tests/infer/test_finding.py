@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.infer.pictures import SpecFactory
+from tests.helpers.pictures import SpecFactory
 from usviewer.errors import UserError
 
 

@@ -10,7 +10,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from tests.infer.pictures import SpecFactory
+from tests.helpers.pictures import SpecFactory
 from usviewer.errors import UserError
 from usviewer.infer import onnx_file
 from usviewer.infer.manifest import read_manifest

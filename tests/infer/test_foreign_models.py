@@ -12,8 +12,8 @@ from pathlib import Path
 import onnx
 import pytest
 
-from tests import onnx_graphs
-from tests.infer.pictures import SpecFactory
+from tests.helpers import onnx_graphs
+from tests.helpers.pictures import SpecFactory
 from usviewer.errors import UserError
 from usviewer.infer import choice, golden, onnx_file, registry, variants
 from usviewer.infer.manifest import MANIFEST, ModelSpec, read_manifest

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.infer.pictures import SpecFactory, disc_picture
+from tests.helpers.pictures import SpecFactory, disc_picture
 from usviewer.errors import UserError
 from usviewer.frame import Pixels
 from usviewer.infer import decode, golden, runner

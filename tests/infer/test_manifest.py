@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import tomli_w
 
-from tests import onnx_graphs
+from tests.helpers import onnx_graphs
 from usviewer.errors import UserError
 from usviewer.infer.manifest import parse_manifest, read_manifest
 from usviewer.infer.prediction import Edge

@@ -8,8 +8,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from tests import onnx_graphs
-from tests.infer.pictures import SpecFactory
+from tests.helpers import onnx_graphs
+from tests.helpers.pictures import SpecFactory
 from usviewer.errors import UserError
 from usviewer.infer.onnx_file import check_fits, check_hashes, inspect
 

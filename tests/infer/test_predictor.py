@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tests.infer.pictures import SpecFactory, disc_picture
+from tests.helpers.pictures import SpecFactory, disc_picture
 from usviewer.errors import UserError
 from usviewer.frame import ImageGeometry, Sector, make_frame
 from usviewer.infer import registry

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.infer.pictures import cloudy
+from tests.helpers.pictures import cloudy
 from usviewer.infer.manifest import InputSpec
 from usviewer.infer.preprocess import Workspace, place, prepare
 

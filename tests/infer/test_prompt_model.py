@@ -9,8 +9,8 @@ import numpy as np
 import onnx
 import pytest
 
-from tests.infer.pictures import disc_picture
-from tests.prompt_graphs import decoder, encoder, prompt_model, recorded_prompt_model
+from tests.helpers.pictures import disc_picture
+from tests.helpers.prompt_graphs import decoder, encoder, prompt_model, recorded_prompt_model
 from usviewer.errors import UserError
 from usviewer.frame import Frame, ImageGeometry, Region, Sector, make_frame
 from usviewer.infer import onnx_file, registry
@@ -359,8 +359,8 @@ def _three_channels(path: Path) -> None:
     """An encoder as EdgeSAM's: normalised pixels, three channels, in single precision."""
     from onnx import TensorProto, helper
 
-    from tests.onnx_graphs import OPSET, Builder
-    from tests.prompt_graphs import CELLS, SIDE
+    from tests.helpers.onnx_graphs import OPSET, Builder
+    from tests.helpers.prompt_graphs import CELLS, SIDE
 
     b = Builder(0)
     grey = b.op("ReduceMean", "image", axes=[1], keepdims=1)

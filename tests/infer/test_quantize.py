@@ -7,8 +7,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from tests import onnx_graphs
-from tests.infer.pictures import disc_picture
+from tests.helpers import onnx_graphs
+from tests.helpers.pictures import disc_picture
 from usviewer.errors import UserError
 from usviewer.frame import Frame, make_frame
 from usviewer.infer import choice, parity, variants

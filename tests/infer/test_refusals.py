@@ -12,8 +12,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from tests import onnx_graphs
-from tests.infer.pictures import SpecFactory
+from tests.helpers import onnx_graphs
+from tests.helpers.pictures import SpecFactory
 from usviewer.errors import UserError
 from usviewer.infer import registry
 from usviewer.infer.session.base import MAX_CAUSE, cause_of

@@ -10,8 +10,8 @@ import pytest
 import tomli_w
 
 import usviewer
-from tests import onnx_graphs
-from tests.infer.pictures import SpecFactory, cloudy
+from tests.helpers import onnx_graphs
+from tests.helpers.pictures import SpecFactory, cloudy
 from usviewer.errors import UserError
 from usviewer.frame import make_frame
 from usviewer.infer import golden, registry

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests import loop_graphs, onnx_graphs
-from tests.infer.pictures import SpecFactory, cloudy
+from tests.helpers import loop_graphs, onnx_graphs
+from tests.helpers.pictures import SpecFactory, cloudy
 from usviewer.errors import UserError
 from usviewer.frame import make_frame
 from usviewer.infer.manifest import parse_manifest

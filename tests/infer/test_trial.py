@@ -16,8 +16,8 @@ import psutil
 import pytest
 import tomli_w
 
-from tests import loop_graphs, onnx_graphs
-from tests.infer.pictures import SpecFactory
+from tests.helpers import loop_graphs, onnx_graphs
+from tests.helpers.pictures import SpecFactory
 from usviewer.errors import UserError
 from usviewer.infer import registry, trial
 from usviewer.infer.manifest import ModelSpec, read_manifest
@@ -28,7 +28,7 @@ Make = Callable[..., Path]
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Make:
-    """A model's folder around a graph of ``tests.loop_graphs``."""
+    """A model's folder around a graph of ``tests.helpers.loop_graphs``."""
 
     def make(write: Callable[..., None], name: str = "odd", **arguments: Any) -> Path:
         made = tmp_path / name

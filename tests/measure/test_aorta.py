@@ -4,7 +4,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tests.measure.drawing import SIZE, ellipse_mask, fan, geometry, prediction, tube_mask
+from tests.helpers.drawing import SIZE, ellipse_mask, fan, geometry, prediction, tube_mask
 from usviewer.frame import ImageGeometry, Region
 from usviewer.infer.prediction import Edge, Instance, Prediction
 from usviewer.measure import aorta, read

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.measure.drawing import key
+from tests.helpers.drawing import key
 from usviewer.errors import UserError
 from usviewer.infer.prediction import Edge
 from usviewer.measure import bands

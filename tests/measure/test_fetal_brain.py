@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.measure.drawing import geometry, predicted
+from tests.helpers.drawing import geometry, predicted
 from usviewer.infer.prediction import Instance
 from usviewer.infer.registry import load_spec
 from usviewer.measure import fetal_brain, read, summarize

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.measure.drawing import SIZE, ellipse_mask, fan, geometry, instance, predicted, prediction
+from tests.helpers.drawing import SIZE, ellipse_mask, fan, geometry, instance, predicted, prediction
 from usviewer.infer.prediction import Edge
 from usviewer.measure import fetal_head, read, summarize
 from usviewer.measure.geometry import Ellipse, shape_of

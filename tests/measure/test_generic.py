@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from tests.measure.drawing import SIZE, ellipse_mask, geometry, instance, key, prediction
+from tests.helpers.drawing import SIZE, ellipse_mask, geometry, instance, key, prediction
 from usviewer.frame import ImageGeometry, Region
 from usviewer.infer.prediction import Edge, Instance, Prediction
 from usviewer.measure import read

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.measure.drawing import ellipse_mask, fan
+from tests.helpers.drawing import ellipse_mask, fan
 from usviewer.measure.geometry import (
     border_distance_px,
     border_margin_px,

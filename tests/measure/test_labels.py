@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tests.measure.drawing import ellipse_mask, geometry, instance, predicted
+from tests.helpers.drawing import ellipse_mask, geometry, instance, predicted
 from usviewer.infer.prediction import Edge, Prediction
 from usviewer.measure import Trend, aorta, manual, read, summarize
 from usviewer.measure.reading import Status

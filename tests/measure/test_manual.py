@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tests.scenes import GIVEN, aorta_reading, circle, flat_frame, scaled_geometry
+from tests.helpers.scenes import GIVEN, aorta_reading, circle, flat_frame, scaled_geometry
 from usviewer.frame import ImageGeometry, Region
 from usviewer.infer.prediction import Edge
 from usviewer.measure import manual

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.measure.drawing import SIZE, ellipse_mask, geometry, predicted, prediction, tube_mask
+from tests.helpers.drawing import SIZE, ellipse_mask, geometry, predicted, prediction, tube_mask
 from usviewer.acquire import open_source
 from usviewer.calibrate import for_source
 from usviewer.measure import aorta, manual, read, summarize, sweep

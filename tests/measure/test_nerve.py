@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tests.measure.drawing import ellipse_mask, fan, geometry, instance, predicted
+from tests.helpers.drawing import ellipse_mask, fan, geometry, instance, predicted
 from usviewer.frame import Sector
 from usviewer.measure import nerve, read
 from usviewer.measure.reading import Status

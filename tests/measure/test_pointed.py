@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.scenes import scaled_geometry
+from tests.helpers.scenes import scaled_geometry
 from usviewer.frame import FrameKey
 from usviewer.infer.prediction import Instance, Prediction
 from usviewer.measure.pointed import CUT_OFF, beside, read_pointed

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tests.measure.drawing import reading
+from tests.helpers.drawing import reading
 from usviewer.acquire.phantom import PhantomSource, random_spec
 from usviewer.acquire.phantom.motion import pulse_wave
 from usviewer.measure import pulse, summarize

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.measure.drawing import reading
+from tests.helpers.drawing import reading
 from usviewer.infer.prediction import Edge
 from usviewer.measure.reading import Dimension, Errors, Plane, Site, Status
 from usviewer.measure.trend import Trend, median_interval, other_sizes_note, summarize, sweep

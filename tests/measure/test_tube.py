@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from tests.measure.drawing import ellipse_mask, tube_mask
+from tests.helpers.drawing import ellipse_mask, tube_mask
 from usviewer.measure.geometry import border_distance_px, border_margin_px, shape_of
 from usviewer.measure.tube import EDGE_PX, widest
 

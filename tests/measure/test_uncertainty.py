@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from tests.measure.drawing import ellipse_mask, geometry, instance, predicted, prediction, tube_mask
+from tests.helpers.drawing import ellipse_mask, geometry, instance, predicted, prediction, tube_mask
 from usviewer.frame import ImageGeometry, Region
 from usviewer.infer.prediction import Edge
 from usviewer.measure import coverage, read, summarize, uncertainty

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.measure.drawing import ellipse_mask, fan, geometry, prediction, tube_mask
+from tests.helpers.drawing import ellipse_mask, fan, geometry, prediction, tube_mask
 from usviewer.measure import aorta, read, summarize, sweep
 from usviewer.measure.geometry import shape_of
 from usviewer.measure.plane import PlaneTracker

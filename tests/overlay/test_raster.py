@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.scenes import aorta_reading, circle, flat_frame, scaled_geometry, summary_of
+from tests.helpers.scenes import aorta_reading, circle, flat_frame, scaled_geometry, summary_of
 from usviewer.measure.reading import Status
 from usviewer.overlay import palette
 from usviewer.overlay.items import BoxMark, Caliper, Fill, Line, Outline, Scene, Text

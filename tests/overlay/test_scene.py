@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tests.scenes import GIVEN, aorta_reading, fan, flat_frame, scaled_geometry
+from tests.helpers.scenes import GIVEN, aorta_reading, fan, flat_frame, scaled_geometry
 from usviewer.frame import ImageGeometry, Region
 from usviewer.measure.reading import Provenance, Status
 from usviewer.overlay import palette

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.scenes import aorta_reading, flat_frame, scaled_geometry
+from tests.helpers.scenes import aorta_reading, flat_frame, scaled_geometry
 from usviewer.overlay.items import BoxMark, Caliper, Fill, Outline, Panel, ScaleBar, Scene, Text
 from usviewer.overlay.scene import MaskStyle, Style, compose
 from usviewer.overlay.stretch import square_size_px, squared, squared_scene

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.scenes import aorta_reading, flat_frame, scaled_geometry, summary_of
+from tests.helpers.scenes import aorta_reading, flat_frame, scaled_geometry, summary_of
 from usviewer.infer.prediction import Edge
 from usviewer.measure import manual
 from usviewer.measure.reading import Dimension, Measurement, Plane, Provenance, Site, Status

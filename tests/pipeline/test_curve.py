@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from tests.measure.drawing import reading
+from tests.helpers.drawing import reading
 from usviewer.measure.pulse import pulse_of
 from usviewer.pipeline.curve import curve_of
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.tools.tiny_models import add_dark_finder
+from tests.helpers.tiny_models import add_dark_finder
 from usviewer.acquire import open_source
 from usviewer.errors import UserError
 from usviewer.pipeline.engine import load_engine

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from tests.fakes import wait_until
+from tests.helpers.fakes import wait_until
 from usviewer.errors import UserError
 from usviewer.pipeline.jobs import Jobs
 

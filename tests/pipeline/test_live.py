@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tests.fakes import FakeClip, FakeDevice, FakeEngine, picture, wait_until
+from tests.helpers.fakes import FakeClip, FakeDevice, FakeEngine, picture, wait_until
 from usviewer.errors import UserError
 from usviewer.frame import Frame, ImageGeometry, Region
 from usviewer.infer.prediction import Prediction

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.fakes import FakeClip
-from tests.prompt_graphs import recorded_prompt_model
+from tests.helpers.fakes import FakeClip
+from tests.helpers.prompt_graphs import recorded_prompt_model
 from usviewer.errors import UserError
 from usviewer.frame import Frame, make_frame
 from usviewer.infer.manifest import ModelSpec

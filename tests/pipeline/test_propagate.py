@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.prompt_graphs import prompt_model
+from tests.helpers.prompt_graphs import prompt_model
 from usviewer.acquire import open_source
 from usviewer.frame import Frame, Mask, make_frame
 from usviewer.infer import registry

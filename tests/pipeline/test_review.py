@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tests.fakes import FakeClip, FakeEngine, wait_until
+from tests.helpers.fakes import FakeClip, FakeEngine, wait_until
 from usviewer.acquire import Source
 from usviewer.errors import UserError
 from usviewer.frame import Frame, ImageGeometry

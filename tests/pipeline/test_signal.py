@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.fakes import picture
+from tests.helpers.fakes import picture
 from usviewer.acquire import open_source
 from usviewer.calibrate import Calibrator
 from usviewer.frame import Frame, ImageGeometry, Pixels, Sector, make_frame

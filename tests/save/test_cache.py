@@ -18,7 +18,7 @@ try:
 except ImportError:  # Windows
     resource = None
 
-from tests.scenes import aorta_reading, circle, flat_frame
+from tests.helpers.scenes import aorta_reading, circle, flat_frame
 from usviewer.errors import UserError
 from usviewer.measure.given import NOTHING_GIVEN, Given
 from usviewer.measure.manual import edit_of, filled

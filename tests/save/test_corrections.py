@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.scenes import aorta_reading, circle, fan, scaled_geometry
+from tests.helpers.scenes import aorta_reading, circle, fan, scaled_geometry
 from usviewer.errors import UserError
 from usviewer.frame import Frame, make_frame
 from usviewer.infer.prediction import Prediction

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.scenes import fan
+from tests.helpers.scenes import fan
 from usviewer.frame import ImageGeometry
 from usviewer.save.deidentify import KEPT_AS_ASKED, KEPT_UNCERTAIN, blank_outside, notice, released
 

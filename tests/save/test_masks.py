@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from matplotlib.path import Path as Polygon
 
-from tests.scenes import flat_frame
+from tests.helpers.scenes import flat_frame
 from usviewer.errors import UserError
 from usviewer.infer.prediction import Instance, Prediction, full_mask
 from usviewer.save.masks import coco_document, label_image, polygons_of, write_label_png, write_yolo, yolo_lines

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.scenes import aorta_reading, fan, flat_frame, scaled_geometry
+from tests.helpers.scenes import aorta_reading, fan, flat_frame, scaled_geometry
 from usviewer.acquire import open_source
 from usviewer.errors import UserError
 from usviewer.frame import make_frame

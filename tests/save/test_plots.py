@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import ROOT
-from tests.scenes import aorta_reading, summary_of
+from tests.helpers.scenes import aorta_reading, summary_of
 from usviewer.errors import UserError
 from usviewer.frame import FrameKey
 from usviewer.measure.reading import Plane, Status

@@ -12,7 +12,7 @@ import av
 import numpy as np
 import pytest
 
-from tests.scenes import aorta_reading, fan, scaled_geometry
+from tests.helpers.scenes import aorta_reading, fan, scaled_geometry
 from usviewer.acquire import open_source
 from usviewer.errors import UserError
 from usviewer.frame import Frame, ImageGeometry, make_frame

@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.measure.drawing import instance
-from tests.scenes import aorta_reading, summary_of
+from tests.helpers.drawing import instance
+from tests.helpers.scenes import aorta_reading, summary_of
 from usviewer.acquire import open_source
 from usviewer.errors import UserError
 from usviewer.frame import SourceInfo, make_frame

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from tests.conftest import ROOT
-from tests.measure.drawing import ellipse_mask, geometry, instance, predicted, reading
-from tests.scenes import GIVEN, aorta_reading, flat_frame, summary_of
+from tests.helpers.drawing import ellipse_mask, geometry, instance, predicted, reading
+from tests.helpers.scenes import GIVEN, aorta_reading, flat_frame, summary_of
 from usviewer.calibrate.watch import TICKS
 from usviewer.errors import UserError
 from usviewer.frame import SourceInfo

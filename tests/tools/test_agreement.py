@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.measure.drawing import reading
+from tests.helpers.drawing import reading
 from tests.save.test_tables import documented
 from usviewer.__main__ import main
 from usviewer.errors import UserError

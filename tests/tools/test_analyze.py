@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.scenes import aorta_reading, flat_frame, summary_of
+from tests.helpers.scenes import aorta_reading, flat_frame, summary_of
 from usviewer.tools.analyze import _summary_line
 
 READING = aorta_reading(flat_frame(64, 48).key)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.tools.tiny_models import add_dark_finder
+from tests.helpers.tiny_models import add_dark_finder
 from usviewer.errors import UserError
 from usviewer.frame import make_frame
 from usviewer.infer.predictor import Predictor
@@ -220,7 +220,7 @@ def test_the_peers_script_is_never_imported() -> None:
 @pytest.mark.peer
 @pytest.mark.skipif(not PEER_PYTHON, reason="USVIEWER_PEER_PYTHON names no environment with the peer")
 def test_the_peer_runs_the_same_file(tmp_path: Path) -> None:
-    from tests.onnx_graphs import yolov8n
+    from tests.helpers.onnx_graphs import yolov8n
 
     yolov8n(tmp_path / "model.onnx", height=320, width=320)
     spec = add_model(tmp_path / "model.onnx", "peer")

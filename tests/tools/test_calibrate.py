@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.calibrate.screens import screen
-from tests.recordings import dicom_dataset, write_clip
+from tests.helpers.recordings import dicom_dataset, write_clip
+from tests.helpers.screens import screen
 from usviewer.calibrate import layouts
 from usviewer.errors import UserError
 from usviewer.tools import calibrate

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.tools.tiny_models import add_box_finder, add_dark_finder
+from tests.helpers.tiny_models import add_box_finder, add_dark_finder
 from usviewer.__main__ import main
 from usviewer.measure.average_precision import LabelledBox
 from usviewer.tools.datasets import Dataset, Kind, Options, open_dataset

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.prompt_graphs import prompt_model
+from tests.helpers.prompt_graphs import prompt_model
 from usviewer.__main__ import main
 from usviewer.errors import UserError
 from usviewer.infer.registry import add_model

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import onnx_graphs
+from tests.helpers import onnx_graphs
 from usviewer.__main__ import main
 from usviewer.infer import registry
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.prompt_graphs import prompt_model
+from tests.helpers.prompt_graphs import prompt_model
 from usviewer.__main__ import main
 from usviewer.infer import registry
 

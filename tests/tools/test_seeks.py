@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.recordings import write_clip
+from tests.helpers.recordings import write_clip
 from usviewer.__main__ import main
 from usviewer.acquire import open_source
 from usviewer.tools import seeks

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PySide6.QtCore import QPointF
 
-from tests.scenes import aorta_reading, circle
+from tests.helpers.scenes import aorta_reading, circle
 from usviewer.frame import Frame, ImageGeometry, make_frame
 from usviewer.overlay.items import Outline, Scene
 from usviewer.overlay.scene import compose

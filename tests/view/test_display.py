@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.displays import Display, virtual_display
+from tests.helpers.displays import Display, virtual_display
 from usviewer.errors import UserError
 from usviewer.view import display
 

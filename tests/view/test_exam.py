@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from tests.fakes import FakeClip, FakeEngine
+from tests.helpers.fakes import FakeClip, FakeEngine
+from tests.helpers.recordings import write_clip
+from tests.helpers.workbench import Workbench
 from tests.pipeline.test_findings import beats, reading
-from tests.recordings import write_clip
-from tests.view.workbench import Workbench
 from usviewer.frame import ImageGeometry
 from usviewer.infer.prediction import Edge, Prediction
 from usviewer.measure.given import NOTHING_GIVEN, Given

@@ -13,8 +13,8 @@ from PySide6.QtCore import QPointF, QRectF, Qt
 from PySide6.QtGui import QPainter
 from PySide6.QtTest import QTest
 
-from tests.scenes import GIVEN, aorta_reading, circle, flat_frame, scaled_geometry
-from tests.view.workbench import RIGHT, Workbench
+from tests.helpers.scenes import GIVEN, aorta_reading, circle, flat_frame, scaled_geometry
+from tests.helpers.workbench import RIGHT, Workbench
 from usviewer.errors import UserError
 from usviewer.frame import Frame, ImageGeometry, Region, make_frame
 from usviewer.measure.manual import Edit, filled

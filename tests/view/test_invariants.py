@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 from PySide6.QtWidgets import QFileDialog
 
-from tests.fakes import FakeClip, FakeEngine
-from tests.recordings import write_clip
+from tests.helpers.fakes import FakeClip, FakeEngine
+from tests.helpers.recordings import write_clip
 from usviewer.frame import Frame, ImageGeometry
 from usviewer.infer.prediction import Prediction
 from usviewer.measure.reading import Dimension, Measurement, Reading

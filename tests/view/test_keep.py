@@ -12,10 +12,10 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.fakes import FakeEngine
-from tests.recordings import write_clip
-from tests.scenes import aorta_reading, fan, flat_frame, scaled_geometry, summary_of
-from tests.view.workbench import Workbench
+from tests.helpers.fakes import FakeEngine
+from tests.helpers.recordings import write_clip
+from tests.helpers.scenes import aorta_reading, fan, flat_frame, scaled_geometry, summary_of
+from tests.helpers.workbench import Workbench
 from usviewer.errors import UserError
 from usviewer.frame import Frame, ImageGeometry, make_frame
 from usviewer.measure.reading import Dimension, Reading, Summary

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from tests.displays import virtual_display
+from tests.helpers.displays import virtual_display
 
 
 def run(*arguments: str, platform: str) -> subprocess.CompletedProcess[str]:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PySide6.QtWidgets import QPushButton
 
-from tests.fakes import FakeDevice, FakeEngine, picture
+from tests.helpers.fakes import FakeDevice, FakeEngine, picture
 from usviewer.calibrate.calibrator import GIVEN_FOR_OTHER_SIZE
 from usviewer.errors import UserError
 from usviewer.frame import Frame, digest_of

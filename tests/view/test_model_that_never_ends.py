@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import tomli_w
 
-from tests import loop_graphs, onnx_graphs
+from tests.helpers import loop_graphs, onnx_graphs
 from usviewer.infer import registry, trial
 from usviewer.view.main_window import MainWindow
 

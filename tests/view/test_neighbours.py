@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PySide6.QtCore import Qt
 
-from tests.recordings import write_clip
-from tests.scenes import aorta_reading, flat_frame
+from tests.helpers.recordings import write_clip
+from tests.helpers.scenes import aorta_reading, flat_frame
 from usviewer.measure.reading import Reading, Status
 from usviewer.pipeline.curve import Curve, curve_of
 from usviewer.save.cache import MadeBy

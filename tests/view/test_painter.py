@@ -10,7 +10,7 @@ import pytest
 from PySide6.QtCore import QRectF
 from PySide6.QtGui import QImage, QPainter, QTransform
 
-from tests.scenes import circle, flat_frame
+from tests.helpers.scenes import circle, flat_frame
 from usviewer.overlay.items import BoxMark, Item, Outline, ScaleBar, Scene
 from usviewer.view import painter as painting
 from usviewer.view.painter import paint

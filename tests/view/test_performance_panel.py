@@ -3,7 +3,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from tests.fakes import FakeEngine
+from tests.helpers.fakes import FakeEngine
 from usviewer.view.main_window import MainWindow
 from usviewer.view.panels.performance import PerformancePanel
 

@@ -16,10 +16,10 @@ import numpy as np
 import pytest
 from PySide6.QtCore import Qt
 
-from tests.fakes import FakeEngine
-from tests.prompt_graphs import recorded_prompt_model
-from tests.recordings import write_clip
-from tests.view.workbench import RIGHT, Workbench
+from tests.helpers.fakes import FakeEngine
+from tests.helpers.prompt_graphs import recorded_prompt_model
+from tests.helpers.recordings import write_clip
+from tests.helpers.workbench import RIGHT, Workbench
 from usviewer.errors import UserError
 from usviewer.infer.manifest import ModelSpec
 from usviewer.infer.prompt.model import PromptModel

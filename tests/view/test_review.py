@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from tests.fakes import FakeEngine
-from tests.recordings import number_in, write_clip
-from tests.view.workbench import Workbench
+from tests.helpers.fakes import FakeEngine
+from tests.helpers.recordings import number_in, write_clip
+from tests.helpers.workbench import Workbench
 from usviewer.calibrate.calibrator import GIVEN_FOR_OTHER_SIZE
 from usviewer.errors import UserError
 from usviewer.measure.reading import Provenance, Site

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.calibrate.screens import screen
-from tests.fakes import FakeEngine, wait_until
-from tests.recordings import write_clip
-from tests.view.workbench import Workbench
+from tests.helpers.fakes import FakeEngine, wait_until
+from tests.helpers.recordings import write_clip
+from tests.helpers.screens import screen
+from tests.helpers.workbench import Workbench
 from usviewer.calibrate import layouts
 from usviewer.calibrate.proposal import UNCONFIRMED
 from usviewer.calibrate.watch import WITHDRAWALS

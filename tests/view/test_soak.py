@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.fakes import FakeClip, FakeEngine
+from tests.helpers.fakes import FakeClip, FakeEngine
 from usviewer.view.main_window import MainWindow
 from usviewer.view.soak import Sample, Soak, SoakResult, markdown
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from tests.devices import FakeBackend, card
-from tests.fakes import picture
+from tests.helpers.devices import FakeBackend, card
+from tests.helpers.fakes import picture
 from usviewer.frame import digest_of
 from usviewer.view.main_window import MainWindow
 from usviewer.view.panels.source import SourcePanel

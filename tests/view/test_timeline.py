@@ -11,7 +11,7 @@ import pytest
 from PySide6.QtCore import QPoint, Qt
 from PySide6.QtTest import QTest
 
-from tests.scenes import aorta_reading, flat_frame
+from tests.helpers.scenes import aorta_reading, flat_frame
 from usviewer.frame import SourceInfo
 from usviewer.measure.reading import Plane, Provenance, Reading, Status
 from usviewer.pipeline.curve import Curve, curve_of

@@ -16,9 +16,9 @@ from PySide6.QtCore import QMimeData, QPoint, QPointF, QRect, Qt, QUrl
 from PySide6.QtGui import QDropEvent
 from PySide6.QtWidgets import QAbstractButton, QFileDialog, QLabel, QWidget
 
-from tests.fakes import FakeClip, FakeDevice, FakeEngine, picture
-from tests.recordings import write_clip
-from tests.tools.tiny_models import add_dark_finder
+from tests.helpers.fakes import FakeClip, FakeDevice, FakeEngine, picture
+from tests.helpers.recordings import write_clip
+from tests.helpers.tiny_models import add_dark_finder
 from usviewer.errors import UserError
 from usviewer.frame import digest_of
 from usviewer.settings import Settings, load

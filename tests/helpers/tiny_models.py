@@ -11,7 +11,7 @@ import onnx
 import tomli_w
 from onnx import TensorProto, helper, numpy_helper
 
-from tests.onnx_graphs import unet, unet_manifest
+from tests.helpers.onnx_graphs import unet, unet_manifest
 from usviewer.infer.onnx_file import sha256_of
 from usviewer.infer.registry import add_model
 

@@ -9,7 +9,7 @@ from typing import Any
 from PySide6.QtCore import QPoint, QPointF, Qt
 from PySide6.QtTest import QTest
 
-from tests.fakes import FakeEngine
+from tests.helpers.fakes import FakeEngine
 from usviewer.settings import Settings
 from usviewer.units import Point
 from usviewer.view.desk import Desk

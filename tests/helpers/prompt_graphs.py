@@ -14,7 +14,7 @@ import numpy as np
 import tomli_w
 from onnx import TensorProto, helper, save
 
-from tests.onnx_graphs import OPSET, Builder
+from tests.helpers.onnx_graphs import OPSET, Builder
 from usviewer.infer.manifest import ModelSpec, read_manifest
 from usviewer.infer.registry import record_golden
 

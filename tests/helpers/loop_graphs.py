@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from tests.onnx_graphs import OPSET
+from tests.helpers.onnx_graphs import OPSET
 
 SIDE = 64
 SHAPE = [1, 1, SIDE, SIDE]
