@@ -17,6 +17,7 @@ VECTORS = ROOT.parent / "shared" / "reference" / "vectors.json"
 SLOW = (
     "contract/",
     "end_to_end/",
+    "evaluate/",
     "fuzz/",
     "tools/",
     "training/",
@@ -38,7 +39,7 @@ SLOW = (
     "infer/test_trial.py",
     "measure/test_many.py",
     "measure/test_uncertainty.py",
-    "pipeline/test_propagate.py",
+    "infer/tracking/test_track.py",
     "save/test_plots.py",
     "save/test_results.py",
     "test_app.py",

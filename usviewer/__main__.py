@@ -11,7 +11,7 @@ from contextlib import suppress
 
 from usviewer import RESEARCH_USE, __version__
 from usviewer.errors import UserError
-from usviewer.tools.command import EXIT_BAD_INPUT, EXIT_BUG, Parser, said_of_a_bug
+from usviewer.tools.command import EXIT_BAD_INPUT, EXIT_BUG, Parser, bug_sentence
 
 COMMANDS = {
     "analyze": "segment and measure whole clips, stills, folders and DICOM files",
@@ -91,7 +91,7 @@ def _run(argv: Sequence[str] | None) -> int:
         sys.stderr.close()
         return 0
     except Exception as error:
-        print(f"usviewer: {said_of_a_bug(error, arguments)}", file=sys.stderr)
+        print(f"usviewer: {bug_sentence(error, arguments)}", file=sys.stderr)
         return EXIT_BUG
 
 

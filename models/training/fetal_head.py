@@ -37,12 +37,12 @@ from models.training.pictures import (
     place_picture,
 )
 from models.training.sources import exam_of, read_gray
+from usviewer.evaluate.statistics import overlap
 from usviewer.frame import Mask
 from usviewer.infer.manifest import InputSpec
 from usviewer.infer.prediction import Instance, full_mask
 from usviewer.infer.preprocess import Placement
 from usviewer.measure import geometry
-from usviewer.measure.agreement import overlap
 
 Map = NDArray[np.float32]
 

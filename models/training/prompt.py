@@ -33,8 +33,8 @@ from models.training.prompt_network import (
     PromptNetwork,
 )
 from models.training.prompt_scenes import Labelled
-from usviewer.measure.agreement import overlap
-from usviewer.tools.evaluation.prompt_clicks import box_of, depth_map, next_click
+from usviewer.evaluate.prompt_clicks import box_of, depth_map, next_click
+from usviewer.evaluate.statistics import overlap
 
 Gray = NDArray[np.uint8]
 Mask = NDArray[np.bool_]

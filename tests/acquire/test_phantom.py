@@ -19,9 +19,9 @@ from usviewer.acquire.phantom import (
     parse_phantom_uri,
     random_spec,
 )
-from usviewer.acquire.phantom.motion import BREATH_S, Motion, Warp, lumen_at, moved, pulse_wave
+from usviewer.acquire.phantom.anatomy import lumen_at_rest, outer_wall_at_rest
 from usviewer.acquire.phantom.physics import Scanner, beam_grid
-from usviewer.acquire.phantom.scene import lumen_at_rest, outer_wall_at_rest
+from usviewer.acquire.phantom.probe_motion import BREATH_S, ProbeMotion, Warp, lumen_at, move_scatterers, pulse_wave
 from usviewer.acquire.source import Source
 from usviewer.errors import UserError
 from usviewer.frame import Mask, digest_of
@@ -99,7 +99,7 @@ def test_ruler_ticks_lie_where_the_scale_says(still: PhantomSource) -> None:
 @pytest.mark.parametrize("seed", range(40))
 def test_truth_agrees_with_the_mask_over_a_population(seed: int) -> None:
     spec = random_spec(seed)
-    motion, rest = Motion(spec), lumen_at_rest(spec)
+    motion, rest = ProbeMotion(spec), lumen_at_rest(spec)
     source = PhantomSource(spec)
     for index in (0, 137):
         truth, mask = source.truth(index), source.truth_mask(index)
@@ -226,7 +226,7 @@ def test_vessel_beyond_the_fan_is_clipped() -> None:
 def test_warp_brings_the_moving_outline_back_to_the_resting_one() -> None:
     """What is drawn and what is called true use two formulas: they must meet on the wall."""
     spec = PhantomSpec(ap_mm=30, tilt_deg=20, axis_ratio=1.2, thrombus_mm=5, pulsation_mm=3, probe_motion_mm=3)
-    grid, motion = beam_grid(spec), Motion(spec)
+    grid, motion = beam_grid(spec), ProbeMotion(spec)
     warp, rest, wall = Warp(spec, grid), lumen_at_rest(spec), outer_wall_at_rest(spec)
     x, z = grid.positions_mm(spec.face_radius_mm)
     for time_s in (0.2, 0.5, BREATH_S / 2):
@@ -239,7 +239,9 @@ def test_warp_brings_the_moving_outline_back_to_the_resting_one() -> None:
         turns = np.linspace(0, 6, 40)
         cos, sin = math.cos(wall.tilt_rad), math.sin(wall.tilt_rad)
         u, v = wall.semi_x_mm * np.cos(turns), wall.semi_z_mm * np.sin(turns)
-        edge = moved(np.column_stack([wall.x_mm + u * cos - v * sin, wall.z_mm + u * sin + v * cos]), rest, moment)
+        edge = move_scatterers(
+            np.column_stack([wall.x_mm + u * cos - v * sin, wall.z_mm + u * sin + v * cos]), rest, moment
+        )
         ranges, angles = np.hypot(edge[:, 0], edge[:, 1] + spec.face_radius_mm), np.arctan2(edge[:, 0], edge[:, 1] + 55)
         rows, columns = _places(ranges, grid.range_mm), _places(angles, grid.angle_rad)
         back = [
@@ -260,7 +262,7 @@ def _places(values: np.ndarray, axis: np.ndarray) -> np.ndarray:
 
 def _power(**changes: object) -> tuple[np.ndarray, PhantomSpec]:
     spec = replace(STILL, speckle_smoothing=0.0, **changes)  # type: ignore[arg-type]
-    return Scanner(spec).envelope_power(Motion(spec).at(0), 0), spec
+    return Scanner(spec).envelope_power(ProbeMotion(spec).at(0), 0), spec
 
 
 def _db(power: np.ndarray) -> float:
@@ -313,7 +315,7 @@ def test_lumen_is_dark_and_bone_casts_a_shadow(still: PhantomSource) -> None:
     power, spec = _power()
     grid = beam_grid(spec)
     x, z = grid.positions_mm(spec.face_radius_mm)
-    rho = _rho(lumen_at(lumen_at_rest(spec), Motion(spec).at(0)), x, z)
+    rho = _rho(lumen_at(lumen_at_rest(spec), ProbeMotion(spec).at(0)), x, z)
     around = _db(power[(rho > 1.5) & (rho < 2.2)])
     assert around - _db(power[rho < 0.7]) > 18
     behind = (np.abs(x + 6) < 8) & (z > 105)

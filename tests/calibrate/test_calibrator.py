@@ -6,7 +6,7 @@ import pytest
 from usviewer.acquire import open_source
 from usviewer.calibrate import Calibrator, FileScale, calibrate, for_source
 from usviewer.calibrate.calibrator import GIVEN_FOR_OTHER_SIZE
-from usviewer.calibrate.manual import spacing_from_text
+from usviewer.calibrate.user_spacing import spacing_from_text
 from usviewer.errors import UserError
 from usviewer.frame import SEEN_OBLONG, Region, make_frame
 from usviewer.units import ScaleSource, Spacing

@@ -1,7 +1,7 @@
 # ruff: noqa: RUF001 - digits and signs that look alike are what is tested
 import pytest
 
-from usviewer.calibrate.manual import spacing_from_points, spacing_from_text
+from usviewer.calibrate.user_spacing import spacing_from_points, spacing_from_text
 from usviewer.errors import UserError
 from usviewer.units import ScaleSource
 

@@ -14,7 +14,7 @@ from usviewer.calibrate.ruler import CHANGES, IMPRECISE, NO_RULER, TOO_BUSY, TWO
 from usviewer.calibrate.ruler_lattice import allow_for_rounding, fit_lattice
 from usviewer.calibrate.ruler_marks import measure_marks, perhaps_alone, runs_of
 from usviewer.calibrate.ruler_search import MOST_WORK, TooMuchWork, Work, find_columns
-from usviewer.calibrate.ruler_text import Label, tick_value_mm
+from usviewer.calibrate.ruler_text import RulerLabel, tick_value_mm
 from usviewer.errors import UserError
 from usviewer.units import ScaleSource
 
@@ -182,7 +182,7 @@ def test_a_depth_that_changes_within_the_frames_is_refused():
 
 
 def label(text, y):
-    return Label(text, (0.0, y - 6.0, 20.0, y + 6.0))
+    return RulerLabel(text, (0.0, y - 6.0, 20.0, y + 6.0))
 
 
 @pytest.mark.parametrize(

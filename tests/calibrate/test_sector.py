@@ -4,11 +4,11 @@ import pytest
 
 from usviewer.acquire import open_source
 from usviewer.calibrate.sector import SectorFinder, find_sector
-from usviewer.calibrate.sector_check import drawn
+from usviewer.calibrate.sector_check import draw_region
 
 
 def overlap(first, second, shape):
-    a, b = drawn(first, shape), drawn(second, shape)
+    a, b = draw_region(first, shape), draw_region(second, shape)
     return np.count_nonzero(a & b) / np.count_nonzero(a | b)
 
 
@@ -42,7 +42,7 @@ def with_furniture(pixels):
 
 def test_a_fan_among_text_and_rulers():
     outline = fan_outline()
-    pixels = with_furniture(speckle(drawn(outline, (720, 960)) > 0))
+    pixels = with_furniture(speckle(draw_region(outline, (720, 960)) > 0))
     sector = find_sector([pixels])
     assert sector.certain
     assert overlap(sector.outline_xy_px, outline, (720, 960)) > 0.985
@@ -62,7 +62,7 @@ def test_a_rectangle_has_no_apex():
 
 def test_a_trapezoid():
     outline = np.array([[300.0, 60], [500, 60], [600, 560], [200, 560]])
-    sector = find_sector([speckle(drawn(outline, (600, 800)) > 0)])
+    sector = find_sector([speckle(draw_region(outline, (600, 800)) > 0)])
     assert sector.certain
     assert overlap(sector.outline_xy_px, outline, (600, 800)) > 0.98
     assert sector.apex_xy_px[0] == pytest.approx(400, abs=6)
@@ -70,17 +70,17 @@ def test_a_trapezoid():
 
 def test_a_fan_that_the_frame_cuts():
     outline = fan_outline(apex=(240.0, -150.0), face=120.0, far=600.0, half_deg=40.0)
-    mask = drawn(outline, (480, 480)) > 0
+    mask = draw_region(outline, (480, 480)) > 0
     sector = find_sector([speckle(mask)])
     assert sector.certain
-    found = drawn(sector.outline_xy_px, (480, 480)) > 0
+    found = draw_region(sector.outline_xy_px, (480, 480)) > 0
     assert np.count_nonzero(found ^ mask) < 0.02 * np.count_nonzero(mask)
     assert sector.apex_xy_px == pytest.approx((240, -150), abs=6)
 
 
 def test_a_dark_side_in_one_frame_is_bright_in_another():
     outline = fan_outline()
-    mask = drawn(outline, (720, 960)) > 0
+    mask = draw_region(outline, (720, 960)) > 0
     left, right = speckle(mask, 1), speckle(mask, 2)
     left[:, :480] = 0
     right[:, 480:] = 0
@@ -156,7 +156,7 @@ def test_the_aortic_sweep(data):
     assert sector.face_radius_px == pytest.approx(279, abs=12)
     x0, y0, x1, y1 = sector.box_xyxy_px
     assert (x0, y0, x1, y1) == pytest.approx((265, 0, 1275, 785), abs=14)
-    assert not drawn(sector.outline_xy_px, (796, 1536))[:, 1500:].any()
+    assert not draw_region(sector.outline_xy_px, (796, 1536))[:, 1500:].any()
 
 
 @pytest.mark.data
@@ -205,7 +205,7 @@ def test_no_carotid_is_cut_at_its_dark_end(data):
 @pytest.mark.data
 def test_the_burnt_in_name_lies_outside(data):
     pixels = frames_of(data / "dicom_ultrasound/sf_ybrfull_rle_acuson_carotid_regions_dcm4che.dcm")[0]
-    region = drawn(find_sector([pixels]).outline_xy_px, pixels.shape[:2])
+    region = draw_region(find_sector([pixels]).outline_xy_px, pixels.shape[:2])
     assert not region[:40].any()
     assert pixels[:40].max() > 200
 
@@ -213,7 +213,7 @@ def test_the_burnt_in_name_lies_outside(data):
 @pytest.mark.parametrize("aspect", [2.0, 0.5, 1.09])
 def test_a_fan_of_pixels_that_are_not_square(aspect):
     outline = fan_outline()
-    pixels = speckle(drawn(outline, (720, 960)) > 0)
+    pixels = speckle(draw_region(outline, (720, 960)) > 0)
     size = (round(960 / max(1.0, aspect)), round(720 * min(1.0, aspect)))
     scale = (size[0] / 960, size[1] / 720)
     squashed = np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA))

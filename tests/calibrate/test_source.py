@@ -13,9 +13,9 @@ from tests.helpers.screens import screen
 from usviewer.acquire import open_source
 from usviewer.calibrate import for_source
 from usviewer.calibrate.calibrator import GIVEN_FOR_OTHER_SIZE
-from usviewer.calibrate.manual import spacing_from_text
 from usviewer.calibrate.proposal import UNCONFIRMED, propose
-from usviewer.calibrate.source import SHAPES_DIFFER, spread
+from usviewer.calibrate.source import SHAPES_DIFFER, sample_frames
+from usviewer.calibrate.user_spacing import spacing_from_text
 from usviewer.calibrate.watch import WITHDRAWALS
 from usviewer.errors import UserError
 from usviewer.save.rulers import remember
@@ -69,7 +69,7 @@ def test_a_confirmed_tick_gives_every_frame_the_rulers_scale(ruled):
 
 def test_a_remembered_screen_is_known_again(ruled, changed, tmp_path):
     with open_source(ruled) as source:
-        proposal, _ = propose(spread(source), source.info)
+        proposal, _ = propose(sample_frames(source), source.info)
     remember(proposal, 10.0)
     assert scales(ruled) == pytest.approx([10.0 / PITCH] * COUNT, rel=0.002)
     assert scales(changed)[:9] == pytest.approx([10.0 / PITCH] * 9, rel=0.002)

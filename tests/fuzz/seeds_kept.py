@@ -25,8 +25,8 @@ from usviewer.calibrate import layouts
 from usviewer.calibrate.ruler import find_ruler
 from usviewer.calibrate.watch import take_reference
 from usviewer.infer import registry
-from usviewer.measure.given import Given
-from usviewer.measure.manual import edit_of, filled
+from usviewer.measure.exam_context import ExamContext
+from usviewer.measure.manual import edit_of, fill_outline
 from usviewer.measure.reading import Reading, Status
 from usviewer.save.cache import ClipNotes, ClipResults, MadeBy
 
@@ -152,8 +152,8 @@ def cache_files() -> Files:
         clip.write_bytes(CLIP)
         notes = ClipNotes(clip, folder / "clips")
         notes.keep_bookmarks((1, 2))
-        notes.keep_given(Given())
-        mask = filled(circle((30.0, 28.0), 12.0), (64, 60))
+        notes.keep_given(ExamContext())
+        mask = fill_outline(circle((30.0, 28.0), 12.0), (64, 60))
         notes.keep_edits(MADE_BY.model_sha256, {1: edit_of(mask, "d1", 0, "vessel", 0)})
         ClipResults(notes, MADE_BY, "clip").store(readings())
         return _files(notes.folder)

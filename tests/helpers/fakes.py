@@ -12,7 +12,7 @@ from usviewer.acquire.source import LiveSource, RecordedSource
 from usviewer.frame import Frame, ImageGeometry, Pixels, SourceInfo, make_frame
 from usviewer.infer.prediction import Edge, Prediction
 from usviewer.measure.reading import Dimension, Measurement, Plane, Reading, Status
-from usviewer.pipeline.live import Engine
+from usviewer.pipeline.live_run import Engine
 
 
 def picture(value: int, width: int = 64, height: int = 48) -> Pixels:

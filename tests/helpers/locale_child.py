@@ -75,7 +75,7 @@ def options() -> dict[str, Any]:
     from usviewer.acquire.device_format import asked_formats
     from usviewer.acquire.phantom.spec import parse_phantom_uri
     from usviewer.acquire.screen import parse_screen_uri
-    from usviewer.calibrate.manual import spacing_from_text
+    from usviewer.calibrate.user_spacing import spacing_from_text
     from usviewer.measure.biometry import weeks_from_text
 
     def option(command: str, name: str, *before: str) -> Callable[[str], Any]:
@@ -114,20 +114,20 @@ def window() -> dict[str, Any]:
     from PySide6.QtWidgets import QApplication, QLineEdit
 
     from usviewer.settings import Settings
-    from usviewer.view.desk import Desk
+    from usviewer.view.app_state import AppState
     from usviewer.view.display import keep_decimal_point
-    from usviewer.view.hand import HandController
-    from usviewer.view.panels.exam import ExamPanel
-    from usviewer.view.panels.scale import ScalePanel
+    from usviewer.view.panels.exam_panel import ExamPanel
+    from usviewer.view.panels.scale_panel import ScalePanel
     from usviewer.view.ruler_bar import RulerBar
+    from usviewer.view.tool_controller import ToolController
 
     application = QApplication([])
     told = locale.localeconv()["decimal_point"]
     keep_decimal_point()
     strtod = ctypes.CDLL(None).strtod
     strtod.restype = ctypes.c_double
-    desk = Desk(Settings(), Path("settings.json"))
-    hand, ruler = HandController(desk), RulerBar(lambda _mm, _keep: None, lambda: None)
+    desk = AppState(Settings(), Path("settings.json"))
+    hand, ruler = ToolController(desk), RulerBar(lambda _mm, _keep: None, lambda: None)
     scale, exam = ScalePanel(desk, None), ExamPanel(desk, lambda: None, lambda: None)  # type: ignore[arg-type,return-value]
 
     given: list[Any] = []

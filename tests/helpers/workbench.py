@@ -12,10 +12,10 @@ from PySide6.QtTest import QTest
 from tests.helpers.fakes import FakeEngine
 from usviewer.settings import Settings
 from usviewer.units import Point
-from usviewer.view.desk import Desk
-from usviewer.view.hand import HandController
-from usviewer.view.keep import KeepController
-from usviewer.view.review import ReviewController
+from usviewer.view.app_state import AppState
+from usviewer.view.capture_controller import CaptureController
+from usviewer.view.review_controller import ReviewController
+from usviewer.view.tool_controller import ToolController
 
 LEFT, RIGHT = Qt.MouseButton.LeftButton, Qt.MouseButton.RightButton
 
@@ -26,10 +26,10 @@ class Workbench:
     def __init__(self, qtbot: Any, folder: Path, engine: FakeEngine | None = None) -> None:
         self.qtbot = qtbot
         self.kept = folder / "kept"
-        self.desk = Desk(Settings(save_folder=str(self.kept)), folder / "settings.json")
+        self.desk = AppState(Settings(save_folder=str(self.kept)), folder / "settings.json")
         self.canvas = self.desk.canvas
         self.canvas.resize(960, 720)
-        self.hand, self.keep = HandController(self.desk), KeepController(self.desk)
+        self.hand, self.keep = ToolController(self.desk), CaptureController(self.desk)
         self.review = ReviewController(self.desk)
         for widget in (self.canvas, self.review.timeline, self.review.clips):
             qtbot.addWidget(widget)

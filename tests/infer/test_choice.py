@@ -36,9 +36,9 @@ def discs() -> tuple[Frame, ...]:
     return tuple(make_frame(disc_picture(256, 192, (120 + 3 * i, 90), 40), "x", i) for i in range(3))
 
 
-def choose(spec: ModelSpec, **options: object) -> choice.Choice:
+def choose(spec: ModelSpec, **options: object) -> choice.EngineChoice:
     options = {"frames": discs, "budget_s": 3.0, **options}
-    return choice.choose(spec, 1, **options)  # type: ignore[arg-type]
+    return choice.choose_engine(spec, 1, **options)  # type: ignore[arg-type]
 
 
 def at_once(spec: ModelSpec) -> set[str]:
@@ -64,7 +64,7 @@ def test_a_choice_is_kept_for_the_same_file_and_threads_only(spec: ModelSpec, mo
         patch.setattr(choice, "open_session", None)
         assert choose(spec) == first
         with pytest.raises(TypeError):
-            choice.choose(spec, 2, frames=discs)
+            choice.choose_engine(spec, 2, frames=discs)
         other = replace(spec, files={"model": replace(spec.files["model"], sha256="0" * 64)})
         with pytest.raises(TypeError):
             choose(other)
@@ -116,8 +116,8 @@ def test_an_engine_that_deviates_is_named_and_left_out(spec: ModelSpec, monkeypa
 
 
 def test_the_fastest_wins_and_lower_precision_must_be_worth_it() -> None:
-    def trial(engine: str, p50_ms: float, deviation: Deviation | None = None) -> choice.Trial:
-        return choice.Trial(engine, deviation or Deviation(3, 0.999), p50_ms, p50_ms, 6)
+    def trial(engine: str, p50_ms: float, deviation: Deviation | None = None) -> choice.EngineTrial:
+        return choice.EngineTrial(engine, deviation or Deviation(3, 0.999), p50_ms, p50_ms, 6)
 
     slow, fast = trial("cpu", 50), trial("openvino", 40)
     assert choice._best((slow, fast)) == "openvino"
@@ -252,8 +252,8 @@ def test_a_kept_choice_that_no_longer_holds_falls_back_to_the_cpu_and_says_why(
     """A library that was exchanged under the same version, or a computer that lacks memory today."""
     registry.record_golden(spec.folder)
     recorded = read_manifest(spec.folder)
-    trials = (choice.Trial("openvino", Deviation(3, 1.0), 1.0, 1.0, 6),)
-    kept = choice.Choice("openvino", False, 1, trials)
+    trials = (choice.EngineTrial("openvino", Deviation(3, 1.0), 1.0, 1.0, 6),)
+    kept = choice.EngineChoice("openvino", False, 1, trials)
     monkeypatch.setattr(choice, "_load", lambda _: kept)
     open_session = predictor.open_session
 

@@ -190,13 +190,13 @@ def test_a_golden_case_that_makes_no_sense_is_refused(tmp_path: Path, name: str)
 
 @pytest.mark.parametrize("samples", [(), (((1.0,) * 32,),), (((1.0,) * 3,),) * 2, (((1.0,) * 3, (1.0,)),)])
 def test_a_golden_case_of_another_shape_is_said_on_every_engine(samples: tuple[tuple[tuple[float, ...], ...]]) -> None:
-    observed = golden.Expected("x", (((1.0,) * 3,),), ())
-    assert golden.deviation(golden.Expected("x", samples, ()), observed) == golden.OTHER_SHAPE
+    observed = golden.GoldenOutput("x", (((1.0,) * 3,),), ())
+    assert golden.deviation(golden.GoldenOutput("x", samples, ()), observed) == golden.OTHER_SHAPE
 
 
 def test_what_is_no_number_is_never_recorded(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="not numbers"):
-        golden.write_expected(tmp_path / "golden.json", golden.Expected("x", (((float("nan"),),),), ()))
+        golden.write_expected(tmp_path / "golden.json", golden.GoldenOutput("x", (((float("nan"),),),), ()))
     assert not (tmp_path / "golden.json").exists()
 
 

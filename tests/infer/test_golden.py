@@ -27,7 +27,7 @@ def shifted(pixels: Pixels, spec: InputSpec, *rest: object) -> tuple[Tensor, Pla
     return ((tensor.astype(np.float32) + np.roll(tensor, 1, axis=axis)) / 2).astype(tensor.dtype), placement
 
 
-def problem(spec: ModelSpec, expected: golden.Expected, engine: str = "cpu", picture: Pixels | None = None) -> str:
+def problem(spec: ModelSpec, expected: golden.GoldenOutput, engine: str = "cpu", picture: Pixels | None = None) -> str:
     observed = Predictor(spec, engine, threads=1).observe(golden.synthetic_picture() if picture is None else picture)
     return golden.deviation(expected, observed)
 
@@ -42,11 +42,11 @@ def spec(request: pytest.FixtureRequest, yolo: SpecFactory, unet: SpecFactory) -
 
 
 @pytest.fixture
-def expected(spec: ModelSpec) -> golden.Expected:
+def expected(spec: ModelSpec) -> golden.GoldenOutput:
     return Predictor(spec, "cpu", threads=1).observe(golden.synthetic_picture())
 
 
-def test_the_same_model_reproduces_on_every_engine(spec: ModelSpec, expected: golden.Expected) -> None:
+def test_the_same_model_reproduces_on_every_engine(spec: ModelSpec, expected: golden.GoldenOutput) -> None:
     assert problem(spec, expected) == ""
     assert problem(spec, expected, "openvino") == ""
     assert golden.output_deviation(expected, Predictor(spec, "openvino").observe(golden.synthetic_picture())) < 1e-3
@@ -58,7 +58,7 @@ def test_the_same_model_reproduces_on_every_engine(spec: ModelSpec, expected: go
      {"mean": (0.1,) * 3, "std": (1.0,) * 3}, {"resize": "stretch"}, {"pad_value": 0}],
 )  # fmt: skip
 def test_another_preprocessing_is_noticed(
-    spec: ModelSpec, expected: golden.Expected, change: dict[str, object]
+    spec: ModelSpec, expected: golden.GoldenOutput, change: dict[str, object]
 ) -> None:
     if spec.input.pad_value == change.get("pad_value"):
         change = {"pad_value": 255}
@@ -66,7 +66,7 @@ def test_another_preprocessing_is_noticed(
 
 
 def test_half_an_input_pixel_is_noticed(
-    spec: ModelSpec, expected: golden.Expected, monkeypatch: pytest.MonkeyPatch
+    spec: ModelSpec, expected: golden.GoldenOutput, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(runner, "prepare", shifted)
     assert problem(spec, expected).startswith("its raw outputs differ")
@@ -93,7 +93,7 @@ def test_another_model_is_noticed(unet: SpecFactory, yolo: SpecFactory) -> None:
     assert problem(yolo(height=192, width=320), expected) == "its outputs have another shape"
 
 
-FOUND = golden.Found("aorta", 0.8, (10, 10, 30, 30), 300, (20, 20))
+FOUND = golden.GoldenInstance("aorta", 0.8, (10, 10, 30, 30), 300, (20, 20))
 
 
 @pytest.mark.parametrize(
@@ -109,22 +109,22 @@ FOUND = golden.Found("aorta", 0.8, (10, 10, 30, 30), 300, (20, 20))
 )
 def test_instances_are_compared(change: dict[str, object], says: str) -> None:
     samples = (((1.0, 2.0),),)
-    wanted = golden.Expected("x", samples, (FOUND,))
-    got = golden.Expected("x", samples, (replace(FOUND, **change),))  # type: ignore[arg-type]
+    wanted = golden.GoldenOutput("x", samples, (FOUND,))
+    got = golden.GoldenOutput("x", samples, (replace(FOUND, **change),))  # type: ignore[arg-type]
     answer = golden.deviation(wanted, got)
     assert says in answer and bool(says) == bool(answer)
 
 
 def test_an_instance_from_nowhere_is_noticed() -> None:
     samples = (((1.0, 2.0),),)
-    nothing, something = golden.Expected("x", samples, ()), golden.Expected("x", samples, (FOUND,))
+    nothing, something = golden.GoldenOutput("x", samples, ()), golden.GoldenOutput("x", samples, (FOUND,))
     assert "where nothing is expected" in golden.deviation(nothing, something)
-    nan = golden.Expected("x", (((float("nan"), 2.0),),), ())
+    nan = golden.GoldenOutput("x", (((float("nan"), 2.0),),), ())
     assert "raw outputs" in golden.deviation(nothing, nan)
 
 
 def test_the_case_survives_the_file(tmp_path: Path) -> None:
-    wanted = golden.Expected("author", (((1.5, -2.25e-7),), ((3.0,),)), (FOUND,))
+    wanted = golden.GoldenOutput("author", (((1.5, -2.25e-7),), ((3.0,),)), (FOUND,))
     golden.write_expected(tmp_path / "golden.json", wanted)
     assert golden.read_expected(tmp_path / "golden.json") == wanted
 
@@ -144,7 +144,7 @@ def _gone(path: Path) -> None:
 @pytest.mark.parametrize("harm", [_cut, _list, _gone])
 def test_a_damaged_case_is_refused(tmp_path: Path, harm: Callable[[Path], None]) -> None:
     path = tmp_path / "golden.json"
-    golden.write_expected(path, golden.Expected("author", (), (FOUND,)))
+    golden.write_expected(path, golden.GoldenOutput("author", (), (FOUND,)))
     harm(path)
     with pytest.raises(UserError, match="golden case"):
         golden.read_expected(path)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from usviewer.frame import Frame, ImageGeometry, Region, make_frame
-from usviewer.infer.parity import NOTHING_FOUND, Deviation, compare, diameters, joined
+from usviewer.infer.parity import NOTHING_FOUND, Deviation, compare_engines, diameters, join_masks
 from usviewer.infer.prediction import Instance
 from usviewer.units import ScaleSource, Spacing
 
@@ -43,59 +43,59 @@ def test_diameters_in_millimetres_follow_each_axis() -> None:
 
 
 def test_the_same_passes_and_says_so() -> None:
-    same = compare((ellipse(40, 24),), (ellipse(40, 24),), frame(), GATE)
+    same = compare_engines((ellipse(40, 24),), (ellipse(40, 24),), frame(), GATE)
     assert same.passed and (same.compared, same.iou, same.diameter_px) == (1, 1.0, 0.0)
     assert same.describe() == "overlap 1.0000, diameter 0.00 px off"
 
 
 def test_a_thinner_mask_fails_by_its_overlap() -> None:
-    thin = compare((ellipse(40, 24),), (ellipse(40, 23.5),), frame(), GATE)
+    thin = compare_engines((ellipse(40, 24),), (ellipse(40, 23.5),), frame(), GATE)
     assert not thin.passed and 0.97 < thin.iou < 0.99
 
 
 def test_a_large_mask_fails_by_its_diameter_though_the_overlap_is_good() -> None:
-    long = compare((ellipse(90, 70),), (ellipse(90.7, 70),), frame(), GATE)
+    long = compare_engines((ellipse(90, 70),), (ellipse(90.7, 70),), frame(), GATE)
     assert long.iou > 0.99 and long.diameter_px > 1.0 and not long.passed
 
 
 @pytest.mark.parametrize(("mm_per_px", "passes"), [(0.1, True), (0.6, False)])
 def test_with_a_scale_millimetres_decide(mm_per_px: float, passes: bool) -> None:
     spacing = Spacing(mm_per_px, mm_per_px, ScaleSource.MANUAL)
-    off = compare((ellipse(90, 70),), (ellipse(90.6, 70.1),), frame(spacing), GATE)
+    off = compare_engines((ellipse(90, 70),), (ellipse(90.6, 70.1),), frame(spacing), GATE)
     assert off.iou > 0.99 and off.diameter_mm == pytest.approx(off.diameter_px * mm_per_px)
     assert off.passed is passes
 
 
 def test_what_is_missing_or_new_is_named() -> None:
     disc = ellipse(40, 24)
-    assert compare((disc,), (), frame(), GATE).problem == "'disc' is missing on a picture"
-    assert compare((), (disc,), frame(), GATE).problem == "'disc' appears where the CPU finds none"
-    assert not compare((disc,), (ellipse(40, 24, class_index=1),), frame(), GATE).passed
+    assert compare_engines((disc,), (), frame(), GATE).problem == "'disc' is missing on a picture"
+    assert compare_engines((), (disc,), frame(), GATE).problem == "'disc' appears where the CPU finds none"
+    assert not compare_engines((disc,), (ellipse(40, 24, class_index=1),), frame(), GATE).passed
 
 
 def test_at_the_gate_an_instance_may_come_and_go() -> None:
     faint = ellipse(40, 24, score=GATE + 0.01)
-    assert compare((faint,), (), frame(), GATE).problem == ""
-    assert compare((), (faint,), frame(), GATE).problem == ""
+    assert compare_engines((faint,), (), frame(), GATE).problem == ""
+    assert compare_engines((), (faint,), frame(), GATE).problem == ""
 
 
 def test_comparing_nothing_proves_nothing() -> None:
-    nothing = joined(compare((), (), frame(), GATE) for _ in range(3))
+    nothing = join_masks(compare_engines((), (), frame(), GATE) for _ in range(3))
     assert not nothing.passed and nothing.describe() == NOTHING_FOUND
 
 
 def test_the_worst_counts() -> None:
-    worst = joined((Deviation(1, 0.999, 0.1, None, 0.1), Deviation(2, 0.98, 0.5, 0.2), Deviation(1, 1.0, 0.0)))
+    worst = join_masks((Deviation(1, 0.999, 0.1, None, 0.1), Deviation(2, 0.98, 0.5, 0.2), Deviation(1, 1.0, 0.0)))
     assert worst == Deviation(4, 0.98, 0.5, 0.2, 0.1)
-    assert joined((worst, Deviation(problem="gone"))).problem == "gone"
+    assert join_masks((worst, Deviation(problem="gone"))).problem == "gone"
 
 
 def test_boxes_without_masks_are_compared_by_their_sides() -> None:
     box, near, far = (Instance("b", 0, 0.9, (10.0, 10.0, x1, 60.0)) for x1 in (110.0, 110.4, 112.0))
-    assert compare((box,), (near,), frame(), GATE).passed
-    assert not compare((box,), (far,), frame(), GATE).passed
+    assert compare_engines((box,), (near,), frame(), GATE).passed
+    assert not compare_engines((box,), (far,), frame(), GATE).passed
 
 
 def test_each_instance_is_matched_with_its_own() -> None:
     left, right = ellipse(20, 20, (50.0, 80.0)), ellipse(24, 24, (140.0, 80.0))
-    assert compare((left, right), (right, left), frame(), GATE).iou == 1.0
+    assert compare_engines((left, right), (right, left), frame(), GATE).iou == 1.0

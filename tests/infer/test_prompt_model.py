@@ -18,7 +18,7 @@ from usviewer.infer.manifest import ModelSpec, read_manifest
 from usviewer.infer.prediction import full_mask
 from usviewer.infer.predictor import Predictor
 from usviewer.infer.prompt import Prompt, at_point, exports, in_box
-from usviewer.infer.prompt.model import PromptModel
+from usviewer.infer.prompt.prompt_model import PromptModel
 from usviewer.measure import read
 from usviewer.units import ScaleSource, isotropic
 

@@ -74,7 +74,7 @@ def test_the_variant_runs_and_agrees(spec: ModelSpec) -> None:
     assert "int8" in reduced.engine
     for frame in discs():
         found, wanted = reduced.predict(frame).instances, plain.predict(frame).instances
-        assert parity.compare(wanted, found, frame, 0.5).passed
+        assert parity.compare_engines(wanted, found, frame, 0.5).passed
 
 
 def test_one_that_does_not_agree_is_not_kept(spec: ModelSpec, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -108,9 +108,9 @@ def test_a_changed_variant_is_no_variant(spec: ModelSpec) -> None:
 
 def test_a_choice_with_the_variant_is_another_choice(spec: ModelSpec, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(choice.ENGINE_VARIABLE)
-    before = choice.choose(spec, 1, frames=discs, budget_s=1.0)
+    before = choice.choose_engine(spec, 1, frames=discs, budget_s=1.0)
     quantize(spec, discs())
-    after = choice.choose(spec, 1, frames=discs, budget_s=1.0)
+    after = choice.choose_engine(spec, 1, frames=discs, budget_s=1.0)
     assert before.trial("cpu-int8") is None and after.trial("cpu-int8") is not None
 
 

@@ -34,7 +34,7 @@ def measured(maximum_mm, half_mm=1.0, edge=Edge.INNER, plane=Plane.TRANSVERSE, *
     ],
 )
 def test_a_value_that_clears_the_thresholds(table, mm, edge, says):
-    verdict = bands.compare(measured(mm, edge=edge), bands.table_of(table))
+    verdict = bands.compare_with_table(measured(mm, edge=edge), bands.table_of(table))
     assert says in verdict.text
     assert bands.table_of(table).title in verdict.text
     assert verdict.reason == ""
@@ -42,14 +42,14 @@ def test_a_value_that_clears_the_thresholds(table, mm, edge, says):
 
 @pytest.mark.parametrize(("mm", "half_mm"), [(29.0, 4.0), (30.0, 0.4), (29.6, 0.4), (54.5, 0.5), (31.0, 1.5)])
 def test_an_interval_across_a_threshold_says_so_instead(mm, half_mm):
-    verdict = bands.compare(measured(mm, half_mm), bands.table_of("nhs"))
+    verdict = bands.compare_with_table(measured(mm, half_mm), bands.table_of("nhs"))
     assert verdict.text == ""
     assert "crosses" in verdict.reason
 
 
 def test_the_thresholds_themselves_belong_above():
-    assert "12 months" in bands.compare(measured(31.0, 1.0), bands.table_of("nhs")).text
-    assert "no surveillance" in bands.compare(measured(29.0, 0.999), bands.table_of("nhs")).text
+    assert "12 months" in bands.compare_with_table(measured(31.0, 1.0), bands.table_of("nhs")).text
+    assert "no surveillance" in bands.compare_with_table(measured(29.0, 0.999), bands.table_of("nhs")).text
 
 
 @pytest.mark.parametrize(
@@ -67,14 +67,14 @@ def test_the_thresholds_themselves_belong_above():
     ],
 )
 def test_what_does_not_match_is_not_compared(changes, why):
-    verdict = bands.compare(measured(40.0, **changes), bands.table_of("nhs"))
+    verdict = bands.compare_with_table(measured(40.0, **changes), bands.table_of("nhs"))
     assert verdict.text == ""
     assert why in verdict.reason
 
 
 def test_where_a_table_says_nothing_neither_do_we():
     for mm in (20.0, 53.0):
-        assert "says nothing" in bands.compare(measured(mm, edge=Edge.OUTER), bands.table_of("svs")).reason
+        assert "says nothing" in bands.compare_with_table(measured(mm, edge=Edge.OUTER), bands.table_of("svs")).reason
 
 
 def test_only_tables_that_were_read_are_there():

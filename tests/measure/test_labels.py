@@ -70,7 +70,7 @@ def test_a_correction_of_one_label_stays_with_that_label() -> None:
     automatic = read(both(0.91, 0.95), geometry(), "aorta")
     larger = ellipse_mask((320, 240), 40, 40)
     edit = manual.edit_of(larger, "digest", 0, "lumen", 0, Edge.INNER, ("lumen", "wall"))
-    edited = manual.corrected(automatic, edit, (640, 480), geometry())
+    edited = manual.read_edited(automatic, edit, (640, 480), geometry())
     assert (edited.label, edited.edge) == ("lumen", Edge.INNER)
     assert edited.measurements[0].value_px == pytest.approx(80.0, abs=0.2)
 

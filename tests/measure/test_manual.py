@@ -75,23 +75,23 @@ def test_an_ellipse_that_leaves_the_region_is_silent() -> None:
 
 
 def test_an_outline_takes_exactly_the_pixels_whose_centres_it_holds() -> None:
-    mask = manual.filled(np.array([(2.0, 3.0), (7.0, 3.0), (7.0, 5.0), (2.0, 5.0)]), (10, 8))
+    mask = manual.fill_outline(np.array([(2.0, 3.0), (7.0, 3.0), (7.0, 5.0), (2.0, 5.0)]), (10, 8))
     assert mask.sum() == 10 and mask[3:5, 2:7].all()
-    half = manual.filled(np.array([(2.4, 3.4), (7.6, 3.4), (7.6, 5.4), (2.4, 5.4)]), (10, 8))
+    half = manual.fill_outline(np.array([(2.4, 3.4), (7.6, 3.4), (7.6, 5.4), (2.4, 5.4)]), (10, 8))
     assert half[3:5, 2:8].all() and half.sum() == 12
 
 
 def test_outlines_beyond_the_picture_are_cut_at_its_border() -> None:
-    mask = manual.filled(circle((0.0, 0.0), 20.0), (64, 48))
+    mask = manual.fill_outline(circle((0.0, 0.0), 20.0), (64, 48))
     assert mask.sum() == pytest.approx(math.pi * 100, rel=0.05)
-    assert not manual.filled(circle((500.0, 500.0), 20.0), (64, 48)).any()
-    assert not manual.filled(np.empty((0, 2)), (64, 48)).any()
+    assert not manual.fill_outline(circle((500.0, 500.0), 20.0), (64, 48)).any()
+    assert not manual.fill_outline(np.empty((0, 2)), (64, 48)).any()
 
 
 def test_a_models_outline_gives_its_mask_back() -> None:
-    mask = manual.filled(circle((100.3, 90.7), 37.2), (200, 180))
+    mask = manual.fill_outline(circle((100.3, 90.7), 37.2), (200, 180))
     shape = shape_of(mask)
-    again = manual.filled(shape.outline_xy_px, (200, 180))
+    again = manual.fill_outline(shape.outline_xy_px, (200, 180))
     assert np.count_nonzero(again ^ mask) <= 0.01 * mask.sum()
 
 
@@ -99,7 +99,7 @@ def test_few_handles_keep_the_diameter() -> None:
     """Sixteen straight edges would take 0.6 % of the diameter; the curve keeps it within 0.2 %."""
     true = manual.ellipse_outline(((150.0, 200.0), (450.0, 240.0)), 90.0, 400)
     curve = manual.smooth_outline(manual.handles_on(true, 14))
-    area = manual.filled(curve, SIZE).sum()
+    area = manual.fill_outline(curve, SIZE).sum()
     assert area == pytest.approx(math.pi * math.hypot(150, 20) * 90.0, rel=0.004)
 
 
@@ -107,12 +107,14 @@ def test_few_handles_keep_the_diameter() -> None:
 
 
 def edit(centre: tuple[float, float], radius: float, instance: int = 0) -> manual.Edit:
-    return manual.edit_of(manual.filled(circle(centre, radius), SIZE), KEY.digest, instance, "aorta", 0, Edge.INNER)
+    return manual.edit_of(
+        manual.fill_outline(circle(centre, radius), SIZE), KEY.digest, instance, "aorta", 0, Edge.INNER
+    )
 
 
 def test_a_corrected_outline_is_measured_by_the_same_rules_and_marked() -> None:
     automatic = aorta_reading(KEY)
-    reading = manual.corrected(automatic, edit((300.0, 200.0), 50.0), SIZE, scaled_geometry(*SIZE))
+    reading = manual.read_edited(automatic, edit((300.0, 200.0), 50.0), SIZE, scaled_geometry(*SIZE))
     assert reading.status is Status.MEASURED and reading.provenance is Provenance.EDITED
     assert reading.get("ap_diameter").value_px == pytest.approx(100.0, abs=0.3)
     assert reading.get("ap_diameter").value_mm == pytest.approx(21.3, abs=0.07)
@@ -121,14 +123,14 @@ def test_a_corrected_outline_is_measured_by_the_same_rules_and_marked() -> None:
 
 
 def test_a_corrected_outline_that_must_not_be_measured_is_refused_too() -> None:
-    reading = manual.corrected(aorta_reading(KEY), edit((10.0, 200.0), 50.0), SIZE, scaled_geometry(*SIZE))
+    reading = manual.read_edited(aorta_reading(KEY), edit((10.0, 200.0), 50.0), SIZE, scaled_geometry(*SIZE))
     assert reading.status is Status.REFUSED and not reading.measurements
     assert reading.provenance is Provenance.EDITED
 
 
 def test_erasing_everything_says_that_nothing_is_there() -> None:
     nothing = manual.edit_of(np.zeros((480, 640), np.bool_), KEY.digest, 0, "aorta", 0)
-    reading = manual.corrected(aorta_reading(KEY), nothing, SIZE, scaled_geometry(*SIZE))
+    reading = manual.read_edited(aorta_reading(KEY), nothing, SIZE, scaled_geometry(*SIZE))
     assert reading.status is Status.NOT_VISUALISED and not reading.outlines_xy_px
 
 
@@ -136,19 +138,19 @@ def test_what_the_model_missed_can_be_drawn() -> None:
     missed = replace(
         aorta_reading(KEY), status=Status.NOT_VISUALISED, outlines_xy_px=(), labels=(), scores=(), measurements=()
     )
-    reading = manual.corrected(missed, edit((300.0, 200.0), 50.0), SIZE, None)
+    reading = manual.read_edited(missed, edit((300.0, 200.0), 50.0), SIZE, None)
     assert reading.get("ap_diameter").value_px == pytest.approx(100.0, abs=0.3)
     assert reading.get("ap_diameter").value_mm is None and reading.no_scale_reason
 
 
 def test_where_the_outline_does_not_tell_the_plane_the_earlier_one_holds() -> None:
     axis = ((200.0, 240.0), (400.0, 240.0))
-    whole = manual.filled(manual.ellipse_outline(axis, 50.0), SIZE)  # twice as long as wide: either plane
+    whole = manual.fill_outline(manual.ellipse_outline(axis, 50.0), SIZE)  # twice as long as wide: either plane
     drawn = manual.edit_of(whole, KEY.digest, 0, "aorta", 0)
     automatic = aorta_reading(KEY)
-    assert manual.corrected(automatic, drawn, SIZE, None).plane is Plane.TRANSVERSE
+    assert manual.read_edited(automatic, drawn, SIZE, None).plane is Plane.TRANSVERSE
     unknown = replace(automatic, plane=Plane.UNDETERMINED)
-    assert manual.corrected(unknown, drawn, SIZE, None).status is Status.REFUSED
+    assert manual.read_edited(unknown, drawn, SIZE, None).status is Status.REFUSED
 
 
 def test_the_other_structures_of_a_picture_stay() -> None:
@@ -161,11 +163,11 @@ def test_the_other_structures_of_a_picture_stay() -> None:
         scores=(0.9, 0.8),
         boxes_xyxy_px=((170.0, 170.0, 230.0, 230.0), (380.0, 180.0, 420.0, 220.0)),
     )
-    drawn = manual.edit_of(manual.filled(circle((200.0, 200.0), 40.0), SIZE), KEY.digest, 0, "nerve", 0)
+    drawn = manual.edit_of(manual.fill_outline(circle((200.0, 200.0), 40.0), SIZE), KEY.digest, 0, "nerve", 0)
     drawn = replace(drawn, classes=("nerve", "vessel"))
     prediction = manual.edited_prediction(two, drawn, SIZE)
     assert [(i.label, i.class_index) for i in prediction.instances] == [("nerve", 0), ("vessel", 1)]
-    reading = manual.corrected(two, drawn, SIZE, None)
+    reading = manual.read_edited(two, drawn, SIZE, None)
     assert reading.get("area_1").value_px == pytest.approx(math.pi * 1600, rel=0.01)
     assert reading.get("area_2").value_px == pytest.approx(math.pi * 400, rel=0.02)
 

@@ -8,7 +8,7 @@ import pytest
 from tests.helpers.scenes import scaled_geometry
 from usviewer.frame import FrameKey
 from usviewer.infer.prediction import Instance, Prediction
-from usviewer.measure.pointed import CUT_OFF, beside, read_pointed
+from usviewer.measure.pointed import CUT_OFF, add_other_structures, read_pointed
 from usviewer.measure.reading import Provenance, Status
 
 SIZE = (320, 240)
@@ -57,6 +57,6 @@ def test_what_reaches_the_edge_says_so() -> None:
 
 def test_others_are_outlined_beside_it() -> None:
     first, other = disc(30), disc(20, (60.0, 60.0), "wall")
-    reading = beside(read_pointed(prediction(first), None, "cyst"), prediction(first), (other,))
+    reading = add_other_structures(read_pointed(prediction(first), None, "cyst"), prediction(first), (other,))
     assert reading.labels == ("cyst", "wall") and len(reading.outlines_xy_px) == 2
     assert reading.get("area").value_px == pytest.approx(first.area_px)

@@ -7,7 +7,7 @@ import pytest
 
 from tests.helpers.drawing import reading
 from usviewer.acquire.phantom import PhantomSource, random_spec
-from usviewer.acquire.phantom.motion import pulse_wave
+from usviewer.acquire.phantom.probe_motion import pulse_wave
 from usviewer.measure import pulse, summarize
 from usviewer.measure.reading import Plane, Status
 

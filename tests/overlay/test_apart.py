@@ -7,13 +7,13 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
-from usviewer.overlay.apart import apart
+from usviewer.overlay.apart import avoid_overlap
 
 ROOM = (0.0, 0.0, 400.0, 300.0)
 
 
 def moved(boxes, room=ROOM, taken=()):
-    corners = apart(boxes, room, taken)
+    corners = avoid_overlap(boxes, room, taken)
     return [(x, y, x + b[2] - b[0], y + b[3] - b[1]) for b, (x, y) in zip(boxes, corners, strict=True)]
 
 
@@ -22,21 +22,21 @@ def over(a, b):
 
 
 def test_what_lies_free_stays():
-    assert apart([(10, 10, 60, 30), (10, 30, 60, 50)], ROOM) == [(10, 10), (10, 30)]
+    assert avoid_overlap([(10, 10, 60, 30), (10, 30, 60, 50)], ROOM) == [(10, 10), (10, 30)]
 
 
 def test_a_later_one_goes_to_the_nearer_side():
-    assert apart([(10, 100, 60, 120), (20, 105, 90, 125)], ROOM)[1] == (20, 120)
-    assert apart([(10, 100, 60, 120), (20, 95, 90, 115)], ROOM)[1] == (20, 80)
+    assert avoid_overlap([(10, 100, 60, 120), (20, 105, 90, 125)], ROOM)[1] == (20, 120)
+    assert avoid_overlap([(10, 100, 60, 120), (20, 95, 90, 115)], ROOM)[1] == (20, 80)
 
 
 def test_what_is_taken_is_left_free_and_the_room_is_kept():
-    assert apart([(-20, -5, 30, 15)], ROOM, [(0, 0, 100, 12)]) == [(0, 12)]
-    assert apart([(380, 290, 430, 310)], ROOM) == [(350, 280)]
+    assert avoid_overlap([(-20, -5, 30, 15)], ROOM, [(0, 0, 100, 12)]) == [(0, 12)]
+    assert avoid_overlap([(380, 290, 430, 310)], ROOM) == [(350, 280)]
 
 
 def test_without_a_free_place_it_stays():
-    assert apart([(0, 0, 400, 300), (5, 5, 50, 20)], ROOM)[1] == (5, 5)
+    assert avoid_overlap([(0, 0, 400, 300), (5, 5, 50, 20)], ROOM)[1] == (5, 5)
 
 
 sizes = st.tuples(st.floats(-50, 420), st.floats(-50, 320), st.floats(5, 120), st.just(20.0))

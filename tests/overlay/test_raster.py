@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.helpers.scenes import aorta_reading, circle, flat_frame, scaled_geometry, summary_of
 from usviewer.measure.reading import Status
 from usviewer.overlay import palette
-from usviewer.overlay.items import BoxMark, Caliper, Fill, Line, Outline, Scene, Text
+from usviewer.overlay.items import BoxMark, CaliperMark, Fill, LineStyle, Outline, Scene, Text
 from usviewer.overlay.layout import lay_out
 from usviewer.overlay.raster import dashes, draw
 from usviewer.overlay.scene import Style, compose
@@ -72,7 +72,7 @@ def test_an_empty_scene_changes_nothing():
 
 
 def test_caliper_ends_have_bars_square_to_it():
-    _, picture = painted(Caliper(((100.5, 30.5), (100.5, 120.5)), width=1.0))
+    _, picture = painted(CaliperMark(((100.5, 30.5), (100.5, 120.5)), width=1.0))
     yellow = near(picture, palette.CALIPER)
     assert yellow[30:121, 100].all()
     for row in (30, 120):
@@ -83,7 +83,7 @@ def test_caliper_ends_have_bars_square_to_it():
 
 
 def test_a_caliper_without_length_is_still_drawn():
-    _, picture = painted(Caliper(((100, 80), (100, 80))))
+    _, picture = painted(CaliperMark(((100, 80), (100, 80))))
     assert near(picture, palette.CALIPER).any()
 
 
@@ -103,7 +103,7 @@ def test_dashes_keep_to_the_line_and_leave_gaps():
 
 def test_a_dotted_outline_shows_the_tissue_between_its_dots():
     _, solid = painted(Outline(circle((100, 80), 50)))
-    _, dotted = painted(Outline(circle((100, 80), 50), line=Line.DOTTED))
+    _, dotted = painted(Outline(circle((100, 80), 50), line=LineStyle.DOTTED))
     ratio = near(dotted, palette.MASK).sum() / near(solid, palette.MASK).sum()
     assert 0.1 < ratio < 0.7
 

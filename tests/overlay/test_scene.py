@@ -9,9 +9,9 @@ from tests.helpers.scenes import GIVEN, aorta_reading, fan, flat_frame, scaled_g
 from usviewer.frame import ImageGeometry, Region
 from usviewer.measure.reading import Provenance, Status
 from usviewer.overlay import palette
-from usviewer.overlay.items import Anchor, BoxMark, Caliper, Fill, Line, Outline, Panel, ScaleBar, Text
+from usviewer.overlay.annotated_frame import AnnotatedFrame
+from usviewer.overlay.items import Anchor, BoxMark, CaliperMark, Fill, LineStyle, Outline, ScaleBar, Text, TextPanel
 from usviewer.overlay.scene import MaskStyle, Style, compose
-from usviewer.overlay.shown import Shown
 from usviewer.units import ScaleSource, Spacing, isotropic
 
 SIZE = (640, 480)
@@ -27,24 +27,24 @@ def items(kind, reading=None, style=None, geometry=None, size=SIZE):
 def test_a_scene_belongs_to_its_frame():
     scene = compose(FRAME, aorta_reading(FRAME.key))
     assert scene.key == FRAME.key
-    assert Shown(FRAME, scene).scene is scene
+    assert AnnotatedFrame(FRAME, scene).scene is scene
 
 
 def test_an_overlay_of_another_frame_is_refused():
     other = flat_frame(*SIZE, level=91)
     with pytest.raises(ValueError, match="laid over"):
-        Shown(FRAME, compose(FRAME, aorta_reading(other.key)))
+        AnnotatedFrame(FRAME, compose(FRAME, aorta_reading(other.key)))
 
 
 def test_an_overlay_for_another_size_is_refused():
     with pytest.raises(ValueError, match="size"):
-        Shown(FRAME, compose(flat_frame(320, 240), aorta_reading(FRAME.key)))
+        AnnotatedFrame(FRAME, compose(flat_frame(320, 240), aorta_reading(FRAME.key)))
 
 
 def test_pixels_that_are_not_the_keys_are_refused():
     swapped = replace(FRAME, pixels=np.zeros_like(FRAME.pixels))
     with pytest.raises(ValueError, match="changed"):
-        Shown(swapped, compose(FRAME, aorta_reading(FRAME.key)))
+        AnnotatedFrame(swapped, compose(FRAME, aorta_reading(FRAME.key)))
 
 
 def test_hidden_is_nothing_at_all():
@@ -59,24 +59,27 @@ def test_mask_styles():
 
 
 def test_automatic_and_manual_are_told_by_colour_and_by_line():
-    (main, other) = items(Caliper)
-    assert (main.colour, main.line) == (palette.CALIPER, Line.SOLID)
+    (main, other) = items(CaliperMark)
+    assert (main.colour, main.line) == (palette.CALIPER, LineStyle.SOLID)
     assert main.width > other.width
     manual = replace(aorta_reading(FRAME.key), provenance=Provenance.MANUAL)
-    assert (items(Caliper, manual)[0].colour, items(Caliper, manual)[0].line) == (palette.MANUAL, Line.DASHED)
-    assert items(Outline, manual)[0].line is Line.DASHED
+    assert (items(CaliperMark, manual)[0].colour, items(CaliperMark, manual)[0].line) == (
+        palette.MANUAL,
+        LineStyle.DASHED,
+    )
+    assert items(Outline, manual)[0].line is LineStyle.DASHED
 
 
 def test_a_refused_outline_is_marked_and_has_no_caliper():
     refused = replace(aorta_reading(FRAME.key), status=Status.REFUSED, reason="cut off")
-    assert (items(Outline, refused)[0].colour, items(Outline, refused)[0].line) == (palette.WARNING, Line.DOTTED)
-    assert items(Caliper, refused) == []
+    assert (items(Outline, refused)[0].colour, items(Outline, refused)[0].line) == (palette.WARNING, LineStyle.DOTTED)
+    assert items(CaliperMark, refused) == []
 
 
 def test_the_ellipses_axes_are_kept_out_of_the_picture():
     reading = aorta_reading(FRAME.key)
     axis = replace(reading.measurements[0], name="major_diameter")
-    assert len(items(Caliper, replace(reading, measurements=(*reading.measurements, axis)))) == 2
+    assert len(items(CaliperMark, replace(reading, measurements=(*reading.measurements, axis)))) == 2
 
 
 def test_a_box_stands_in_only_where_there_is_no_outline():
@@ -138,12 +141,12 @@ def test_the_numbers_go_where_there_is_no_ultrasound(mirrored):
     outline = sector.outline_xy_px * (0.55, 1.0)  # leans to the left, so the right is free
     outline = outline if not mirrored else (640, 0) + outline * (-1, 1)
     geometry = scaled_geometry(640, 480, replace(sector, outline_xy_px=outline))
-    (panel,) = items(Panel, geometry=geometry)
+    (panel,) = items(TextPanel, geometry=geometry)
     assert panel.anchor is (Anchor.TOP_LEFT if mirrored else Anchor.TOP_RIGHT)
 
 
 def test_the_corner_can_be_pinned():
-    (panel,) = items(Panel, style=Style(panel_corner=Anchor.BOTTOM_RIGHT))
+    (panel,) = items(TextPanel, style=Style(panel_corner=Anchor.BOTTOM_RIGHT))
     assert panel.anchor is Anchor.BOTTOM_RIGHT
 
 

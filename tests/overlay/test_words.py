@@ -10,7 +10,7 @@ from usviewer.measure import manual
 from usviewer.measure.reading import Dimension, Measurement, Plane, Provenance, Site, Status
 from usviewer.overlay import palette, words
 from usviewer.overlay.palette import Size
-from usviewer.overlay.words import fitting, panel_lines
+from usviewer.overlay.words import matches_summary, panel_lines
 
 KEY = flat_frame(8, 8).key
 
@@ -74,8 +74,8 @@ def test_the_convention_and_the_plane_travel_with_the_number(edge, words):
 )
 def test_a_summary_of_something_else_is_not_used(change):
     reading = aorta_reading(KEY)
-    assert fitting(summary_of(reading), reading) is not None
-    assert fitting(summary_of(reading, **change), reading) is None
+    assert matches_summary(summary_of(reading), reading) is not None
+    assert matches_summary(summary_of(reading, **change), reading) is None
 
 
 def test_not_seen_is_no_number_even_with_a_summary():
@@ -161,8 +161,8 @@ def test_no_nerve_is_said_once():
 def test_the_site_follows_the_plane_and_a_summary_of_another_site_is_not_used():
     reading = replace(aorta_reading(KEY), site=Site.DISTAL)
     assert said(reading)[2] == "inner-inner · transverse · distal"
-    assert fitting(summary_of(reading), reading) is None
-    assert fitting(summary_of(reading, site=Site.DISTAL), reading) is not None
+    assert matches_summary(summary_of(reading), reading) is None
+    assert matches_summary(summary_of(reading, site=Site.DISTAL), reading) is not None
 
 
 def test_what_stands_beside_a_shape_drawn_by_hand() -> None:

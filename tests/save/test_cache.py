@@ -20,8 +20,8 @@ except ImportError:  # Windows
 
 from tests.helpers.scenes import aorta_reading, circle, flat_frame
 from usviewer.errors import UserError
-from usviewer.measure.given import NOTHING_GIVEN, Given
-from usviewer.measure.manual import edit_of, filled
+from usviewer.measure.exam_context import NO_CONTEXT, ExamContext
+from usviewer.measure.manual import edit_of, fill_outline
 from usviewer.measure.reading import Measurement, Provenance, Reading, Status
 from usviewer.save import cache
 from usviewer.save.cache import ClipNotes, ClipResults, MadeBy
@@ -115,7 +115,7 @@ def test_bookmarks_are_kept_in_order(clip: Path) -> None:
 
 
 def test_corrections_come_back_to_the_pixel_and_belong_to_one_model(clip: Path) -> None:
-    mask = filled(circle((100.0, 80.0), 33.3), (200, 160))
+    mask = fill_outline(circle((100.0, 80.0), 33.3), (200, 160))
     empty = np.zeros((160, 200), np.bool_)
     ClipNotes(clip).keep_edits("ab" * 32, {5: edit_of(mask, "d5", 1, "vessel", 2), 9: edit_of(empty, "d9", 0, "x", 0)})
     edits = results(clip).edits()
@@ -283,10 +283,10 @@ def test_damaged_bookmarks_are_told_and_not_written_over_without_a_copy(clip: Pa
 
 
 def test_damaged_corrections_and_given_words_keep_a_copy_too(clip: Path) -> None:
-    mask = filled(circle((100.0, 80.0), 33.3), (200, 160))
+    mask = fill_outline(circle((100.0, 80.0), 33.3), (200, 160))
     notes = ClipNotes(clip)
     notes.keep_edits("ab" * 32, {5: edit_of(mask, "d5", 1, "vessel", 2)})
-    notes.keep_given(Given(gestational_age_weeks=20.0))
+    notes.keep_given(ExamContext(gestational_age_weeks=20.0))
     assert notes.given().gestational_age_weeks == 20.0 and notes.problems == []
     edits, given = kept_file("corrections-*.npz"), kept_file("given.json")
     huge = {"5": {"size": [10**6, 10**6], "origin": [0, 0], "digest": "", "instance": 0, "label": "", "class_index": 0}}
@@ -294,10 +294,10 @@ def test_damaged_corrections_and_given_words_keep_a_copy_too(clip: Path) -> None
         edits.write_bytes(content)
         assert notes.edits("ab" * 32) == {}
     given.write_text('{"given": {"plane": "sideways"}}', encoding="utf-8")
-    assert notes.given() == NOTHING_GIVEN
+    assert notes.given() == NO_CONTEXT
     assert len(notes.problems) == 2
     notes.keep_edits("ab" * 32, {})
-    notes.keep_given(NOTHING_GIVEN)
+    notes.keep_given(NO_CONTEXT)
     copies = [f"{edits.name}.damaged", "given.json.damaged"]
     assert sorted(path.name for path in notes.folder.glob("*.damaged")) == copies
 
@@ -306,11 +306,11 @@ def test_neither_name_nor_path_of_the_clip_is_kept(tmp_path: Path) -> None:
     clip = tmp_path / "Muster Anna 1970" / "aorta-of-anna.mp4"
     clip.parent.mkdir()
     clip.write_bytes(b"a clip" * 100)
-    mask = filled(circle((100.0, 80.0), 33.3), (200, 160))
+    mask = fill_outline(circle((100.0, 80.0), 33.3), (200, 160))
     named = {i: replace(r, key=replace(r.key, source=str(clip))) for i, r in readings().items()}
     ClipResults(ClipNotes(clip), MADE_BY, str(clip)).store(named)
     ClipNotes(clip).keep_bookmarks((1,))
-    ClipNotes(clip).keep_given(Given(gestational_age_weeks=20.0))
+    ClipNotes(clip).keep_given(ExamContext(gestational_age_weeks=20.0))
     ClipNotes(clip).keep_edits("ab" * 32, {0: edit_of(mask, "d5", 1, "vessel", 2)})
     files = [path for path in cache.clips_folder().rglob("*") if path.is_file()]
     assert len(files) == 4

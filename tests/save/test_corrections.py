@@ -14,7 +14,7 @@ from tests.helpers.scenes import aorta_reading, circle, fan, scaled_geometry
 from usviewer.errors import UserError
 from usviewer.frame import Frame, make_frame
 from usviewer.infer.prediction import Prediction
-from usviewer.measure.manual import edit_of, edited_prediction, filled
+from usviewer.measure.manual import edit_of, edited_prediction, fill_outline
 from usviewer.save.corrections import export_corrections, free_name
 
 SIZE = (320, 240)
@@ -25,7 +25,7 @@ def pairs(count: int = 2, certain: bool = True) -> Iterator[tuple[Frame, Predict
     for index in range(count):
         pixels = np.full((240, 320, 3), 60 + index, np.uint8)
         frame = make_frame(pixels, "clip", index * 10, index * 0.4, geometry=geometry)
-        mask = filled(circle((160.0, 120.0), 20.0 + index), SIZE)
+        mask = fill_outline(circle((160.0, 120.0), 20.0 + index), SIZE)
         edit = edit_of(mask, frame.key.digest, 0, "aorta", 0)
         yield frame, edited_prediction(aorta_reading(frame.key), edit, SIZE)
 

@@ -8,7 +8,7 @@ import pytest
 
 from tests.helpers.scenes import fan
 from usviewer.frame import ImageGeometry
-from usviewer.save.deidentify import KEPT_AS_ASKED, KEPT_UNCERTAIN, blank_outside, notice, released
+from usviewer.save.deidentify import KEPT_AS_ASKED, KEPT_UNCERTAIN, blank_outside, blank_outside_sector, privacy_notice
 
 PIXELS = np.random.default_rng(5).integers(1, 256, (120, 160, 3), dtype=np.uint8)
 SECTOR = fan(160, 120)
@@ -50,5 +50,5 @@ def test_the_source_stays_as_it_is():
     ],
 )
 def test_what_is_kept_is_said(geometry, keep, said):
-    assert notice(geometry, keep) == said
-    assert np.array_equal(released(PIXELS, geometry, keep), PIXELS) == bool(said)
+    assert privacy_notice(geometry, keep) == said
+    assert np.array_equal(blank_outside_sector(PIXELS, geometry, keep), PIXELS) == bool(said)

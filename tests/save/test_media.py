@@ -11,18 +11,18 @@ from tests.helpers.scenes import aorta_reading, fan, flat_frame, scaled_geometry
 from usviewer.acquire import open_source
 from usviewer.errors import UserError
 from usviewer.frame import make_frame
+from usviewer.overlay.annotated_frame import AnnotatedFrame
 from usviewer.overlay.scene import MaskStyle, Style, compose
-from usviewer.overlay.shown import Shown
-from usviewer.save.media import ClipWriter, Form, fitted, picture_of, write_png
+from usviewer.save.media import ClipWriter, Form, fit_to_form, picture_of, write_png
 
 VARIABLE_S = (0.0, 0.033, 0.1, 0.12, 0.3, 0.35, 0.4, 0.409, 0.5, 0.633)
 
 
-def shown(style: Style | None = None, certain: bool = True, width: int = 640, height: int = 480) -> Shown:
+def shown(style: Style | None = None, certain: bool = True, width: int = 640, height: int = 480) -> AnnotatedFrame:
     geometry = scaled_geometry(width, height, fan(width, height, certain))
     frame = flat_frame(width, height, 120, geometry)
     reading = aorta_reading(frame.key, (width / 2, height / 2), 40)
-    return Shown(frame, compose(frame, reading, None, style))
+    return AnnotatedFrame(frame, compose(frame, reading, None, style))
 
 
 def pictures(count: int, width: int, height: int) -> list[np.ndarray]:
@@ -87,7 +87,7 @@ def test_no_style_takes_the_research_line_off_a_saved_picture():
     hidden, plain = shown(Style(hidden=True)), shown()
     without = replace(plain.scene, items=())
     assert not np.array_equal(picture_of(hidden, True), hidden.frame.pixels)
-    assert np.array_equal(picture_of(hidden, True), picture_of(Shown(plain.frame, without), True))
+    assert np.array_equal(picture_of(hidden, True), picture_of(AnnotatedFrame(plain.frame, without), True))
 
 
 # --- clips ------------------------------------------------------------------------------------------------------------
@@ -212,17 +212,17 @@ def test_a_real_sweep_comes_back_with_its_times(data, tmp_path):
         for time_s, pixels in source:
             frame = make_frame(pixels, "sweep", 0, time_s)
             scene = compose(frame, aorta_reading(frame.key))
-            writer.add(picture_of(Shown(frame, scene)), time_s)
+            writer.add(picture_of(AnnotatedFrame(frame, scene)), time_s)
     times, back, _ = read(tmp_path / "a.mp4")
     assert times == pytest.approx([time for time, _ in source], abs=0.001)
     assert {picture.shape for picture in back} == {(796, 1536, 3)}
 
 
-def oblong_shown(aspect: float, width: int = 320, height: int = 480) -> Shown:
+def oblong_shown(aspect: float, width: int = 320, height: int = 480) -> AnnotatedFrame:
     geometry = replace(scaled_geometry(width, height), pixel_aspect=aspect)
     frame = flat_frame(width, height, 120, geometry)
     reading = aorta_reading(frame.key, (width / 2, height / 2), 40)
-    return Shown(frame, compose(frame, reading))
+    return AnnotatedFrame(frame, compose(frame, reading))
 
 
 @pytest.mark.parametrize("lossless", [False, True])
@@ -253,9 +253,9 @@ def test_a_picture_has_square_pixels_and_an_overlay_of_the_true_shape(tmp_path, 
 def test_a_picture_of_another_size_is_fitted_into_the_clip():
     room, wide = Form((160, 120)), Form((320, 80))
     white = np.full((80, 320, 3), 255, np.uint8)
-    made = fitted(white, wide, room)
+    made = fit_to_form(white, wide, room)
     assert made.shape == (120, 160, 3)
     assert (made[40:80] == 255).all() and not made[:39].any() and not made[81:].any()
-    square = fitted(white, Form((320, 80), 0.5), room)  # as wide as 160 square pixels
+    square = fit_to_form(white, Form((320, 80), 0.5), room)  # as wide as 160 square pixels
     assert (square[20:100] == 255).all() and not square[:19].any()
-    assert fitted(white, wide, wide) is white
+    assert fit_to_form(white, wide, wide) is white

@@ -17,7 +17,7 @@ from usviewer.acquire import open_source
 from usviewer.errors import UserError
 from usviewer.frame import Frame, ImageGeometry, make_frame
 from usviewer.overlay.scene import compose
-from usviewer.save.recording import ClipRecorder, Taken
+from usviewer.save.recording import ClipRecorder, RecordedFrame
 
 SIZE = (160, 120)
 
@@ -28,11 +28,11 @@ def frame(index: int, geometry: ImageGeometry | None = None, size: tuple[int, in
     return make_frame(pixels, "device:fake", index, capture_time_s=100.0 + index * 0.05, geometry=geometry)
 
 
-def taken(index: int, geometry: ImageGeometry | None = None, finding: str = "aorta") -> Taken:
+def taken(index: int, geometry: ImageGeometry | None = None, finding: str = "aorta") -> RecordedFrame:
     picture = frame(index, geometry)
     reading = replace(aorta_reading(picture.key, (80.0, 60.0), 20.0), finding=finding)
     scene = compose(picture, reading)
-    return Taken(picture, scene, reading)
+    return RecordedFrame(picture, scene, reading)
 
 
 def pictures(path: Path) -> list[tuple[float, np.ndarray]]:
@@ -61,7 +61,7 @@ def test_what_surrounds_the_ultrasound_is_blanked_in_both_streams(tmp_path: Path
     geometry = scaled_geometry(*SIZE, sector=fan(*SIZE))
     recorder = ClipRecorder(tmp_path, "exam")
     recorder.add(taken(0, geometry))
-    recorder.add(Taken(frame(1, geometry), None, None))
+    recorder.add(RecordedFrame(frame(1, geometry), None, None))
     (folder,) = recorder.close()
     for _, pixels in pictures(folder / "raw.mp4"):
         assert not pixels[:, :8].any()
@@ -80,7 +80,7 @@ def test_another_size_or_model_begins_another_part(tmp_path: Path) -> None:
     recorder = ClipRecorder(tmp_path, "exam")
     recorder.add(taken(0))
     recorder.add(taken(1, finding="nerve"))
-    recorder.add(Taken(frame(2, size=(200, 100)), None, None))
+    recorder.add(RecordedFrame(frame(2, size=(200, 100)), None, None))
     folders = recorder.close()
     assert [folder.name for folder in folders] == ["exam", "exam-2", "exam-3"]
     assert not (folders[2] / "readings.csv").exists()

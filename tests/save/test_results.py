@@ -17,20 +17,20 @@ from usviewer.errors import UserError
 from usviewer.frame import SourceInfo, make_frame
 from usviewer.infer.prediction import Prediction
 from usviewer.measure import summarize
+from usviewer.overlay.annotated_frame import AnnotatedFrame
 from usviewer.overlay.scene import compose
-from usviewer.overlay.shown import Shown
-from usviewer.save.results import FITTED, ResultFolder, Wanted
-from usviewer.save.summary import Analysis
+from usviewer.save.results import FITTED, ExportOptions, ResultFolder
+from usviewer.save.summary import AnalysisInfo
 
-EVERYTHING = Wanted(video=True, masks=True)
-PICTURES = Wanted(video=False, pictures=True)
-TABLES = Wanted(video=False)
+EVERYTHING = ExportOptions(video=True, masks=True)
+PICTURES = ExportOptions(video=False, pictures=True)
+TABLES = ExportOptions(video=False)
 WHOLE = {"annotated.mp4", "best-frame.png", "diameter.png", "instances.csv", "masks", "masks.json", "readings.csv"}
 
 
 def write(
     folder: Path,
-    wanted: Wanted,
+    wanted: ExportOptions,
     name: str = "a.mp4",
     count: int = 3,
     files: tuple[str, ...] = (),
@@ -47,8 +47,8 @@ def write(
             reading = aorta_reading(frame.key, (30.0, 20.0), 10.0)
             prediction = Prediction(frame.key, (64, 48), (instance(mask),), "aorta", "ab" * 32, "cpu")
             scene = compose(frame, reading)
-            results.add(Shown(frame, scene), prediction, reading, index / 25.0)
-        analysis = Analysis(info, "aorta", "aorta", "ab" * 32, "Aorta 1.0", "cpu", aggregate=summary_of(reading))
+            results.add(AnnotatedFrame(frame, scene), prediction, reading, index / 25.0)
+        analysis = AnalysisInfo(info, "aorta", "aorta", "ab" * 32, "Aorta 1.0", "cpu", aggregate=summary_of(reading))
         results.finish(analysis, 0.04, stopped=stopped)
     return results.replaced
 
@@ -133,7 +133,7 @@ def test_files_that_no_run_has_left_stay_even_beside_new_masks(tmp_path: Path) -
     for name in ("masks/case-1.png", "masks.json", "diameter.png"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("mine")
-    said = write(tmp_path, Wanted(video=False, masks=True), count=1)
+    said = write(tmp_path, ExportOptions(video=False, masks=True), count=1)
     assert (tmp_path / "masks" / "case-1.png").read_text() == "mine"
     assert (tmp_path / "diameter.png").read_text() == "mine"
     assert "masks.json" in said and "replaced" in said  # this one it had to
@@ -215,10 +215,10 @@ def test_a_clip_whose_picture_changes_its_size_is_written_whole(tmp_path: Path) 
             reading = replace(aorta_reading(frame.key, (12.0, 12.0), 8.0, None), frame_size_px=(width, height))
             prediction = Prediction(frame.key, (width, height), (instance(mask),), "aorta", "ab" * 32, "cpu")
             scene = compose(frame, reading)
-            results.add(Shown(frame, scene), prediction, reading, index / 25.0)
+            results.add(AnnotatedFrame(frame, scene), prediction, reading, index / 25.0)
         aggregate = summarize(results.readings)
         info = SourceInfo("/place/a.mp4", "a", "video", 64, 48, 25.0)
-        analysis = Analysis(info, "aorta", "aorta", "ab" * 32, "Aorta 1.0", "cpu", aggregate=aggregate)
+        analysis = AnalysisInfo(info, "aorta", "aorta", "ab" * 32, "Aorta 1.0", "cpu", aggregate=aggregate)
         results.finish(analysis, 0.04)
     assert results.notes == [FITTED]
     assert results.document["aggregate"]["frame_size_px"] == [64, 48] and results.document["aggregate"]["count"] == 3

@@ -19,10 +19,10 @@ from usviewer.infer.prediction import Edge, Instance, Prediction
 from usviewer.measure import bands, read, summarize
 from usviewer.measure.reading import Dimension, Errors, Measurement, Site, Status
 from usviewer.plain_text import printable
-from usviewer.save.summary import Analysis, summary_document
+from usviewer.save.summary import AnalysisInfo, summary_document
 from usviewer.save.tables import (
     INSTANCE_COLUMNS,
-    Table,
+    CsvTable,
     instance_rows,
     reading_columns,
     reading_row,
@@ -68,9 +68,11 @@ def csv_rows(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def analysis(**changes) -> Analysis:
+def analysis(**changes) -> AnalysisInfo:
     source = SourceInfo("/secret/place/a.mp4", "a.mp4", "video", 64, 48, 22.0, notes=("Variable frame rate",))
-    made = Analysis(source, "aorta", "aorta", "ab" * 32, "Aorta 1.0", "onnxruntime cpu", aggregate=summary_of(READING))
+    made = AnalysisInfo(
+        source, "aorta", "aorta", "ab" * 32, "Aorta 1.0", "onnxruntime cpu", aggregate=summary_of(READING)
+    )
     return replace(made, **changes)
 
 
@@ -184,7 +186,7 @@ def test_a_name_that_is_no_text_becomes_an_escape_in_every_file(tmp_path):
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
 def test_a_table_broken_off_leaves_nothing(tmp_path, error):
-    with pytest.raises(error), Table(tmp_path / "r.csv", INSTANCE_COLUMNS) as table:
+    with pytest.raises(error), CsvTable(tmp_path / "r.csv", INSTANCE_COLUMNS) as table:
         table.add({"frame": 1})
         raise error
     assert list(tmp_path.iterdir()) == []
@@ -198,7 +200,7 @@ def test_an_unknown_column_is_a_bug(tmp_path):
 
 def test_a_table_in_no_folder(tmp_path):
     with pytest.raises(UserError):
-        Table(tmp_path / "no" / "r.csv", INSTANCE_COLUMNS)
+        CsvTable(tmp_path / "no" / "r.csv", INSTANCE_COLUMNS)
 
 
 def test_json_readings_are_the_same_rows(tmp_path):

@@ -7,7 +7,8 @@ import io
 import pytest
 from rich.table import Table
 
-from usviewer.tools.command import Screen, complain, unused_names
+from usviewer.terminal import Terminal, complain
+from usviewer.tools.command import unused_names
 
 NAMES = {
     "aorta [left].png": "aorta [left].png",
@@ -25,7 +26,7 @@ NAMES = {
 def test_a_name_is_printed_as_it_is_in_lines_and_in_tables(
     name: str, shown: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    screen = Screen(width=100)
+    screen = Terminal(width=100)
     screen.print(f"  {name}: measured", style="bold")
     table = Table(name, box=None, title=name)
     table.add_row(name)
@@ -39,7 +40,7 @@ def test_a_name_is_printed_as_it_is_in_lines_and_in_tables(
 
 
 def test_on_a_terminal_only_our_own_styles_reach_it() -> None:
-    screen = Screen(width=100)
+    screen = Terminal(width=100)
     screen.file = io.StringIO()
     screen._force_terminal = True
     screen.print("a\x1b]0;title\x07[bold]b", style="yellow")

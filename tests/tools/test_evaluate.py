@@ -12,17 +12,17 @@ import pytest
 
 from tests.helpers.tiny_models import add_box_finder, add_dark_finder
 from usviewer.__main__ import main
-from usviewer.measure.average_precision import LabelledBox
-from usviewer.tools.datasets import Dataset, Kind, Options, open_dataset
-from usviewer.tools.datasets.base import Ellipse
-from usviewer.tools.evaluation.boxes import box_iou, matched_ious
-from usviewer.tools.evaluation.masks import outcome_of, read_mask
-from usviewer.tools.evaluation.verdict import Outcome, match_labels
+from usviewer.evaluate.average_precision import LabelledBox
+from usviewer.evaluate.box_scores import box_iou, matched_ious
+from usviewer.evaluate.datasets import Dataset, DatasetKind, DatasetOptions, open_dataset
+from usviewer.evaluate.datasets.dataset import EllipseTruth
+from usviewer.evaluate.mask_scores import outcome_of, read_mask
+from usviewer.evaluate.verdict import Outcome, match_labels
 
-LUMEN = Ellipse((64.0, 48.0), 20.0, 16.0, 0.0)
+LUMEN = EllipseTruth((64.0, 48.0), 20.0, 16.0, 0.0)
 
 
-def write_case(folder: Path, stem: str, shown: Ellipse | None, truth: Ellipse | None) -> None:
+def write_case(folder: Path, stem: str, shown: EllipseTruth | None, truth: EllipseTruth | None) -> None:
     """A picture that is dark inside one ellipse, labelled with another."""
     for part in ("images", "masks"):
         (folder / part).mkdir(parents=True, exist_ok=True)
@@ -39,8 +39,8 @@ def cases(tmp_path: Path) -> Path:
     """Two exact, one 4 pixels too deep at both ends, one missed, one elsewhere, one false alarm, one rightly none."""
     folder, larger, away = (
         tmp_path / "own",
-        Ellipse((64.0, 48.0), 20.0, 20.0, 0.0),
-        Ellipse((20.0, 20.0), 9.0, 9.0, 0.0),
+        EllipseTruth((64.0, 48.0), 20.0, 20.0, 0.0),
+        EllipseTruth((20.0, 20.0), 9.0, 9.0, 0.0),
     )
     rows = {
         "exact-1": (LUMEN, LUMEN),
@@ -120,10 +120,12 @@ def test_without_a_scale_lengths_are_in_pixels(tmp_path: Path, cases: Path) -> N
 def test_head_circumference(tmp_path: Path) -> None:
     add_dark_finder(tmp_path / "model", finding="fetal-head", label="fetal head")
     for number, axis in enumerate((16.0, 20.0)):
-        write_case(tmp_path / "own", str(number), Ellipse((64, 48), 30, axis, 20), Ellipse((64, 48), 30, axis, 20))
+        write_case(
+            tmp_path / "own", str(number), EllipseTruth((64, 48), 30, axis, 20), EllipseTruth((64, 48), 30, axis, 20)
+        )
     assert evaluate("dark", tmp_path / "own", "--out", tmp_path / "out", "--mm-per-pixel", "1.0") == 0
     row = rows(tmp_path / "out")["0.png"]
-    assert float(row["true_mm"]) == pytest.approx(Ellipse((0, 0), 30, 16, 0).circumference_px, abs=0.5)
+    assert float(row["true_mm"]) == pytest.approx(EllipseTruth((0, 0), 30, 16, 0).circumference_px, abs=0.5)
     assert abs(float(row["difference_mm"])) < 2.5
     low, high = float(row["low_95_mm"]), float(row["high_95_mm"])
     assert low < float(row["measured_mm"]) < high
@@ -242,7 +244,7 @@ def test_labels_match_by_name_whatever_the_spelling(tmp_path: Path) -> None:
     from usviewer.infer.registry import load_spec
 
     add_dark_finder(tmp_path / "model", "head", "fetal-head", "Fetal_Head")
-    dataset = Dataset("x", Kind.MASKS, ("fetal head",), lambda: iter(()), 0, "exam")
+    dataset = Dataset("x", DatasetKind.MASKS, ("fetal head",), lambda: iter(()), 0, "exam")
     assert match_labels(dataset, load_spec("head")) == {"fetal head": "Fetal_Head"}
 
 
@@ -258,7 +260,7 @@ def test_geometry_on_a_true_mask_is_the_ellipses_own(tmp_path: Path) -> None:
 
     add_dark_finder(tmp_path / "model")
     write_case(tmp_path / "own", "a", None, LUMEN)
-    (sample,) = open_dataset(str(tmp_path / "own"), Options()).samples()
+    (sample,) = open_dataset(str(tmp_path / "own"), DatasetOptions()).samples()
     measured = read_mask(sample.truth.masks["class 1"], sample.frame, load_spec("dark")).get("ap_diameter")
     assert measured is not None and measured.value_px == pytest.approx(32.0, abs=0.2)
 
@@ -282,7 +284,7 @@ def test_box_matching_gives_each_true_box_one() -> None:
 
 @pytest.mark.data
 def test_lung_clips_are_negatives(tmp_path: Path, data: Path) -> None:
-    dataset = open_dataset(str(data / "clips_lung_pocovid"), Options(every=50, limit=3))
+    dataset = open_dataset(str(data / "clips_lung_pocovid"), DatasetOptions(every=50, limit=3))
     samples = list(dataset.samples())
-    assert dataset.kind is Kind.NEGATIVES and len(samples) == 3
+    assert dataset.kind is DatasetKind.NEGATIVES and len(samples) == 3
     assert {sample.group for sample in samples} == {"Reg_pat1Image_132943.mpeg"}

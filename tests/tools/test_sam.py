@@ -16,7 +16,7 @@ import pytest
 from usviewer.errors import UserError
 from usviewer.frame import make_frame
 from usviewer.infer.prompt import at_point, in_box
-from usviewer.infer.prompt.model import PromptModel
+from usviewer.infer.prompt.prompt_model import PromptModel
 from usviewer.infer.session import open_call
 from usviewer.tools.sam.convert import convert
 

@@ -52,8 +52,8 @@ def test_average_precision_of_known_cases() -> None:
 
 def test_average_precision_agrees_with_pycocotools() -> None:
     pytest.importorskip("pycocotools")
-    from usviewer.measure.average_precision import BoxSample, LabelledBox
-    from usviewer.measure.average_precision import average_precision as reference
+    from usviewer.evaluate.average_precision import BoxSample, LabelledBox
+    from usviewer.evaluate.average_precision import average_precision as reference
 
     rng = np.random.default_rng(5)
     found, samples = [], []

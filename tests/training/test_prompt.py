@@ -17,7 +17,7 @@ from usviewer.frame import make_frame  # noqa: E402
 from usviewer.infer.golden import read_picture  # noqa: E402
 from usviewer.infer.manifest import read_manifest  # noqa: E402
 from usviewer.infer.prompt import at_point  # noqa: E402
-from usviewer.infer.prompt.model import PromptModel  # noqa: E402
+from usviewer.infer.prompt.prompt_model import PromptModel  # noqa: E402
 
 pytestmark = pytest.mark.train
 

@@ -10,9 +10,9 @@ from PySide6.QtCore import QPointF
 
 from tests.helpers.scenes import aorta_reading, circle
 from usviewer.frame import Frame, ImageGeometry, make_frame
+from usviewer.overlay.annotated_frame import AnnotatedFrame
 from usviewer.overlay.items import Outline, Scene
 from usviewer.overlay.scene import compose
-from usviewer.overlay.shown import Shown
 from usviewer.view.canvas import Canvas
 
 
@@ -68,7 +68,7 @@ def test_a_round_outline_is_round_on_the_screen(canvas: Canvas) -> None:
     frame = oblong(2.0)
     points = circle((0.0, 0.0), 100.0) * (0.5, 1.0) + (160.0, 240.0)
     scene = Scene(frame.key, (320, 480), (Outline(points, width=4.0),), 1.0)
-    canvas.show_pair(Shown(frame, scene))
+    canvas.show_pair(AnnotatedFrame(frame, scene))
     image = canvas.grab().toImage()
     marked = np.array([[image.pixelColor(x, y).red() < 150 for x in range(960)] for y in range(0, 720, 2)])
     rows, columns = np.nonzero(marked)
@@ -78,6 +78,6 @@ def test_a_round_outline_is_round_on_the_screen(canvas: Canvas) -> None:
 
 def test_a_scene_of_the_frames_own_size_goes_with_it(canvas: Canvas) -> None:
     frame = oblong(2.0)
-    canvas.show_pair(Shown(frame, compose(frame, aorta_reading(frame.key, (160.0, 240.0)))))
+    canvas.show_pair(AnnotatedFrame(frame, compose(frame, aorta_reading(frame.key, (160.0, 240.0)))))
     canvas.grab()
     assert canvas.scene is not None and canvas.scene.frame_size_px == (320, 480)

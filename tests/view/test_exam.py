@@ -13,24 +13,24 @@ import pytest
 from tests.helpers.fakes import FakeClip, FakeEngine
 from tests.helpers.recordings import write_clip
 from tests.helpers.workbench import Workbench
-from tests.pipeline.test_findings import beats, reading
+from tests.pipeline.test_clip_report import beats, reading
 from usviewer.frame import ImageGeometry
 from usviewer.infer.prediction import Edge, Prediction
-from usviewer.measure.given import NOTHING_GIVEN, Given
+from usviewer.measure.exam_context import NO_CONTEXT, ExamContext
 from usviewer.measure.pulse import Pulse
 from usviewer.measure.reading import Plane, Reading, Site, Summary
-from usviewer.pipeline.findings import NO_FINDINGS, Findings, findings_of
-from usviewer.pipeline.live import Engine
+from usviewer.pipeline.clip_report import EMPTY_REPORT, ClipReport, clip_report
+from usviewer.pipeline.live_run import Engine
 from usviewer.settings import Settings
 from usviewer.view import exam_words
-from usviewer.view.answer import DASH
 from usviewer.view.main_window import MainWindow
+from usviewer.view.reading_text import DASH
 
 
 class SaidEngine(FakeEngine):
     """A model whose readings say what the operator has said, as the real one's do."""
 
-    def engine(self, given: Given = NOTHING_GIVEN) -> Engine:
+    def engine(self, given: ExamContext = NO_CONTEXT) -> Engine:
         def read(prediction: Prediction, geometry: ImageGeometry | None) -> Reading:
             plane = given.plane or Plane.TRANSVERSE
             return replace(
@@ -45,7 +45,7 @@ class SaidEngine(FakeEngine):
 @pytest.fixture
 def playing(make_window: Callable[..., MainWindow], tmp_path: Path, qtbot: Any, monkeypatch: Any) -> MainWindow:
     window = make_window(Settings(save_folder=str(tmp_path / "kept")))
-    monkeypatch.setattr("usviewer.view.live.open_source", lambda _uri: FakeClip(500))
+    monkeypatch.setattr("usviewer.view.live_controller.open_source", lambda _uri: FakeClip(500))
     window.desk.set_engine(SaidEngine().engine())
     window.open_live("fake")
     qtbot.waitUntil(lambda: window.desk.on_screen.reading is not None, timeout=20_000)
@@ -88,7 +88,7 @@ def test_naming_a_frozen_picture_keeps_its_number(playing: MainWindow) -> None:
 def test_another_plane_measures_the_frozen_picture_anew(playing: MainWindow, qtbot: Any) -> None:
     playing.run("freeze")
     frame = playing.desk.on_screen.frame
-    playing.desk.set_given(Given(plane=Plane.LONGITUDINAL))
+    playing.desk.set_given(ExamContext(plane=Plane.LONGITUDINAL))
     qtbot.waitUntil(lambda: "longitudinal, set" in convention(playing))
     assert playing.desk.on_screen.frame is frame and playing.desk.on_screen.summary is None
 
@@ -96,7 +96,7 @@ def test_another_plane_measures_the_frozen_picture_anew(playing: MainWindow, qtb
 def test_another_source_is_another_patient(playing: MainWindow) -> None:
     playing.run("site_mid")
     playing.open_live("another")
-    assert playing.desk.given == NOTHING_GIVEN
+    assert playing.desk.given == NO_CONTEXT
 
 
 def test_a_saved_picture_says_what_was_said(playing: MainWindow, tmp_path: Path, qtbot: Any) -> None:
@@ -117,7 +117,7 @@ def test_the_panel_says_and_shows(playing: MainWindow, qtbot: Any) -> None:
     assert panel.planes[None].isChecked() and panel.sites[Site.NOT_SET].isChecked()
     panel.sites[Site.LEFT_ILIAC].click()
     panel.planes[Plane.TRANSVERSE].click()
-    assert playing.desk.given == Given(Plane.TRANSVERSE, Site.LEFT_ILIAC)
+    assert playing.desk.given == ExamContext(Plane.TRANSVERSE, Site.LEFT_ILIAC)
     playing.run("site_left_iliac")
     assert panel.sites[Site.NOT_SET].isChecked(), "the panel follows the keys"
     playing.run("site_left_iliac")
@@ -144,10 +144,10 @@ def test_an_age_is_taken_as_it_is_typed_and_nothing_else(playing: MainWindow) ->
 
 def test_a_table_is_compared_only_when_it_was_chosen(playing: MainWindow) -> None:
     assert playing.rail.answer is not None and playing.rail.answer.reference == ""
-    found = findings_of(beats(100))
+    found = clip_report(beats(100))
     assert exam_words.reference_words(found, "") == ""
     assert "NHS" in exam_words.reference_words(found, "nhs")
-    assert exam_words.reference_words(NO_FINDINGS, "nhs") == ""
+    assert exam_words.reference_words(EMPTY_REPORT, "nhs") == ""
 
 
 # -- review
@@ -170,13 +170,13 @@ def said(bench: Workbench) -> Reading:
 def test_a_clip_remembers_what_was_said_of_it(bench: Workbench, tmp_path: Path) -> None:
     clip, other = write_clip(tmp_path / "a.mp4", count=30), write_clip(tmp_path / "b.mp4", count=12)
     bench.open(clip)
-    bench.desk.set_given(Given(Plane.TRANSVERSE, Site.MID))
+    bench.desk.set_given(ExamContext(Plane.TRANSVERSE, Site.MID))
     bench.until(lambda: bench.is_done() and bench.desk.on_screen.reading is not None and said(bench).site is Site.MID)
     assert said(bench).plane_set
     bench.open(other)
-    assert bench.desk.given == NOTHING_GIVEN and said(bench).site is Site.NOT_SET
+    assert bench.desk.given == NO_CONTEXT and said(bench).site is Site.NOT_SET
     bench.open(clip)
-    assert bench.desk.given == Given(Plane.TRANSVERSE, Site.MID)
+    assert bench.desk.given == ExamContext(Plane.TRANSVERSE, Site.MID)
     bench.until(lambda: bench.desk.on_screen.reading is not None and said(bench).site is Site.MID)
 
 
@@ -184,10 +184,10 @@ def test_results_under_one_plane_are_not_taken_for_those_of_another(bench: Workb
     clip = write_clip(tmp_path / "a.mp4", count=20)
     bench.open(clip)
     assert said(bench).plane is Plane.TRANSVERSE and not said(bench).plane_set
-    bench.desk.set_given(Given(plane=Plane.LONGITUDINAL))
+    bench.desk.set_given(ExamContext(plane=Plane.LONGITUDINAL))
     bench.until(lambda: bench.is_done() and bench.desk.on_screen.reading is not None)
     bench.until(lambda: said(bench).plane is Plane.LONGITUDINAL)
-    bench.desk.set_given(NOTHING_GIVEN)
+    bench.desk.set_given(NO_CONTEXT)
     bench.until(lambda: bench.desk.on_screen.reading is not None and not said(bench).plane_set)
     assert said(bench).plane is Plane.TRANSVERSE
 
@@ -203,7 +203,7 @@ def test_a_whole_clip_has_its_findings(bench: Workbench, tmp_path: Path) -> None
 
 
 def test_the_sweep_says_the_largest_of_each_site_with_its_interval_and_frame() -> None:
-    found = findings_of(
+    found = clip_report(
         [*(reading(i, Site.MID, 30.0) for i in range(40)), *(reading(i, Site.DISTAL) for i in range(40, 80))]
     )
     rows = exam_words.sweep_rows(found, None)
@@ -216,7 +216,7 @@ def test_the_sweep_says_the_largest_of_each_site_with_its_interval_and_frame() -
 def test_no_pulse_says_why() -> None:
     assert exam_words.pulse_rows(Pulse(reason="The diameter shows no heart beat"))[0].value == DASH
     assert exam_words.pulse_pairs(Pulse(reason="x")) == ()
-    names = [row.name for row in exam_words.pulse_rows(findings_of(beats(200)).pulse)]
+    names = [row.name for row in exam_words.pulse_rows(clip_report(beats(200)).pulse)]
     assert names == ["Systolic diameter", "Diastolic diameter", "Pulsatility", "Heart rate"]
 
 
@@ -228,7 +228,7 @@ def test_structures_over_a_clip_say_where_they_are_best() -> None:
         replace(base, key=replace(base.key, index=i), finding="fetal-brain", labels=("CSP",), scores=(0.1 * i,))
         for i in range(1, 5)
     ]
-    found = Findings("fetal-brain", structures=structures_over(seen), planes=planes_over(seen), frames=4)
+    found = ClipReport("fetal-brain", structures=structures_over(seen), planes=planes_over(seen), frames=4)
     rows = {row.name: row for row in exam_words.structure_rows(found)}
     assert rows["CSP"].value == "4 of 4 frames" and rows["CSP"].frame == 4
     assert rows["CSP"].detail == "best 0.40 in frame 4"

@@ -20,7 +20,7 @@ from tests.helpers.recordings import write_clip
 from usviewer.frame import Frame, ImageGeometry
 from usviewer.infer.prediction import Prediction
 from usviewer.measure.reading import Dimension, Measurement, Reading
-from usviewer.pipeline.live import MAX_PAIR_AGE_S
+from usviewer.pipeline.live_run import MAX_PAIR_AGE_S
 from usviewer.settings import Settings
 from usviewer.view.actions import ACTIONS
 from usviewer.view.main_window import MainWindow
@@ -54,7 +54,7 @@ class SlowEngine(FakeEngine):
 def fast(make_window: Callable[..., MainWindow], tmp_path: Path, qtbot: Any, monkeypatch: Any) -> MainWindow:
     """A source of 60 pictures a second before a model that manages five."""
     window = make_window(Settings(save_folder=str(tmp_path / "kept")))
-    monkeypatch.setattr("usviewer.view.live.open_source", lambda _uri: FakeClip(5000, FAST_HZ))
+    monkeypatch.setattr("usviewer.view.live_controller.open_source", lambda _uri: FakeClip(5000, FAST_HZ))
     window.desk.set_engine(SlowEngine().engine())
     window.open_live("fast")
     qtbot.waitUntil(lambda: window.desk.on_screen.frame is not None, timeout=20_000)
@@ -192,7 +192,7 @@ def test_live_every_action_works_or_says_why_it_cannot(
     lacking: tuple[str, MainWindow, Path], qtbot: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     name, window, kept = lacking
-    monkeypatch.setattr("usviewer.view.live.open_source", lambda _uri: FakeClip(500))
+    monkeypatch.setattr("usviewer.view.live_controller.open_source", lambda _uri: FakeClip(500))
     window.open_live("fake")
     qtbot.waitUntil(lambda: window.desk.on_screen.frame is not None, timeout=20_000)
     if name != "no model":
@@ -211,7 +211,7 @@ def test_in_review_every_action_works_or_says_why_it_cannot(
     lacking: tuple[str, MainWindow, Path], qtbot: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     name, window, kept = lacking
-    monkeypatch.setattr("usviewer.view.live.open_source", lambda _uri: FakeClip(500))
+    monkeypatch.setattr("usviewer.view.live_controller.open_source", lambda _uri: FakeClip(500))
     (tmp_path / "clips").mkdir()
     clip = write_clip(tmp_path / "clips" / "clip.mp4", count=20)
     with full(name):
@@ -227,7 +227,7 @@ def test_no_model_no_number_and_it_says_so(
     make_window: Callable[..., MainWindow], qtbot: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     window = make_window()
-    monkeypatch.setattr("usviewer.view.live.open_source", lambda _uri: FakeClip(500))
+    monkeypatch.setattr("usviewer.view.live_controller.open_source", lambda _uri: FakeClip(500))
     window.open_live("fake")
     qtbot.waitUntil(lambda: window.desk.on_screen.frame is not None, timeout=20_000)
     assert window.rail.answer is not None and "No model" in window.rail.answer.reason
@@ -247,7 +247,7 @@ def test_without_a_scale_everything_is_in_pixels_and_says_so(
     make_window: Callable[..., MainWindow], qtbot: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     window = make_window()
-    monkeypatch.setattr("usviewer.view.live.open_source", lambda _uri: FakeClip(500))
+    monkeypatch.setattr("usviewer.view.live_controller.open_source", lambda _uri: FakeClip(500))
     window.desk.set_engine(FakeEngine().engine())
     window.open_live("fake")
     qtbot.waitUntil(lambda: window.desk.on_screen.summary is not None, timeout=20_000)

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from tests.helpers.fakes import FakeEngine
 from usviewer.view.main_window import MainWindow
-from usviewer.view.panels.performance import PerformancePanel
+from usviewer.view.panels.performance_panel import PerformancePanel
 
 CHOICE = (
     "OpenVINO bf16 was chosen, 1 thread",

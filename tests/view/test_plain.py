@@ -14,17 +14,17 @@ from PySide6.QtWidgets import QApplication, QPushButton
 
 from tests.conftest import ROOT
 from usviewer.errors import UserError
-from usviewer.view.clips import ClipList
+from usviewer.view.clip_list import ClipList
 from usviewer.view.notify import Notify
-from usviewer.view.plain import Label, Page, caption, shown, tip
-from usviewer.view.top_line import Chip
+from usviewer.view.plain import PlainLabel, PlainPage, caption, shown, tip
+from usviewer.view.source_bar import Chip
 
 NAME = "<h1>Aorta 24 mm, normal<img src=small.png>.mp4"
 
 
 @pytest.mark.parametrize("text", [NAME, "<b>x</b>", "a & b", "&lt;x&gt;", "$x^2$", "two\nlines"])
 def test_a_label_shows_the_very_text(themed: QApplication, text: str) -> None:
-    label = Label(text)
+    label = PlainLabel(text)
     assert label.textFormat() is Qt.TextFormat.PlainText
     assert label.text() == text
     label.setText(f"{text}!")
@@ -34,7 +34,7 @@ def test_a_label_shows_the_very_text(themed: QApplication, text: str) -> None:
 def test_the_message_strip_shows_a_damaged_files_name_as_it_is(themed: QApplication) -> None:
     notify = Notify()
     notify.report(UserError(f"{NAME} is damaged"))
-    (label,) = notify.findChildren(Label)
+    (label,) = notify.findChildren(PlainLabel)
     assert label.textFormat() is Qt.TextFormat.PlainText and label.text() == f"{NAME} is damaged."
     notify.ask("Which?", {"Tom & <b>Jerry</b>": lambda: None})
     (button,) = (each for each in notify.findChildren(QPushButton) if "Tom" in each.text())
@@ -57,7 +57,7 @@ def test_a_tooltip_reads_as_the_text(themed: QApplication, name: str) -> None:
 def test_names_that_are_not_text_and_controls_are_shown_as_escapes(themed: QApplication) -> None:
     raw = b"a\x1b[2J\xfc\xe2\x80\xae.mp4".decode("utf-8", "surrogateescape")
     assert shown(raw) == "a\\x1b[2J\\xfc\\u202e.mp4"
-    assert Label(raw).text() == shown(raw) and caption(f"{raw}&") == f"{shown(raw)}&&"
+    assert PlainLabel(raw).text() == shown(raw) and caption(f"{raw}&") == f"{shown(raw)}&&"
     clips = ClipList()
     clips.set_clips(raw, (Path(raw), Path(NAME)))
     assert [clips.list.item(row).text() for row in range(2)] == [shown(raw), NAME.rpartition("/")[2]]
@@ -69,7 +69,7 @@ def test_names_that_are_not_text_and_controls_are_shown_as_escapes(themed: QAppl
 
 def test_a_card_shows_no_html_and_fetches_no_picture(themed: QApplication, tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "small.png"), np.full((40, 40, 3), 200, np.uint8))
-    page = Page()
+    page = PlainPage()
     page.setMarkdown(f"# Card\n\n**bold** ![picture]({tmp_path / 'small.png'})\n\n<b>not bold</b> <img src='a.png'>\n")
     text = page.toPlainText()
     assert "Card" in text and "bold" in text and "<b>not bold</b>" in text

@@ -22,7 +22,7 @@ from usviewer.calibrate.watch import WITHDRAWALS
 from usviewer.frame import ImageGeometry
 from usviewer.infer.prediction import Prediction
 from usviewer.measure.reading import Reading
-from usviewer.view.live import LiveController
+from usviewer.view.live_controller import LiveController
 from usviewer.view.ruler_bar import RulerController, _search_clip
 
 SIZE = (480, 360)

@@ -62,7 +62,7 @@ def test_a_late_timer_is_found() -> None:
 def test_the_real_window_is_watched_and_closed(
     window: MainWindow, tmp_path: Path, qtbot: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("usviewer.view.live.open_source", lambda _uri: FakeClip(500))
+    monkeypatch.setattr("usviewer.view.live_controller.open_source", lambda _uri: FakeClip(500))
     window.desk.set_engine(FakeEngine().engine())
     window.open_live("fake")
     soak = Soak(window, 0.05, tmp_path / "out", "usviewer --soak")

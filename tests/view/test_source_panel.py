@@ -10,7 +10,7 @@ from tests.helpers.devices import FakeBackend, card
 from tests.helpers.fakes import picture
 from usviewer.frame import digest_of
 from usviewer.view.main_window import MainWindow
-from usviewer.view.panels.source import SourcePanel
+from usviewer.view.panels.source_panel import SourcePanel
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from tests.helpers.scenes import aorta_reading, flat_frame
 from usviewer.frame import SourceInfo
 from usviewer.measure.reading import Plane, Provenance, Reading, Status
 from usviewer.pipeline.curve import Curve, curve_of
-from usviewer.pipeline.review import ReviewSnapshot
+from usviewer.pipeline.review_run import ReviewSnapshot
 from usviewer.view.timeline import (
     Timeline,
     axis_span,

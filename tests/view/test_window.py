@@ -25,9 +25,9 @@ from usviewer.settings import Settings, load
 from usviewer.units import ScaleSource, isotropic
 from usviewer.view import theme
 from usviewer.view.actions import ACTIONS, clash, usable_keys, with_keys
-from usviewer.view.answer import Answer
-from usviewer.view.hand import HandTool
 from usviewer.view.main_window import MainWindow
+from usviewer.view.reading_text import ReadingText
+from usviewer.view.tool_controller import ManualTool
 
 SMALL = "phantom:?live=1&width=320&height=240"
 
@@ -41,7 +41,7 @@ def no_dialogs(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def playing(window: MainWindow, qtbot: Any, monkeypatch: pytest.MonkeyPatch) -> MainWindow:
     """The window with a source and a model that always finds something."""
-    monkeypatch.setattr("usviewer.view.live.open_source", lambda _uri: FakeClip(500))
+    monkeypatch.setattr("usviewer.view.live_controller.open_source", lambda _uri: FakeClip(500))
     window.desk.set_engine(FakeEngine().engine())
     window.open_live(SMALL)
     qtbot.waitUntil(lambda: window.desk.on_screen.reading is not None, timeout=20_000)
@@ -345,7 +345,7 @@ def _overlapping(window: MainWindow, parts: list[QWidget]) -> bool:
 
 def test_in_a_low_window_every_row_of_the_rail_is_whole(playing: MainWindow, qtbot: Any) -> None:
     pairs = tuple((f"row {number}", "20.2 / 18.7 mm") for number in range(6))
-    full = Answer(
+    full = ReadingText(
         "Aorta", "AP diameter", "median of the last 2.0 s", "1.9", "cm", "1.8 to 2.1 cm, 95 %",
         "inner-inner · transverse", quality=0.9, pairs=pairs, scale="0.2321 mm/px, phantom", has_scale=True,
     )  # fmt: skip
@@ -420,11 +420,11 @@ def test_the_trend_of_the_model_does_not_stand_beside_another_outline(playing: M
     qtbot.waitUntil(lambda: playing.rail.trend.isVisibleTo(playing.rail), timeout=20_000)
     playing.run("freeze")
     playing.desk.lens = lambda shown: replace(shown, reading=replace(shown.reading, reason="seen otherwise"))
-    playing.desk.look_again()
+    playing.desk.refresh()
     assert playing.desk.seen_otherwise
     assert not playing.rail.trend.isVisibleTo(playing.rail)
     playing.desk.lens = None
-    playing.desk.look_again()
+    playing.desk.refresh()
     assert playing.rail.trend.isVisibleTo(playing.rail)
 
 
@@ -451,7 +451,7 @@ def put(window: MainWindow, device: FakeDevice, qtbot: Any, value: int) -> None:
 @pytest.fixture
 def device(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeDevice]:
     device = FakeDevice()
-    monkeypatch.setattr("usviewer.view.live.open_source", lambda _uri: device.open())
+    monkeypatch.setattr("usviewer.view.live_controller.open_source", lambda _uri: device.open())
     yield device
     device.frames.put(None)
 
@@ -503,7 +503,7 @@ def test_the_caliper_in_the_first_seconds_holds_the_picture_at_once(
     assert beginning.live.frozen
     held = beginning.desk.on_screen.frame
     device.frames.put(picture(2))
-    qtbot.waitUntil(lambda: beginning.hand is not None and beginning.hand.chosen is HandTool.CALIPER, timeout=20_000)
+    qtbot.waitUntil(lambda: beginning.hand is not None and beginning.hand.chosen is ManualTool.CALIPER, timeout=20_000)
     assert beginning.desk.on_screen.frame is held and beginning.live.frozen
 
 

@@ -1,7 +1,7 @@
 """Capture cards and cameras: who they are, which format is opened, and their newest picture.
 
 A device is named by what it is (vendor, product, serial number or the place it is plugged in), never by its index, and
-nothing else is ever opened in its place. Everything that touches the system lies behind ``Backend``.
+nothing else is ever opened in its place. Everything that touches the system lies behind ``DeviceBackend``.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class DeviceInfo:
         return " · ".join(part for part in parts if part)
 
 
-class Reader(Protocol):
+class DeviceReader(Protocol):
     """An open device. Failures are ``OSError``. One thread at a time."""
 
     @property
@@ -88,17 +88,17 @@ class Reader(Protocol):
         """Let the device go."""
 
 
-class Backend(Protocol):
+class DeviceBackend(Protocol):
     """How one system finds and opens devices."""
 
     def devices(self) -> Sequence[DeviceInfo]:
         """What is plugged in now; ``uri`` without regard to others of the same name."""
 
-    def open(self, device: DeviceInfo, wanted: DeviceFormat | None) -> Reader:
+    def open(self, device: DeviceInfo, wanted: DeviceFormat | None) -> DeviceReader:
         """Open exactly that device; None leaves the format to it. ``OSError`` when it cannot be done."""
 
 
-def list_devices(backend: Backend | None = None) -> tuple[DeviceInfo, ...]:
+def list_devices(backend: DeviceBackend | None = None) -> tuple[DeviceInfo, ...]:
     """Capture cards and cameras that are plugged in, each with a ``uri`` of its own."""
     found = (backend or system_backend()).devices()
     counts = Counter(device.uri for device in found)
@@ -108,7 +108,7 @@ def list_devices(backend: Backend | None = None) -> tuple[DeviceInfo, ...]:
     )
 
 
-def open_device(uri: str, backend: Backend | None = None) -> DeviceSource:
+def open_device(uri: str, backend: DeviceBackend | None = None) -> DeviceSource:
     """Open the device of an address from ``list_devices``, and never another one.
 
     ``?size=1280x720&rate=30&format=mjpeg`` overrides the choice of format. ``UserError`` when it is not there, in use,
@@ -126,7 +126,7 @@ def check_device_uri(uri: str) -> None:
     asked_formats(uri)
 
 
-def system_backend() -> Backend:
+def system_backend() -> DeviceBackend:
     """That of the system the program runs on."""
     import sys
 
@@ -143,7 +143,7 @@ def system_backend() -> Backend:
     return MacBackend()
 
 
-def find_device(uri: str, backend: Backend) -> DeviceInfo:
+def find_device(uri: str, backend: DeviceBackend) -> DeviceInfo:
     """The one device that an address means; ``UserError`` when it is not there, or when two could be meant."""
     identity = uri.partition("?")[0]
     devices = list_devices(backend)
@@ -168,7 +168,7 @@ class DeviceSource(LiveSource):
     from another thread; a device that vanishes or is silent for ``NO_PICTURE_S`` ends it with a ``UserError``.
     """
 
-    def __init__(self, uri: str, backend: Backend) -> None:
+    def __init__(self, uri: str, backend: DeviceBackend) -> None:
         super().__init__()
         wanted = asked_formats(uri)
         device = find_device(uri, backend)
@@ -231,7 +231,7 @@ def _with_port(device: DeviceInfo) -> str:
     return f"{device.uri}@{device.port}" if device.port and "@" not in device.uri else device.uri
 
 
-def _open(device: DeviceInfo, formats: Sequence[DeviceFormat], backend: Backend) -> Reader:
+def _open(device: DeviceInfo, formats: Sequence[DeviceFormat], backend: DeviceBackend) -> DeviceReader:
     """In the first of the best formats that the device really takes."""
     if device.hindrance:
         raise UserError(device.hindrance)
@@ -246,7 +246,7 @@ def _open(device: DeviceInfo, formats: Sequence[DeviceFormat], backend: Backend)
     raise _why(device.name, failure) from failure
 
 
-def _open_patiently(device: DeviceInfo, wanted: DeviceFormat | None, backend: Backend) -> Reader:
+def _open_patiently(device: DeviceInfo, wanted: DeviceFormat | None, backend: DeviceBackend) -> DeviceReader:
     until_s = time.monotonic() + BUSY_PATIENCE_S
     while True:
         try:

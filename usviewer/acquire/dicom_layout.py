@@ -21,7 +21,7 @@ FRAME_BYTES = 200_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class PixelLayout:
     """Where the samples of a frame lie and what they mean. ``frames`` is what the file states, None: nothing sensible.
 
     ``high_bit`` is the bit of a sample's container that its highest bit lies at.
@@ -58,7 +58,7 @@ def declared_frames(dataset: Dataset) -> int | None:
     return int(count) if count is not None and 1 <= count < 2**31 else None
 
 
-def read_layout(dataset: Dataset, name: str) -> Layout:
+def read_pixel_layout(dataset: Dataset, name: str) -> PixelLayout:
     """The description of the pixels. ``UserError`` for one that nothing can be made of."""
     samples = whole(dataset, "SamplesPerPixel")
     colour = text(dataset, "PhotometricInterpretation").upper()
@@ -76,7 +76,7 @@ def read_layout(dataset: Dataset, name: str) -> Layout:
     planar = whole(dataset, "PlanarConfiguration") or 0
     if planar not in (0, 1):
         raise _damaged(name, f"Planar Configuration {planar}")
-    layout = Layout(
+    layout = PixelLayout(
         rows=whole(dataset, "Rows") or 0,
         columns=whole(dataset, "Columns") or 0,
         samples=samples,
@@ -95,7 +95,7 @@ def read_layout(dataset: Dataset, name: str) -> Layout:
     return layout
 
 
-def check_colour(layout: Layout, name: str) -> None:
+def check_colour(layout: PixelLayout, name: str) -> None:
     """``UserError`` for colours that do not go with the samples."""
     known = (*GREY, PALETTE) if layout.samples == 1 else COLOURS
     if layout.colour not in known:

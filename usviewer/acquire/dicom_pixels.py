@@ -28,7 +28,7 @@ from pydicom.uid import (
 
 from usviewer.acquire.dicom_file import Opened
 from usviewer.acquire.dicom_fragments import ITEM, Fragment, Stream, frames_of, heads_of, read_fragments, stream_facts
-from usviewer.acquire.dicom_layout import COLOURS, GREY, PALETTE, YBR, Layout, check_colour, read_layout
+from usviewer.acquire.dicom_layout import COLOURS, GREY, PALETTE, YBR, PixelLayout, check_colour, read_pixel_layout
 from usviewer.acquire.dicom_tables import ValueTables
 from usviewer.acquire.dicom_values import packed_bytes, quiet
 from usviewer.errors import UserError, foreign_parser
@@ -61,7 +61,7 @@ class PixelReader:
 
     def __init__(self, opened: Opened, name: str) -> None:
         self._opened, self._name, self._syntax = opened, name, opened.syntax
-        self._layout = read_layout(opened.dataset, name)
+        self._layout = read_pixel_layout(opened.dataset, name)
         self._decoder = self._decoder_of(opened.syntax)
         self._frames = self._packed_frames()
         if self._frames is None:
@@ -244,7 +244,7 @@ class PixelReader:
         return used
 
 
-def stored_values(layout: Layout, *, masked: bool) -> Stored:
+def stored_values(layout: PixelLayout, *, masked: bool) -> Stored:
     """The value that each code of a sample's container stands for; nothing for colours."""
     bits = layout.bits_allocated
     codes = np.arange(2**bits if layout.samples == 1 else 0, dtype=np.int32)
@@ -289,7 +289,7 @@ def _strips(picture: Stored) -> list[slice]:
     return [slice(start, start + rows) for start in range(0, picture.shape[0], rows)]
 
 
-def _plain_layout(layout: Layout, length: int) -> Layout:
+def _plain_layout(layout: PixelLayout, length: int) -> PixelLayout:
     """The layout that the length of the data tells: colours may be at half the width or not, whatever is stated."""
     if layout.colour not in YBR or layout.samples != 3:
         return layout

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from pydicom import Dataset
 
-from usviewer.acquire.dicom_layout import PALETTE, Layout
+from usviewer.acquire.dicom_layout import PALETTE, PixelLayout
 from usviewer.acquire.dicom_values import items, number, numbers, packed_bytes, stored_as, text, words
 from usviewer.errors import UserError
 from usviewer.frame import Pixels
@@ -77,7 +77,7 @@ class ValueTables:
     what is white.
     """
 
-    def __init__(self, dataset: Dataset, layout: Layout, find_range: Callable[[], tuple[int, int]]) -> None:
+    def __init__(self, dataset: Dataset, layout: PixelLayout, find_range: Callable[[], tuple[int, int]]) -> None:
         self._dataset, self._layout, self._find_range = dataset, layout, find_range
         self._frames = items(dataset, "PerFrameFunctionalGroupsSequence")
         self._shared = items(dataset, "SharedFunctionalGroupsSequence")[:1]

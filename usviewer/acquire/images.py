@@ -63,7 +63,7 @@ SUBFILE, SMALLER_COPY_OR_MASK = 254, 1 | 4  # TIFF: a page that is no picture of
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class ImagePage:
     """One picture of one file: its number there, what it is called, how many pixels of what samples it has.
 
     ``shown_s`` is how long it is shown (animations only).
@@ -78,10 +78,10 @@ class Page:
 
 
 @dataclass(frozen=True, slots=True)
-class Contents:
+class ImageContents:
     """The pages of one file, and what of it could not be read, with the reason."""
 
-    pages: tuple[Page, ...]
+    pages: tuple[ImagePage, ...]
     failed: tuple[tuple[str, str], ...]
 
 
@@ -97,7 +97,7 @@ class ImageSource(RecordedSource):
         uri: str,
         name: str,
         kind: str,
-        pages: Sequence[Page],
+        pages: Sequence[ImagePage],
         notes: Sequence[str] = (),
         failed: Sequence[tuple[str, str]] = (),
     ) -> None:
@@ -180,7 +180,7 @@ class ImageSource(RecordedSource):
             self._scales[samples.kind] = scale_for(samples.kind, self._extremes(alike[number] for number in looked_at))
         return self._scales[samples.kind]
 
-    def _extremes(self, pages: Iterable[Page]) -> Iterator[tuple[float, float] | None]:
+    def _extremes(self, pages: Iterable[ImagePage]) -> Iterator[tuple[float, float] | None]:
         for page in pages:
             try:
                 yield self._files.extremes(page)
@@ -215,7 +215,7 @@ def open_folder(path: Path) -> ImageSource:
         files = natsorted((p for p in path.iterdir() if not p.name.startswith(".")), key=lambda p: p.name, alg=ns.PATH)
     except OSError as error:
         raise UserError(f"The folder {path.name} cannot be opened", "Check that you may read it") from error
-    pages: list[Page] = []
+    pages: list[ImagePage] = []
     failed: list[tuple[str, str]] = []
     others = several = 0
     for file in files:
@@ -342,9 +342,9 @@ def webp_size_px(head: bytes) -> tuple[int, int] | None:
     return int.from_bytes(head[26:28], "little") & 0x3FFF, int.from_bytes(head[28:30], "little") & 0x3FFF
 
 
-def _contents(path: Path, image: Any) -> Contents:
+def _contents(path: Path, image: Any) -> ImageContents:
     """All pages, by their headers. A bad one is named and left out; ``UserError`` where there is no good one."""
-    pages: list[Page] = []
+    pages: list[ImagePage] = []
     bad: dict[str, UserError] = {}
     in_a_row: list[str] = []
     for number in count():
@@ -368,7 +368,7 @@ def _contents(path: Path, image: Any) -> Contents:
         raise next(iter(bad.values()), UserError(f"{path.name} holds no picture", "Copy it again"))
     if len(pages) == 1 and not bad:
         pages = [replace(pages[0], name=path.name)]
-    return Contents(tuple(pages), tuple((name, error.what) for name, error in bad.items()))
+    return ImageContents(tuple(pages), tuple((name, error.what) for name, error in bad.items()))
 
 
 def _go_to(path: Path, image: Any, number: int) -> bool:
@@ -389,7 +389,7 @@ def _is_own_picture(path: Path, image: Any, number: int) -> bool:
         return number > 0 or not getattr(image, "default_image", False)
 
 
-def _page(path: Path, image: Any, number: int, name: str) -> Page:
+def _page(path: Path, image: Any, number: int, name: str) -> ImagePage:
     """The page at which the image stands, by its header."""
     with _quiet(), _damaged(path):
         width, height = image.size
@@ -400,7 +400,7 @@ def _page(path: Path, image: Any, number: int, name: str) -> Page:
         if image.format == "WEBP" and image.n_frames > 1:
             image.load()  # tells the duration only then
         duration_ms = float(image.info.get("duration") or 0)
-    return Page(path, number, name, width * height, samples, duration_ms / 1000 if duration_ms > 0 else None)
+    return ImagePage(path, number, name, width * height, samples, duration_ms / 1000 if duration_ms > 0 else None)
 
 
 def _check_memory(name: str, image: Any, samples: Samples | None) -> None:
@@ -426,7 +426,7 @@ def _check_memory(name: str, image: Any, samples: Samples | None) -> None:
         )
 
 
-def _times_of(pages: Sequence[Page]) -> tuple[float | None, ...]:
+def _times_of(pages: Sequence[ImagePage]) -> tuple[float | None, ...]:
     shown = [page.shown_s for page in pages]
     if len(pages) < 2 or None in shown:
         return (None,) * len(pages)
@@ -447,7 +447,7 @@ class _Files:
         self._path = self._image = None
         self._stack.close()
 
-    def pixels(self, page: Page, scale: Scale | None) -> Pixels:
+    def pixels(self, page: ImagePage, scale: Scale | None) -> Pixels:
         """A page as RGB (height, width, 3): upright, on black, 8 bit. ``UserError`` if it is damaged."""
         with self._decoded(page) as image:
             orientation = _orientation(image, page)
@@ -456,13 +456,13 @@ class _Files:
                 pixels[top:bottom] = rgb
         return _upright(pixels, orientation)
 
-    def extremes(self, page: Page) -> tuple[float, float] | None:
+    def extremes(self, page: ImagePage) -> tuple[float, float] | None:
         """The least and the largest of a page's deep samples."""
         with self._decoded(page) as image:
             return extremes(values[..., :3] for _, _, values in _deep(image, page))
 
     @contextmanager
-    def _decoded(self, page: Page) -> Iterator[Any]:
+    def _decoded(self, page: ImagePage) -> Iterator[Any]:
         if self._path != page.path:
             self.close()
         try:
@@ -480,7 +480,7 @@ class _Files:
             self.close()
 
 
-def _orientation(image: Any, page: Page) -> int:
+def _orientation(image: Any, page: ImagePage) -> int:
     """EXIF's number for how the picture is turned. Pillow has turned TIFFs, and says 1 for them, once decoded."""
     with _quiet(), _damaged(page.path):
         return int(image.getexif().get(ExifTags.Base.Orientation, 1))
@@ -496,7 +496,7 @@ def _upright(pixels: Pixels, orientation: int) -> Pixels:
     return np.ascontiguousarray(pixels)
 
 
-def _rgb(image: Any, page: Page, scale: Scale | None) -> Iterator[tuple[int, int, Pixels]]:
+def _rgb(image: Any, page: ImagePage, scale: Scale | None) -> Iterator[tuple[int, int, Pixels]]:
     """Bands of rows (from, to) as RGB, or as grey (height, width, 1)."""
     if page.samples is not None and scale is not None:
         for top, bottom, values in _deep(image, page):
@@ -514,7 +514,7 @@ def _rgb(image: Any, page: Page, scale: Scale | None) -> Iterator[tuple[int, int
         yield top, bottom, on_black(values) if transparent else values
 
 
-def _deep(image: Any, page: Page) -> Iterator[tuple[int, int, Values]]:
+def _deep(image: Any, page: ImagePage) -> Iterator[tuple[int, int, Values]]:
     """Bands of rows (from, to) with their samples of more than 8 bits (height, width, channels)."""
     samples = page.samples
     assert samples is not None
@@ -528,7 +528,7 @@ def _deep(image: Any, page: Page) -> Iterator[tuple[int, int, Values]]:
         yield top, bottom, band[:, :, None]
 
 
-def _coloured(image: Any, page: Page) -> Values:
+def _coloured(image: Any, page: ImagePage) -> Values:
     with foreign_parser(f"The colours of {page.path.name} ({image.mode}) cannot be shown", "Save it with 8 bits"):
         upper = np.asarray(image.convert("RGB" if image.mode == "RGB" else "RGBA"), dtype=np.uint8)
     try:

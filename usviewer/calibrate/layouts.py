@@ -39,7 +39,7 @@ RECORDING = "recording"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Layout:
+class RulerLayout:
     """A confirmed ruler: ``device`` names the screen it is on, ``tick_mm`` is the operator's word."""
 
     device: str
@@ -55,17 +55,17 @@ def device_of(info: SourceInfo) -> str:
     return info.uri if info.live else RECORDING
 
 
-def layout_of(device: str, ruler: Ruler, tick_mm: float, reference: Reference, confirmed: str) -> Layout:
+def layout_of(device: str, ruler: Ruler, tick_mm: float, reference: Reference, confirmed: str) -> RulerLayout:
     """A layout to remember; ``confirmed`` is the date. ``UserError`` where another depth could not be told from it."""
     if not reference.has_writing:
         raise UserError(
             "Nothing is written beside this ruler that would tell another depth from this one",
             "Confirm its ticks each time",
         )
-    return Layout(device, tick_mm, ruler.origin_px, ruler.pitch_px, confirmed, reference)
+    return RulerLayout(device, tick_mm, ruler.origin_px, ruler.pitch_px, confirmed, reference)
 
 
-def recognized(layouts: Sequence[Layout], device: str, ruler: Ruler, pixels: Pixels) -> Layout | None:
+def recognized(layouts: Sequence[RulerLayout], device: str, ruler: Ruler, pixels: Pixels) -> RulerLayout | None:
     """The remembered layout that this picture still shows, checked pixel by pixel; None where there is none."""
     for layout in reversed(layouts):
         if layout.device != device or layout.reference.axis != ruler.axis:
@@ -80,13 +80,13 @@ def recognized(layouts: Sequence[Layout], device: str, ruler: Ruler, pixels: Pix
     return None
 
 
-def with_layout(layouts: Sequence[Layout], layout: Layout) -> tuple[Layout, ...]:
+def with_layout(layouts: Sequence[RulerLayout], layout: RulerLayout) -> tuple[RulerLayout, ...]:
     """The new one last, in place of the same ruler of the same device."""
     place = _place(layout)
     return (*(other for other in layouts if _place(other) != place), layout)
 
 
-def _place(layout: Layout) -> tuple[object, ...]:
+def _place(layout: RulerLayout) -> tuple[object, ...]:
     reference = layout.reference
     return layout.device, reference.size_px, reference.axis, round(layout.pitch_px, 1), round(layout.origin_px)
 
@@ -96,7 +96,7 @@ def layouts_path() -> Path:
     return Path(platformdirs.user_config_dir("usviewer", appauthor=False)) / "layouts.json"
 
 
-def load(path: Path | None = None) -> tuple[tuple[Layout, ...], tuple[str, ...]]:
+def load(path: Path | None = None) -> tuple[tuple[RulerLayout, ...], tuple[str, ...]]:
     """The remembered layouts and what was wrong with the file, a sentence each. A bad entry costs only itself."""
     try:
         content = read_bytes(path or layouts_path(), MOST_BYTES)
@@ -128,12 +128,12 @@ def fingerprint(path: Path | None = None) -> str:
         return ""
 
 
-def to_text(layouts: Sequence[Layout]) -> str:
+def to_text(layouts: Sequence[RulerLayout]) -> str:
     """The file's content; write it with ``save.aside.write_text``, whole or not at all."""
     return json.dumps({"version": VERSION, "layouts": [_entry(layout) for layout in layouts]}, indent=1)
 
 
-def _entry(layout: Layout) -> dict[str, Any]:
+def _entry(layout: RulerLayout) -> dict[str, Any]:
     reference = layout.reference
     return {
         "device": layout.device,
@@ -151,7 +151,7 @@ def _entry(layout: Layout) -> dict[str, Any]:
     }
 
 
-def _parsed(entry: object) -> Layout | None:
+def _parsed(entry: object) -> RulerLayout | None:
     """The layout of an entry, whatever stands there; None where it is none that could be right."""
     if not isinstance(entry, Mapping):
         return None
@@ -175,7 +175,7 @@ def _parsed(entry: object) -> Layout | None:
     if grey is None or compared is None:
         return None
     reference = Reference((width, height), (x0, y0, x1, y1), grey, compared, str(axis), (first, last), along)
-    return Layout(str(device), tick_mm, origin_px, pitch_px, str(confirmed), reference)
+    return RulerLayout(str(device), tick_mm, origin_px, pitch_px, str(confirmed), reference)
 
 
 def _whole_numbers(value: object, count: int) -> tuple[int, ...]:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from usviewer.calibrate import layouts
-from usviewer.calibrate.layouts import Layout
-from usviewer.calibrate.ruler import CHANGES, NO_RULER, Found, Ruler, find_ruler, spacing
+from usviewer.calibrate.layouts import RulerLayout
+from usviewer.calibrate.ruler import CHANGES, NO_RULER, Ruler, RulerSearch, find_ruler, spacing
 from usviewer.calibrate.sector import find_sector
 from usviewer.calibrate.watch import Confirmed, Reference, take_reference
 from usviewer.errors import UserError
@@ -40,11 +40,11 @@ class Proposal:
         """A scale of any origin that holds as long as this ruler stays what it is."""
         return Confirmed(scale, self.reference(), self.from_index)
 
-    def layout(self, tick_mm: float, confirmed: str) -> Layout:
+    def layout(self, tick_mm: float, confirmed: str) -> RulerLayout:
         """What to remember; ``confirmed`` is the date. ``UserError`` where another depth could not be told from it."""
         return layouts.layout_of(self.device, self.ruler, tick_mm, self.reference(), confirmed)
 
-    def remembered(self, known: Sequence[Layout]) -> Layout | None:
+    def remembered(self, known: Sequence[RulerLayout]) -> RulerLayout | None:
         """The layout that was confirmed for this very screen before, and that can be right for it."""
         layout = layouts.recognized(known, self.device, self.ruler, self.frames[0])
         try:
@@ -75,7 +75,7 @@ def propose(frames: Sequence[Frame], info: SourceInfo, *, read: bool = False) ->
     return Proposal(found.ruler, across, pixels, device, info.pixel_aspect, shown[0].key.index), ""
 
 
-def _shown_on_most(frames: list[Frame], read: bool) -> tuple[list[Frame], Found]:
+def _shown_on_most(frames: list[Frame], read: bool) -> tuple[list[Frame], RulerSearch]:
     """All frames with their ruler; where they do not share one, the first of them that do (two at least)."""
     found = find_ruler([frame.pixels for frame in frames], read=read)
     if found.reason not in (CHANGES, NO_RULER) or len(frames) < 3:

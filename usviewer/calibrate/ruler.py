@@ -18,7 +18,7 @@ from usviewer.calibrate.panes import side_by_side
 from usviewer.calibrate.plausible import check_stated, implausible_ruler
 from usviewer.calibrate.ruler_marks import Grey, brightest_channel, steady_picture
 from usviewer.calibrate.ruler_search import Column, TooMuchWork, Work, find_columns, seen_in
-from usviewer.calibrate.ruler_text import Label, read_labels, tick_value_mm
+from usviewer.calibrate.ruler_text import RulerLabel, read_labels, tick_value_mm
 from usviewer.errors import UserError
 from usviewer.frame import Pixels
 from usviewer.units import ScaleSource, Spacing, is_square
@@ -69,7 +69,7 @@ class Ruler:
     major_period: int | None
     major_phase: int
     divisions: int
-    labels: tuple[Label, ...]
+    labels: tuple[RulerLabel, ...]
     tick_mm: float | None
     watch_box_px: tuple[int, int, int, int]
     evidence: str
@@ -86,7 +86,7 @@ class Ruler:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class RulerSearch:
     """The rulers of a picture; ``reason`` says in one sentence why there is none that may be used."""
 
     vertical: Ruler | None = None
@@ -99,7 +99,7 @@ class Found:
         return self.vertical or self.horizontal
 
 
-def find_ruler(frames: Sequence[Pixels], *, read: bool = True) -> Found:
+def find_ruler(frames: Sequence[Pixels], *, read: bool = True) -> RulerSearch:
     """The depth ruler that frames of equal size (RGB) show; several frames of a clip tell it from tissue.
 
     ``read`` also reads what is written beside it (0.2 s with Tesseract). Two rulers that differ, two images side by
@@ -112,14 +112,14 @@ def find_ruler(frames: Sequence[Pixels], *, read: bool = True) -> Found:
     try:
         columns, rows = find_columns(steady, work), find_columns(np.ascontiguousarray(steady.T), work)
     except TooMuchWork:
-        return Found(reason=TOO_BUSY)
+        return RulerSearch(reason=TOO_BUSY)
     vertical, reason = _only(columns, each)
     across, reason_x = _only(rows, [grey.T for grey in each])
     if reason or (vertical is None and (across is None or reason_x)):
-        return Found(reason=reason or reason_x or NO_RULER)
+        return RulerSearch(reason=reason or reason_x or NO_RULER)
     if side_by_side(frames):
-        return Found(reason=TWO_PANES)
-    return Found(
+        return RulerSearch(reason=TWO_PANES)
+    return RulerSearch(
         None if vertical is None else _ruler(vertical, "y", frames[0], read),
         None if across is None or reason_x else _ruler(across, "x", frames[0], read),
     )

@@ -32,7 +32,7 @@ NUMBER = re.compile(r"^(\d{1,3}(?:[.,]\d{1,2})?)\s*(cm|mm)?$", re.IGNORECASE | r
 
 
 @dataclass(frozen=True, slots=True)
-class Label:
+class RulerLabel:
     """A word as it was read, and where (frame pixels, corner convention)."""
 
     text: str
@@ -56,7 +56,7 @@ def can_read() -> bool:
     return shutil.which(PROGRAM) is not None
 
 
-def read_labels(pixels: Pixels, box: tuple[int, int, int, int]) -> tuple[Label, ...]:
+def read_labels(pixels: Pixels, box: tuple[int, int, int, int]) -> tuple[RulerLabel, ...]:
     """The words inside a rectangle of an RGB picture; none where Tesseract is missing or fails."""
     x0, y0, x1, y1 = box
     grey = pixels[y0:y1, x0:x1].max(axis=2)
@@ -68,7 +68,7 @@ def read_labels(pixels: Pixels, box: tuple[int, int, int, int]) -> tuple[Label, 
     encoded = cv2.imencode(".png", large)[1].tobytes()
     words = _words(encoded)
     return tuple(
-        Label(text, tuple((edge - margin) / ENLARGE + (x0, y0)[axis % 2] for axis, edge in enumerate(edges)))  # type: ignore[arg-type]
+        RulerLabel(text, tuple((edge - margin) / ENLARGE + (x0, y0)[axis % 2] for axis, edge in enumerate(edges)))  # type: ignore[arg-type]
         for text, edges in words
     )
 
@@ -107,7 +107,7 @@ def _beside(left: Box, right: Box) -> bool:
 
 
 def tick_value_mm(
-    labels: tuple[Label, ...], origin_px: float, pitch_px: float, intervals: int, along: int = 1
+    labels: tuple[RulerLabel, ...], origin_px: float, pitch_px: float, intervals: int, along: int = 1
 ) -> float | None:
     """What one tick is worth by the words beside it; None unless they say so without contradiction.
 
@@ -126,7 +126,7 @@ def tick_value_mm(
     return _usual(step * unit, intervals) if step else None
 
 
-def _step(labels: tuple[Label, ...], origin_px: float, pitch_px: float, along: int) -> float | None:
+def _step(labels: tuple[RulerLabel, ...], origin_px: float, pitch_px: float, along: int) -> float | None:
     """Difference of the numbers from tick to tick; None below two numbers, or where one does not fit the others."""
     sites: dict[int, float] = {}
     for label in labels:

@@ -51,7 +51,7 @@ def judge(
     lit: Bools,
 ) -> Fit:
     """How well the outline explains the picture, and whether it may be relied on."""
-    region = drawn(outline, filled.shape)
+    region = draw_region(outline, filled.shape)
     outside = _count(filled & ~_grown(region, 2) & 1) / max(1, _count(filled))
     border = _walk(outline)
     support, by_side = _border_support(border, filled)
@@ -139,7 +139,7 @@ def _moat(border: _Border, lit: Bools) -> float:
     return float(border.weight[dark].sum() / max(border.weight.sum(), 1e-9))
 
 
-def drawn(outline: Points, shape: tuple[int, ...]) -> Bytes:
+def draw_region(outline: Points, shape: tuple[int, ...]) -> Bytes:
     """The polygon as a mask of a size (rows, columns): 1 inside."""
     region = np.zeros(shape, dtype=np.uint8)
     cv2.fillPoly(region, [np.rint((outline - 0.5) * 16).astype(np.int32)], 1, shift=4)

@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from usviewer.calibrate.sector_check import Bools, Bytes, Fit, drawn, judge
+from usviewer.calibrate.sector_check import Bools, Bytes, Fit, draw_region, judge
 from usviewer.frame import Points
 from usviewer.units import Point
 
@@ -32,7 +32,7 @@ PANE_RAD = math.radians(4.0)
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class FittedLine:
     """Half-plane ``nx x + ny y >= c`` (unit normal pointing inward) and how many pixels of border lie on it."""
 
     nx: float
@@ -74,7 +74,7 @@ def corridor(fit: Fit, shape: tuple[int, ...]) -> Bytes:
         wedge = np.array([[x0, 0.0], [x1, 0.0], [x1, height], [x0, height]])
     else:
         wedge = _annular_sector(fit.apex_xy, 0.0, 4.0 * (height + width + abs(fit.apex_xy[1])), fit.sides)
-    return drawn(wedge, shape)
+    return draw_region(wedge, shape)
 
 
 def _filled(mask: Bytes) -> Bytes:
@@ -84,26 +84,26 @@ def _filled(mask: Bytes) -> Bytes:
     return filled
 
 
-def _side_lines(filled: Bytes, flip: bool) -> list[Line]:
+def _side_lines(filled: Bytes, flip: bool) -> list[FittedLine]:
     """Up to two lines on the left (right with ``flip``), the one with most border on it first."""
     width = filled.shape[1]
     points = _first_columns(filled[:, ::-1] if flip else filled)
     lines = _support_lines(points, math.radians(80.0), 0.10 * max(filled.shape))
     lines = lines[:1] + [line for line in lines[1:] if line.nx >= math.cos(PANE_RAD)]
     if flip:
-        lines = [Line(-line.nx, line.ny, line.c - line.nx * width, line.support_px) for line in lines]
+        lines = [FittedLine(-line.nx, line.ny, line.c - line.nx * width, line.support_px) for line in lines]
     return lines
 
 
-def _end_lines(filled: Bytes, flip: bool) -> list[Line]:
+def _end_lines(filled: Bytes, flip: bool) -> list[FittedLine]:
     """A straight top (bottom with ``flip``), if there is one."""
     height = filled.shape[0]
     turned = np.ascontiguousarray((filled[::-1] if flip else filled).T)
     columns = np.count_nonzero(filled.any(axis=0))
     found = _support_lines(_first_columns(turned), PANE_RAD, 0.3 * columns, most=1)
-    lines = [Line(line.ny, line.nx, line.c, line.support_px) for line in found]
+    lines = [FittedLine(line.ny, line.nx, line.c, line.support_px) for line in found]
     if flip:
-        lines = [Line(line.nx, -line.ny, line.c - line.ny * height, line.support_px) for line in lines]
+        lines = [FittedLine(line.nx, -line.ny, line.c - line.ny * height, line.support_px) for line in lines]
     return lines
 
 
@@ -115,9 +115,9 @@ def _first_columns(filled: Bytes) -> Points:
     return np.column_stack([first[inside], rows[inside] + 0.5]).astype(np.float64)
 
 
-def _support_lines(points: Points, max_angle_rad: float, min_support_px: float, most: int = 2) -> list[Line]:
+def _support_lines(points: Points, max_angle_rad: float, min_support_px: float, most: int = 2) -> list[FittedLine]:
     """Greedy: the best-supported line, then the best through the points that are not on it."""
-    lines: list[Line] = []
+    lines: list[FittedLine] = []
     rest = points
     while len(lines) < most and len(rest) >= 8:
         line = _best_line(rest, points, max_angle_rad)
@@ -128,7 +128,7 @@ def _support_lines(points: Points, max_angle_rad: float, min_support_px: float, 
     return lines
 
 
-def _best_line(points: Points, everything: Points, max_angle_rad: float) -> Line | None:
+def _best_line(points: Points, everything: Points, max_angle_rad: float) -> FittedLine | None:
     """The line through two of the points with most points on it and fewest beyond it."""
     anchors = points[np.unique(np.linspace(0, len(points) - 1, ANCHORS).astype(int))]
     first, second = np.triu_indices(len(anchors), 1)
@@ -148,7 +148,7 @@ def _best_line(points: Points, everything: Points, max_angle_rad: float) -> Line
     return _refined(everything, normal[best], float(c[best]))
 
 
-def _refined(points: Points, normal: Array, c: float) -> Line:
+def _refined(points: Points, normal: Array, c: float) -> FittedLine:
     """Least squares through the points on the line, twice."""
     for _ in range(2):
         on = points[np.abs(points @ normal - c) <= ON_LINE_PX]
@@ -162,10 +162,10 @@ def _refined(points: Points, normal: Array, c: float) -> Line:
     weight = 1.0 / max(float(normal[0]), 0.2)
     on_line, beyond = np.abs(distance) <= ON_LINE_PX, distance < -ON_LINE_PX
     support = weight * np.count_nonzero(on_line) - BEYOND_COST * np.count_nonzero(beyond)
-    return Line(float(normal[0]), float(normal[1]), c, float(support))
+    return FittedLine(float(normal[0]), float(normal[1]), c, float(support))
 
 
-def _apex(left: Line, right: Line, filled: Bytes) -> Point | None:
+def _apex(left: FittedLine, right: FittedLine, filled: Bytes) -> Point | None:
     """Where the sides meet above the picture's deeper half; None for parallel sides."""
     turn = math.atan2(left.ny, left.nx) - math.atan2(-right.ny, -right.nx)
     lean = math.atan2(left.ny, left.nx) + math.atan2(right.ny, -right.nx)
@@ -178,7 +178,7 @@ def _apex(left: Line, right: Line, filled: Bytes) -> Point | None:
     return (x, y) if y < rows[0] + 0.3 * (rows[-1] - rows[0]) else None
 
 
-def _angle(line: Line) -> float:
+def _angle(line: FittedLine) -> float:
     """Angle of a side line from straight down, positive to the right."""
     x, y = -line.ny, line.nx
     return math.atan2(x, y) if y > 0 else math.atan2(-x, -y)
@@ -194,7 +194,7 @@ class _Arcs:
     angles: tuple[float, float]
 
 
-def _arcs(filled: Bytes, apex: Point, left: Line, right: Line) -> _Arcs:
+def _arcs(filled: Bytes, apex: Point, left: FittedLine, right: FittedLine) -> _Arcs:
     """Look along the beams between the sides for where the silhouette begins and ends."""
     height, width = filled.shape
     angles = (_angle(left), _angle(right))
@@ -245,16 +245,16 @@ def _annular_sector(apex: Point, face: float, far: float, angles: tuple[float, f
     return np.asarray(np.vstack([near, ring[::-1] * far]) + np.asarray(apex), dtype=np.float64)
 
 
-def _frame_lines(width: int, height: int) -> list[Line]:
+def _frame_lines(width: int, height: int) -> list[FittedLine]:
     return [
-        Line(1.0, 0.0, 0.0, 0.0),
-        Line(-1.0, 0.0, -float(width), 0.0),
-        Line(0.0, 1.0, 0.0, 0.0),
-        Line(0.0, -1.0, -float(height), 0.0),
+        FittedLine(1.0, 0.0, 0.0, 0.0),
+        FittedLine(-1.0, 0.0, -float(width), 0.0),
+        FittedLine(0.0, 1.0, 0.0, 0.0),
+        FittedLine(0.0, -1.0, -float(height), 0.0),
     ]
 
 
-def _clip(polygon: Points, line: Line) -> Points:
+def _clip(polygon: Points, line: FittedLine) -> Points:
     """The part of a polygon inside a half-plane (Sutherland and Hodgman)."""
     distance = polygon @ (line.nx, line.ny) - line.c
     kept: list[Array] = []

@@ -62,7 +62,7 @@ def for_source(
         check_shape(info.name, info.pixel_aspect, user_spacing)
         with_user_spacing(scale or FileScale(), user_spacing, *user_size_px)
         check_stated(user_spacing, user_size_px)
-    frames = [] if info.live or info.kind == "images" else spread(source)
+    frames = [] if info.live or info.kind == "images" else sample_frames(source)
     own = _own_spacings(scale, frames)
     if ruler_tick_mm is not None:
         _check_ruler_wanted(info, own=bool(own), user=user_spacing is not None)
@@ -161,7 +161,7 @@ def _afresh(calibrator: Calibrator) -> Callable[[Frame], Frame]:
     return calibrate
 
 
-def spread(source: Source, start: int = 0) -> list[Frame]:
+def sample_frames(source: Source, start: int = 0) -> list[Frame]:
     """A few frames from all over the clip, of the size of the first: cheap ones, or exact ones where those coincide.
 
     From frame ``start`` on, exactly.

@@ -29,7 +29,7 @@ def bundled_frames(spec: ModelSpec) -> tuple[Frame, ...]:
     return tuple(_brighter(frame, gamma) for frame in (frames or _golden(spec)) for gamma in GAMMAS)
 
 
-def spread(frames: Sequence[Frame], count: int) -> tuple[Frame, ...]:
+def choose_evenly(frames: Sequence[Frame], count: int) -> tuple[Frame, ...]:
     """So many frames from all over a sequence."""
     if len(frames) <= count or count == 1:
         return tuple(frames[:count])

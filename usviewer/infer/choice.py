@@ -30,7 +30,7 @@ from usviewer.infer.parity import Deviation
 from usviewer.infer.places import cache_folder, keep_json, kept_json
 from usviewer.infer.prediction import Instance
 from usviewer.infer.preprocess import place
-from usviewer.infer.runner import Runner, check_golden, squared
+from usviewer.infer.runner import Runner, check_golden, make_square
 from usviewer.infer.runners import runner_for
 from usviewer.infer.session import KINDS, name_of, open_session, tensorrt
 from usviewer.infer.trial import require as require_trial
@@ -54,7 +54,7 @@ Found = tuple[Instance, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Trial:
+class EngineTrial:
     """One engine: how far it is from the reference, and how long a frame takes it (preprocess, infer, decode).
 
     ``problem`` says why it could not be tried; then the other figures mean nothing.
@@ -82,7 +82,7 @@ class Trial:
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class EngineChoice:
     """What runs a model, and why.
 
     ``rectangular``: a model of dynamic size runs at the picture's aspect ratio; ``rectangle`` is how far that is from
@@ -93,12 +93,12 @@ class Choice:
     engine: str
     rectangular: bool
     threads: int
-    trials: tuple[Trial, ...] = ()
+    trials: tuple[EngineTrial, ...] = ()
     rectangle: Deviation | None = None
     pending: tuple[str, ...] = ()
     notice: str = ""
 
-    def trial(self, engine: str) -> Trial | None:
+    def trial(self, engine: str) -> EngineTrial | None:
         """The trial of one engine, if it was tried."""
         return next((trial for trial in self.trials if trial.engine == engine), None)
 
@@ -119,7 +119,7 @@ def forced_engine() -> str:
     return "" if engine == "auto" else engine
 
 
-def choose(
+def choose_engine(
     spec: ModelSpec,
     threads: int,
     *,
@@ -128,7 +128,7 @@ def choose(
     spinning: bool = False,
     budget_s: float = BUDGET_S,
     anew: bool = False,
-) -> Choice:
+) -> EngineChoice:
     """The choice that was kept, or a new one, which takes about ``budget_s``.
 
     ``frames`` gives the user's own pictures; without it, or where no mask appears on them, bundled ones serve.
@@ -161,7 +161,7 @@ class _Bench:
         self._patience_s = time.monotonic() + PATIENCE * budget_s
         self._frames, self._samples = FRAMES, MIN_SAMPLES
 
-    def choose(self, engines: Sequence[str], frames: Callable[[], Sequence[Frame]] | None) -> Choice:
+    def choose(self, engines: Sequence[str], frames: Callable[[], Sequence[Frame]] | None) -> EngineChoice:
         """See the module."""
         reference = runner_for(self._spec, self._open("cpu"), rectangular=False)
         start_s = time.monotonic()
@@ -171,7 +171,7 @@ class _Bench:
         pictures, expected = self._pictures(reference, frames)
         if not any(expected):
             notice = f"The engines could not be compared: {parity.NOTHING_FOUND}. The CPU runs in single precision."
-            return Choice("cpu", True, self._threads, notice=notice)
+            return EngineChoice("cpu", True, self._threads, notice=notice)
         rectangle = self._rectangle(pictures, expected)
         rectangular = rectangle is None or rectangle.passed
         unbuilt = _unbuilt(self._spec, engines)
@@ -180,7 +180,7 @@ class _Bench:
         pending = unbuilt if any(trial.engine == "cuda" and not trial.problem for trial in trials) else ()
         for engine in pending:
             tensorrt.start_build(self._spec, engine)
-        return Choice(_best(trials), rectangular, self._threads, trials, rectangle, pending)
+        return EngineChoice(_best(trials), rectangular, self._threads, trials, rectangle, pending)
 
     def _pictures(
         self, reference: Runner, frames: Callable[[], Sequence[Frame]] | None
@@ -191,7 +191,7 @@ class _Bench:
         pictures: tuple[Frame, ...] = ()
         found: list[Found] = []
         for give in sources:
-            pictures = check_frames.spread(give(), self._frames)
+            pictures = check_frames.choose_evenly(give(), self._frames)
             found = [reference.instances(picture)[0] for picture in pictures]
             if any(found):
                 break
@@ -205,30 +205,30 @@ class _Bench:
 
     def _deviation(self, runner: Runner, pictures: Sequence[Frame], expected: Sequence[Found]) -> Deviation:
         gate = self._spec.output.min_score
-        return parity.joined(
-            parity.compare(wanted, runner.instances(picture)[0], picture, gate)
+        return parity.join_masks(
+            parity.compare_engines(wanted, runner.instances(picture)[0], picture, gate)
             for picture, wanted in zip(pictures, expected, strict=True)
         )
 
     def _trials(
         self, engines: Sequence[str], pictures: Sequence[Frame], expected: Sequence[Found], rectangular: bool
-    ) -> tuple[Trial, ...]:
+    ) -> tuple[EngineTrial, ...]:
         runners: dict[str, Runner] = {}
-        trials: dict[str, Trial] = {}
+        trials: dict[str, EngineTrial] = {}
         for engine in engines:
             if engine != "cpu" and time.monotonic() > self._patience_s:
-                trials[engine] = Trial(engine, problem=NO_TIME)
+                trials[engine] = EngineTrial(engine, problem=NO_TIME)
                 continue
             try:
                 require_trial(self._spec, engine)
                 runner = runner_for(self._spec, self._open(engine), rectangular=rectangular)
                 check_golden(runner)  # asked again when the model is loaded: an engine that fails it cannot be chosen
-                trials[engine] = Trial(engine, self._deviation(runner, pictures, expected))
+                trials[engine] = EngineTrial(engine, self._deviation(runner, pictures, expected))
                 runners[engine] = runner
             except UserError as error:
-                trials[engine] = Trial(engine, problem=error.what)
+                trials[engine] = EngineTrial(engine, problem=error.what)
         times, stopped = self._time(runners, pictures)
-        trials |= {engine: Trial(engine, problem=why) for engine, why in stopped.items()}
+        trials |= {engine: EngineTrial(engine, problem=why) for engine, why in stopped.items()}
         for engine, times_ms in times.items():
             p50, p95 = np.percentile(times_ms, (50, 95))
             trials[engine] = replace(trials[engine], p50_ms=float(p50), p95_ms=float(p95), samples=len(times_ms))
@@ -262,7 +262,7 @@ class _Bench:
         return opened
 
 
-def _best(trials: Sequence[Trial]) -> str:
+def _best(trials: Sequence[EngineTrial]) -> str:
     """The fastest that passed; single precision unless the other is clearly faster."""
     passed = [trial for trial in trials if trial.passed]
     if not passed:
@@ -274,7 +274,7 @@ def _differs(spec: ModelSpec, frame: Frame) -> bool:
     box = frame.sector_box_px
     size = frame.size_px
     aspect = frame.pixel_aspect
-    return place(size, spec.input, box, aspect) != place(size, squared(spec.input), box, aspect)
+    return place(size, spec.input, box, aspect) != place(size, make_square(spec.input), box, aspect)
 
 
 # --- engines that are built in the background -------------------------------------------------------------------------
@@ -334,23 +334,23 @@ def _golden_hash(spec: ModelSpec) -> str:
     return ""
 
 
-def _store(path: Path, choice: Choice) -> None:
+def _store(path: Path, choice: EngineChoice) -> None:
     """A cache: where it cannot be written the next start measures again."""
     with suppress(UserError):
         keep_json(path, asdict(choice))
 
 
-def _load(path: Path) -> Choice | None:
+def _load(path: Path) -> EngineChoice | None:
     """What was kept; None where there is nothing, or nothing that makes sense."""
     with suppress(UserError), foreign_parser("What was kept is damaged"):
         return _parse(kept_json(path))
     return None
 
 
-def _parse(values: dict[str, Any]) -> Choice:
-    trials = tuple(Trial(**{**row, "deviation": Deviation(**row["deviation"])}) for row in values["trials"])
+def _parse(values: dict[str, Any]) -> EngineChoice:
+    trials = tuple(EngineTrial(**{**row, "deviation": Deviation(**row["deviation"])}) for row in values["trials"])
     rectangle = Deviation(**values["rectangle"]) if values["rectangle"] is not None else None
-    choice = Choice(
+    choice = EngineChoice(
         str(values["engine"]),
         bool(values["rectangular"]),
         int(values["threads"]),

@@ -52,7 +52,7 @@ Outputs = Sequence[NDArray[np.float32]]
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class GoldenInstance:
     """One instance of the golden picture, in its pixels."""
 
     label: str
@@ -63,7 +63,7 @@ class Found:
 
 
 @dataclass(frozen=True, slots=True)
-class Expected:
+class GoldenOutput:
     """What the model said when the case was made.
 
     ``source`` says who vouches for it: the model's author, or nobody (``RECORDED``). ``samples`` has, for each output,
@@ -72,7 +72,7 @@ class Expected:
 
     source: str
     samples: tuple[tuple[tuple[float, ...], ...], ...]
-    instances: tuple[Found, ...]
+    instances: tuple[GoldenInstance, ...]
 
 
 def read_picture(path: Path) -> Pixels:
@@ -109,13 +109,13 @@ def synthetic_picture() -> Pixels:
     return result
 
 
-def observe(outputs: Outputs, instances: Sequence[Instance], channel_axis: int, source: str = RECORDED) -> Expected:
+def observe(outputs: Outputs, instances: Sequence[Instance], channel_axis: int, source: str = RECORDED) -> GoldenOutput:
     """What the model says now, in the form in which it is compared and kept."""
     samples = tuple(_sample(output, channel_axis) for output in outputs)
-    return Expected(source, samples, tuple(_found(instance) for instance in instances))
+    return GoldenOutput(source, samples, tuple(_found(instance) for instance in instances))
 
 
-def deviation(expected: Expected, observed: Expected) -> str:
+def deviation(expected: GoldenOutput, observed: GoldenOutput) -> str:
     """The first thing that differs by more than its tolerance, in words; empty when the case is reproduced."""
     if not alike(expected, observed):
         return OTHER_SHAPE
@@ -130,13 +130,13 @@ def deviation(expected: Expected, observed: Expected) -> str:
     return ""
 
 
-def alike(expected: Expected, observed: Expected) -> bool:
+def alike(expected: GoldenOutput, observed: GoldenOutput) -> bool:
     """Whether both have the same outputs, with as many channels."""
     shapes = [[[len(row) for row in rows] for rows in case.samples] for case in (expected, observed)]
     return shapes[0] == shapes[1]
 
 
-def output_deviation(expected: Expected, observed: Expected) -> float:
+def output_deviation(expected: GoldenOutput, observed: GoldenOutput) -> float:
     """Largest over the outputs of: difference of the samples over their spread, mean over all channels.
 
     Both must be ``alike``.
@@ -144,7 +144,7 @@ def output_deviation(expected: Expected, observed: Expected) -> float:
     return max((_spread_deviation(a, b) for a, b in zip(expected.samples, observed.samples, strict=True)), default=0.0)
 
 
-def write_expected(path: Path, expected: Expected) -> None:
+def write_expected(path: Path, expected: GoldenOutput) -> None:
     """Keep the case as JSON; only the best instances, those at the end of a long list are a matter of rounding.
 
     Raises ``UserError`` for outputs that are not numbers: no later run could be compared with them.
@@ -156,7 +156,7 @@ def write_expected(path: Path, expected: Expected) -> None:
     path.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
 
 
-def read_expected(path: Path) -> Expected:
+def read_expected(path: Path) -> GoldenOutput:
     """Read what ``write_expected`` wrote. Raises ``UserError`` for anything else."""
     do = "Add the model again"
     try:
@@ -168,9 +168,9 @@ def read_expected(path: Path) -> Expected:
         return _parse(json.loads(content))
 
 
-def _parse(values: Any) -> Expected:
+def _parse(values: Any) -> GoldenOutput:
     instances = tuple(
-        Found(
+        GoldenInstance(
             str(row["label"]),
             _number(row["score"]),
             _numbers(row["box_xyxy_px"], 4),  # type: ignore[arg-type]
@@ -180,7 +180,7 @@ def _parse(values: Any) -> Expected:
         for row in values["instances"]
     )
     samples = tuple(tuple(_numbers(row) for row in rows) for rows in values["samples"])
-    return Expected(printable(str(values["source"])[:MAX_SOURCE]), samples, instances)
+    return GoldenOutput(printable(str(values["source"])[:MAX_SOURCE]), samples, instances)
 
 
 def _number(value: Any) -> float:
@@ -209,7 +209,7 @@ def _spread_deviation(expected: Sequence[Sequence[float]], observed: Sequence[Se
     return float((np.abs(wanted - got).mean(axis=1) / spread).mean())
 
 
-def _missing(wanted: Found, found: Sequence[Found]) -> str:
+def _missing(wanted: GoldenInstance, found: Sequence[GoldenInstance]) -> str:
     same = [other for other in found if other.label == wanted.label]
     if not same:
         return f"it does not find '{wanted.label}'"
@@ -223,20 +223,20 @@ def _missing(wanted: Found, found: Sequence[Found]) -> str:
     return ""
 
 
-def _shift(first: Found, second: Found) -> float:
+def _shift(first: GoldenInstance, second: GoldenInstance) -> float:
     """Largest difference of the centroids and box sides."""
     one, two = (*first.box_xyxy_px, *first.centroid_xy_px), (*second.box_xyxy_px, *second.centroid_xy_px)
     return float(np.abs(np.subtract(one, two)).max())
 
 
-def _found(instance: Instance) -> Found:
+def _found(instance: Instance) -> GoldenInstance:
     x0, y0, x1, y1 = (round(side, 4) for side in instance.box_xyxy_px)
     centroid = ((x0 + x1) / 2, (y0 + y1) / 2)
     if instance.mask is not None:
         rows, columns = np.nonzero(instance.mask)
         left, top = instance.mask_origin_px
         centroid = (left + float(columns.mean()) + 0.5, top + float(rows.mean()) + 0.5)
-    return Found(
+    return GoldenInstance(
         instance.label,
         round(instance.score, 6),
         (x0, y0, x1, y1),

@@ -18,7 +18,7 @@ from typing import Any
 from usviewer.errors import UserError, foreign_parser
 from usviewer.files import read_bytes
 from usviewer.infer.finding import measured_label
-from usviewer.infer.manifest_table import Table
+from usviewer.infer.manifest_table import ManifestTable
 from usviewer.infer.prediction import Edge
 from usviewer.units import Box, Point
 
@@ -253,7 +253,7 @@ def _refuse_absurd(values: object, path: Path) -> None:
 
 def parse_manifest(values: Mapping[str, Any], folder: Path, *, bundled: bool = False) -> ModelSpec:
     """The checked content of a manifest; ``folder`` is where its files are."""
-    top = Table(values, "the manifest")
+    top = ManifestTable(values, "the manifest")
     schema = top.take("schema", int)
     if schema != SCHEMA:
         raise UserError(f"The manifest has schema {schema}, this program reads {SCHEMA}", "Update usviewer")
@@ -281,7 +281,7 @@ def parse_manifest(values: Mapping[str, Any], folder: Path, *, bundled: bool = F
         accuracy=top.take("accuracy", dict, {}),
         golden=_golden(top.take("golden", dict, {}), folder, task),
         bundled=bundled,
-        prompt=_prompt(Table(top.take("prompt", dict, {}), "prompt")) if task == "prompt" else None,
+        prompt=_prompt(ManifestTable(top.take("prompt", dict, {}), "prompt")) if task == "prompt" else None,
     )
     top.done()
     return spec
@@ -297,13 +297,13 @@ def check_id(model_id: str) -> str:
     return model_id
 
 
-def _files(table: Table, folder: Path, roles: tuple[str, ...]) -> dict[str, ModelFile]:
+def _files(table: ManifestTable, folder: Path, roles: tuple[str, ...]) -> dict[str, ModelFile]:
     files = {role: _file(table.table(role), folder, role) for role in roles}
     table.done()
     return files
 
 
-def _file(table: Table, folder: Path, role: str) -> ModelFile:
+def _file(table: ManifestTable, folder: Path, role: str) -> ModelFile:
     path = _inside(folder, table.take("path", str), f"files.{role}.path")
     sha256 = table.take("sha256", str)
     table.done()
@@ -319,7 +319,7 @@ def _inside(folder: Path, name: str, key: str) -> Path:
     return folder / name
 
 
-def _input(table: Table) -> InputSpec:
+def _input(table: ManifestTable) -> InputSpec:
     width, height = table.take("width", int), table.take("height", int)
     if (width == 0) != (height == 0):
         raise table.wrong("width", "0 together with height, or neither (0 means dynamic)")
@@ -353,7 +353,7 @@ def _input(table: Table) -> InputSpec:
     return spec
 
 
-def _pad_value(table: Table, channels: int) -> int | tuple[int, ...]:
+def _pad_value(table: ManifestTable, channels: int) -> int | tuple[int, ...]:
     value: object = table.take("pad_value", object, 0)
     values: list[Any] = value if isinstance(value, list) else [value]
     if any(not isinstance(one, int) or isinstance(one, bool) or not 0 <= one <= 255 for one in values):
@@ -366,7 +366,7 @@ def _pad_value(table: Table, channels: int) -> int | tuple[int, ...]:
     return int(one)
 
 
-def _check_input(spec: InputSpec, table: Table) -> None:
+def _check_input(spec: InputSpec, table: ManifestTable) -> None:
     if (spec.channel_order == "gray") != (spec.channels == 1):
         raise table.wrong("channel_order", "'gray' with 1 channel, 'rgb' or 'bgr' with 3")
     if spec.value_range[0] >= spec.value_range[1]:
@@ -379,7 +379,7 @@ def _check_input(spec: InputSpec, table: Table) -> None:
         raise table.wrong("side", "a multiple of stride")
 
 
-def _output(table: Table, decoder: str) -> OutputSpec:
+def _output(table: ManifestTable, decoder: str) -> OutputSpec:
     if decoder == "sam":
         return _prompt_output(table)
     unet = decoder == "unet"
@@ -406,7 +406,7 @@ def _output(table: Table, decoder: str) -> OutputSpec:
     return spec
 
 
-def _prompt_output(table: Table) -> OutputSpec:
+def _prompt_output(table: ManifestTable) -> OutputSpec:
     """``min_score``: below this predicted overlap an outline is called uncertain."""
     min_score = table.fraction("min_score", 0.5)
     threshold = table.fraction("mask_threshold", 0.5)
@@ -424,7 +424,7 @@ def _prompt_output(table: Table) -> OutputSpec:
     return spec
 
 
-def _prompt(table: Table) -> PromptSpec:
+def _prompt(table: ManifestTable) -> PromptSpec:
     usual = PromptSpec()
     spec = PromptSpec(
         embeddings=table.take("embeddings", str, usual.embeddings),
@@ -452,7 +452,7 @@ def _prompt(table: Table) -> PromptSpec:
 def _labels(rows: list[Any]) -> tuple[Label, ...]:
     if not 1 <= len(rows) <= MAX_LABELS:
         raise UserError(f"The manifest lists {len(rows)} labels", f"Give 1 to {MAX_LABELS}")
-    labels = tuple(_label(Table(row, f"labels {number}")) for number, row in enumerate(rows, 1))
+    labels = tuple(_label(ManifestTable(row, f"labels {number}")) for number, row in enumerate(rows, 1))
     if len({label.name for label in labels}) != len(labels):
         raise UserError("Two labels of the model have the same name", "Give each its own")
     if sum(label.measured for label in labels) > 1:
@@ -460,7 +460,7 @@ def _labels(rows: list[Any]) -> tuple[Label, ...]:
     return labels
 
 
-def _label(table: Table) -> Label:
+def _label(table: ManifestTable) -> Label:
     name, color = table.take("name", str), table.take("color", str)
     if not 1 <= len(name) <= 100 or not name.isprintable():
         raise table.wrong("name", "1 to 100 printable characters")
@@ -474,7 +474,7 @@ def _label(table: Table) -> Label:
 def _golden(values: dict[str, Any], folder: Path, task: str) -> GoldenCase | None:
     if not values:
         return None
-    table = Table(values, "golden")
+    table = ManifestTable(values, "golden")
     frame = _inside(folder, table.take("frame", str), "golden.frame")
     expected = _inside(folder, table.take("expected", str, "golden.json"), "golden.expected")
     case = GoldenCase(frame, expected)
@@ -484,7 +484,7 @@ def _golden(values: dict[str, Any], folder: Path, task: str) -> GoldenCase | Non
     return case
 
 
-def _golden_prompt(case: GoldenCase, table: Table) -> GoldenCase:
+def _golden_prompt(case: GoldenCase, table: ManifestTable) -> GoldenCase:
     points = tuple(table.pair_of("points_xy_px", pair) for pair in table.take("points_xy_px", list, []))
     positive = table.take("positive", list, [True] * len(points))
     if len(positive) != len(points) or any(not isinstance(value, bool) for value in positive):

@@ -15,7 +15,7 @@ _REQUIRED = object()
 T = TypeVar("T")
 
 
-class Table:
+class ManifestTable:
     """A TOML table that gives up its values one by one, typed, and refuses what is left over."""
 
     def __init__(self, values: object, where: str) -> None:
@@ -45,9 +45,9 @@ class Table:
         """Text that is shown: of so many letters at most, control characters as escapes."""
         return printable(self.take(key, str, default)[:most])
 
-    def table(self, key: str) -> Table:
+    def table(self, key: str) -> ManifestTable:
         """A sub-table."""
-        return Table(self.take(key, dict), key)
+        return ManifestTable(self.take(key, dict), key)
 
     def choice(self, key: str, allowed: Mapping[str, str] | tuple[str, ...], default: object = _REQUIRED) -> str:
         """One of the allowed words."""

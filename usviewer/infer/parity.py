@@ -50,7 +50,7 @@ class Deviation:
         return f"overlap {self.iou:.4f}, diameter {self.diameter_px:.2f} px{millimetres} off"
 
 
-def compare(reference: Sequence[Instance], found: Sequence[Instance], frame: Frame, gate: float) -> Deviation:
+def compare_engines(reference: Sequence[Instance], found: Sequence[Instance], frame: Frame, gate: float) -> Deviation:
     """One frame: every instance of the reference must be there, and no other. ``gate`` is the model's least score."""
     free = list(found)
     result = Deviation()
@@ -61,14 +61,14 @@ def compare(reference: Sequence[Instance], found: Sequence[Instance], frame: Fra
                 return Deviation(problem=f"'{wanted.label}' is missing on a picture")
             continue
         free = [other for other in free if other is not best]
-        result = joined((result, _difference(wanted, best, frame)))
+        result = join_masks((result, _difference(wanted, best, frame)))
     extra = [instance for instance in free if instance.score > gate + GATE_MARGIN]
     if extra:
         return Deviation(problem=f"'{extra[0].label}' appears where the CPU finds none")
     return result
 
 
-def joined(parts: Iterable[Deviation]) -> Deviation:
+def join_masks(parts: Iterable[Deviation]) -> Deviation:
     """The worst of several."""
     worst = Deviation()
     for part in parts:

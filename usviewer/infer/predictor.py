@@ -12,11 +12,11 @@ from usviewer.infer import golden, onnx_file, trial
 from usviewer.infer.edge import edge_sd_px
 from usviewer.infer.manifest import ModelSpec
 from usviewer.infer.prediction import Prediction
-from usviewer.infer.presence import Presence
 from usviewer.infer.runner import Runner, observe
 from usviewer.infer.runner import check_golden as reproduce_golden
 from usviewer.infer.runners import runner_for
 from usviewer.infer.session import ENGINES, KINDS, Session, engine_threads, name_of, open_session
+from usviewer.infer.temporal_gate import TemporalGate
 
 
 class Predictor:
@@ -44,7 +44,7 @@ class Predictor:
         onnx_file.check_graphs(spec)
         trial.require(spec)
         self.spec = spec
-        self.choice: choices.Choice | None = None
+        self.choice: choices.EngineChoice | None = None
         count = threads or engine_threads(live=False)
         try:
             self._load(engine, count, spinning, frames, check_golden)
@@ -86,7 +86,7 @@ class Predictor:
         """The loaded model itself, with its buffers."""
         return self._runner
 
-    def predict(self, frame: Frame, state: Presence | None = None) -> Prediction:
+    def predict(self, frame: Frame, state: TemporalGate | None = None) -> Prediction:
         """What the model sees on the frame, in the frame's pixels.
 
         ``state`` carries over what was seen on the frames before (a clip or a live run); without it the frame speaks
@@ -111,7 +111,7 @@ class Predictor:
             measured=self.spec.measured.name if self.spec.measured else "",
         )
 
-    def observe(self, pixels: Pixels, source: str = golden.RECORDED) -> golden.Expected:
+    def observe(self, pixels: Pixels, source: str = golden.RECORDED) -> golden.GoldenOutput:
         """What the model says about a whole picture, as a golden case keeps it."""
         return observe(self._runner, pixels, source)
 
@@ -145,7 +145,7 @@ class Predictor:
             raise UserError(f"There is no engine '{engine}'", f"Choose one of {', '.join(ENGINES)}")
         notice = ""
         if engine == "auto":
-            self.choice = choices.choose(self.spec, threads, frames=frames, spinning=spinning)
+            self.choice = choices.choose_engine(self.spec, threads, frames=frames, spinning=spinning)
             engine, notice = self.choice.engine, self.choice.notice
         elif not KINDS[engine].exact:
             engine, notice = self._checked(engine, threads, spinning, frames)
@@ -157,7 +157,7 @@ class Predictor:
         self, engine: str, threads: int, spinning: bool, frames: Callable[[], Sequence[Frame]] | None
     ) -> tuple[str, str]:
         """An engine of lower precision that was asked for, or the CPU and the reason why."""
-        made = choices.choose(self.spec, threads, frames=frames, engines=(engine,), spinning=spinning)
+        made = choices.choose_engine(self.spec, threads, frames=frames, engines=(engine,), spinning=spinning)
         trial = made.trial(engine)
         if trial is None:
             return engine, made.notice  # cannot be tried at all: opening it says why

@@ -18,14 +18,14 @@ from usviewer.frame import Frame
 from usviewer.infer import check_frames, choice, onnx_file, variants
 from usviewer.infer.manifest import ModelSpec
 from usviewer.infer.preprocess import Tensor, prepare
-from usviewer.infer.runner import squared
+from usviewer.infer.runner import make_square
 from usviewer.infer.session import engine_threads
 
 CALIBRATION_FRAMES = 24
 _CONVOLUTIONS = ("Conv", "ConvTranspose")
 
 
-def quantize(spec: ModelSpec, frames: Sequence[Frame] = ()) -> tuple[choice.Trial, ...]:
+def quantize(spec: ModelSpec, frames: Sequence[Frame] = ()) -> tuple[choice.EngineTrial, ...]:
     """Make the int8 variant, check it and keep it when it passes; its trials on the engines that run it.
 
     ``frames`` are the user's own; without them bundled ones calibrate. Raises ``UserError``, and keeps nothing, when no
@@ -34,7 +34,7 @@ def quantize(spec: ModelSpec, frames: Sequence[Frame] = ()) -> tuple[choice.Tria
     pictures = tuple(frames) or check_frames.bundled_frames(spec)
     if not pictures:
         raise UserError(f"There are no pictures to calibrate '{spec.id}' on", "Give a clip with --frames")
-    inputs = _inputs(spec, check_frames.spread(pictures, CALIBRATION_FRAMES))
+    inputs = _inputs(spec, check_frames.choose_evenly(pictures, CALIBRATION_FRAMES))
     with tempfile.TemporaryDirectory(prefix="usviewer-int8-") as folder:
         made = Path(folder) / "int8.onnx"
         _quantise(spec, made, inputs)
@@ -47,10 +47,10 @@ def quantize(spec: ModelSpec, frames: Sequence[Frame] = ()) -> tuple[choice.Tria
     return _judge(spec, (lambda: pictures) if frames else None)
 
 
-def _judge(spec: ModelSpec, frames: Any) -> tuple[choice.Trial, ...]:
+def _judge(spec: ModelSpec, frames: Any) -> tuple[choice.EngineTrial, ...]:
     engines = ("cpu-int8", "openvino-int8")
     try:
-        made = choice.choose(spec, engine_threads(live=False), frames=frames, engines=engines, anew=True)
+        made = choice.choose_engine(spec, engine_threads(live=False), frames=frames, engines=engines, anew=True)
     except BaseException:
         variants.drop_int8(spec)
         raise
@@ -69,7 +69,7 @@ def _inputs(spec: ModelSpec, pictures: Sequence[Frame]) -> list[Tensor]:
     tensors = []
     for picture in pictures:
         box, aspect = picture.sector_box_px, picture.pixel_aspect
-        tensors.append(prepare(picture.pixels, squared(spec.input), box, pixel_aspect=aspect)[0])
+        tensors.append(prepare(picture.pixels, make_square(spec.input), box, pixel_aspect=aspect)[0])
     return tensors
 
 

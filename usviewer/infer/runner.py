@@ -29,7 +29,7 @@ class Runner:
 
     def __init__(self, spec: ModelSpec, session: Session, *, rectangular: bool = True) -> None:
         self.spec, self.session = spec, session
-        self.input = spec.input if rectangular else squared(spec.input)
+        self.input = spec.input if rectangular else make_square(spec.input)
         self._work = Workspace()
         self.set_min_score(spec.output.min_score)
 
@@ -85,12 +85,12 @@ class Runner:
         return outputs, decode(outputs, placement, spec)
 
 
-def squared(spec: InputSpec) -> InputSpec:
+def make_square(spec: InputSpec) -> InputSpec:
     """The same input at its full square where its size is dynamic."""
     return spec if spec.width_px else replace(spec, width_px=spec.side_px, height_px=spec.side_px)
 
 
-def observe(runner: Runner, pixels: Pixels, source: str = golden.RECORDED) -> golden.Expected:
+def observe(runner: Runner, pixels: Pixels, source: str = golden.RECORDED) -> golden.GoldenOutput:
     """What the model says about a whole picture, as a golden case keeps it.
 
     Raises ``UserError`` where its outputs show that the manifest has them wrong (``infer.activation``).

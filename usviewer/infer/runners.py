@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from usviewer.infer.manifest import ModelSpec
-from usviewer.infer.prompt.runner import PromptRunner
+from usviewer.infer.prompt.prompt_runner import PromptRunner
 from usviewer.infer.runner import Runner
 from usviewer.infer.session import Session
 

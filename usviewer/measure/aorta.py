@@ -17,14 +17,14 @@ from usviewer.measure.reading import Dimension, Measurement, Plane, Reading, Sta
 from usviewer.measure.section import (
     BORDER_PX,
     EDGE_GUESSED,
-    Found,
+    InstanceShape,
     Section,
+    add_warning,
     candidates,
     near_guess,
     not_visualised,
     share,
     too_small,
-    warned,
     with_outlines,
 )
 
@@ -89,9 +89,9 @@ def read(prediction: Prediction, geometry: ImageGeometry | None, tracker: PlaneT
     if reason:
         return replace(reading, status=Status.REFUSED, reason=reason, plane=plane)
     if len(able) > 1:
-        reading = warned(reading, SEVERAL)
+        reading = add_warning(reading, SEVERAL)
     if tracker and tracker.pinned and seen not in (plane, Plane.UNDETERMINED):
-        reading = warned(reading, PIN_DIFFERS)
+        reading = add_warning(reading, PIN_DIFFERS)
     if plane is Plane.LONGITUDINAL:
         return _longitudinal(reading, found, section, margin)
     return _transverse(reading, found, section, geometry.sector, float(margin[found.shape.mask].min()))
@@ -117,7 +117,9 @@ def _refusal(shape: Shape, plane: Plane, seen: Plane, contact: Contact, tracker:
     return ""
 
 
-def _transverse(reading: Reading, found: Found, section: Section, sector: Sector | None, margin_px: float) -> Reading:
+def _transverse(
+    reading: Reading, found: InstanceShape, section: Section, sector: Sector | None, margin_px: float
+) -> Reading:
     shape = found.shape
     beam = sector.beam_direction(shape.moments.centroid_xy) if sector else (0.0, 1.0)
     fits = found.overlap >= MIN_OVERLAP
@@ -130,17 +132,17 @@ def _transverse(reading: Reading, found: Found, section: Section, sector: Sector
         section.area(AREA),
     )
     if elongation > OBLIQUE_ABOVE:
-        reading = warned(reading, OBLIQUE)
+        reading = add_warning(reading, OBLIQUE)
     if not fits:
-        reading = warned(reading, IRREGULAR_OUTLINE)
+        reading = add_warning(reading, IRREGULAR_OUTLINE)
     if near_guess(shape, sector):
-        reading = warned(reading, EDGE_GUESSED)
+        reading = add_warning(reading, EDGE_GUESSED)
     clearance = min(1.0, margin_px / max(1.0, shape.moments.ellipse().semi_minor))
     quality = share(found.quality / elongation * clearance)
     return replace(reading, status=Status.MEASURED, plane=Plane.TRANSVERSE, measurements=measurements, quality=quality)
 
 
-def _longitudinal(reading: Reading, found: Found, section: Section, margin: NDArray[np.float32]) -> Reading:
+def _longitudinal(reading: Reading, found: InstanceShape, section: Section, margin: NDArray[np.float32]) -> Reading:
     spacing, near = reading.spacing, margin <= tube.EDGE_PX
     in_px = tube.widest(found.shape, near, section.pixel_aspect)
     in_mm = tube.widest(found.shape, near, spacing.x_mm_per_px, spacing.y_mm_per_px) if spacing else None
@@ -151,7 +153,7 @@ def _longitudinal(reading: Reading, found: Found, section: Section, margin: NDAr
     plane_sd = uncertainty.longitudinal_plane_sd((in_mm or in_px).width)
     width = section.with_errors(width, plane_sd=plane_sd)
     return replace(
-        warned(reading, MAY_UNDERESTIMATE),
+        add_warning(reading, MAY_UNDERESTIMATE),
         status=Status.MEASURED,
         plane=Plane.LONGITUDINAL,
         measurements=(width, section.area(AREA)),

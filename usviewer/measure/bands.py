@@ -15,7 +15,7 @@ from usviewer.measure.reading import Plane, Site, Summary
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class ReferenceBand:
     """From ``low_mm`` (included) to ``high_mm`` (excluded; None: without end) the table says ``text``."""
 
     low_mm: float
@@ -24,14 +24,14 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class ReferenceTable:
     """A published table with its name and year; ``edge`` is how its calipers are placed."""
 
     id: str
     name: str
     year: int | None
     edge: Edge
-    rows: tuple[Row, ...]
+    rows: tuple[ReferenceBand, ...]
 
     @property
     def title(self) -> str:
@@ -40,54 +40,54 @@ class Table:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class BandVerdict:
     """What a table says of a value, or why it says nothing; one of the two is empty."""
 
-    table: Table
+    table: ReferenceTable
     text: str = ""
     reason: str = ""
 
 
 _LINES = (
-    Row(0.0, 30.0, "below 3.0 cm"),
-    Row(30.0, 50.0, "3.0 cm or more, below 5.0 cm"),
-    Row(50.0, 55.0, "5.0 cm or more, below 5.5 cm"),
-    Row(55.0, None, "5.5 cm or more"),
+    ReferenceBand(0.0, 30.0, "below 3.0 cm"),
+    ReferenceBand(30.0, 50.0, "3.0 cm or more, below 5.0 cm"),
+    ReferenceBand(50.0, 55.0, "5.0 cm or more, below 5.5 cm"),
+    ReferenceBand(55.0, None, "5.5 cm or more"),
 )
 TABLES = (
-    Table("lines-inner", "Lines at 3.0, 5.0 and 5.5 cm, inner to inner", None, Edge.INNER, _LINES),
-    Table("lines-outer", "Lines at 3.0, 5.0 and 5.5 cm, outer to outer", None, Edge.OUTER, _LINES),
-    Table(
+    ReferenceTable("lines-inner", "Lines at 3.0, 5.0 and 5.5 cm, inner to inner", None, Edge.INNER, _LINES),
+    ReferenceTable("lines-outer", "Lines at 3.0, 5.0 and 5.5 cm, outer to outer", None, Edge.OUTER, _LINES),
+    ReferenceTable(
         "nhs",
         "NHS AAA screening programme",
         2021,
         Edge.INNER,
         (
-            Row(0.0, 30.0, "no surveillance"),
-            Row(30.0, 45.0, "surveillance every 12 months"),
-            Row(45.0, 55.0, "surveillance every 3 months"),
-            Row(55.0, None, "referral"),
+            ReferenceBand(0.0, 30.0, "no surveillance"),
+            ReferenceBand(30.0, 45.0, "surveillance every 12 months"),
+            ReferenceBand(45.0, 55.0, "surveillance every 3 months"),
+            ReferenceBand(55.0, None, "referral"),
         ),
     ),
-    Table(
+    ReferenceTable(
         "nice",
         "NICE NG156",
         2020,
         Edge.INNER,
         (
-            Row(30.0, 55.0, "referral within 12 weeks"),
-            Row(55.0, None, "referral within 2 weeks"),
+            ReferenceBand(30.0, 55.0, "referral within 12 weeks"),
+            ReferenceBand(55.0, None, "referral within 2 weeks"),
         ),
     ),
-    Table(
+    ReferenceTable(
         "svs",
         "SVS",
         2018,
         Edge.OUTER,
         (
-            Row(25.0, 30.0, "rescreening after 10 years"),
-            Row(30.0, 40.0, "surveillance every 3 years"),
-            Row(40.0, 50.0, "surveillance every 12 months"),
+            ReferenceBand(25.0, 30.0, "rescreening after 10 years"),
+            ReferenceBand(30.0, 40.0, "surveillance every 3 years"),
+            ReferenceBand(40.0, 50.0, "surveillance every 12 months"),
         ),
     ),
 )
@@ -95,7 +95,7 @@ _EDGES = {Edge.INNER: "inner to inner", Edge.OUTER: "outer to outer", Edge.NOT_S
 _ILIACS = (Site.RIGHT_ILIAC, Site.LEFT_ILIAC)
 
 
-def table_of(name: str) -> Table:
+def table_of(name: str) -> ReferenceTable:
     """The table of that id. ``UserError`` for any other."""
     for table in TABLES:
         if table.id == name:
@@ -103,34 +103,36 @@ def table_of(name: str) -> Table:
     raise UserError(f"There is no reference table '{name}'", f"Known are {', '.join(table.id for table in TABLES)}")
 
 
-def compare(summary: Summary, table: Table) -> Verdict:
+def compare_with_table(summary: Summary, table: ReferenceTable) -> BandVerdict:
     """The largest diameter of a clip or sweep, with its interval, against a table."""
     if summary.unit != "mm" or summary.maximum_interval is None:
-        return Verdict(table, reason=f"{table.title}: not compared, there is no scale")
+        return BandVerdict(table, reason=f"{table.title}: not compared, there is no scale")
     if summary.site in _ILIACS:
-        return Verdict(table, reason=f"{table.title}: not compared, it is for the aorta and not for the iliac arteries")
+        return BandVerdict(
+            table, reason=f"{table.title}: not compared, it is for the aorta and not for the iliac arteries"
+        )
     if summary.plane is not Plane.TRANSVERSE:
-        return Verdict(table, reason=f"{table.title}: not compared, only a transverse diameter may be")
+        return BandVerdict(table, reason=f"{table.title}: not compared, only a transverse diameter may be")
     if summary.edge is not table.edge:
-        return Verdict(
+        return BandVerdict(
             table,
             reason=f"{table.title}: not compared, convention differs "
             f"(measured {_EDGES[summary.edge]}, the table is {_EDGES[table.edge]})",
         )
     if summary.errors is None or summary.errors.edge is None:
-        return Verdict(table, reason=f"{table.title}: not compared, the error of the measurement is not known")
+        return BandVerdict(table, reason=f"{table.title}: not compared, the error of the measurement is not known")
     return _row_of(summary, summary.maximum_interval, table)
 
 
-def _row_of(summary: Summary, interval_mm: tuple[float, float], table: Table) -> Verdict:
+def _row_of(summary: Summary, interval_mm: tuple[float, float], table: ReferenceTable) -> BandVerdict:
     low, high = interval_mm
     said = f"{summary.maximum / 10:.1f} cm ({low / 10:.1f} to {high / 10:.1f})"
     thresholds = sorted({row.low_mm for row in table.rows} | {row.high_mm for row in table.rows if row.high_mm})
     crossed = [mm for mm in thresholds if low < mm <= high]
     if crossed:
         lines = " and ".join(f"{mm / 10:.1f} cm" for mm in crossed)
-        return Verdict(table, reason=f"{table.title}: not compared, the interval of {said} crosses {lines}")
+        return BandVerdict(table, reason=f"{table.title}: not compared, the interval of {said} crosses {lines}")
     for row in table.rows:
         if row.low_mm <= low and (row.high_mm is None or high < row.high_mm):
-            return Verdict(table, text=f"{said}: {row.text} ({table.title})")
-    return Verdict(table, reason=f"{table.title}: it says nothing about {said}")
+            return BandVerdict(table, text=f"{said}: {row.text} ({table.title})")
+    return BandVerdict(table, reason=f"{table.title}: it says nothing about {said}")

@@ -13,14 +13,14 @@ from usviewer.measure.reading import Dimension, Measurement, Reading, Status
 from usviewer.measure.section import (
     BORDER_PX,
     EDGE_GUESSED,
-    Found,
+    InstanceShape,
     Section,
+    add_warning,
     candidates,
     near_guess,
     not_visualised,
     share,
     too_small,
-    warned,
     with_outlines,
 )
 
@@ -71,14 +71,14 @@ def read(prediction: Prediction, geometry: ImageGeometry | None, gestational_age
     if reason := _refusal(found, section, geometry, prediction.frame_size_px):
         return replace(reading, status=Status.REFUSED, reason=reason)
     if len(able) > 1:
-        reading = warned(reading, SEVERAL)
+        reading = add_warning(reading, SEVERAL)
     if near_guess(found.shape, geometry.sector):
-        reading = warned(reading, EDGE_GUESSED)
+        reading = add_warning(reading, EDGE_GUESSED)
     reading = replace(reading, status=Status.MEASURED, measurements=_sizes(section), quality=share(found.quality))
     return _with_age(reading, gestational_age_weeks)
 
 
-def _refusal(found: Found, section: Section, geometry: ImageGeometry, frame_size_px: tuple[int, int]) -> str:
+def _refusal(found: InstanceShape, section: Section, geometry: ImageGeometry, frame_size_px: tuple[int, int]) -> str:
     if too_small(found.shape, section.spacing, geometry, frame_size_px, MIN_AREA_MM2, MIN_VISIBLE_SHARE):
         return SMALL
     margin = border_margin_px(found.shape, border_distance_px(geometry.sector, frame_size_px))
@@ -104,7 +104,7 @@ def _with_age(reading: Reading, given_weeks: float | None) -> Reading:
     if hc_mm is None:
         return reading
     if reading.edge is not Edge.OUTER:
-        return warned(reading, NOT_OUTER)
+        return add_warning(reading, NOT_OUTER)
     reading = _with(reading, HADLOCK, Dimension.WEEKS, biometry.age_by_hadlock(hc_mm), BEYOND_HADLOCK)
     reading = _with(reading, INTERGROWTH, Dimension.WEEKS, biometry.age_by_intergrowth(hc_mm), BEYOND_INTERGROWTH)
     if given_weeks is None:
@@ -116,5 +116,5 @@ def _with_age(reading: Reading, given_weeks: float | None) -> Reading:
 def _with(reading: Reading, name: str, dimension: Dimension, value: float | None, without: str) -> Reading:
     """One measurement more, or the warning that stands in its place."""
     if value is None:
-        return warned(reading, without)
+        return add_warning(reading, without)
     return replace(reading, measurements=(*reading.measurements, Measurement(name, dimension, value=value)))

@@ -167,7 +167,7 @@ def edit_of(
     return Edit(digest, instance, label, class_index, mask, (x, y), edge, classes)
 
 
-def filled(outline_xy_px: Points, frame_size_px: tuple[int, int]) -> Mask:
+def fill_outline(outline_xy_px: Points, frame_size_px: tuple[int, int]) -> Mask:
     """The pixels (height, width) whose centres lie within a closed outline (even-odd rule).
 
     OpenCV's polygons also take the pixels that the line passes through, which makes every shape a pixel too wide.
@@ -203,7 +203,7 @@ def edited_prediction(automatic: Reading, edit: Edit, frame_size_px: tuple[int, 
             label = automatic.labels[number] if number < len(automatic.labels) else automatic.finding
             class_index = edit.classes.index(label) if label in edit.classes else edit.class_index
             score = automatic.scores[number] if number < len(automatic.scores) else 0.0
-            whole = filled(outline, frame_size_px)
+            whole = fill_outline(outline, frame_size_px)
             rest = edit_of(whole, edit.digest, number, label, class_index)
             instances.append(_instance(rest, score, automatic.edge))
     if edit.mask.any():
@@ -219,7 +219,7 @@ def edited_prediction(automatic: Reading, edit: Edit, frame_size_px: tuple[int, 
     )
 
 
-def corrected(
+def read_edited(
     automatic: Reading, edit: Edit, frame_size_px: tuple[int, int], geometry: ImageGeometry | None
 ) -> Reading:
     """The corrected frame measured by the same rules, marked as edited.

@@ -16,11 +16,11 @@ from usviewer.measure.reading import Dimension, Measurement, Reading, Status
 from usviewer.measure.section import (
     BORDER_PX,
     EDGE_GUESSED,
-    Found,
+    InstanceShape,
     Section,
-    found_in,
     near_guess,
     not_visualised,
+    shapes_of,
     share,
     with_outlines,
 )
@@ -51,7 +51,7 @@ def read(prediction: Prediction, geometry: ImageGeometry | None) -> Reading:
     """
     geometry = geometry or ImageGeometry()
     reading = replace(base_reading(prediction, FINDING, geometry), label=prediction.measured)
-    found = found_in(prediction, len(prediction.instances))
+    found = shapes_of(prediction, len(prediction.instances))
     wanted = prediction.measured or NERVE
     nerves = [f for f in found if f.instance.label.casefold() == wanted.casefold()]
     if not nerves:
@@ -74,7 +74,7 @@ def read(prediction: Prediction, geometry: ImageGeometry | None) -> Reading:
     return replace(reading, warnings=(*reading.warnings, *(note for note, true in notes if true)))
 
 
-def _refusal(found: Found, geometry: ImageGeometry, frame_size_px: tuple[int, int]) -> str:
+def _refusal(found: InstanceShape, geometry: ImageGeometry, frame_size_px: tuple[int, int]) -> str:
     if found.shape.moments.area < MIN_AREA_PX:
         return SMALL
     margin = border_margin_px(found.shape, border_distance_px(geometry.sector, frame_size_px))

@@ -11,7 +11,7 @@ from usviewer.measure.generic import base_reading
 from usviewer.measure.geometry import border_distance_px, border_margin_px
 from usviewer.measure.nerve import depths
 from usviewer.measure.reading import Provenance, Reading, Status
-from usviewer.measure.section import BORDER_PX, EDGE_GUESSED, Section, found_in, near_guess, with_outlines
+from usviewer.measure.section import BORDER_PX, EDGE_GUESSED, Section, near_guess, shapes_of, with_outlines
 
 LONG_AXIS, SHORT_AXIS, AREA, CIRCUMFERENCE = "long_axis", "short_axis", "area", "circumference"
 # What is called so is measured as the finding of that name is: the name is the user's word for what it is.
@@ -38,16 +38,16 @@ def read_pointed(prediction: Prediction, geometry: ImageGeometry | None, label: 
     return replace(reading, provenance=Provenance.PROMPTED, uncertain=bool(why), warnings=warnings)
 
 
-def trusted(reading: Reading, confidence: float | None) -> Reading:
+def limit_quality(reading: Reading, confidence: float | None) -> Reading:
     """The reading of an outline that was followed here, trusted no more than following does (None: not followed)."""
     if confidence is None or reading.status is not Status.MEASURED:
         return reading
     return replace(reading, quality=confidence if reading.quality is None else min(reading.quality, confidence))
 
 
-def beside(reading: Reading, prediction: Prediction, others: tuple[Instance, ...]) -> Reading:
+def add_other_structures(reading: Reading, prediction: Prediction, others: tuple[Instance, ...]) -> Reading:
     """The reading with the outlines of what else was pointed at on the same picture; these are not measured."""
-    rest = found_in(replace(prediction, instances=others), len(others))
+    rest = shapes_of(replace(prediction, instances=others), len(others))
     if not rest:
         return reading
     return replace(
@@ -62,7 +62,7 @@ def beside(reading: Reading, prediction: Prediction, others: tuple[Instance, ...
 def _read(prediction: Prediction, geometry: ImageGeometry | None, label: str) -> Reading:
     geometry = geometry or ImageGeometry()
     reading = base_reading(prediction, label, geometry)
-    found = found_in(prediction, 1)
+    found = shapes_of(prediction, 1)
     if not found:
         return replace(reading, reason=NOTHING)
     reading = with_outlines(reading, found, geometry)

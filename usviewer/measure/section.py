@@ -22,7 +22,7 @@ EDGE_GUESSED = "Near the edge of what is visible"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Found:
+class InstanceShape:
     """One instance with its outline and how much it is like an ellipse (intersection over union)."""
 
     instance: Instance
@@ -159,21 +159,21 @@ def _axis_of(ellipse: Ellipse, minor: bool) -> tuple[float, Point]:
 # --- from a prediction to a section -----------------------------------------------------------------------------------
 
 
-def found_in(prediction: Prediction, most: int) -> list[Found]:
+def shapes_of(prediction: Prediction, most: int) -> list[InstanceShape]:
     """The first instances that have a mask with something in it."""
     return _shaped(prediction.instances[:most])
 
 
-def _shaped(instances: Sequence[Instance]) -> list[Found]:
+def _shaped(instances: Sequence[Instance]) -> list[InstanceShape]:
     found = []
     for instance in instances:
         shape = shape_of(instance.mask, instance.mask_origin_px) if instance.mask is not None else None
         if shape is not None:
-            found.append(Found(instance, shape, ellipse_overlap(shape)))
+            found.append(InstanceShape(instance, shape, ellipse_overlap(shape)))
     return found
 
 
-def candidates(prediction: Prediction, most: int) -> tuple[list[Found], list[Found]]:
+def candidates(prediction: Prediction, most: int) -> tuple[list[InstanceShape], list[InstanceShape]]:
     """The first instances with a mask that may be measured, and those of the model's other labels, best first.
 
     Where a model outlines lumen and wall only one of them is ever measured, whichever is the surer on a frame: their
@@ -185,7 +185,7 @@ def candidates(prediction: Prediction, most: int) -> tuple[list[Found], list[Fou
     return _shaped(measured[:most]), _shaped(others[:most])
 
 
-def with_outlines(reading: Reading, found: list[Found], geometry: ImageGeometry) -> Reading:
+def with_outlines(reading: Reading, found: list[InstanceShape], geometry: ImageGeometry) -> Reading:
     """The reading with what was found; the first is the one that is measured, and sets score, edge and scale."""
     first = found[0]
     spacing, reason = geometry.spacing_of_outline(first.shape.outline_xy_px)
@@ -202,7 +202,7 @@ def with_outlines(reading: Reading, found: list[Found], geometry: ImageGeometry)
     )
 
 
-def not_visualised(reading: Reading, reason: str, others: list[Found]) -> Reading:
+def not_visualised(reading: Reading, reason: str, others: list[InstanceShape]) -> Reading:
     """Nothing to measure; what else the model found is named, but not outlined as if it were it."""
     labels, scores = tuple(f.instance.label for f in others), tuple(f.instance.score for f in others)
     return replace(reading, status=Status.NOT_VISUALISED, reason=reason, labels=labels, scores=scores)
@@ -231,7 +231,7 @@ def near_guess(shape: Shape, sector: Sector | None) -> bool:
     return any(cv2.pointPolygonTest(outline, (float(x), float(y)), True) <= BORDER_PX for x, y in around)
 
 
-def warned(reading: Reading, warning: str) -> Reading:
+def add_warning(reading: Reading, warning: str) -> Reading:
     """The reading with one warning more."""
     return replace(reading, warnings=(*reading.warnings, warning))
 

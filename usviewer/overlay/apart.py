@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from usviewer.units import Box, Point
 
 
-def apart(boxes: Sequence[Box], room: Box, taken: Sequence[Box] = ()) -> list[Point]:
+def avoid_overlap(boxes: Sequence[Box], room: Box, taken: Sequence[Box] = ()) -> list[Point]:
     """Top-left corners at which boxes lie within ``room`` and over neither ``taken`` nor one another.
 
     The first keep their places; a later one goes up or down, whichever is nearer. Without any free place it stays.

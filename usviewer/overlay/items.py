@@ -16,7 +16,7 @@ from usviewer.overlay.words import TextLine
 from usviewer.units import Box, Point
 
 
-class Line(StrEnum):
+class LineStyle(StrEnum):
     """A style each, beside the colour, for who cannot tell the colours."""
 
     SOLID = "solid"
@@ -41,7 +41,7 @@ class Outline:
 
     points_xy_px: Points
     colour: Colour = palette.MASK
-    line: Line = Line.SOLID
+    line: LineStyle = LineStyle.SOLID
     width: float = 2.0
     label: str = ""
 
@@ -56,12 +56,12 @@ class Fill:
 
 
 @dataclass(frozen=True, slots=True)
-class Caliper:
+class CaliperMark:
     """A measured length, with a bar across each end."""
 
     ends_xy_px: tuple[Point, Point]
     colour: Colour = palette.CALIPER
-    line: Line = Line.SOLID
+    line: LineStyle = LineStyle.SOLID
     width: float = 2.0
 
 
@@ -100,7 +100,7 @@ class Text:
 
 
 @dataclass(frozen=True, slots=True)
-class Panel:
+class TextPanel:
     """The numbers: lines on a dark ground, in the corner (``at_xy_px``) that ``anchor`` names."""
 
     at_xy_px: Point
@@ -110,7 +110,7 @@ class Panel:
     max_height_px: float
 
 
-Item = Outline | Fill | Caliper | BoxMark | ScaleBar | Text | Panel
+Item = Outline | Fill | CaliperMark | BoxMark | ScaleBar | Text | TextPanel
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-from usviewer.overlay.apart import apart
-from usviewer.overlay.items import Anchor, BoxMark, Item, Outline, Panel, ScaleBar, Scene, Text
+from usviewer.overlay.apart import avoid_overlap
+from usviewer.overlay.items import Anchor, BoxMark, Item, Outline, ScaleBar, Scene, Text, TextPanel
 from usviewer.overlay.lettering import Lettering, Stamp, stamp, wrap
 from usviewer.overlay.palette import Colour, Size, font_px
 from usviewer.overlay.words import TextLine
@@ -46,14 +46,14 @@ def lay_out(scene: Scene) -> list[Block]:
     movable = order[len(fixed) :]
     width, height = scene.frame_size_px
     taken = [blocks[index][1].box_xyxy_px for index in fixed]
-    corners = apart([blocks[index][1].box_xyxy_px for index in movable], (0, 0, width, height), taken)
+    corners = avoid_overlap([blocks[index][1].box_xyxy_px for index in movable], (0, 0, width, height), taken)
     moved = dict(zip(movable, corners, strict=True))
     return [_at(block, moved.get(index, block.box_xyxy_px[:2])) for index, (_, block) in enumerate(blocks)]
 
 
 def _block(item: Item, scene: Scene) -> Block | None:
     match item:
-        case Panel():
+        case TextPanel():
             return _panel(item, scene)
         case Text():
             return _paragraph(item, scene)
@@ -69,7 +69,7 @@ def _block(item: Item, scene: Scene) -> Block | None:
 
 def _rank(item: Item) -> int:
     """What keeps its place before what: the numbers and the scale, then texts, then the names of structures."""
-    return 0 if isinstance(item, Panel | ScaleBar) else 1 if isinstance(item, Text) else 2
+    return 0 if isinstance(item, TextPanel | ScaleBar) else 1 if isinstance(item, Text) else 2
 
 
 def _at(block: Block, corner: tuple[float, float]) -> Block:
@@ -120,7 +120,7 @@ def _paragraph(item: Text, scene: Scene) -> Block | None:
     return Block(lines, (left, top, left + size[0], top + size[1]))
 
 
-def _panel(item: Panel, scene: Scene) -> Block | None:
+def _panel(item: TextPanel, scene: Scene) -> Block | None:
     rows = _rows(item, scene)
     if not rows:
         return None
@@ -138,7 +138,7 @@ def _panel(item: Panel, scene: Scene) -> Block | None:
 _Row = list[Placed]
 
 
-def _rows(item: Panel, scene: Scene) -> list[_Row]:
+def _rows(item: TextPanel, scene: Scene) -> list[_Row]:
     """Wrapped lines from the top, as many as there is room for: the first are the most important."""
     rows: list[_Row] = []
     for line in item.lines:

@@ -10,14 +10,14 @@ import cv2
 import numpy as np
 
 from usviewer.frame import Pixels, Points
-from usviewer.overlay.items import BoxMark, Caliper, Fill, Line, Outline, ScaleBar, Scene
+from usviewer.overlay.items import BoxMark, CaliperMark, Fill, LineStyle, Outline, ScaleBar, Scene
 from usviewer.overlay.layout import TICK_UNITS, Corners, halo_px, lay_out
 from usviewer.overlay.palette import HALO, Colour
 
 _FRACTION_BITS = 4
 _PANEL_ALPHA = 0.8
 _END_BAR_UNITS = 14.0
-_DASH_UNITS = {Line.DASHED: (9.0, 6.0), Line.DOTTED: (2.0, 5.0)}
+_DASH_UNITS = {LineStyle.DASHED: (9.0, 6.0), LineStyle.DOTTED: (2.0, 5.0)}
 _FAR_PX = 100_000.0
 
 
@@ -67,7 +67,7 @@ def _strokes(item: object, unit: float) -> Iterable[_Stroke]:
     match item:
         case Outline():
             yield _outline_stroke(item, unit)
-        case Caliper():
+        case CaliperMark():
             yield _caliper_stroke(item, unit)
         case BoxMark():
             x0, y0, x1, y1 = item.box_xyxy_px
@@ -84,15 +84,15 @@ def _width_px(width: float, unit: float) -> int:
 def _outline_stroke(item: Outline, unit: float) -> _Stroke:
     points = np.asarray(item.points_xy_px, dtype=np.float64)
     width = _width_px(item.width, unit)
-    if item.line is Line.SOLID:
+    if item.line is LineStyle.SOLID:
         return _Stroke([points], True, item.colour, width)
     return _Stroke(dashes(np.vstack([points, points[:1]]), *_dash_px(item.line, unit)), False, item.colour, width)
 
 
-def _caliper_stroke(item: Caliper, unit: float) -> _Stroke:
+def _caliper_stroke(item: CaliperMark, unit: float) -> _Stroke:
     start, end = np.asarray(item.ends_xy_px, dtype=np.float64)
     body = np.stack([start, end])
-    lines = [body] if item.line is Line.SOLID else dashes(body, *_dash_px(item.line, unit))
+    lines = [body] if item.line is LineStyle.SOLID else dashes(body, *_dash_px(item.line, unit))
     across = _across(start, end) * _END_BAR_UNITS * unit / 2
     lines = [*lines, *(np.stack([at - across, at + across]) for at in (start, end))]
     return _Stroke(lines, False, item.colour, _width_px(item.width, unit))
@@ -116,7 +116,7 @@ def _across(start: Points, end: Points) -> Points:
     return np.array([1.0, 0.0]) if length == 0 else np.array([-dy, dx]) / length
 
 
-def _dash_px(line: Line, unit: float) -> tuple[float, float]:
+def _dash_px(line: LineStyle, unit: float) -> tuple[float, float]:
     dash, gap = _DASH_UNITS[line]
     return dash * unit, gap * unit
 

@@ -17,15 +17,15 @@ from usviewer.overlay import palette, words
 from usviewer.overlay.items import (
     Anchor,
     BoxMark,
-    Caliper,
+    CaliperMark,
     Fill,
     Item,
-    Line,
+    LineStyle,
     Outline,
-    Panel,
     ScaleBar,
     Scene,
     Text,
+    TextPanel,
 )
 from usviewer.overlay.palette import Colour, Size
 from usviewer.overlay.words import TextLine
@@ -124,12 +124,12 @@ def _label(reading: Reading, index: int) -> str:
     return f"{label}{score}".strip()
 
 
-def _outline_look(reading: Reading) -> tuple[Colour, Line]:
+def _outline_look(reading: Reading) -> tuple[Colour, LineStyle]:
     if reading.status is Status.REFUSED:
-        return palette.WARNING, Line.DOTTED
+        return palette.WARNING, LineStyle.DOTTED
     if reading.provenance is Provenance.MANUAL:
-        return palette.MANUAL, Line.DASHED
-    return palette.MASK, Line.DASHED if reading.uncertain else Line.SOLID
+        return palette.MANUAL, LineStyle.DASHED
+    return palette.MASK, LineStyle.DASHED if reading.uncertain else LineStyle.SOLID
 
 
 def _boxes(reading: Reading, style: Style) -> Iterator[BoxMark]:
@@ -141,15 +141,15 @@ def _boxes(reading: Reading, style: Style) -> Iterator[BoxMark]:
             yield BoxMark(box, _label(reading, index))
 
 
-def _calipers(reading: Reading) -> Iterator[Caliper]:
+def _calipers(reading: Reading) -> Iterator[CaliperMark]:
     """The first measurement's caliper is drawn strong, the others thin."""
     if reading.status is not Status.MEASURED:
         return
     manual = reading.provenance is Provenance.MANUAL
-    colour, line = (palette.MANUAL, Line.DASHED) if manual else (palette.CALIPER, Line.SOLID)
+    colour, line = (palette.MANUAL, LineStyle.DASHED) if manual else (palette.CALIPER, LineStyle.SOLID)
     for index, measurement in enumerate(reading.measurements):
         if measurement.ends_xy_px is not None and measurement.name not in words.AUXILIARY:
-            yield Caliper(measurement.ends_xy_px, colour, line, 2.0 if index == 0 else 1.0)
+            yield CaliperMark(measurement.ends_xy_px, colour, line, 2.0 if index == 0 else 1.0)
 
 
 # --- the scale bar ----------------------------------------------------------------------------------------------------
@@ -209,12 +209,12 @@ _TYPICAL_PANEL_UNITS = (300.0, 240.0)
 _CORNERS = (Anchor.TOP_LEFT, Anchor.TOP_RIGHT, Anchor.BOTTOM_RIGHT)
 
 
-def _panel(lines: tuple[TextLine, ...], corner: Anchor, frame_size_px: tuple[int, int], unit: float) -> Panel:
+def _panel(lines: tuple[TextLine, ...], corner: Anchor, frame_size_px: tuple[int, int], unit: float) -> TextPanel:
     width, height = frame_size_px
     edge = _margin(unit)
     x = edge if corner is Anchor.TOP_LEFT else width - edge
     y = height - _footer_height(unit) if corner is Anchor.BOTTOM_RIGHT else edge
-    return Panel((x, y), corner, lines, width * _PANEL_SHARE[0], height * _PANEL_SHARE[1] - edge)
+    return TextPanel((x, y), corner, lines, width * _PANEL_SHARE[0], height * _PANEL_SHARE[1] - edge)
 
 
 def _panel_corner(sector: Sector | None, frame_size_px: tuple[int, int], bars: list[ScaleBar]) -> Anchor:

@@ -9,7 +9,7 @@ import numpy as np
 
 from usviewer.frame import Pixels
 from usviewer.overlay import palette
-from usviewer.overlay.items import BoxMark, Caliper, Fill, Item, Outline, Panel, ScaleBar, Scene, Text
+from usviewer.overlay.items import BoxMark, CaliperMark, Fill, Item, Outline, ScaleBar, Scene, Text, TextPanel
 from usviewer.units import Point
 
 
@@ -19,14 +19,14 @@ def square_size_px(size_px: tuple[int, int], pixel_aspect: float) -> tuple[int, 
     return max(width, round(width * pixel_aspect)), max(height, round(height / pixel_aspect))
 
 
-def squared(pixels: Pixels, pixel_aspect: float) -> Pixels:
+def square_pixels(pixels: Pixels, pixel_aspect: float) -> Pixels:
     """A new picture whose pixels are square."""
     size_px = square_size_px((pixels.shape[1], pixels.shape[0]), pixel_aspect)
     return np.asarray(cv2.resize(pixels, size_px, interpolation=cv2.INTER_LINEAR), dtype=np.uint8)
 
 
-def squared_scene(scene: Scene, pixel_aspect: float) -> Scene:
-    """The same display list over the picture that ``squared`` makes."""
+def square_scene(scene: Scene, pixel_aspect: float) -> Scene:
+    """The same display list over the picture that ``square_pixels`` makes."""
     size_px = square_size_px(scene.frame_size_px, pixel_aspect)
     scale_xy = size_px[0] / scene.frame_size_px[0], size_px[1] / scene.frame_size_px[1]
     unit_px = scene.unit_px * palette.unit_px(size_px) / palette.unit_px(scene.frame_size_px)
@@ -41,7 +41,7 @@ def _stretched(item: Item, scale_xy: Point) -> Item:
     match item:
         case Outline() | Fill():
             return replace(item, points_xy_px=np.asarray(item.points_xy_px) * scale_xy)
-        case Caliper():
+        case CaliperMark():
             return replace(item, ends_xy_px=(at(item.ends_xy_px[0]), at(item.ends_xy_px[1])))
         case BoxMark():
             x0, y0, x1, y1 = item.box_xyxy_px
@@ -50,6 +50,6 @@ def _stretched(item: Item, scale_xy: Point) -> Item:
             return replace(item, start_xy_px=at(item.start_xy_px), end_xy_px=at(item.end_xy_px))
         case Text():
             return replace(item, at_xy_px=at(item.at_xy_px), max_width_px=item.max_width_px * scale_xy[0])
-        case Panel():
+        case TextPanel():
             width, height = item.max_width_px * scale_xy[0], item.max_height_px * scale_xy[1]
             return replace(item, at_xy_px=at(item.at_xy_px), max_width_px=width, max_height_px=height)

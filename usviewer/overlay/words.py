@@ -79,7 +79,7 @@ def headline_of(reading: Reading) -> Measurement | None:
     return next(iter(reading.measurements), None) if reading.status is Status.MEASURED else None
 
 
-def fitting(summary: Summary | None, reading: Reading) -> Summary | None:
+def matches_summary(summary: Summary | None, reading: Reading) -> Summary | None:
     """The summary if it speaks of the same thing as the reading: quantity, unit, plane, edge, site, label; or None.
 
     A median over one frame is that frame, so it is not called a median. Only lengths are aggregated on the picture.
@@ -177,7 +177,7 @@ def panel_lines(reading: Reading, summary: Summary | None, model_label: str) -> 
         Status.MEASURED: _measured,
         Status.NOT_VISUALISED: _not_visualised,
         Status.REFUSED: _refused,
-    }[reading.status](reading, fitting(summary, reading))
+    }[reading.status](reading, matches_summary(summary, reading))
     warnings = [TextLine(warning, Size.BODY, palette.WARNING) for warning in reading.warnings]
     return (*answer, *warnings, *_origins(reading, model_label), *_others(reading))
 

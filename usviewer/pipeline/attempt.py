@@ -20,7 +20,7 @@ MOST_NAMED = 8
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Analysed:
+class AnalyzedFrame:
     """One frame with everything that was computed from it.
 
     ``problem`` is what went wrong in the program or the model; then there is no instance, and the reading is refused
@@ -43,16 +43,16 @@ class Made:
     engine: str = ""
 
 
-def attempt(frame: Frame, predict: Predict, read: Read, made: Made) -> Analysed:
+def attempt(frame: Frame, predict: Predict, read: Read, made: Made) -> AnalyzedFrame:
     """What the model says about a frame, measured; a refused reading with the reason where anything is raised."""
     try:
         prediction = predict(frame)
-        return Analysed(frame, prediction, read(prediction, frame.geometry))
+        return AnalyzedFrame(frame, prediction, read(prediction, frame.geometry))
     except Exception as error:  # also a full memory, and what an engine raises of its own
         return refused(frame, error, made)
 
 
-def refused(frame: Frame, error: Exception, made: Made) -> Analysed:
+def refused(frame: Frame, error: Exception, made: Made) -> AnalyzedFrame:
     """A frame without a number, and why: never taken for one on which nothing was seen."""
     size_px = frame.size_px
     prediction = Prediction(frame.key, size_px, (), made.model_id, made.model_sha256, made.engine)
@@ -64,7 +64,7 @@ def refused(frame: Frame, error: Exception, made: Made) -> Analysed:
         model_id=made.model_id,
         model_sha256=made.model_sha256,
     )
-    return Analysed(frame, prediction, reading, error)
+    return AnalyzedFrame(frame, prediction, reading, error)
 
 
 def reason_of(error: Exception) -> str:

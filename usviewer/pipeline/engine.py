@@ -8,13 +8,13 @@ from collections.abc import Callable
 from usviewer.frame import Frame, ImageGeometry
 from usviewer.infer.prediction import Prediction
 from usviewer.infer.predictor import Predictor
-from usviewer.infer.presence import Presence
 from usviewer.infer.registry import load_spec
 from usviewer.infer.session import engine_threads
+from usviewer.infer.temporal_gate import TemporalGate
 from usviewer.measure import read
-from usviewer.measure.given import NOTHING_GIVEN, Given
+from usviewer.measure.exam_context import NO_CONTEXT, ExamContext
 from usviewer.measure.reading import Reading
-from usviewer.pipeline.live import Engine
+from usviewer.pipeline.live_run import Engine
 
 
 def load_engine(model_id: str, engine: str = "auto", threads: int | None = None) -> Engine:
@@ -22,7 +22,7 @@ def load_engine(model_id: str, engine: str = "auto", threads: int | None = None)
     predictor = Predictor(load_spec(model_id), engine, threads or engine_threads(live=True), spinning=False)
     turn = threading.Lock()
 
-    def predict(frame: Frame, presence: Presence) -> Prediction:
+    def predict(frame: Frame, presence: TemporalGate) -> Prediction:
         with turn:  # a predictor serves one thread at a time; freezing may ask while the live run does
             return predictor.predict(frame, state=presence)
 
@@ -31,12 +31,12 @@ def load_engine(model_id: str, engine: str = "auto", threads: int | None = None)
 
 def _engine(
     predictor: Predictor,
-    predict: Callable[[Frame, Presence], Prediction],
+    predict: Callable[[Frame, TemporalGate], Prediction],
     requested: str,
-    given: Given = NOTHING_GIVEN,
+    given: ExamContext = NO_CONTEXT,
 ) -> Engine:
     """The same loaded model with a tracker of its own: state over frames belongs to one run."""
-    spec, tracker, presence = predictor.spec, given.tracker(), Presence()
+    spec, tracker, presence = predictor.spec, given.tracker(), TemporalGate()
 
     def measure(prediction: Prediction, geometry: ImageGeometry | None) -> Reading:
         return read(prediction, geometry, spec.finding, tracker, given.gestational_age_weeks)

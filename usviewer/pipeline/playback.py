@@ -13,7 +13,7 @@ from usviewer.acquire import Source
 from usviewer.errors import UserError
 from usviewer.frame import FALLBACK_FRAMES_PER_SECOND, Frame, SourceInfo
 from usviewer.pipeline.attempt import as_user_error, is_bug
-from usviewer.pipeline.live import Calibrate
+from usviewer.pipeline.live_run import Calibrate
 
 # While the hand moves, the nearest key frame is shown; after this rest the exact frame is decoded.
 HAND_RESTS_S = 0.10
@@ -23,7 +23,7 @@ CalibrateFor = Callable[[Source], Calibrate]
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class PlaybackRequest:
     """What the user asked the playback for, last."""
 
     index: int = 0
@@ -35,13 +35,13 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Picture:
+class PlaybackState:
     """What the playback shows now. ``times_s`` is empty until the frames are counted."""
 
     frame: Frame | None
     times_s: Sequence[float]
     source: SourceInfo | None
-    wanted: Wanted
+    wanted: PlaybackRequest
     message: str
 
 
@@ -72,7 +72,7 @@ class Playback:
         self._ready = threading.Event()
         self._counted = threading.Event()
         self._unreadable: set[int] = set()
-        self._wanted = Wanted(start_index)
+        self._wanted = PlaybackRequest(start_index)
         self._frame: Frame | None = None
         self._shown_calibrated = False
         self._times_s: tuple[float, ...] = ()
@@ -157,10 +157,10 @@ class Playback:
 
     # -- what there is
 
-    def picture(self) -> Picture:
+    def picture(self) -> PlaybackState:
         """The picture of this moment."""
         with self._changed:
-            return Picture(self._frame, self._times_s, self._info, self._wanted, self._problem or self._message)
+            return PlaybackState(self._frame, self._times_s, self._info, self._wanted, self._problem or self._message)
 
     def calibrated(self) -> bool:
         """Wait until frames can be calibrated and are counted; False when the playback ended before that."""
@@ -249,11 +249,11 @@ class Playback:
         assert self._frame is not None
         self._set_frame(*self._calibrated(self._frame))
 
-    def _is_settled(self, wanted: Wanted) -> bool:
+    def _is_settled(self, wanted: PlaybackRequest) -> bool:
         shown = self._frame is not None and self._frame.key.index == wanted.index
         return shown or wanted.index in self._unreadable
 
-    def _show_near(self, source: Source, wanted: Wanted) -> None:
+    def _show_near(self, source: Source, wanted: PlaybackRequest) -> None:
         try:
             self._set_frame(*self._calibrated(source.seek_near(wanted.index)))
         except Exception:
@@ -262,7 +262,7 @@ class Playback:
             rests_s = HAND_RESTS_S - (time.monotonic() - wanted.asked_s)
             self._changed.wait_for(lambda: self._stop.is_set() or self._wanted is not wanted, max(0.0, rests_s))
 
-    def _play(self, source: Source, wanted: Wanted) -> None:
+    def _play(self, source: Source, wanted: PlaybackRequest) -> None:
         """Follow the clock of the clip; frames that are due no more are left out."""
         times_s = self._times_s
         first, last = wanted.loop or (0, len(times_s) - 1)
@@ -283,14 +283,14 @@ class Playback:
             following_s = end_s if index >= last else times_s[index + 1]
             self._rest_until(began_s + (following_s - began_at_s) / wanted.rate, wanted)
 
-    def _rest_until(self, due_s: float, wanted: Wanted) -> None:
+    def _rest_until(self, due_s: float, wanted: PlaybackRequest) -> None:
         self.busy.clear()
         with self._changed:
             left_s = max(0.0, due_s - time.monotonic())
             self._changed.wait_for(lambda: self._stop.is_set() or self._wanted is not wanted, left_s)
         self.busy.set()
 
-    def _finish(self, wanted: Wanted, last: int) -> None:
+    def _finish(self, wanted: PlaybackRequest, last: int) -> None:
         """Stand on the last frame, unless something else was asked for meanwhile."""
         with self._changed:
             if self._wanted is wanted:

@@ -34,7 +34,7 @@ from usviewer.atomic import atomic_path, make_folder, write_text
 from usviewer.errors import UserError, foreign_parser
 from usviewer.files import keep_copy, open_regular, read_bytes
 from usviewer.infer.prediction import Edge
-from usviewer.measure.given import NOTHING_GIVEN, Given
+from usviewer.measure.exam_context import NO_CONTEXT, ExamContext
 from usviewer.measure.manual import Edit
 from usviewer.measure.reading import Errors, Measurement, Reading
 from usviewer.save.unfinished import remove_leftovers
@@ -121,11 +121,11 @@ class ClipNotes:
         self._keep("bookmarks.json", _bookmarks_from)
         write_text(self.folder / "bookmarks.json", json.dumps({"format": FORMAT, "bookmarks": sorted(bookmarks)}))
 
-    def given(self) -> Given:
+    def given(self) -> ExamContext:
         """What the operator said of this clip."""
-        return self._read("given.json", _given_from, NOTHING_GIVEN)
+        return self._read("given.json", _given_from, NO_CONTEXT)
 
-    def keep_given(self, given: Given) -> None:
+    def keep_given(self, given: ExamContext) -> None:
         """Replace what the operator said."""
         self._keep("given.json", _given_from)
         write_text(self.folder / "given.json", json.dumps({"format": FORMAT, "given": _document_of(given)}))
@@ -243,8 +243,8 @@ def _bookmarks_from(content: bytes) -> tuple[int, ...]:
     return tuple(sorted({_frame_number(index) for index in json.loads(content)["bookmarks"]}))
 
 
-def _given_from(content: bytes) -> Given:
-    given: Given = _value_of(Given, json.loads(content)["given"])
+def _given_from(content: bytes) -> ExamContext:
+    given: ExamContext = _value_of(ExamContext, json.loads(content)["given"])
     return given
 
 

@@ -12,7 +12,7 @@ from usviewer.atomic import cannot_write, make_folder, write_bytes
 from usviewer.errors import UserError
 from usviewer.frame import Frame
 from usviewer.infer.prediction import Prediction
-from usviewer.save.deidentify import notice, released
+from usviewer.save.deidentify import blank_outside_sector, privacy_notice
 from usviewer.save.masks import coco_document, write_label_png
 from usviewer.save.media import encode_png
 from usviewer.save.tables import write_json
@@ -51,11 +51,11 @@ def export_corrections(
     with _new_folder(target) as folder:
         for frame, prediction in corrected:
             stem = f"{frame.key.index:06d}"
-            pixels = released(frame.pixels, frame.geometry, keep_surroundings)
+            pixels = blank_outside_sector(frame.pixels, frame.geometry, keep_surroundings)
             write_bytes(make_folder(folder / "images") / f"{stem}.png", encode_png(pixels))
             write_label_png(prediction, make_folder(folder / "labels") / f"{stem}.png")
             coco.append((f"{stem}.png", prediction))
-            said = said or notice(frame.geometry, keep_surroundings)
+            said = said or privacy_notice(frame.geometry, keep_surroundings)
         if not coco:
             raise UserError("Nothing was corrected in this clip", "Correct a mask first")
         write_json(folder / "coco.json", {"info": _origin(coco[0][1]), **coco_document(coco, labels)})

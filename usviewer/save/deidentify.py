@@ -15,16 +15,16 @@ KEPT_UNCERTAIN = (
 )
 
 
-def released(pixels: Pixels, geometry: ImageGeometry | None, keep_surroundings: bool) -> Pixels:
+def blank_outside_sector(pixels: Pixels, geometry: ImageGeometry | None, keep_surroundings: bool) -> Pixels:
     """The picture as it may leave: black outside the sector, where the sector is certain.
 
-    Where it is not, or where the surroundings are wanted, the picture is unchanged and ``notice`` says so.
+    Where it is not, or where the surroundings are wanted, the picture is unchanged and ``privacy_notice`` says so.
     """
     sector = _blankable(geometry, keep_surroundings)
     return pixels if sector is None else blank_outside(pixels, sector)
 
 
-def notice(geometry: ImageGeometry | None, keep_surroundings: bool) -> str:
+def privacy_notice(geometry: ImageGeometry | None, keep_surroundings: bool) -> str:
     """What the user has to be told about the pictures that left; empty when their surroundings were blanked."""
     if keep_surroundings:
         return KEPT_AS_ASKED

@@ -1,4 +1,4 @@
-"""Annotated pictures and clips. What is kept is what was seen: every one is made from a ``Shown``."""
+"""Annotated pictures and clips. What is kept is what was seen: every one is made from a ``AnnotatedFrame``."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from usviewer import RESEARCH_USE
 from usviewer.atomic import AtomicFile, cannot_write, write_bytes
 from usviewer.errors import UserError
 from usviewer.frame import Frame, Pixels
+from usviewer.overlay.annotated_frame import AnnotatedFrame
 from usviewer.overlay.items import Scene, Text
 from usviewer.overlay.raster import paint
 from usviewer.overlay.scene import research_line
-from usviewer.overlay.shown import Shown
-from usviewer.overlay.stretch import squared, squared_scene
-from usviewer.save.deidentify import released
+from usviewer.overlay.stretch import square_pixels, square_scene
+from usviewer.save.deidentify import blank_outside_sector
 
 # Fine enough for every frame rate: 11 microseconds.
 _TICKS_PER_S = 90_000
@@ -40,38 +40,38 @@ _CODED = {"crf": "20", "preset": _PRESET}
 _LOSSLESS = {"qp": "0", "preset": _PRESET}
 
 
-def picture_of(shown: Shown, keep_surroundings: bool = False) -> Pixels:
+def picture_of(shown: AnnotatedFrame, keep_surroundings: bool = False) -> Pixels:
     """The picture as it leaves the program: surroundings blanked (``save.deidentify``), then the overlay drawn.
 
     It has the frame's own pixels, also where these are not square: players stretch them, so there the overlay is drawn
     for what they show. The research-use line is on every one, whatever the style left out.
     """
-    pixels = released(shown.frame.pixels, shown.frame.geometry, keep_surroundings)
+    pixels = blank_outside_sector(shown.frame.pixels, shown.frame.geometry, keep_surroundings)
     picture = pixels if pixels.flags.writeable else pixels.copy()  # the frame's own pixels are not
     scene, aspect = _with_research_line(shown.scene), shown.frame.pixel_aspect
     if aspect == 1.0:
         paint(picture, scene)
         return picture
-    bare = squared(picture, aspect)
+    bare = square_pixels(picture, aspect)
     drawn = bare.copy()
-    paint(drawn, squared_scene(scene, aspect))
+    paint(drawn, square_scene(scene, aspect))
     size_px = (picture.shape[1], picture.shape[0])
     touched = cv2.resize((drawn != bare).any(axis=2).astype(np.float32), size_px, interpolation=cv2.INTER_AREA) > 0
     picture[touched] = cv2.resize(drawn, size_px, interpolation=cv2.INTER_AREA)[touched]
     return picture
 
 
-def square_picture_of(shown: Shown, keep_surroundings: bool = False) -> Pixels:
+def square_picture_of(shown: AnnotatedFrame, keep_surroundings: bool = False) -> Pixels:
     """The same with square pixels: a viewer of pictures heeds no other shape."""
     aspect = shown.frame.pixel_aspect
     if aspect == 1.0:
         return picture_of(shown, keep_surroundings)
-    picture = squared(released(shown.frame.pixels, shown.frame.geometry, keep_surroundings), aspect)
-    paint(picture, squared_scene(_with_research_line(shown.scene), aspect))
+    picture = square_pixels(blank_outside_sector(shown.frame.pixels, shown.frame.geometry, keep_surroundings), aspect)
+    paint(picture, square_scene(_with_research_line(shown.scene), aspect))
     return picture
 
 
-def write_png(shown: Shown, path: Path, keep_surroundings: bool = False) -> None:
+def write_png(shown: AnnotatedFrame, path: Path, keep_surroundings: bool = False) -> None:
     """Save one annotated picture at the frame's own size; stretched where its pixels are not square."""
     write_bytes(path, encode_png(square_picture_of(shown, keep_surroundings)))
 
@@ -89,7 +89,7 @@ def form_of(frame: Frame) -> Form:
     return Form(frame.size_px, frame.pixel_aspect)
 
 
-def fitted(picture: Pixels, form: Form, room: Form) -> Pixels:
+def fit_to_form(picture: Pixels, form: Form, room: Form) -> Pixels:
     """A picture of one form in a clip of another: as large as it goes, in the middle, on black."""
     if form == room:
         return picture

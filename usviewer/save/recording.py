@@ -12,16 +12,16 @@ from usviewer.atomic import make_folder
 from usviewer.errors import UserError
 from usviewer.frame import Frame
 from usviewer.measure.reading import Reading
+from usviewer.overlay.annotated_frame import AnnotatedFrame
 from usviewer.overlay.items import Scene
-from usviewer.overlay.shown import Shown
 from usviewer.save.corrections import free_name
-from usviewer.save.deidentify import notice, released
+from usviewer.save.deidentify import blank_outside_sector, privacy_notice
 from usviewer.save.media import ClipWriter, form_of, picture_of
-from usviewer.save.tables import Table, reading_columns, reading_row
+from usviewer.save.tables import CsvTable, reading_columns, reading_row
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Taken:
+class RecordedFrame:
     """One picture of a recording. ``scene`` and ``reading`` are None where it was shown without an overlay."""
 
     frame: Frame
@@ -32,7 +32,7 @@ class Taken:
 class Recorder(Protocol):
     """What the record key drives; every method is slow work for one thread, and raises ``UserError``."""
 
-    def add(self, taken: Taken) -> None:
+    def add(self, taken: RecordedFrame) -> None:
         """Append one picture."""
 
     def close(self) -> tuple[Path, ...]:
@@ -54,14 +54,14 @@ class ClipRecorder:
         self._written: list[Path] = []
         self.said = ""
 
-    def add(self, taken: Taken) -> None:
+    def add(self, taken: RecordedFrame) -> None:
         """Append one picture."""
         if self._part is not None and not self._part.takes(taken):
             self._end_part()
         if self._part is None:
             folder = free_name(make_folder(self._parent), self._name)
             self._part = _Part(folder, taken, self._keep_surroundings)
-        self.said = self.said or notice(taken.frame.geometry, self._keep_surroundings)
+        self.said = self.said or privacy_notice(taken.frame.geometry, self._keep_surroundings)
         try:
             self._part.add(taken)
         except UserError:
@@ -84,7 +84,7 @@ class ClipRecorder:
 class _Part:
     """Pictures of one size and shape of pixel with readings of one finding."""
 
-    def __init__(self, folder: Path, first: Taken, keep_surroundings: bool) -> None:
+    def __init__(self, folder: Path, first: RecordedFrame, keep_surroundings: bool) -> None:
         self.folder = make_folder(folder)
         self._form = form_of(first.frame)
         self._began_s = self._last_s = first.frame.key.capture_time_s
@@ -97,26 +97,26 @@ class _Part:
         except UserError:
             self.abort()
             raise
-        self._table: Table | None = None
+        self._table: CsvTable | None = None
 
     def _writer(self, name: str, *, lossless: bool = False) -> ClipWriter:
         aspect = self._form.pixel_aspect
         return ClipWriter(self.folder / name, self._form.size_px, pixel_aspect=aspect, lossless=lossless, threads=1)
 
-    def takes(self, taken: Taken) -> bool:
+    def takes(self, taken: RecordedFrame) -> bool:
         """Whether a picture belongs here."""
         same_form = form_of(taken.frame) == self._form
         return same_form and (taken.reading is None or self._finding in (None, taken.reading.finding))
 
-    def add(self, taken: Taken) -> None:
+    def add(self, taken: RecordedFrame) -> None:
         self._last_s = max(self._last_s, taken.frame.key.capture_time_s)
         time_s = self._last_s - self._began_s
-        raw = released(taken.frame.pixels, taken.frame.geometry, self._keep)
+        raw = blank_outside_sector(taken.frame.pixels, taken.frame.geometry, self._keep)
         self._raw.add(raw, time_s)
         if taken.scene is None:
             self._annotated.add(raw, time_s)
         else:
-            self._annotated.add(picture_of(Shown(taken.frame, taken.scene), self._keep), time_s)
+            self._annotated.add(picture_of(AnnotatedFrame(taken.frame, taken.scene), self._keep), time_s)
         if taken.reading is not None:
             self._row(taken.reading)
 
@@ -124,7 +124,7 @@ class _Part:
         if self._table is None:
             self._finding = reading.finding
             columns = reading_columns(reading.finding)
-            self._table = self._stack.enter_context(Table(self.folder / "readings.csv", columns))
+            self._table = self._stack.enter_context(CsvTable(self.folder / "readings.csv", columns))
         self._table.add(reading_row(reading))
 
     def close(self) -> None:

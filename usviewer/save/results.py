@@ -21,15 +21,15 @@ from typing import Any
 from usviewer.atomic import cannot_write, make_folder, short_name
 from usviewer.infer.prediction import Prediction
 from usviewer.measure.reading import Reading, quality_rank
-from usviewer.overlay.shown import Shown
+from usviewer.overlay.annotated_frame import AnnotatedFrame
 from usviewer.plain_text import printable
 from usviewer.save import masks, plots
 from usviewer.save.corrections import free_name
-from usviewer.save.media import ClipWriter, Form, fitted, form_of, picture_of, write_png
-from usviewer.save.summary import Analysis, summary_document
+from usviewer.save.media import ClipWriter, Form, fit_to_form, form_of, picture_of, write_png
+from usviewer.save.summary import AnalysisInfo, summary_document
 from usviewer.save.tables import (
     INSTANCE_COLUMNS,
-    Table,
+    CsvTable,
     instance_rows,
     reading_columns,
     reading_row,
@@ -63,7 +63,7 @@ _OWN_COLUMNS = frozenset({"frame", "file", "finding", "status", "frame_digest"})
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class ExportOptions:
     """What is written besides the tables, the summary, the best frame and the plot.
 
     ``video`` writes ``annotated.mp4``; without it, pictures go to ``annotated/`` one by one, or nowhere
@@ -85,7 +85,7 @@ class ResultFolder:
     was nothing.
     """
 
-    def __init__(self, folder: Path, finding: str, labels: tuple[str, ...], wanted: Wanted) -> None:
+    def __init__(self, folder: Path, finding: str, labels: tuple[str, ...], wanted: ExportOptions) -> None:
         self.folder = folder
         self.readings: list[Reading] = []
         self.notes: list[str] = []
@@ -99,11 +99,11 @@ class ResultFolder:
         self._unfinished = PartFolder(folder)
         self._part = self._unfinished.path
         self._stack = ExitStack()
-        self._rows = self._stack.enter_context(Table(self._part / "readings.csv", reading_columns(finding)))
-        self._instances = self._stack.enter_context(Table(self._part / "instances.csv", INSTANCE_COLUMNS))
+        self._rows = self._stack.enter_context(CsvTable(self._part / "readings.csv", reading_columns(finding)))
+        self._instances = self._stack.enter_context(CsvTable(self._part / "instances.csv", INSTANCE_COLUMNS))
         self._clip: ClipWriter | None = None
         self._form = Form((0, 0))  # of the clip, once there is one
-        self._best: tuple[tuple[float, ...], Shown] | None = None
+        self._best: tuple[tuple[float, ...], AnnotatedFrame] | None = None
         self._coco: list[tuple[str, Prediction]] = []
         self._pictures: set[str] = set()
 
@@ -119,7 +119,7 @@ class ResultFolder:
         if not self._existed and not any(self.folder.iterdir()):
             self.folder.rmdir()
 
-    def add(self, shown: Shown, prediction: Prediction, reading: Reading, time_s: float) -> None:
+    def add(self, shown: AnnotatedFrame, prediction: Prediction, reading: Reading, time_s: float) -> None:
         """One more frame. ``time_s`` is when it is shown in the annotated clip."""
         name = shown.frame.name
         self.readings.append(reading)
@@ -138,7 +138,7 @@ class ResultFolder:
         if sentence not in self.notes:
             self.notes.append(sentence)
 
-    def finish(self, analysis: Analysis, last_duration_s: float | None, *, stopped: bool = False) -> None:
+    def finish(self, analysis: AnalysisInfo, last_duration_s: float | None, *, stopped: bool = False) -> None:
         """Write the summary, the best frame and the plot, and move everything to its place.
 
         What was ``stopped`` before its end goes beside the results of an earlier run, not into their place.
@@ -172,7 +172,7 @@ class ResultFolder:
         masks.write_label_png(prediction, target)
         self._coco.append((name or f"{index:06d}", prediction))
 
-    def _draw(self, shown: Shown, time_s: float) -> None:
+    def _draw(self, shown: AnnotatedFrame, time_s: float) -> None:
         if self._wanted.pictures:
             folder = make_folder(self._part / PICTURES)
             name = _free_picture(shown.frame.name, shown.frame.key.index, self._pictures)
@@ -186,7 +186,7 @@ class ResultFolder:
                 self._clip = self._stack.enter_context(clip)
             if form != self._form:
                 self.note(FITTED)
-            self._clip.add(fitted(picture_of(shown, self._wanted.keep_surroundings), form, self._form), time_s)
+            self._clip.add(fit_to_form(picture_of(shown, self._wanted.keep_surroundings), form, self._form), time_s)
 
     def _move(self) -> None:
         new = self._unfinished.files()

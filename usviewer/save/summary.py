@@ -25,7 +25,7 @@ _WITHDRAWALS = (*WITHDRAWALS, OTHER_SIZE, GIVEN_FOR_OTHER_SIZE)
 
 
 @dataclass(frozen=True, slots=True)
-class Analysis:
+class AnalysisInfo:
     """What produced the readings of a clip.
 
     ``engine`` is the one that ran, ``engine_asked`` the one asked for (empty: the fastest). ``aggregate`` is the number
@@ -44,10 +44,10 @@ class Analysis:
     aggregate: Summary | None = None
     notes: tuple[str, ...] = ()
     summed: bool = True
-    reference: bands.Table | None = None
+    reference: bands.ReferenceTable | None = None
 
 
-def summary_document(analysis: Analysis, readings: Sequence[Reading]) -> dict[str, Any]:
+def summary_document(analysis: AnalysisInfo, readings: Sequence[Reading]) -> dict[str, Any]:
     """The content of ``summary.json``. It holds no date and no path: the same clip gives the same document."""
     return {
         "format": FORMAT,
@@ -70,7 +70,7 @@ def summary_document(analysis: Analysis, readings: Sequence[Reading]) -> dict[st
     }
 
 
-def _over_the_clip(analysis: Analysis, readings: Sequence[Reading]) -> dict[str, Any]:
+def _over_the_clip(analysis: AnalysisInfo, readings: Sequence[Reading]) -> dict[str, Any]:
     """What only some findings have, and only over frames of one patient; null for the others."""
     found: dict[str, Any] = dict.fromkeys(("sweep", "pulse", "reference", "biometry", "structures", "planes"))
     if not analysis.summed:
@@ -107,11 +107,11 @@ def pulse_row(pulse: Pulse) -> dict[str, Any]:
     return _rounded_floats(asdict(pulse))
 
 
-def _reference(summaries: Sequence[Summary], table: bands.Table | None) -> dict[str, Any] | None:
+def _reference(summaries: Sequence[Summary], table: bands.ReferenceTable | None) -> dict[str, Any] | None:
     """What the table that was asked for says of the largest diameter, or why it says nothing."""
     if table is None or not summaries:
         return None
-    verdict = bands.compare(summaries[0], table)
+    verdict = bands.compare_with_table(summaries[0], table)
     return {"table": table.id, "title": table.title, "says": verdict.text or None, "reason": verdict.reason or None}
 
 

@@ -167,7 +167,7 @@ def instance_rows(prediction: Prediction, file: str = "") -> Iterator[dict[str, 
         }
 
 
-class Table:
+class CsvTable:
     """A CSV file that grows row by row and takes its name when it is whole. A context manager, like ``ClipWriter``.
 
     UTF-8, comma, a header line, line feeds. A row with a column that the table has not is a bug (``ValueError``).
@@ -206,7 +206,7 @@ class Table:
         finally:
             self._atomic.discard()
 
-    def __enter__(self) -> Table:
+    def __enter__(self) -> CsvTable:
         return self
 
     def __exit__(
@@ -220,7 +220,7 @@ class Table:
 
 def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Row]) -> None:
     """A whole table at once."""
-    with Table(path, columns) as table:
+    with CsvTable(path, columns) as table:
         for row in rows:
             table.add(row)
 

@@ -16,11 +16,12 @@ import numpy as np
 from usviewer import RESEARCH_USE, __version__
 from usviewer.atomic import make_folder
 from usviewer.errors import UserError
-from usviewer.measure.agreement import Agreement, Values, agreement, bootstrap, interval, mean, resampled
+from usviewer.evaluate.statistics import Agreement, Values, agreement, bootstrap, interval, mean, resampled
 from usviewer.overlay.words import title
 from usviewer.save.plots import write_bland_altman
 from usviewer.save.tables import Cell, text_of_cell, write_csv, write_json
-from usviewer.tools.command import MOST_COUNT, console
+from usviewer.terminal import console
+from usviewer.tools.command import MOST_COUNT
 from usviewer.typed_number import parse_number, parse_whole
 
 FORMAT = 1
@@ -48,7 +49,7 @@ MOST_VALUE = 1e8
 
 
 @dataclass(frozen=True, slots=True)
-class Caliper:
+class OperatorCaliper:
     """One of the operator's own values; without frame and file it is for the whole clip."""
 
     clip: str
@@ -58,10 +59,10 @@ class Caliper:
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
+class CaliperPair:
     """An operator's value and what was measured in its place; without a measured value there is a ``reason``."""
 
-    caliper: Caliper
+    caliper: OperatorCaliper
     measured: float | None
     status: str
     reason: str = ""
@@ -70,7 +71,7 @@ class Pair:
 
 
 @dataclass(frozen=True, slots=True)
-class Clip:
+class AnalyzedClip:
     """What ``analyze`` wrote about one clip."""
 
     rows: Sequence[Mapping[str, str]]
@@ -128,7 +129,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _refuse_too_few(pairs: Sequence[Pair], measured: int) -> None:
+def _refuse_too_few(pairs: Sequence[CaliperPair], measured: int) -> None:
     """One pair has a difference, but no spread of differences."""
     if measured >= 2:
         return
@@ -148,9 +149,9 @@ def _refuse_too_few(pairs: Sequence[Pair], measured: int) -> None:
 # --- what is read -----------------------------------------------------------------------------------------------------
 
 
-def read_clips(paths: Sequence[Path]) -> tuple[dict[str, Clip], str]:
+def read_clips(paths: Sequence[Path]) -> tuple[dict[str, AnalyzedClip], str]:
     """Every clip by the name of its folder, and the one finding of them all. ``UserError`` for anything else."""
-    clips: dict[str, Clip] = {}
+    clips: dict[str, AnalyzedClip] = {}
     findings = set()
     for given in paths:
         path = given / "readings.csv" if os.path.isdir(given) else given  # Path.is_dir raises for too long a name
@@ -159,13 +160,13 @@ def read_clips(paths: Sequence[Path]) -> tuple[dict[str, Clip], str]:
         if name in clips:
             raise UserError(f"Two of the readings are of a clip named {name}", "Rename one of their folders")
         findings |= {row["finding"] for row in rows}
-        clips[name] = Clip(rows, _aggregate_beside(path))
+        clips[name] = AnalyzedClip(rows, _aggregate_beside(path))
     if len(findings) != 1:
         raise UserError("The readings are of different findings", "Give readings of one model")
     return clips, findings.pop()
 
 
-def read_calipers(path: Path) -> list[Caliper]:
+def read_calipers(path: Path) -> list[OperatorCaliper]:
     """The operator's values: columns ``clip``, ``value`` and, for a single picture, ``frame`` or ``file``."""
     found = []
     for number, row in enumerate(_rows(path, _NEEDED, _REFERENCE_ADVICE), 2):
@@ -179,7 +180,7 @@ def read_calipers(path: Path) -> list[Caliper]:
             raise UserError(
                 f"Line {number} of {path.name} has no number: {error.what}", "Give value (and frame) as plain numbers"
             ) from None
-        found.append(Caliper(row["clip"], frame, row.get("file") or "", value))
+        found.append(OperatorCaliper(row["clip"], frame, row.get("file") or "", value))
     if not found:
         raise UserError(f"{path.name} holds no values", "Give a line for each caliper")
     return found
@@ -216,7 +217,7 @@ def _answer_of(finding: str) -> str:
     return _ANSWERS[finding]
 
 
-def unit_of(clips: Mapping[str, Clip], name: str, unit: str) -> str:
+def unit_of(clips: Mapping[str, AnalyzedClip], name: str, unit: str) -> str:
     """The unit as files write it: that of an area is squared. ``UserError`` where nothing has this measurement."""
     columns = {column for clip in clips.values() for column in (clip.rows[0] if clip.rows else ())}
     for written in (unit, f"{unit}2"):
@@ -229,45 +230,53 @@ def unit_of(clips: Mapping[str, Clip], name: str, unit: str) -> str:
 
 
 def pair_up(
-    clips: Mapping[str, Clip], calipers: Sequence[Caliper], name: str, unit: str, of_clip: str = "median"
-) -> list[Pair]:
+    clips: Mapping[str, AnalyzedClip],
+    calipers: Sequence[OperatorCaliper],
+    name: str,
+    unit: str,
+    of_clip: str = "median",
+) -> list[CaliperPair]:
     """Each of the operator's values with what was measured there; ``unit`` is that of ``unit_of``."""
     return [_pair(clips.get(caliper.clip), caliper, name, unit, of_clip) for caliper in calipers]
 
 
-def _pair(clip: Clip | None, caliper: Caliper, name: str, unit: str, of_clip: str) -> Pair:
+def _pair(clip: AnalyzedClip | None, caliper: OperatorCaliper, name: str, unit: str, of_clip: str) -> CaliperPair:
     if clip is None:
-        return Pair(caliper, None, NOT_READ, f"there are no readings of {caliper.clip}")
+        return CaliperPair(caliper, None, NOT_READ, f"there are no readings of {caliper.clip}")
     if caliper.frame is None and not caliper.file:
         return _pair_clip(clip, caliper, name, unit, of_clip)
     row = next((row for row in clip.rows if _is_frame(row, caliper)), None)
     if row is None:
-        return Pair(caliper, None, NOT_READ, f"{caliper.clip} has no such frame")
+        return CaliperPair(caliper, None, NOT_READ, f"{caliper.clip} has no such frame")
     column = f"{name}_{unit}"
     edge, plane = row.get("edge", ""), row.get("plane", "")
     if not row.get(column):
         reason = row.get("reason") or row.get("no_scale_reason") or f"{name} is not measured in this plane"
-        return Pair(caliper, None, row["status"], reason, edge, plane)
-    return Pair(caliper, float(row[column]), row["status"], "", edge, plane)
+        return CaliperPair(caliper, None, row["status"], reason, edge, plane)
+    return CaliperPair(caliper, float(row[column]), row["status"], "", edge, plane)
 
 
-def _is_frame(row: Mapping[str, str], caliper: Caliper) -> bool:
+def _is_frame(row: Mapping[str, str], caliper: OperatorCaliper) -> bool:
     if caliper.file:
         return row.get("file") == caliper.file
     return row["frame"] == str(caliper.frame)
 
 
-def _pair_clip(clip: Clip, caliper: Caliper, name: str, unit: str, of_clip: str) -> Pair:
+def _pair_clip(clip: AnalyzedClip, caliper: OperatorCaliper, name: str, unit: str, of_clip: str) -> CaliperPair:
     found = clip.aggregate
     if found is None or found.get("name") != name or found.get("unit") != unit:
-        return Pair(caliper, None, NOT_READ, f"{caliper.clip} has no summary of this measurement in {_words(unit)}")
-    return Pair(caliper, float(found[of_clip]), of_clip, "", str(found.get("edge", "")), str(found.get("plane", "")))
+        return CaliperPair(
+            caliper, None, NOT_READ, f"{caliper.clip} has no summary of this measurement in {_words(unit)}"
+        )
+    return CaliperPair(
+        caliper, float(found[of_clip]), of_clip, "", str(found.get("edge", "")), str(found.get("plane", ""))
+    )
 
 
 # --- figures ----------------------------------------------------------------------------------------------------------
 
 
-def sheet(pairs: Sequence[Pair], name: str, unit: str) -> dict[str, Any]:
+def sheet(pairs: Sequence[CaliperPair], name: str, unit: str) -> dict[str, Any]:
     """The content of ``agreement.json``; intervals by drawing whole clips. No date, no path."""
     measured = [pair for pair in pairs if pair.measured is not None]
     differences = np.array([_difference(pair) for pair in measured])
@@ -319,7 +328,7 @@ def _limit_intervals(differences: Values, groups: Sequence[str]) -> list[list[fl
     return [[round(edge, 4) for edge in interval(limits)] for limits in (lowers, uppers)] if lowers else None
 
 
-def _difference(pair: Pair) -> float:
+def _difference(pair: CaliperPair) -> float:
     assert pair.measured is not None
     return pair.measured - pair.caliper.value
 
@@ -328,7 +337,7 @@ def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value, 4)
 
 
-def _row(pair: Pair, name: str, unit: str) -> dict[str, Cell]:
+def _row(pair: CaliperPair, name: str, unit: str) -> dict[str, Cell]:
     caliper, measured = pair.caliper, pair.measured
     return {
         "clip": caliper.clip,
@@ -347,7 +356,7 @@ def _row(pair: Pair, name: str, unit: str) -> dict[str, Cell]:
     }
 
 
-def _plot(folder: Path, measured: Sequence[Pair], name: str, unit: str, document: Mapping[str, Any]) -> None:
+def _plot(folder: Path, measured: Sequence[CaliperPair], name: str, unit: str, document: Mapping[str, Any]) -> None:
     reference = np.array([pair.caliper.value for pair in measured])
     values = np.array([pair.measured for pair in measured], dtype=np.float64)
     edges = ", ".join(document["edges"])

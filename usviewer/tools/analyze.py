@@ -17,42 +17,33 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from usviewer import RESEARCH_USE
 from usviewer.acquire import Source, frame_count, open_source
 from usviewer.acquire.images import ImageSource
-from usviewer.calibrate.manual import spacing_from_text
 from usviewer.calibrate.proposal import UNCONFIRMED
 from usviewer.calibrate.ruler import MAX_TICK_MM, MIN_TICK_MM
 from usviewer.calibrate.source import for_source, stills_in_words
+from usviewer.calibrate.user_spacing import spacing_from_text
 from usviewer.errors import UserError
 from usviewer.frame import FALLBACK_FRAMES_PER_SECOND, Frame, ImageGeometry
 from usviewer.infer import trial
 from usviewer.infer.manifest import ModelSpec
 from usviewer.infer.prediction import Prediction
 from usviewer.infer.predictor import Predictor
-from usviewer.infer.presence import Presence
 from usviewer.infer.registry import load_spec
 from usviewer.infer.session import ENGINES, engine_threads
+from usviewer.infer.temporal_gate import TemporalGate
 from usviewer.measure import PlaneTracker, Trend, aorta, bands, biometry, fetal_head, read, summarize
 from usviewer.measure.reading import NORMAL_95, Plane, Reading, Site, Status, Summary
 from usviewer.measure.trend import other_sizes_note
 from usviewer.overlay import words
+from usviewer.overlay.annotated_frame import AnnotatedFrame
 from usviewer.overlay.scene import compose
-from usviewer.overlay.shown import Shown
-from usviewer.pipeline import Analysed, Made, ahead, analyse_clip
+from usviewer.pipeline import AnalyzedFrame, Made, analyze_clip, read_ahead
 from usviewer.pipeline.attempt import refusals
 from usviewer.save import deidentify
-from usviewer.save.results import FILES, MASKS, PICTURES, ResultFolder, Wanted
-from usviewer.save.summary import Analysis
+from usviewer.save.results import FILES, MASKS, PICTURES, ExportOptions, ResultFolder
+from usviewer.save.summary import AnalysisInfo
 from usviewer.save.unfinished import remove_leftovers
-from usviewer.tools.command import (
-    DEFAULT_MODEL,
-    EXIT_BAD_INPUT,
-    EXIT_BUG,
-    Screen,
-    complain,
-    console,
-    number,
-    said_of_a_bug,
-    unused_names,
-)
+from usviewer.terminal import Terminal, complain, console
+from usviewer.tools.command import DEFAULT_MODEL, EXIT_BAD_INPUT, EXIT_BUG, bug_sentence, number, unused_names
 from usviewer.typed_number import LENGTH_IN_MM
 from usviewer.units import Spacing
 
@@ -63,15 +54,15 @@ Calibrate = Callable[[Frame], Frame]
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class AnalyzeOptions:
     """What is asked for every input. ``loading`` gives the model, as soon as it is there."""
 
     loading: Callable[[], Predictor]
     spacing: Spacing | None
-    wanted: Wanted
+    wanted: ExportOptions
     site: Site = Site.NOT_SET
     gestational_age_weeks: float | None = None
-    reference: bands.Table | None = None
+    reference: bands.ReferenceTable | None = None
     ruler_tick_mm: float | None = None
     plane: Plane | None = None
 
@@ -143,7 +134,7 @@ def run(args: argparse.Namespace) -> int:
     """
     screen = console()
     spacing = spacing_from_text(args.mm_per_pixel) if args.mm_per_pixel is not None else None
-    wanted = Wanted(
+    wanted = ExportOptions(
         video=not args.no_video, masks=args.masks, lossless=args.lossless, keep_surroundings=args.keep_surroundings
     )
     age = args.gestational_age_weeks
@@ -158,8 +149,10 @@ def run(args: argparse.Namespace) -> int:
         return Predictor(spec, args.engine, engine_threads(live=True), spinning=False)
 
     # While the model loads the first input is looked at.
-    with ahead(load) as loading:
-        job = Job(loading, spacing, wanted, Site(args.site or ""), given, reference, args.ruler_tick_mm, plane)
+    with read_ahead(load) as loading:
+        job = AnalyzeOptions(
+            loading, spacing, wanted, Site(args.site or ""), given, reference, args.ruler_tick_mm, plane
+        )
         folders = _folders(args.sources, args.out)
         _remove_leftovers(folders)
         try:
@@ -204,15 +197,15 @@ def _remove_leftovers(folders: Sequence[Path]) -> None:
                 remove_leftovers(beside)
 
 
-def _code_of(uri: str, folder: Path, job: Job, screen: Screen, *, named: bool) -> int:
+def _code_of(uri: str, folder: Path, job: AnalyzeOptions, screen: Terminal, *, named: bool) -> int:
     """Analyse one input; where it, or a picture in it, cannot be, its one sentence goes to stderr."""
     try:
-        unread = analyse(uri, folder, job, screen)
+        unread = analyze_source(uri, folder, job, screen)
     except UserError as error:
         complain(f"{uri}: {error}" if named else str(error))
         return EXIT_BAD_INPUT
     except Exception as error:  # the other inputs do not pay for it
-        said = said_of_a_bug(error, sys.argv[1:])
+        said = bug_sentence(error, sys.argv[1:])
         complain(f"{uri}: {said}" if named else said)
         return EXIT_BUG
     for file, why in unread:
@@ -228,7 +221,7 @@ def _folders(sources: Sequence[str], out: Path | None) -> list[Path]:
     return [(out or DEFAULT_FOLDER) / name for name in unused_names(sources)]
 
 
-def analyse(uri: str, folder: Path, job: Job, screen: Screen) -> Sequence[tuple[str, str]]:
+def analyze_source(uri: str, folder: Path, job: AnalyzeOptions, screen: Terminal) -> Sequence[tuple[str, str]]:
     """One input, from its first frame to its last. Ctrl-C finishes the files with the frames that are done.
 
     Gives the pictures of a folder that could not be read, with the reason for each.
@@ -244,7 +237,7 @@ def analyse(uri: str, folder: Path, job: Job, screen: Screen) -> Sequence[tuple[
         wanted = replace(job.wanted, video=job.wanted.video and clip, pictures=job.wanted.video and not clip)
         labels = tuple(label.name for label in job.predictor.spec.labels)
         with ResultFolder(folder, job.predictor.spec.finding, labels, wanted) as results:
-            clock = _Clock(source)
+            clock = _ClipClock(source)
             stopped = _run_frames(source, calibrate, job, results, clock, screen)
             analysis = _analysis(source, job, results, stopped)
             results.finish(analysis, clock.last_duration_s, stopped=stopped)
@@ -256,7 +249,12 @@ def analyse(uri: str, folder: Path, job: Job, screen: Screen) -> Sequence[tuple[
 
 
 def _run_frames(
-    source: Source, calibrate: Calibrate, job: Job, results: ResultFolder, clock: _Clock, screen: Screen
+    source: Source,
+    calibrate: Calibrate,
+    job: AnalyzeOptions,
+    results: ResultFolder,
+    clock: _ClipClock,
+    screen: Terminal,
 ) -> bool:
     """Write every frame; True when the user stopped before the end."""
     trend = Trend() if source.info.is_sequence else None
@@ -270,8 +268,8 @@ def _run_frames(
         for done in frames:
             summary = trend.add(done.reading) if trend else None
             scene = compose(done.frame, done.reading, summary, model_label=job.model_label)
-            results.add(Shown(done.frame, scene), done.prediction, done.reading, clock.time_s(done.frame))
-            if surroundings := deidentify.notice(done.frame.geometry, job.wanted.keep_surroundings):
+            results.add(AnnotatedFrame(done.frame, scene), done.prediction, done.reading, clock.time_s(done.frame))
+            if surroundings := deidentify.privacy_notice(done.frame.geometry, job.wanted.keep_surroundings):
                 results.note(surroundings)
             if done.problem is not None:
                 problems.setdefault(done.reading.reason, []).append(done.frame.key.index)
@@ -305,7 +303,7 @@ def _asked_to_stop() -> Iterator[Callable[[], bool]]:
         signal.signal(signal.SIGINT, before)
 
 
-def _analysed(source: Source, calibrate: Calibrate, job: Job) -> Generator[Analysed, None, None]:
+def _analysed(source: Source, calibrate: Calibrate, job: AnalyzeOptions) -> Generator[AnalyzedFrame, None, None]:
     clip_tracker = PlaneTracker(job.plane, job.site)
     carried = source.info.is_sequence
 
@@ -313,17 +311,17 @@ def _analysed(source: Source, calibrate: Calibrate, job: Job) -> Generator[Analy
         tracker = clip_tracker if carried else PlaneTracker(job.plane, job.site)
         return read(prediction, geometry, job.predictor.spec.finding, tracker, job.gestational_age_weeks)
 
-    presence = Presence() if carried else None
+    presence = TemporalGate() if carried else None
 
     def predict(frame: Frame) -> Prediction:
         return job.predictor.predict(frame, state=presence)
 
     spec = job.predictor.spec
     made = Made(spec.finding, spec.id, spec.sha256, job.predictor.session.actual)
-    return analyse_clip(source, calibrate, predict, measure, made)
+    return analyze_clip(source, calibrate, predict, measure, made)
 
 
-class _Clock:
+class _ClipClock:
     """When each frame is shown in the annotated clip: the source's own times, evenly spaced where it has none."""
 
     def __init__(self, source: Source) -> None:
@@ -341,7 +339,7 @@ class _Clock:
 
 
 @contextmanager
-def _progress(screen: Screen, source: Source) -> Iterator[Callable[[], None]]:
+def _progress(screen: Terminal, source: Source) -> Iterator[Callable[[], None]]:
     """A bar with the time left; a plain line at the end is all that a log file gets."""
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal) as bar:
@@ -349,7 +347,7 @@ def _progress(screen: Screen, source: Source) -> Iterator[Callable[[], None]]:
         yield lambda: bar.advance(task)
 
 
-def _analysis(source: Source, job: Job, results: ResultFolder, stopped: bool) -> Analysis:
+def _analysis(source: Source, job: AnalyzeOptions, results: ResultFolder, stopped: bool) -> AnalysisInfo:
     notes = list(results.notes)
     if job.predictor.notice:
         notes.append(job.predictor.notice)
@@ -362,7 +360,7 @@ def _analysis(source: Source, job: Job, results: ResultFolder, stopped: bool) ->
         notes.append(left_out)
     if stopped:
         notes.append(f"Stopped by the user after {len(results.readings)} frames")
-    return Analysis(
+    return AnalysisInfo(
         source=source.info,
         finding=job.predictor.spec.finding,
         model_id=job.predictor.spec.id,
@@ -377,7 +375,7 @@ def _analysis(source: Source, job: Job, results: ResultFolder, stopped: bool) ->
     )
 
 
-def _report(screen: Screen, analysis: Analysis, results: ResultFolder) -> None:
+def _report(screen: Terminal, analysis: AnalysisInfo, results: ResultFolder) -> None:
     """What came out, in a few lines."""
     measured = sum(reading.status is Status.MEASURED for reading in results.readings)
     screen.print(f"{analysis.source.name}: {measured} of {len(results.readings)} frames measured", style="bold")

@@ -16,13 +16,14 @@ from usviewer.infer.manifest import ModelSpec
 from usviewer.infer.predictor import Predictor
 from usviewer.infer.registry import load_spec
 from usviewer.infer.session import ENGINES, engine_threads, usable_engines
+from usviewer.terminal import Terminal, console
 from usviewer.tools.benchmark import machine, report
 from usviewer.tools.benchmark.cases import Case, OwnCase, measure
 from usviewer.tools.benchmark.frames import HELD, held_frames
 from usviewer.tools.benchmark.live import run_live
 from usviewer.tools.benchmark.peer import PEERS, Peer, PeerCase
 from usviewer.tools.benchmark.soak import soak
-from usviewer.tools.command import DEFAULT_MODEL, MOST_SECONDS, Screen, console, number, require_least, whole
+from usviewer.tools.command import DEFAULT_MODEL, MOST_SECONDS, number, require_least, whole
 from usviewer.typed_number import SECONDS, parse_number, parse_whole
 
 DEFAULT_FOLDER = Path("usviewer-bench")
@@ -196,7 +197,7 @@ def _note_choices(
     if "auto" not in engines:
         return
     for count in threads:
-        chosen = choice.choose(spec, count, frames=lambda: frames, spinning=True, anew=args.anew)
+        chosen = choice.choose_engine(spec, count, frames=lambda: frames, spinning=True, anew=args.anew)
         made.choices += chosen.lines()
 
 
@@ -207,7 +208,7 @@ def _measure(
     threads: Sequence[int],
     frames: Sequence[Frame],
     made: report.Report,
-    screen: Screen,
+    screen: Terminal,
 ) -> None:
     shapes = args.shapes if not spec.input.width_px else ("rect",)
     with ExitStack() as stack:
@@ -250,7 +251,7 @@ def _long(
     threads: int,
     frames: Sequence[Frame],
     made: report.Report,
-    screen: Screen,
+    screen: Terminal,
 ) -> None:
     predictor = Predictor(spec, engine, threads, spinning=False, frames=lambda: frames)
     if args.live > 0:

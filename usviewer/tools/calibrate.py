@@ -14,12 +14,13 @@ from usviewer.calibrate.proposal import Proposal, propose
 from usviewer.calibrate.regions import FileScale
 from usviewer.calibrate.ruler import MAX_TICK_MM, MIN_TICK_MM, NO_RULER, Ruler
 from usviewer.calibrate.ruler_text import can_read
-from usviewer.calibrate.source import file_scale, spread
+from usviewer.calibrate.source import file_scale, sample_frames
 from usviewer.calibrate.watch import RulerScale
 from usviewer.errors import UserError
 from usviewer.frame import Frame
 from usviewer.save.rulers import remember
-from usviewer.tools.command import console, number
+from usviewer.terminal import console
+from usviewer.tools.command import number
 from usviewer.typed_number import LENGTH_IN_MM
 from usviewer.units import Spacing
 
@@ -30,7 +31,7 @@ ASK = "Look at the ticks and say what one is worth: --tick-mm N"
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ScaleReport:
     """What was found. ``spacing`` is None while it is only a proposal, and where there is nothing (``reason``)."""
 
     state: str
@@ -66,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def examine(source: Source, args: argparse.Namespace) -> Answer:
+def examine(source: Source, args: argparse.Namespace) -> ScaleReport:
     """The scale of a source: the file's own first, then a ruler on its pictures."""
     stated = file_scale(source)
     if stated is not None and stated.spacings:
@@ -79,15 +80,15 @@ def examine(source: Source, args: argparse.Namespace) -> Answer:
     if proposal is None:
         _refuse_confirmation(args, reason)
         refusal = stated.no_scale_reason if stated is not None and reason == NO_RULER else ""
-        return Answer(NONE, reason=f"{refusal}. {reason}" if refusal else reason)
+        return ScaleReport(NONE, reason=f"{refusal}. {reason}" if refusal else reason)
     return _by_ruler(source, proposal, args)
 
 
-def _by_file(source: Source, stated: FileScale, args: argparse.Namespace) -> Answer:
+def _by_file(source: Source, stated: FileScale, args: argparse.Namespace) -> ScaleReport:
     _refuse_confirmation(args, f"{source.info.name} states its scale itself")
     if len(stated.spacings) > 1:
-        return Answer(STATED, reason="Several regions with different scales: each is used in its own place")
-    return Answer(STATED, stated.spacings[0])
+        return ScaleReport(STATED, reason="Several regions with different scales: each is used in its own place")
+    return ScaleReport(STATED, stated.spacings[0])
 
 
 def _refuse_confirmation(args: argparse.Namespace, why: str) -> None:
@@ -95,7 +96,7 @@ def _refuse_confirmation(args: argparse.Namespace, why: str) -> None:
         raise UserError(f"There is no ruler to confirm: {why[:1].lower()}{why[1:]}", "Leave the options out")
 
 
-def _by_ruler(source: Source, proposal: Proposal, args: argparse.Namespace) -> Answer:
+def _by_ruler(source: Source, proposal: Proposal, args: argparse.Namespace) -> ScaleReport:
     """A ruler is a proposal until its ticks' worth is confirmed, now or in an earlier, remembered time."""
     ruler, across = proposal.ruler, proposal.across
     known, problems = layouts.load()
@@ -109,12 +110,12 @@ def _by_ruler(source: Source, proposal: Proposal, args: argparse.Namespace) -> A
     if tick_mm is None:
         if args.remember:
             raise UserError("Only a confirmed ruler is remembered", ASK)
-        return Answer(PROPOSAL, None, ruler, across, _proposal(ruler))
+        return ScaleReport(PROPOSAL, None, ruler, across, _proposal(ruler))
     confirmed = proposal.confirmed(tick_mm, args.across_tick_mm)
     if args.remember:
         remember(proposal, tick_mm)
     changed = _first_change(source, RulerScale(confirmed))
-    return Answer(state, confirmed.spacing, ruler, across, "", changed, args.remember or state == REMEMBERED)
+    return ScaleReport(state, confirmed.spacing, ruler, across, "", changed, args.remember or state == REMEMBERED)
 
 
 def _check_second(across: Ruler | None, args: argparse.Namespace, *, confirming: bool) -> None:
@@ -150,13 +151,13 @@ def _first_change(source: Source, scale: RulerScale) -> int | None:
 def _frames(source: Source) -> list[Frame]:
     """The first frame, and for a clip a few others from all over it, all of one size."""
     live = [frame for frame, _ in zip(source, range(FRAMES), strict=False)] if source.info.live else []
-    frames = live or spread(source) if source.info.is_sequence else list(islice(source, 1))
+    frames = live or sample_frames(source) if source.info.is_sequence else list(islice(source, 1))
     if not frames:
         raise UserError(f"{source.info.name} has no frame that could be read", "Give another file")
     return [frame for frame in frames if frame.pixels.shape == frames[0].pixels.shape]
 
 
-def as_json(source: Source, answer: Answer) -> dict[str, Any]:
+def as_json(source: Source, answer: ScaleReport) -> dict[str, Any]:
     """The findings with stable keys (``docs/calibration.md``); what is not known is null."""
     scale, ruler = answer.spacing, answer.ruler
     return {
@@ -192,7 +193,7 @@ def _ruler_json(ruler: Ruler) -> dict[str, Any]:
     }
 
 
-def _print(source: Source, answer: Answer) -> None:
+def _print(source: Source, answer: ScaleReport) -> None:
     screen = console()
     screen.print(f"{source.info.name}: {answer.state}")
     if answer.spacing is not None:

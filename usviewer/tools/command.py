@@ -1,24 +1,19 @@
-"""What the commands share on the command line."""
+"""Options, numbers and names that the commands share."""
 
 from __future__ import annotations
 
 import argparse
 import math
 import re
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import platformdirs
-from rich.console import Console  # noqa: TID251  # the one place
-from rich.text import Text
 
 from usviewer.atomic import make_folder, short_name, write_text
 from usviewer.bug_report import report_of
 from usviewer.errors import UserError
-from usviewer.plain_text import printable
 from usviewer.typed_number import NO_UNIT, parse_number, parse_whole
 
 # Nothing is measured, played or watched for longer than a day; no count of frames has more digits.
@@ -38,35 +33,7 @@ class Parser(argparse.ArgumentParser):
         raise UserError(f"{message[:1].upper()}{message[1:]}", f"'{self.prog} --help' lists what can be said")
 
 
-class Screen(Console):
-    """What a command prints. Names of files, models and devices stand in it, so that no text is markup or a control."""
-
-    def __init__(self, *, stderr: bool = False, width: int | None = None) -> None:
-        super().__init__(stderr=stderr, width=width, highlight=False, markup=False, emoji=False)
-
-    def render_str(self, text: str, **options: Any) -> Text:
-        """As ``rich`` does it, for lines and the cells of tables alike; what is no letter shows as an escape."""
-        return super().render_str(printable(text), **options)
-
-
-def results() -> Screen:
-    """Where the results themselves go, for another program to read: lines are not broken at 80 columns there."""
-    screen = Screen()
-    return screen if screen.is_terminal else Screen(width=200)
-
-
-def console() -> Screen:
-    """Where a command talks to the user; in a pipe or file lines are not broken at 80 columns."""
-    screen = Screen(stderr=True)
-    return screen if screen.is_terminal else Screen(stderr=True, width=240)
-
-
-def complain(text: str) -> None:
-    """One sentence on the error stream, without any control character."""
-    print(f"usviewer: {printable(text)}", file=sys.stderr)
-
-
-def said_of_a_bug(error: Exception, arguments: Sequence[str] = ()) -> str:
+def bug_sentence(error: Exception, arguments: Sequence[str] = ()) -> str:
     """One sentence for an error in the program; its report goes where a developer finds it, out of the user's face."""
     folder = Path(platformdirs.user_log_dir("usviewer", appauthor=False))
     path = folder / f"error-{time.strftime('%Y%m%d-%H%M%S')}.txt"

@@ -9,7 +9,7 @@ from typing import Any
 from usviewer import acquire
 from usviewer.acquire.device import DeviceInfo
 from usviewer.acquire.device_format import best_first
-from usviewer.tools.command import results
+from usviewer.terminal import results
 
 EVERYWHERE = (
     "Plug it straight into the computer, not through a hub, with the cable that came with it, and wait a few seconds.",

@@ -13,26 +13,27 @@ from pathlib import Path
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from usviewer.atomic import make_folder
-from usviewer.calibrate.manual import spacing_from_text
+from usviewer.calibrate.user_spacing import spacing_from_text
 from usviewer.errors import UserError
+from usviewer.evaluate import page, prompts, tracking
+from usviewer.evaluate.box_scores import box_sample, judge_boxes
+from usviewer.evaluate.datasets import Dataset, DatasetKind, DatasetOptions, Sample, open_dataset
+from usviewer.evaluate.datasets.dataset import PHANTOMS
+from usviewer.evaluate.datasets.phantoms import is_population
+from usviewer.evaluate.mask_scores import judge_masks, judge_negative, union
+from usviewer.evaluate.reports import Evaluation, report, write
+from usviewer.evaluate.verdict import Verdict, check_task, match_labels
 from usviewer.infer.manifest import ModelSpec
 from usviewer.infer.prediction import Prediction
 from usviewer.infer.predictor import Predictor
-from usviewer.infer.presence import Presence
-from usviewer.infer.prompt.model import PromptModel
+from usviewer.infer.prompt.prompt_model import PromptModel
 from usviewer.infer.registry import load_spec
 from usviewer.infer.session import ENGINES
+from usviewer.infer.temporal_gate import TemporalGate
 from usviewer.measure import read
 from usviewer.pipeline import prefetch
-from usviewer.tools.command import Screen, console, number, require_least, whole
-from usviewer.tools.datasets import Dataset, Kind, Options, Sample, open_dataset
-from usviewer.tools.datasets.base import PHANTOMS
-from usviewer.tools.datasets.phantoms import is_population
-from usviewer.tools.evaluation import page, prompt, propagation
-from usviewer.tools.evaluation.boxes import box_sample, judge_boxes
-from usviewer.tools.evaluation.files import Evaluation, report, write
-from usviewer.tools.evaluation.masks import judge_masks, judge_negative, union
-from usviewer.tools.evaluation.verdict import Verdict, check_task, match_labels
+from usviewer.terminal import Terminal, console
+from usviewer.tools.command import number, require_least, whole
 
 WORST = 10
 # mAP is taken over the whole curve of precision and recall, so boxes far below the model's threshold count too.
@@ -100,28 +101,28 @@ def run(args: argparse.Namespace) -> int:
     with _folder(args.out or Path(f"evaluation-{_plain(args.model)}-{_plain(dataset.name)}")) as folder:
         found = evaluate(predictor, dataset, labels, screen)
         sections = found.sections()
-        report(sections, found, Screen())
+        report(sections, found, Terminal())
         write(folder, found, sections)
     screen.print(f"Results page: {folder / 'index.html'}", soft_wrap=True)
     return 0
 
 
-def _run_prompt(args: argparse.Namespace, spec: ModelSpec, dataset: Dataset, screen: Screen) -> int:
+def _run_prompt(args: argparse.Namespace, spec: ModelSpec, dataset: Dataset, screen: Terminal) -> int:
     """The same for a model that has to be pointed at what it shall outline."""
     if not args.follow:
-        prompt.check_dataset(dataset)
+        prompts.check_dataset(dataset)
     model = PromptModel(spec, args.engine)
     if model.notice:
         screen.print(model.notice, style="yellow")
     with _folder(args.out or Path(f"evaluation-{_plain(args.model)}-{_plain(dataset.name)}")) as folder:
         if args.follow:
-            followed = list(propagation.follow(model, dataset))
-            propagation.report(followed, Screen())
-            propagation.write(folder, followed, model, dataset)
+            followed = list(tracking.follow(model, dataset))
+            tracking.report(followed, Terminal())
+            tracking.write(folder, followed, model, dataset)
             return 0
         found = evaluate_prompts(model, dataset, screen)
-        prompt.report(found, Screen())
-        prompt.write(folder, found)
+        prompts.report(found, Terminal())
+        prompts.write(folder, found)
     screen.print(f"Results page: {folder / 'index.html'}", soft_wrap=True)
     return 0
 
@@ -140,7 +141,7 @@ def _folder(path: Path) -> Iterator[Path]:
         raise
 
 
-def _options(args: argparse.Namespace) -> Options:
+def _options(args: argparse.Namespace) -> DatasetOptions:
     for name, least in (("every", 1), ("limit", 1), ("count", 1)):
         value = getattr(args, name)
         if value is not None:
@@ -150,7 +151,7 @@ def _options(args: argparse.Namespace) -> Options:
     for name, given in (("count", args.count is not None), ("scale-sd", args.scale_sd > 0)):
         if given and not is_population(args.dataset):
             raise UserError(f"--{name} is for phantoms drawn at random", "Leave it out, or evaluate on phantom")
-    return Options(
+    return DatasetOptions(
         spacing=spacing_from_text(args.mm_per_pixel) if args.mm_per_pixel is not None else None,
         every=args.every,
         limit=args.limit,
@@ -169,12 +170,12 @@ def _plain(name: str) -> str:
 # --- the work ---------------------------------------------------------------------------------------------------------
 
 
-def evaluate(predictor: Predictor, dataset: Dataset, labels: Mapping[str, str], screen: Screen) -> Evaluation:
+def evaluate(predictor: Predictor, dataset: Dataset, labels: Mapping[str, str], screen: Terminal) -> Evaluation:
     """Every sample through the model; reading the next ones goes on meanwhile."""
     spec = predictor.spec
     found = Evaluation(spec, predictor.engine, dataset, labels)
-    worst, presence = _Worst(), Presence()
-    if dataset.kind is Kind.BOXES:
+    worst, presence = _Worst(), TemporalGate()
+    if dataset.kind is DatasetKind.BOXES:
         predictor.set_min_score(min(MAP_MIN_SCORE, spec.output.min_score))
     try:
         with _progress(screen) as progress, closing(prefetch(dataset.samples())) as samples:
@@ -193,13 +194,13 @@ def evaluate(predictor: Predictor, dataset: Dataset, labels: Mapping[str, str], 
     return found
 
 
-def evaluate_prompts(model: PromptModel, dataset: Dataset, screen: Screen) -> prompt.PromptEvaluation:
+def evaluate_prompts(model: PromptModel, dataset: Dataset, screen: Terminal) -> prompts.PromptEvaluation:
     """Every structure of every sample, pointed at as ``evaluation.prompt`` says."""
-    found, worst = prompt.PromptEvaluation(model.spec, model.engine, dataset), prompt.Worst()
+    found, worst = prompts.PromptEvaluation(model.spec, model.engine, dataset), prompts.WorstCases()
     with _progress(screen) as progress, closing(prefetch(dataset.samples())) as samples:
         task = progress.add_task(dataset.name, total=dataset.count)
         for sample in samples:
-            for case, picture in prompt.judge_sample(model, sample):
+            for case, picture in prompts.judge_sample(model, sample):
                 found.cases.append(case)
                 worst.offer(picture)
             progress.advance(task)
@@ -216,12 +217,12 @@ def _is_of_a_clip(sample: Sample) -> bool:
 
 def _judge(found: Evaluation, sample: Sample, prediction: Prediction) -> list[Verdict]:
     spec, dataset = found.spec, found.dataset
-    if dataset.kind is Kind.BOXES:
+    if dataset.kind is DatasetKind.BOXES:
         boxes = box_sample(sample, prediction, dataset, found.labels)
         found.boxes.append(boxes)
         return judge_boxes(sample, boxes, found.box_names, spec.output.min_score)
     reading = read(prediction, sample.frame.geometry, spec.finding)
-    if dataset.kind is Kind.NEGATIVES:
+    if dataset.kind is DatasetKind.NEGATIVES:
         return [judge_negative(sample, prediction, reading)]
     return judge_masks(sample, prediction, reading, found.labels, spec)
 
@@ -230,7 +231,7 @@ class _Worst:
     """Keeps the pictures of the worst cases only: those of a whole data set would fill the memory."""
 
     def __init__(self) -> None:
-        self._heap: list[tuple[float, int, page.Picture]] = []
+        self._heap: list[tuple[float, int, page.CasePicture]] = []
         self._count = 0
 
     def offer(
@@ -248,13 +249,13 @@ class _Worst:
         bad = page.badness(verdict)
         if bad <= 0 or (len(self._heap) == WORST and bad <= self._heap[0][0]):
             return
-        picture = page.Picture(bad, _caption(verdict), _draw(sample, prediction, min_score, labels))
+        picture = page.CasePicture(bad, _caption(verdict), _draw(sample, prediction, min_score, labels))
         self._count += 1
         heapq.heappush(self._heap, (bad, -self._count, picture))
         if len(self._heap) > WORST:
             heapq.heappop(self._heap)
 
-    def pictures(self) -> list[page.Picture]:
+    def pictures(self) -> list[page.CasePicture]:
         """The worst first."""
         return [picture for _, _, picture in sorted(self._heap, key=lambda row: (-row[0], -row[1]))]
 
@@ -278,6 +279,6 @@ def _caption(verdict: Verdict) -> str:
     return ", ".join(parts)
 
 
-def _progress(screen: Screen) -> Progress:
+def _progress(screen: Terminal) -> Progress:
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     return Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal)

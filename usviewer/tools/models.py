@@ -18,8 +18,8 @@ from usviewer.infer.prompt import exports
 from usviewer.infer.quantize import CALIBRATION_FRAMES, quantize
 from usviewer.infer.session import engine_threads
 from usviewer.plain_text import printable
+from usviewer.terminal import Terminal, results
 from usviewer.tools.benchmark.frames import held_frames
-from usviewer.tools.command import Screen, results
 from usviewer.tools.sam import convert
 
 EXIT_FAILED = 2
@@ -73,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
     return int(args.act(args, results()))
 
 
-def _list(args: argparse.Namespace, output: Screen) -> int:
+def _list(args: argparse.Namespace, output: Terminal) -> int:
     table = Table(box=None, pad_edge=False)
     for heading in ("id", "finding", "task", "outlines", "size", "origin", "name"):
         table.add_column(heading, justify="right" if heading == "size" else "left", overflow="fold")
@@ -85,7 +85,7 @@ def _list(args: argparse.Namespace, output: Screen) -> int:
     return 0
 
 
-def _show(args: argparse.Namespace, output: Screen) -> int:
+def _show(args: argparse.Namespace, output: Terminal) -> int:
     spec = registry.load_spec(args.id)
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(style="bold")
@@ -96,7 +96,7 @@ def _show(args: argparse.Namespace, output: Screen) -> int:
     return 0
 
 
-def _add(args: argparse.Namespace, output: Screen) -> int:
+def _add(args: argparse.Namespace, output: Terminal) -> int:
     spec = registry.add_model(args.path, args.id, args.pixels)
     output.print(f"Added '{spec.id}': {spec.task}, {_labels(spec)}, outlined edge {_edges(spec)}.")
     if spec.golden and golden.read_expected(spec.golden.expected).source == golden.RECORDED:
@@ -104,13 +104,13 @@ def _add(args: argparse.Namespace, output: Screen) -> int:
     return 0
 
 
-def _remove(args: argparse.Namespace, output: Screen) -> int:
+def _remove(args: argparse.Namespace, output: Terminal) -> int:
     registry.remove_model(args.id)
     output.print(f"Removed '{args.id}'.")
     return 0
 
 
-def _verify(args: argparse.Namespace, output: Screen) -> int:
+def _verify(args: argparse.Namespace, output: Terminal) -> int:
     """One model, or every one: then one that fails does not hide the others."""
     if args.id:
         output.print(f"{args.id}: good ({_golden(registry.verify_model(args.id))})")
@@ -127,19 +127,19 @@ def _verify(args: argparse.Namespace, output: Screen) -> int:
     return EXIT_FAILED if failed else 0
 
 
-def _engines(args: argparse.Namespace, output: Screen) -> int:
+def _engines(args: argparse.Namespace, output: Terminal) -> int:
     spec = registry.verify_model(args.id)
     frames = _frames(args.frames)
     for live in (False, True):
         threads = engine_threads(live=live)
-        made = choice.choose(spec, threads, frames=frames, spinning=not live, anew=True)
+        made = choice.choose_engine(spec, threads, frames=frames, spinning=not live, anew=True)
         output.print(f"{'With the window' if live else 'Whole clips'}:")
         for line in made.lines():
             output.print(f"  {line}")
     return 0
 
 
-def _quantize(args: argparse.Namespace, output: Screen) -> int:
+def _quantize(args: argparse.Namespace, output: Terminal) -> int:
     spec = registry.verify_model(args.id)
     if spec.prompt is not None:
         raise UserError(f"'{spec.id}' outlines what it is pointed at: it has no int8 variant", "Choose another model")
@@ -150,7 +150,7 @@ def _quantize(args: argparse.Namespace, output: Screen) -> int:
     return 0
 
 
-def _convert_sam(args: argparse.Namespace, output: Screen) -> int:
+def _convert_sam(args: argparse.Namespace, output: Terminal) -> int:
     output.print(f"Converting {args.checkpoint.name}: a minute for the smallest SAM, several for the largest.")
     made = convert.convert(args.checkpoint, args.kind, args.out, args.id)
     differences = f"encoder {made.encoder_difference:.1e}, decoder {made.decoder_difference:.1e}"

@@ -21,8 +21,8 @@ from usviewer.acquire import open_source
 from usviewer.atomic import make_folder, write_text
 from usviewer.calibrate import for_source
 from usviewer.errors import UserError
-from usviewer.pipeline.live import JOIN_DEADLINE_S
-from usviewer.pipeline.playback import Picture, Playback
+from usviewer.pipeline.live_run import JOIN_DEADLINE_S
+from usviewer.pipeline.playback import Playback, PlaybackState
 from usviewer.plain_text import printable
 from usviewer.tools.benchmark.cases import Spread, spread
 from usviewer.tools.command import MOST_SECONDS, number, require_least, whole
@@ -158,7 +158,7 @@ def _play(playback: Playback, seconds: float) -> tuple[float, float]:
     return (times_s[last] - times_s[first]) / took_s, len(shown) / (last - first + 1)
 
 
-def _wait(playback: Playback, there: Callable[[Picture], bool]) -> int:
+def _wait(playback: Playback, there: Callable[[PlaybackState], bool]) -> int:
     """Poll as a window does, but finer; the number of the frame that is shown then."""
     began = time.perf_counter()
     while not there(now := playback.picture()):

@@ -185,7 +185,7 @@ _OWN = (
         "dismiss",
         "Put away",
         "Close the open panel, end the tool, or put the message away",
-        lambda window: window.put_away(),
+        lambda window: window.cancel_tool(),
         key="Escape",
     ),
 )  # fmt: skip

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from usviewer.view.action import Action, Needs
-from usviewer.view.hand import HandTool
+from usviewer.view.tool_controller import ManualTool
 
 
 def _hold_still(window: Any) -> None:
@@ -15,9 +15,9 @@ def _hold_still(window: Any) -> None:
         window.live.freeze()
 
 
-def _take_up(tool: HandTool) -> Callable[[Any], None]:
+def _take_up(tool: ManualTool) -> Callable[[Any], None]:
     def run(window: Any) -> None:
-        if window.hand.chosen is not tool and tool is not HandTool.CALIBRATE:
+        if window.hand.chosen is not tool and tool is not ManualTool.CALIBRATE:
             _hold_still(window)
         window.hand.choose(tool)
 
@@ -46,7 +46,7 @@ def _save_shown(window: Any, shown: Any) -> None:
     window.keep.save_picture(shown=shown)
 
 
-def _in_hand(tool: HandTool) -> Callable[[Any], bool]:
+def _in_hand(tool: ManualTool) -> Callable[[Any], bool]:
     return lambda window: window.hand is not None and window.hand.chosen is tool
 
 
@@ -121,22 +121,22 @@ _MOVING = (
 _HAND = (
     Action(
         "caliper", "Caliper", "Measure straight lengths by hand; a live picture is frozen first",
-        _take_up(HandTool.CALIPER), key="C", icon="caliper", needs=Needs.FRAME, group="Measure", holds_still=True,
-        checked=_in_hand(HandTool.CALIPER),
+        _take_up(ManualTool.CALIPER), key="C", icon="caliper", needs=Needs.FRAME, group="Measure", holds_still=True,
+        checked=_in_hand(ManualTool.CALIPER),
     ),
     Action(
         "ellipse", "Ellipse", "Measure an ellipse by hand; a live picture is frozen first",
-        _take_up(HandTool.ELLIPSE), key="E", icon="ellipse", needs=Needs.FRAME, group="Measure", holds_still=True,
-        checked=_in_hand(HandTool.ELLIPSE),
+        _take_up(ManualTool.ELLIPSE), key="E", icon="ellipse", needs=Needs.FRAME, group="Measure", holds_still=True,
+        checked=_in_hand(ManualTool.ELLIPSE),
     ),
     Action(
         "correct", "Correct the mask", "Move, reshape or redraw the outline; the number is measured anew, as edited",
-        _correct, key="X", icon="correct", needs=Needs.REVIEW, group="Measure", checked=_in_hand(HandTool.CORRECT),
+        _correct, key="X", icon="correct", needs=Needs.REVIEW, group="Measure", checked=_in_hand(ManualTool.CORRECT),
     ),
     Action(
         "calibrate", "Two-point scale", "Mark two points a known distance apart: the millimetres of this source",
-        _take_up(HandTool.CALIBRATE), key="K", icon="calibrate", needs=Needs.FRAME, group="Measure",
-        checked=_in_hand(HandTool.CALIBRATE),
+        _take_up(ManualTool.CALIBRATE), key="K", icon="calibrate", needs=Needs.FRAME, group="Measure",
+        checked=_in_hand(ManualTool.CALIBRATE),
     ),
     Action(
         "undo", "Undo", "Take the last step of the tool in hand back", lambda window: window.hand.undo(),

@@ -28,8 +28,8 @@ from PySide6.QtGui import (
 from PySide6.QtWidgets import QSizePolicy, QWidget
 
 from usviewer.frame import Frame
+from usviewer.overlay.annotated_frame import AnnotatedFrame
 from usviewer.overlay.scene import Scene
-from usviewer.overlay.shown import Shown
 from usviewer.units import Point
 from usviewer.view import theme
 from usviewer.view.painter import paint
@@ -52,7 +52,7 @@ class Banner:
 
 
 class Canvas(QWidget):
-    """Shows one ``Shown`` (or a bare frame) at a time. The wheel zooms, the middle button drags, double click fits."""
+    """Shows an ``AnnotatedFrame`` or a bare frame. The wheel zooms, the middle button drags, a double click fits."""
 
     clicked = Signal(float, float, object)  # x_px, y_px in the image, Qt.MouseButton
 
@@ -91,7 +91,7 @@ class Canvas(QWidget):
         """The overlay on the screen; None for a bare picture."""
         return self._scene
 
-    def show_pair(self, shown: Shown) -> None:
+    def show_pair(self, shown: AnnotatedFrame) -> None:
         """Show a picture with its own overlay."""
         self._set_frame(shown.frame)
         self._scene = shown.scene

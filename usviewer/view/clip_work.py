@@ -7,16 +7,16 @@ from functools import partial
 from pathlib import Path
 
 from usviewer.errors import UserError
-from usviewer.measure.given import NOTHING_GIVEN, Given
+from usviewer.measure.exam_context import NO_CONTEXT, ExamContext
 from usviewer.measure.manual import Edit
 from usviewer.save.cache import ClipNotes
-from usviewer.view.desk import Desk
+from usviewer.view.app_state import AppState
 
 
 class ClipWork:
     """Bookmarks and corrections of the clip that is open. What earlier sessions left comes a moment later."""
 
-    def __init__(self, desk: Desk, path: Path) -> None:
+    def __init__(self, desk: AppState, path: Path) -> None:
         self._desk = desk
         self.notes = ClipNotes(path)
         self.bookmarks: tuple[int, ...] = ()
@@ -43,16 +43,16 @@ class ClipWork:
         keep = partial(self.notes.keep_bookmarks, self.bookmarks)
         self._desk.jobs.submit(keep, failed=partial(self._desk.notify.report, key="bookmarks"))
 
-    def read_given(self, done: Callable[[Given], None]) -> None:
+    def read_given(self, done: Callable[[ExamContext], None]) -> None:
         """Fetch what the operator said of this clip; nothing where it cannot be read."""
 
-        def take(given: Given) -> None:
+        def take(given: ExamContext) -> None:
             done(given)
             self._tell_problems()
 
-        self._desk.jobs.submit(self.notes.given, take, lambda _error: done(NOTHING_GIVEN))
+        self._desk.jobs.submit(self.notes.given, take, lambda _error: done(NO_CONTEXT))
 
-    def keep_given(self, given: Given) -> None:
+    def keep_given(self, given: ExamContext) -> None:
         """Keep what the operator says of this clip."""
         keep = partial(self.notes.keep_given, given)
         self._desk.jobs.submit(keep, failed=partial(self._desk.notify.report, key="given"))

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 from usviewer.errors import UserError
 from usviewer.measure import bands, biometry
-from usviewer.measure.given import Given
+from usviewer.measure.exam_context import ExamContext
 from usviewer.measure.pulse import Pulse
 from usviewer.measure.reading import Summary
 from usviewer.overlay import words
-from usviewer.pipeline.findings import Findings
-from usviewer.view.answer import DASH
+from usviewer.pipeline.clip_report import ClipReport
+from usviewer.view.reading_text import DASH
 
 AORTA, HEAD, BRAIN = "aorta", "fetal-head", "fetal-brain"
 NOTHING_YET = (
@@ -21,7 +21,7 @@ NOTHING_YET = (
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class ExamRow:
     """A name, its value, what is said quietly below it, and the frame to go to (None: none)."""
 
     name: str
@@ -30,12 +30,12 @@ class Row:
     frame: int | None = None
 
 
-def sweep_rows(findings: Findings, now_s: float | None) -> tuple[Row, ...]:
+def sweep_rows(findings: ClipReport, now_s: float | None) -> tuple[ExamRow, ...]:
     """The largest diameter of each site; where it was: its frame, or of a live source (``now_s``) how long ago."""
     return tuple(_sweep_row(summary, now_s) for summary in findings.sweep)
 
 
-def _sweep_row(summary: Summary, now_s: float | None) -> Row:
+def _sweep_row(summary: Summary, now_s: float | None) -> ExamRow:
     key = summary.maximum_key
     where = f"frame {key.index}" if now_s is None else f"{max(0.0, now_s - key.capture_time_s):.0f} s ago"
     interval = ""
@@ -44,21 +44,23 @@ def _sweep_row(summary: Summary, now_s: float | None) -> Row:
         interval = f"{low} to {high} {unit}, 95 % · "
     value = " ".join(words.big_number(summary.maximum, summary.unit, AORTA))
     name = str(summary.site).capitalize() or "Site not set"
-    return Row(name, value, f"{interval}{where}", key.index if now_s is None else None)
+    return ExamRow(name, value, f"{interval}{where}", key.index if now_s is None else None)
 
 
-def pulse_rows(pulse: Pulse | None) -> tuple[Row, ...]:
+def pulse_rows(pulse: Pulse | None) -> tuple[ExamRow, ...]:
     """Systole, diastole, pulsatility and rate; or why there is none."""
     if pulse is None:
-        return (Row("Pulse", DASH, "Nothing was measured yet"),)
+        return (ExamRow("Pulse", DASH, "Nothing was measured yet"),)
     if pulse.systolic is None or pulse.diastolic is None or pulse.heart_rate_per_min is None:
-        return (Row("Pulse", DASH, pulse.reason),)
+        return (ExamRow("Pulse", DASH, pulse.reason),)
     systolic, diastolic = (" ".join(_fine(value, pulse.unit)) for value in (pulse.systolic, pulse.diastolic))
     return (
-        Row("Systolic diameter", systolic),
-        Row("Diastolic diameter", diastolic),
-        Row("Pulsatility", f"{pulse.pulsatility_percent:.1f} %", "systolic less diastolic, in percent of diastolic"),
-        Row("Heart rate", f"{pulse.heart_rate_per_min:.0f} / min", f"{pulse.beats:.1f} beats seen"),
+        ExamRow("Systolic diameter", systolic),
+        ExamRow("Diastolic diameter", diastolic),
+        ExamRow(
+            "Pulsatility", f"{pulse.pulsatility_percent:.1f} %", "systolic less diastolic, in percent of diastolic"
+        ),
+        ExamRow("Heart rate", f"{pulse.heart_rate_per_min:.0f} / min", f"{pulse.beats:.1f} beats seen"),
     )
 
 
@@ -79,7 +81,7 @@ def _fine(value: float, unit: str) -> tuple[str, str]:
     return words.big_number(value, unit, "")
 
 
-def sweep_pairs(findings: Findings) -> tuple[tuple[str, str], ...]:
+def sweep_pairs(findings: ClipReport) -> tuple[tuple[str, str], ...]:
     """The largest diameter of a live sweep through sites, for the rail; nothing where no site was set."""
     if not any(summary.site for summary in findings.sweep):
         return ()
@@ -87,10 +89,10 @@ def sweep_pairs(findings: Findings) -> tuple[tuple[str, str], ...]:
     return ((f"max, {top.site or 'site not set'}", " ".join(words.big_number(top.maximum, top.unit, AORTA))),)
 
 
-def structure_rows(findings: Findings) -> tuple[Row, ...]:
+def structure_rows(findings: ClipReport) -> tuple[ExamRow, ...]:
     """Every structure of the fetal brain over a clip: in how many frames, and where it was seen best."""
     return tuple(
-        Row(
+        ExamRow(
             words.structure_name(name),
             f"{seen.frames} of {findings.frames} frames" if seen.frames else "not seen",
             "" if seen.best_score is None else f"best {seen.best_score:.2f} in frame {seen.best_frame}",
@@ -100,10 +102,10 @@ def structure_rows(findings: Findings) -> tuple[Row, ...]:
     )
 
 
-def plane_rows(findings: Findings) -> tuple[Row, ...]:
+def plane_rows(findings: ClipReport) -> tuple[ExamRow, ...]:
     """Every standard plane over a clip: frames that show all it needs, or what was never seen."""
     return tuple(
-        Row(
+        ExamRow(
             f"{name.capitalize()} plane",
             f"{plane.frames} frames" if plane.frames else DASH,
             f"never seen: {' and '.join(words.structure_name(each) for each in plane.missing)}"
@@ -115,7 +117,7 @@ def plane_rows(findings: Findings) -> tuple[Row, ...]:
     )  # fmt: skip
 
 
-def reference_words(findings: Findings, table_id: str) -> str:
+def reference_words(findings: ClipReport, table_id: str) -> str:
     """What the table that was asked for says of the largest diameter, or why nothing; empty when none was asked for."""
     if not table_id or findings.finding != AORTA:
         return ""
@@ -125,11 +127,11 @@ def reference_words(findings: Findings, table_id: str) -> str:
         return str(error)
     if not findings.sweep:
         return f"{table.title}: nothing was measured across the vessel yet"
-    verdict = bands.compare(findings.sweep[0], table)
+    verdict = bands.compare_with_table(findings.sweep[0], table)
     return verdict.text or verdict.reason
 
 
-def given_words(given: Given) -> str:
+def given_words(given: ExamContext) -> str:
     """What the operator has said, in one line; empty when nothing."""
     age = given.gestational_age_weeks
     said = (

@@ -14,29 +14,29 @@ from usviewer.acquire import open_source
 from usviewer.errors import UserError
 from usviewer.files import open_regular
 from usviewer.frame import Pixels
-from usviewer.measure.given import Given
+from usviewer.measure.exam_context import ExamContext
 from usviewer.pipeline.curve import Curve, curve_of
 from usviewer.save.cache import ClipNotes, ClipResults, MadeBy
 
 CLIPS = frozenset(".mp4 .m4v .mov .avi .mkv .webm .wmv .mpg .mpeg .ts .gif .dcm .dicom .ima".split())
 PICTURES = frozenset(".png .jpg .jpeg .bmp .tif .tiff .webp".split())
 MOST_CLIPS = 1000
-MadeFor = Callable[[Given], MadeBy]
+MadeFor = Callable[[ExamContext], MadeBy]
 THUMBNAIL_PX = 176
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Glance:
+class Thumbnail:
     """A clip's first picture (None: it cannot be opened), and its curve where results are kept."""
 
     pixels: Pixels | None
     curve: Curve | None
 
 
-NOTHING_SEEN = Glance(None, None)
+NOTHING_SEEN = Thumbnail(None, None)
 
 
-def clips_in(folder: Path) -> tuple[Path, ...]:
+def find_clips(folder: Path) -> tuple[Path, ...]:
     """The clips and DICOM files directly in a folder; the folder itself stands for its still pictures.
 
     Raises ``UserError`` where there is nothing to show.
@@ -52,10 +52,10 @@ def clips_in(folder: Path) -> tuple[Path, ...]:
     return tuple(found[:MOST_CLIPS] + stills)
 
 
-def clips_beside(path: Path) -> tuple[Path, ...]:
+def find_sibling_clips(path: Path) -> tuple[Path, ...]:
     """A file and the clips of its folder."""
     try:
-        found = clips_in(path.parent)
+        found = find_clips(path.parent)
     except UserError:
         return (path,)
     return found if path in found else (path, *found)
@@ -74,7 +74,7 @@ def _is_single_clip(file: Path) -> bool:
         return False
 
 
-def glance(path: Path, made_for: MadeFor | None) -> Glance:
+def make_thumbnail(path: Path, made_for: MadeFor | None) -> Thumbnail:
     """A small first picture, and the curve where this clip was analysed before.
 
     Whatever goes wrong with a file costs its own thumbnail alone: the other clips of the folder are glanced at all the
@@ -86,7 +86,7 @@ def glance(path: Path, made_for: MadeFor | None) -> Glance:
         return NOTHING_SEEN
 
 
-def _glance(path: Path, made_for: MadeFor | None) -> Glance:
+def _glance(path: Path, made_for: MadeFor | None) -> Thumbnail:
     with open_source(path) as source:
         first = next(iter(source), None)
     if first is None:
@@ -96,7 +96,7 @@ def _glance(path: Path, made_for: MadeFor | None) -> Glance:
     size = (max(1, round(wide * shrink)), max(1, round(high * shrink)))
     small = cv2.resize(np.asarray(first.pixels), size, interpolation=cv2.INTER_AREA)
     pixels = np.asarray(small, dtype=np.uint8)
-    return Glance(pixels, result_of(path, made_for) if made_for is not None else None)
+    return Thumbnail(pixels, result_of(path, made_for) if made_for is not None else None)
 
 
 def result_of(path: Path, made_for: MadeFor) -> Curve | None:

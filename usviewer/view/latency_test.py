@@ -11,7 +11,7 @@ from typing import Any
 from usviewer.acquire import check_address, open_source
 from usviewer.errors import UserError
 from usviewer.frame import Frame
-from usviewer.pipeline.live import LiveRun
+from usviewer.pipeline.live_run import LiveRun
 from usviewer.tools import latency, timecode
 from usviewer.tools.command import number, whole
 from usviewer.typed_number import SECONDS

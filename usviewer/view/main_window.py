@@ -15,21 +15,21 @@ from PySide6.QtGui import QCloseEvent, QDragEnterEvent, QDropEvent, QKeyEvent, Q
 from PySide6.QtWidgets import QHBoxLayout, QStackedLayout, QVBoxLayout, QWidget
 
 from usviewer.overlay.scene import MaskStyle
-from usviewer.pipeline.findings import NO_FINDINGS, Findings
+from usviewer.pipeline.clip_report import EMPTY_REPORT, ClipReport
 from usviewer.settings import Settings
 from usviewer.view import theme
 from usviewer.view.action import Action
 from usviewer.view.actions import tooltip_of
+from usviewer.view.app_state import AppState
 from usviewer.view.commands import Commands
-from usviewer.view.desk import Desk
-from usviewer.view.live import LiveController
-from usviewer.view.panels.drawer import Drawer
+from usviewer.view.live_controller import LiveController
 from usviewer.view.panels.makers import panel_makers
-from usviewer.view.rail import Rail
-from usviewer.view.saying import Sayings
-from usviewer.view.session import Session
+from usviewer.view.panels.side_panel import SidePanel
+from usviewer.view.reading_panel import ReadingPanel
+from usviewer.view.source_bar import SourceBar
+from usviewer.view.source_controller import SourceController
 from usviewer.view.status_line import StatusLine
-from usviewer.view.top_line import TopLine
+from usviewer.view.status_texts import StatusTexts
 from usviewer.view.welcome import Welcome
 
 TICK_MS = 16
@@ -57,7 +57,7 @@ class MainWindow(QWidget):
         self.setWindowTitle("usviewer")
         self.setAcceptDrops(True)
         self.setMinimumSize(960, 600)
-        self.desk = Desk(settings, settings_path, self)
+        self.desk = AppState(settings, settings_path, self)
         self.live = LiveController(self.desk, self)
         self.review: Any = None
         self.hand: Any = None
@@ -71,8 +71,8 @@ class MainWindow(QWidget):
         self._closing = False
         self._said_s = 0.0
         self._has_frame = False
-        self.session, self.commands, self._say = Session(self), Commands(self), Sayings(self)
-        self.top, self.rail, self.status = TopLine(), Rail(), StatusLine()
+        self.session, self.commands, self._say = SourceController(self), Commands(self), StatusTexts(self)
+        self.top, self.rail, self.status = SourceBar(), ReadingPanel(), StatusLine()
         self._build()
         self.commands.take_keys()
         self._connect()
@@ -98,14 +98,14 @@ class MainWindow(QWidget):
         """Add review, the hand's tools and keeping. May be called twice."""
         if self.review is not None:
             return
-        from usviewer.view.hand import HandController
-        from usviewer.view.keep import KeepController
-        from usviewer.view.prompting import PromptController
-        from usviewer.view.review import ReviewController
+        from usviewer.view.capture_controller import CaptureController
+        from usviewer.view.prompt_controller import PromptController
+        from usviewer.view.review_controller import ReviewController
         from usviewer.view.ruler_bar import RulerController
+        from usviewer.view.tool_controller import ToolController
 
-        self.hand = HandController(self.desk)
-        self.keep = KeepController(self.desk)
+        self.hand = ToolController(self.desk)
+        self.keep = CaptureController(self.desk)
         self.review = ReviewController(self.desk)
         self.ruler = RulerController(self.desk, self.live, lambda: self.review)
         self.prompt = PromptController(self.desk, self.live, self.review, self.hand)
@@ -151,7 +151,7 @@ class MainWindow(QWidget):
         self._stack.addWidget(self.welcome)
         self._stack.addWidget(self.desk.canvas)
         self.desk.notify.setParent(self._place)
-        self.drawer = Drawer(panel_makers(self), self)
+        self.drawer = SidePanel(panel_makers(self), self)
         self._middle, self._row = QVBoxLayout(), QHBoxLayout()
         self._middle.setSpacing(0)
         self._middle.addWidget(self._place, 1)
@@ -215,14 +215,14 @@ class MainWindow(QWidget):
         """Open a file or folder under review; a model is added instead."""
         self.session.open_path(path)
 
-    def findings(self) -> Findings:
+    def findings(self) -> ClipReport:
         """What the frames so far say together: of the live source, or of the clip under review."""
         if self.desk.seen_otherwise:
-            return NO_FINDINGS  # they are of the model's outlines, not of what was pointed at
+            return EMPTY_REPORT  # they are of the model's outlines, not of what was pointed at
         if self.live.active:
             return self.live.findings
         snapshot = self.review.snapshot if self.review is not None else None
-        return snapshot.findings if snapshot is not None else NO_FINDINGS
+        return snapshot.findings if snapshot is not None else EMPTY_REPORT
 
     def go_to_frame(self) -> Callable[[int], None] | None:
         """How a frame of the clip under review is shown; None in the live view."""
@@ -327,11 +327,11 @@ class MainWindow(QWidget):
         at = _MASKS.index(self.desk.style.mask)
         self.desk.set_setting("mask", str(_MASKS[(at + 1) % len(_MASKS)]))
 
-    def put_away(self) -> None:
+    def cancel_tool(self) -> None:
         """The topmost thing that is open."""
         if self.drawer.current:
             self.drawer.close_panel()
-        elif self.hand is not None and self.hand.put_away():
+        elif self.hand is not None and self.hand.cancel_tool():
             pass
         elif self.desk.notify.current is not None:
             self.desk.notify.dismiss()
@@ -411,7 +411,14 @@ class MainWindow(QWidget):
 
 
 def _import_slow_parts() -> None:
-    for name in ("cv2", "av", "pyqtgraph", "usviewer.view.review", "usviewer.view.keep", "usviewer.view.prompting"):
+    for name in (
+        "cv2",
+        "av",
+        "pyqtgraph",
+        "usviewer.view.review_controller",
+        "usviewer.view.capture_controller",
+        "usviewer.view.prompt_controller",
+    ):
         importlib.import_module(name)
 
 

@@ -12,9 +12,9 @@ from PySide6.QtGui import QColor, QPainter, QPen, QTransform
 
 from usviewer.frame import Mask, Points
 from usviewer.measure.geometry import shape_of
-from usviewer.measure.manual import filled, handles_on, smooth_outline
+from usviewer.measure.manual import fill_outline, handles_on, smooth_outline
 from usviewer.overlay import palette
-from usviewer.overlay.items import Line
+from usviewer.overlay.items import LineStyle
 from usviewer.units import Point
 from usviewer.view.painter import paint_outline
 from usviewer.view.tools import nearest
@@ -202,7 +202,7 @@ class MaskTool:
 
     def _refill(self) -> None:
         height, width = self.mask.shape
-        self._set_mask(filled(smooth_outline(np.asarray(self.handles)), (width, height)))
+        self._set_mask(fill_outline(smooth_outline(np.asarray(self.handles)), (width, height)))
 
     def _dab(self, start: Point, end: Point) -> None:
         """A thick line with round ends; masks are replaced, never changed, since the history holds the old ones."""
@@ -237,7 +237,7 @@ class MaskTool:
 
     def paint(self, painter: QPainter, to_screen: QTransform) -> None:
         for outline in self._outlines_now():
-            paint_outline(painter, to_screen, outline, palette.MANUAL, Line.DASHED, 2.0)
+            paint_outline(painter, to_screen, outline, palette.MANUAL, LineStyle.DASHED, 2.0)
         for index, handle in enumerate(self.handles):
             self._paint_handle(painter, to_screen.map(QPointF(*handle)), index)
         if self.brush and self._hand is not None:

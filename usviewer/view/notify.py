@@ -15,7 +15,7 @@ from PySide6.QtWidgets import QFrame, QHBoxLayout, QPushButton, QSizePolicy, QWi
 from usviewer.bug_report import report_of
 from usviewer.errors import UserError
 from usviewer.view import theme
-from usviewer.view.plain import Label, caption, tip
+from usviewer.view.plain import PlainLabel, caption, tip
 
 KEPT = 50
 _STAYS_MS = {"info": 5_000, "warning": 12_000, "error": 0}
@@ -54,7 +54,7 @@ class Notify(QFrame):
         self.history: deque[Message] = deque(maxlen=KEPT)
         self._hide_later = QTimer(self, singleShot=True)
         self._hide_later.timeout.connect(self.dismiss)
-        self._text = Label()
+        self._text = PlainLabel()
         self._text.setWordWrap(True)
         self._text.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred)
         self._buttons = QHBoxLayout()

@@ -13,13 +13,17 @@ from PySide6.QtCore import QPointF, QRectF, Qt
 from PySide6.QtGui import QColor, QFontMetricsF, QPainter, QPen, QPolygonF, QTransform
 
 from usviewer.frame import Points
-from usviewer.overlay.apart import apart
-from usviewer.overlay.items import BoxMark, Caliper, Fill, Item, Line, Outline, ScaleBar, Scene, Text
+from usviewer.overlay.apart import avoid_overlap
+from usviewer.overlay.items import BoxMark, CaliperMark, Fill, Item, LineStyle, Outline, ScaleBar, Scene, Text
 from usviewer.overlay.palette import HALO, Colour
 from usviewer.units import Box, Point
 from usviewer.view import theme
 
-_DASHES = {Line.SOLID: Qt.PenStyle.SolidLine, Line.DASHED: Qt.PenStyle.DashLine, Line.DOTTED: Qt.PenStyle.DotLine}
+_DASHES = {
+    LineStyle.SOLID: Qt.PenStyle.SolidLine,
+    LineStyle.DASHED: Qt.PenStyle.DashLine,
+    LineStyle.DOTTED: Qt.PenStyle.DotLine,
+}
 _END_BAR_PX = 14.0
 _TICK_PX = 6.0
 _NAME_ABOVE_PX = 4.0
@@ -45,7 +49,7 @@ def _paint_item(painter: QPainter, item: Item, to_screen: QTransform) -> None:
             painter.drawPolygon(_polygon(item.points_xy_px, to_screen))
         case Outline():
             paint_outline(painter, to_screen, item.points_xy_px, item.colour, item.line, item.width)
-        case Caliper():
+        case CaliperMark():
             paint_caliper(painter, to_screen, item.ends_xy_px, item.colour, item.line, item.width)
         case BoxMark():
             _paint_box(painter, item, to_screen)
@@ -66,7 +70,7 @@ def _polygon(points_xy_px: Points, to_screen: QTransform) -> QPolygonF:
     return to_screen.map(QPolygonF([QPointF(x, y) for x, y in points_xy_px.tolist()]))
 
 
-def _twice(painter: QPainter, colour: Colour, width: float, line: Line, draw: object) -> None:
+def _twice(painter: QPainter, colour: Colour, width: float, line: LineStyle, draw: object) -> None:
     """First the dark halo, then the line itself."""
     assert callable(draw)
     halo = QPen(QColor(*HALO), width + 2)
@@ -80,7 +84,7 @@ def _twice(painter: QPainter, colour: Colour, width: float, line: Line, draw: ob
 
 
 def paint_outline(
-    painter: QPainter, to_screen: QTransform, points_xy_px: Points, colour: Colour, line: Line, width: float
+    painter: QPainter, to_screen: QTransform, points_xy_px: Points, colour: Colour, line: LineStyle, width: float
 ) -> None:
     """A closed line through image positions."""
     painter.setBrush(Qt.BrushStyle.NoBrush)
@@ -89,7 +93,12 @@ def paint_outline(
 
 
 def paint_caliper(
-    painter: QPainter, to_screen: QTransform, ends_xy_px: tuple[Point, Point], colour: Colour, line: Line, width: float
+    painter: QPainter,
+    to_screen: QTransform,
+    ends_xy_px: tuple[Point, Point],
+    colour: Colour,
+    line: LineStyle,
+    width: float,
 ) -> None:
     """A measured length with a bar across each end."""
     start, end = (to_screen.map(QPointF(*xy)) for xy in ends_xy_px)
@@ -109,7 +118,7 @@ def _paint_box(painter: QPainter, item: BoxMark, to_screen: QTransform) -> None:
     x0, y0, x1, y1 = item.box_xyxy_px
     rectangle = to_screen.mapRect(QRectF(x0, y0, x1 - x0, y1 - y0))
     painter.setBrush(Qt.BrushStyle.NoBrush)
-    _twice(painter, item.colour, item.width, Line.SOLID, lambda: painter.drawRect(rectangle))
+    _twice(painter, item.colour, item.width, LineStyle.SOLID, lambda: painter.drawRect(rectangle))
 
 
 def _paint_names(painter: QPainter, scene: Scene, to_screen: QTransform) -> None:
@@ -125,7 +134,7 @@ def _paint_names(painter: QPainter, scene: Scene, to_screen: QTransform) -> None
         return
     bars = [item for item in scene.items if isinstance(item, ScaleBar)]
     taken = [label_box(bar.label, _scale_label_at(bar, to_screen)) for bar in bars]
-    corners = apart([_corners(box) for _, box in named], _corners(room), [_corners(box) for box in taken])
+    corners = avoid_overlap([_corners(box) for _, box in named], _corners(room), [_corners(box) for box in taken])
     for (item, box), (left, top) in zip(named, corners, strict=True):
         box.moveTo(left, top)
         _paint_label(painter, item.label, box, item.colour)
@@ -155,7 +164,7 @@ def _paint_scale_bar(painter: QPainter, item: ScaleBar, to_screen: QTransform) -
             reach = tick if part in (0, item.divisions) else tick / 2
             painter.drawLine(at - reach, at + reach)
 
-    _twice(painter, item.colour, item.width, Line.SOLID, draw)
+    _twice(painter, item.colour, item.width, LineStyle.SOLID, draw)
     label(painter, item.label, _scale_label_at(item, to_screen), item.colour)
 
 

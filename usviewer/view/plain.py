@@ -29,7 +29,7 @@ def caption(text: str) -> str:
     return shown(text).replace("&", "&&")
 
 
-class Label(QLabel):
+class PlainLabel(QLabel):
     """A label whose text is never markup."""
 
     def __init__(self, text: str = "", parent: QWidget | None = None) -> None:
@@ -41,7 +41,7 @@ class Label(QLabel):
         super().setText(shown(text))
 
 
-class Page(QTextEdit):
+class PlainPage(QTextEdit):
     """Somebody's Markdown to read: no HTML in it, and no picture or anything else is fetched for it."""
 
     def __init__(self, parent: QWidget | None = None) -> None:

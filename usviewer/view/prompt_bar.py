@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QComboBox, QFrame, QLineEdit, QProgressBar, QPushButton, QVBoxLayout
 
-from usviewer.pipeline.prompt_jobs import PromptState
+from usviewer.pipeline.prompt_messages import PromptState
 from usviewer.view import theme
 from usviewer.view.panels.widgets import Flow, button, words
 
 if TYPE_CHECKING:
-    from usviewer.view.prompting import PromptController
+    from usviewer.view.prompt_controller import PromptController
 
 HOW = "Click on a structure. Right click: not this. Drag: a box round it."
 AND_NOW = "Another click adds, a right click takes away; undo takes the last one back."

@@ -21,19 +21,19 @@ from usviewer.acquire import open_source
 from usviewer.calibrate.layouts import load
 from usviewer.calibrate.proposal import UNCONFIRMED, Proposal, propose
 from usviewer.calibrate.ruler import MAX_TICK_MM, MIN_TICK_MM
-from usviewer.calibrate.source import spread
+from usviewer.calibrate.source import sample_frames
 from usviewer.calibrate.watch import WITHDRAWALS, Confirmed
 from usviewer.errors import UserError
 from usviewer.frame import Frame, SourceInfo
 from usviewer.save.rulers import remember
 from usviewer.view import theme
-from usviewer.view.desk import Desk
+from usviewer.view.app_state import AppState
 from usviewer.view.number_field import LengthField
 from usviewer.view.panels.widgets import Flow, button, words
 
 if TYPE_CHECKING:
-    from usviewer.view.live import LiveController
-    from usviewer.view.review import ReviewController
+    from usviewer.view.live_controller import LiveController
+    from usviewer.view.review_controller import ReviewController
 
 PRESETS_MM = (5.0, 10.0)
 OTHER_MM = 2.0
@@ -62,7 +62,7 @@ class RulerController(QObject):
     ``tick`` is called at the display's rate; searching is done beside the window.
     """
 
-    def __init__(self, desk: Desk, live: LiveController, review: Callable[[], ReviewController | None]) -> None:
+    def __init__(self, desk: AppState, live: LiveController, review: Callable[[], ReviewController | None]) -> None:
         super().__init__()
         self._desk, self._live, self._review = desk, live, review
         self.bar = RulerBar(self.confirm, self.dismiss)
@@ -263,11 +263,11 @@ def _search_clip(path: Path, first: int, confirmed: tuple[Confirmed, ...]) -> _S
     """The ruler from one frame of a clip on, and what held before it without having been confirmed in this session."""
     known = load()[0]
     with open_source(path) as source:
-        frames = spread(source, first)
+        frames = sample_frames(source, first)
         proposal = propose(frames, source.info, read=True)[0] if frames else None
         before: tuple[Confirmed, ...] = ()
         if first and not confirmed:
-            opening = propose(spread(source), source.info)[0]
+            opening = propose(sample_frames(source), source.info)[0]
             layout = opening.remembered(known) if opening is not None else None
             before = (opening.confirmed(layout.tick_mm),) if opening is not None and layout is not None else ()
     layout = proposal.remembered(known) if proposal is not None else None

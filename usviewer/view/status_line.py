@@ -7,9 +7,9 @@ import time
 from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QWidget
 
-from usviewer.pipeline.live import LiveStatus
+from usviewer.pipeline.live_run import LiveStatus
 from usviewer.view import theme
-from usviewer.view.plain import Label
+from usviewer.view.plain import PlainLabel
 
 _EVERY_S = 0.25
 RESEARCH = "Research use only · not for diagnosis"
@@ -24,7 +24,7 @@ class StatusLine(QFrame):
         self.setFixedHeight(30)
         row = QHBoxLayout(self)
         row.setContentsMargins(16, 0, 16, 0)
-        self._left, self._right = Label(RESEARCH), Label()
+        self._left, self._right = PlainLabel(RESEARCH), PlainLabel()
         for label in (self._left, self._right):
             label.setFont(theme.font(theme.LABEL_PX))
             label.setProperty("role", "quiet")

@@ -12,10 +12,10 @@ from PySide6.QtWidgets import QComboBox, QFrame, QHBoxLayout, QPushButton, QSize
 
 from usviewer.overlay import words
 from usviewer.pipeline.curve import Curve
-from usviewer.pipeline.review import ReviewSnapshot
+from usviewer.pipeline.review_run import ReviewSnapshot
 from usviewer.view import theme
 from usviewer.view.icons import icon
-from usviewer.view.plain import Label, tip
+from usviewer.view.plain import PlainLabel, tip
 
 HEIGHT_PX = 150
 ONE_LINE = "one line"
@@ -112,7 +112,7 @@ class Timeline(QFrame):
         )
         row.addWidget(self._button("maximum", "maximum", "Go to the largest diameter"))
         row.addSpacing(_SPACING_PX)
-        self.place = Label()
+        self.place = PlainLabel()
         self.place.setFont(theme.font(theme.TEXT_PX))
         self.place.setToolTip("Frames count from 0, as in all files")
         row.addWidget(self.place)
@@ -293,7 +293,7 @@ class CurvePlot(pg.PlotWidget):  # type: ignore[misc]
             self._bookmarks, self._head,
         ):  # fmt: skip
             item.addItem(each, ignoreBounds=True)
-        self._says = Label(parent=self)
+        self._says = PlainLabel(parent=self)
         self._says.setFont(theme.font(theme.LABEL_PX - 1))
         self._says.setStyleSheet(f"color: {theme.QUIET}; background: {theme.SURFACE}; padding: 0 4px;")
         self._says.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)

@@ -16,8 +16,8 @@ from PySide6.QtGui import QColor, QFontMetricsF, QImage, QPainter, QPen, QTransf
 from usviewer.frame import Pixels
 from usviewer.measure.manual import ellipse_outline
 from usviewer.overlay import palette
-from usviewer.overlay.apart import apart
-from usviewer.overlay.items import Line
+from usviewer.overlay.apart import avoid_overlap
+from usviewer.overlay.items import LineStyle
 from usviewer.units import Box, Point
 from usviewer.view import theme
 from usviewer.view.painter import label, paint_caliper, paint_outline
@@ -84,7 +84,7 @@ def label_beside(painter: QPainter, text: str, at: QPointF, taken: list[Box] | N
     box = (left, top, left + width, top + step * len(lines))
     if taken is not None:
         view = painter.viewport()
-        ((left, top),) = apart([box], (0.0, 0.0, float(view.width()), float(view.height())), taken)
+        ((left, top),) = avoid_overlap([box], (0.0, 0.0, float(view.width()), float(view.height())), taken)
         taken.append((left, top, left + width, top + step * len(lines)))
     for number, line in enumerate(lines):
         label(painter, line, QPointF(left + 4, top + metrics.height() + number * step), palette.MANUAL)
@@ -146,7 +146,7 @@ class CaliperTool:
     def paint(self, painter: QPainter, to_screen: QTransform, taken: list[Box] | None = None) -> None:
         """``taken`` are the places of words that others have written; this one's own are added."""
         for start, end in self.segments:
-            paint_caliper(painter, to_screen, (start, end), palette.MANUAL, Line.DASHED, 2.0)
+            paint_caliper(painter, to_screen, (start, end), palette.MANUAL, LineStyle.DASHED, 2.0)
             paint_handles(painter, to_screen, (start, end))
         for number, (start, end) in enumerate(self.segments, 1):
             right = max((start, end), key=lambda point: point[0])
@@ -229,7 +229,7 @@ class EllipseTool:
             return
         axis, half_width = self.shape
         outline = ellipse_outline(axis, half_width)
-        paint_outline(painter, to_screen, outline, palette.MANUAL, Line.DASHED, 2.0)
+        paint_outline(painter, to_screen, outline, palette.MANUAL, LineStyle.DASHED, 2.0)
         paint_handles(painter, to_screen, self._handles())
         right = outline[int(np.argmax(outline[:, 0]))]
         label_beside(painter, self._describe(axis, half_width), to_screen.map(QPointF(*right)), taken)
@@ -315,7 +315,7 @@ class PointsTool:
 
     def paint(self, painter: QPainter, to_screen: QTransform) -> None:
         if len(self.points) == 2:
-            paint_caliper(painter, to_screen, (self.points[0], self.points[1]), palette.MANUAL, Line.DASHED, 1.5)
+            paint_caliper(painter, to_screen, (self.points[0], self.points[1]), palette.MANUAL, LineStyle.DASHED, 1.5)
         for point in self.points:
             _paint_cross(painter, to_screen.map(QPointF(*point)), 11.0)
         pixels = self._pixels()

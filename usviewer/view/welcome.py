@@ -12,7 +12,7 @@ from PySide6.QtWidgets import QGridLayout, QHBoxLayout, QPushButton, QVBoxLayout
 from usviewer.view import theme
 from usviewer.view.actions import Action, tooltip_of
 from usviewer.view.icons import icon
-from usviewer.view.plain import Label
+from usviewer.view.plain import PlainLabel
 
 _CARDS = (
     ("demo", "Watch the demonstration", "A simulated abdominal aorta of known diameter, segmented and measured live."),
@@ -30,10 +30,10 @@ class Welcome(QWidget):
         column = QVBoxLayout(self)
         column.setContentsMargins(32, 24, 32, 24)
         column.addStretch(2)
-        title = Label("usviewer")
+        title = PlainLabel("usviewer")
         title.setFont(theme.font(40, bold=True))
         title.setAlignment(Qt.AlignmentFlag.AlignHCenter)
-        claim = Label("Live ultrasound: outline, diameter, and where the millimetres come from")
+        claim = PlainLabel("Live ultrasound: outline, diameter, and where the millimetres come from")
         claim.setFont(theme.font(theme.TITLE_PX - 4))
         claim.setProperty("role", "quiet")
         claim.setAlignment(Qt.AlignmentFlag.AlignHCenter)
@@ -44,7 +44,7 @@ class Welcome(QWidget):
         column.addSpacing(32)
         column.addLayout(self._cards(actions, run))
         column.addSpacing(24)
-        keys = Label("F1 shows every key")
+        keys = PlainLabel("F1 shows every key")
         keys.setProperty("role", "quiet")
         keys.setAlignment(Qt.AlignmentFlag.AlignHCenter)
         column.addWidget(keys)
@@ -78,7 +78,7 @@ class _Card(QPushButton):
         self.setMaximumSize(380, 260)
         grid = QGridLayout(self)
         grid.setContentsMargins(24, 24, 24, 24)
-        symbol, heading, body = Label(), Label(title), Label(text)
+        symbol, heading, body = PlainLabel(), PlainLabel(title), PlainLabel(text)
         symbol.setPixmap(picture.pixmap(QSize(36, 36)))
         heading.setFont(theme.font(theme.TITLE_PX - 2, bold=True))
         heading.setWordWrap(True)

@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from usviewer.acquire.phantom.motion import Moment, Warp
-from usviewer.acquire.phantom.scene import Field, PolarGrid, build_tissue, decibel
+from usviewer.acquire.phantom.anatomy import Field, PolarGrid, build_tissue, decibel
+from usviewer.acquire.phantom.probe_motion import Moment, Warp
 from usviewer.acquire.phantom.spec import PhantomSpec
 from usviewer.frame import Mask
 

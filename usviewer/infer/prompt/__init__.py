@@ -6,6 +6,6 @@ and ``outline`` are pure, ``runner`` runs the two graphs, ``model`` is what the 
 
 from __future__ import annotations
 
-from usviewer.infer.prompt.types import Embedding, LowResMask, Outline, Prompt, at_point, in_box
+from usviewer.infer.prompt.types import Embedding, LowResMask, Prompt, PromptOutline, at_point, in_box
 
-__all__ = ["Embedding", "LowResMask", "Outline", "Prompt", "at_point", "in_box"]
+__all__ = ["Embedding", "LowResMask", "Prompt", "PromptOutline", "at_point", "in_box"]

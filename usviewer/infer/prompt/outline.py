@@ -17,7 +17,7 @@ from usviewer.frame import Mask
 from usviewer.infer.manifest import ModelSpec
 from usviewer.infer.prediction import Instance
 from usviewer.infer.preprocess import PixelBox, Placement
-from usviewer.infer.prompt.types import LowResMask, Outline, Prompt
+from usviewer.infer.prompt.types import LowResMask, Prompt, PromptOutline
 from usviewer.infer.resample import resampler
 
 Array = NDArray[np.float32]
@@ -45,7 +45,7 @@ def choose_mask(scores: Array, *, ambiguous: bool) -> int:
 
 def outline(
     masks: Array, scores: Array, placement: Placement, prompt: Prompt, spec: ModelSpec, *, ambiguous: bool
-) -> Outline:
+) -> PromptOutline:
     """``masks`` [1, K, h, w] and ``scores`` [1, K] of the decoder as an outline under the model's first label.
 
     Raises ``UserError`` for outputs of another shape, or that are not numbers.
@@ -65,7 +65,7 @@ def outline(
         found = kept_parts(*found, prompt)
     instance = _instance(found, score, spec) if found is not None else None
     reason = _doubt(found, prompt, score, spec.output.min_score)
-    return Outline(prompt, instance, score, LowResMask(logits), bool(reason), reason)
+    return PromptOutline(prompt, instance, score, LowResMask(logits), bool(reason), reason)
 
 
 def _mask(logits: Array, placement: Placement, threshold: float) -> tuple[Mask, Origin] | None:

@@ -87,7 +87,7 @@ class Embedding:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Outline:
+class PromptOutline:
     """The answer to one prompt.
 
     ``instance`` has the mask inside its box in frame pixels, and is None where nothing was outlined. ``score`` is the
@@ -103,7 +103,7 @@ class Outline:
     reason: str = ""
     milliseconds: float = field(default=0.0)
 
-    def called(self, label: str, class_index: int = 0) -> Outline:
+    def called(self, label: str, class_index: int = 0) -> PromptOutline:
         """The same outline under the name that the user gave it."""
         if self.instance is None:
             return self

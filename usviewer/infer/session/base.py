@@ -26,7 +26,7 @@ MAX_CAUSE = 300
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class EngineKind:
     """One engine that can be asked for.
 
     ``title`` names it for people, ``precision`` what it computes in. ``exact`` engines compute in single precision and
@@ -41,17 +41,17 @@ class Kind:
     on_cpu: bool = False
 
 
-KINDS: Mapping[str, Kind] = {
-    "cpu": Kind("CPU", "fp32", True, "CPUExecutionProvider", on_cpu=True),
-    "cpu-int8": Kind("CPU", "int8", False, "CPUExecutionProvider", on_cpu=True),
-    "openvino": Kind("OpenVINO", "fp32", True, on_cpu=True),
-    "openvino-bf16": Kind("OpenVINO", "bf16", False, on_cpu=True),
-    "openvino-int8": Kind("OpenVINO", "int8", False, on_cpu=True),
-    "cuda": Kind("CUDA", "fp32", True, "CUDAExecutionProvider"),
-    "tensorrt": Kind("TensorRT", "fp32", True, "TensorrtExecutionProvider"),
-    "tensorrt-fp16": Kind("TensorRT", "fp16", False, "TensorrtExecutionProvider"),
-    "coreml": Kind("CoreML", "fp16", False, "CoreMLExecutionProvider"),
-    "directml": Kind("DirectML", "fp32", True, "DmlExecutionProvider"),
+KINDS: Mapping[str, EngineKind] = {
+    "cpu": EngineKind("CPU", "fp32", True, "CPUExecutionProvider", on_cpu=True),
+    "cpu-int8": EngineKind("CPU", "int8", False, "CPUExecutionProvider", on_cpu=True),
+    "openvino": EngineKind("OpenVINO", "fp32", True, on_cpu=True),
+    "openvino-bf16": EngineKind("OpenVINO", "bf16", False, on_cpu=True),
+    "openvino-int8": EngineKind("OpenVINO", "int8", False, on_cpu=True),
+    "cuda": EngineKind("CUDA", "fp32", True, "CUDAExecutionProvider"),
+    "tensorrt": EngineKind("TensorRT", "fp32", True, "TensorrtExecutionProvider"),
+    "tensorrt-fp16": EngineKind("TensorRT", "fp16", False, "TensorrtExecutionProvider"),
+    "coreml": EngineKind("CoreML", "fp16", False, "CoreMLExecutionProvider"),
+    "directml": EngineKind("DirectML", "fp32", True, "DmlExecutionProvider"),
 }
 ENGINES = ("auto", *KINDS)
 

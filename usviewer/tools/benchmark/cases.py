@@ -13,7 +13,7 @@ import numpy as np
 from usviewer.frame import Frame
 from usviewer.infer.manifest import ModelSpec
 from usviewer.infer.predictor import Predictor
-from usviewer.infer.runner import squared
+from usviewer.infer.runner import make_square
 from usviewer.measure import PlaneTracker, read
 from usviewer.overlay.raster import draw
 from usviewer.overlay.scene import compose
@@ -65,7 +65,7 @@ class OwnCase:
 
     def __init__(self, spec: ModelSpec, engine: str, shape: str, threads: int, frames: Sequence[Frame], *, drawn: bool):
         """``shape`` is "rect" (as the manifest says) or "square"."""
-        asked = replace(spec, input=squared(spec.input), golden=None) if shape == "square" else spec
+        asked = replace(spec, input=make_square(spec.input), golden=None) if shape == "square" else spec
         self._predictor = Predictor(asked, engine, threads, frames=lambda: frames)
         self._frames, self._drawn, self._next = frames, drawn, 0
         self._tracker = PlaneTracker()
@@ -80,7 +80,7 @@ class OwnCase:
         frame = self._frames[0]
         box = frame.sector_box_px
         made = self._predictor.choice
-        used = spec.input if made is None or made.rectangular else squared(spec.input)
+        used = spec.input if made is None or made.rectangular else make_square(spec.input)
         width, height = place(frame.size_px, used, box, frame.pixel_aspect).input_size_px
         return f"{height}x{width}"
 

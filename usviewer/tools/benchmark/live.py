@@ -12,7 +12,7 @@ from usviewer.infer.prediction import Prediction
 from usviewer.infer.predictor import Predictor
 from usviewer.measure import PlaneTracker, read
 from usviewer.measure.reading import Reading
-from usviewer.pipeline.live import Engine, LiveRun
+from usviewer.pipeline.live_run import Engine, LiveRun
 from usviewer.tools.benchmark.cases import Spread, spread
 from usviewer.tools.benchmark.frames import LoopSource
 

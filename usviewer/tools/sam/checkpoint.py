@@ -25,7 +25,7 @@ _NO_MASK, _POINTS, _NOT_A_POINT, _MASK_TOKENS, _IOU_TOKEN, _ROWS = 0, slice(1, 5
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
+class EncoderShape:
     """Sizes of a network. ``windows`` has a side for every layer of the encoder, 0 where attention is global.
 
     ``mlp_twice``: the decoder adds the input of its perceptron twice, as UltraSam's framework does.
@@ -46,7 +46,7 @@ class Shape:
         return self.side_px // self.patch_px
 
 
-def read_checkpoint(path: Path, kind: str) -> tuple[Tensors, Shape]:
+def read_checkpoint(path: Path, kind: str) -> tuple[Tensors, EncoderShape]:
     """Tensors of a checkpoint in single precision, and what network they are of.
 
     Raises ``UserError`` for a file that is none, that carries code, or that lacks tensors of that ``kind`` ("sam" or
@@ -172,7 +172,7 @@ def _attention(key: str, value: torch.Tensor) -> dict[str, torch.Tensor]:
 # --- what there must be -----------------------------------------------------------------------------------------------
 
 
-def shape_of(tensors: Tensors, name: str, *, mlp_twice: bool = False) -> Shape:
+def shape_of(tensors: Tensors, name: str, *, mlp_twice: bool = False) -> EncoderShape:
     """The sizes, read from the tensors. Raises ``UserError`` where those that tell are not there."""
     telling = ["image_encoder.patch_embed.proj.weight", "image_encoder.pos_embed", "image_encoder.neck.0.weight"]
     layers = _count(tensors, r"image_encoder\.blocks\.(\d+)\.")
@@ -183,7 +183,7 @@ def shape_of(tensors: Tensors, name: str, *, mlp_twice: bool = False) -> Shape:
     width, patch = tensors[telling[0]].shape[0], tensors[telling[0]].shape[2]
     grid = tensors[telling[1]].shape[1]
     spans = [(tensors[key].shape[0] + 1) // 2 for key in relative]
-    return Shape(
+    return EncoderShape(
         side_px=grid * patch,
         patch_px=patch,
         width=width,
@@ -195,7 +195,7 @@ def shape_of(tensors: Tensors, name: str, *, mlp_twice: bool = False) -> Shape:
     )
 
 
-def expected(shape: Shape) -> dict[str, tuple[int, ...]]:
+def expected(shape: EncoderShape) -> dict[str, tuple[int, ...]]:
     """Every tensor that the network uses, with its size where that is not the tensor's own to say (empty)."""
     names: dict[str, tuple[int, ...]] = {}
 

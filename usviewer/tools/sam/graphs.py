@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from usviewer.errors import UserError
 from usviewer.infer.session import open_call
-from usviewer.tools.sam.checkpoint import Shape
+from usviewer.tools.sam.checkpoint import EncoderShape
 from usviewer.tools.sam.network import Decoder, Encoder
 
 OPSET = 17
@@ -26,7 +26,7 @@ TOLERANCE = 1e-3
 MOST_BYTES = 1_900_000_000
 
 
-def write_graphs(tensors: Mapping[str, Tensor], shape: Shape, folder: Path) -> tuple[float, float]:
+def write_graphs(tensors: Mapping[str, Tensor], shape: EncoderShape, folder: Path) -> tuple[float, float]:
     """Write ``encoder.onnx`` and ``decoder.onnx``; gives how far each is from the network (see ``TOLERANCE``).
 
     Raises ``UserError`` when one differs by more.
@@ -48,7 +48,7 @@ def _encoder_bytes(tensors: Mapping[str, Tensor]) -> int:
     return sum(4 * value.numel() for name, value in tensors.items() if name.startswith("image_encoder."))
 
 
-def _prompt(rng: np.random.Generator, shape: Shape, points: int) -> list[NDArray[np.generic]]:
+def _prompt(rng: np.random.Generator, shape: EncoderShape, points: int) -> list[NDArray[np.generic]]:
     cells = 4 * shape.grid
     return [
         rng.uniform(0, shape.side_px, (1, points, 2)),

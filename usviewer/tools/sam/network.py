@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from usviewer.tools.sam.checkpoint import DECODER_HEADS, MASKS, Shape
+from usviewer.tools.sam.checkpoint import DECODER_HEADS, MASKS, EncoderShape
 
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 
@@ -56,7 +56,7 @@ class Encoder(_Named):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, tensors: Mapping[str, Tensor], shape: Shape, *, half: bool = False) -> None:
+    def __init__(self, tensors: Mapping[str, Tensor], shape: EncoderShape, *, half: bool = False) -> None:
         super().__init__(tensors, "image_encoder.", half=half)
         self.shape = shape
         self.register_buffer("mean", torch.tensor(MEAN).view(1, 3, 1, 1))
@@ -122,7 +122,7 @@ class Decoder(_Named):
 
     places: Tensor
 
-    def __init__(self, tensors: Mapping[str, Tensor], shape: Shape) -> None:
+    def __init__(self, tensors: Mapping[str, Tensor], shape: EncoderShape) -> None:
         rest = {name: value for name, value in tensors.items() if not name.startswith("image_encoder.")}
         super().__init__(rest, "")
         self.shape = shape

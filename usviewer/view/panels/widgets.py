@@ -8,7 +8,7 @@ from PySide6.QtCore import QPoint, QRect, QSize, Qt
 from PySide6.QtWidgets import QLayout, QLayoutItem, QPushButton, QWidget
 
 from usviewer.view import theme
-from usviewer.view.plain import Label
+from usviewer.view.plain import PlainLabel
 
 
 def button(text: str, tooltip: str, act: Callable[[], None]) -> QPushButton:
@@ -21,9 +21,9 @@ def button(text: str, tooltip: str, act: Callable[[], None]) -> QPushButton:
     return made
 
 
-def words(text: str = "", *, quiet: bool = False, size_px: int = theme.TEXT_PX, bold: bool = False) -> Label:
+def words(text: str = "", *, quiet: bool = False, size_px: int = theme.TEXT_PX, bold: bool = False) -> PlainLabel:
     """Text that wraps."""
-    label = Label(text)
+    label = PlainLabel(text)
     label.setWordWrap(True)
     label.setFont(theme.font(size_px, bold=bold))
     if quiet:

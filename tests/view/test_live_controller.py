@@ -1,0 +1,334 @@
+"""Live mode in the real window: pairs, states, freeze, exchange of model and scale."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from PySide6.QtWidgets import QPushButton
+
+from tests.helpers.fakes import FakeDevice, FakeEngine, picture
+from usviewer.calibrate.calibrator import GIVEN_FOR_OTHER_SIZE
+from usviewer.errors import UserError
+from usviewer.frame import Frame, digest_of
+from usviewer.infer.prediction import Prediction
+from usviewer.measure.reading import Status
+from usviewer.pipeline.signal import SignalState
+from usviewer.units import ScaleSource, isotropic
+from usviewer.view.live_controller import RETRY, calibrator_for
+from usviewer.view.main_window import MainWindow
+from usviewer.view.reading_text import DASH
+
+
+@pytest.fixture
+def device(monkeypatch: pytest.MonkeyPatch) -> FakeDevice:
+    device = FakeDevice()
+    monkeypatch.setattr("usviewer.view.live_controller.open_source", lambda _uri: device.open())
+    return device
+
+
+@pytest.fixture
+def live(window: MainWindow, device: FakeDevice, qtbot: Any) -> Iterator[Callable[[Callable[[], bool]], None]]:
+    """A running window on the fake grabber; call it with what to wait for."""
+    window.desk.set_engine(FakeEngine().engine())
+    window.open_live("device:usb-fake")
+    yield lambda condition: qtbot.waitUntil(condition, timeout=10_000)
+    device.frames.put(None)
+
+
+def state(window: MainWindow) -> SignalState | None:
+    return window.live.status.state if window.live.status else None
+
+
+def test_the_pair_on_the_screen_belongs_together(window: MainWindow, device: FakeDevice, live: Any) -> None:
+    device.frames.put(picture(1))
+    live(lambda: window.desk.on_screen.reading is not None)
+    frame, reading, _, shown = window.desk.shown()
+    assert frame is not None and reading is not None and shown is not None
+    assert reading.key == frame.key == shown.scene.key
+    assert digest_of(frame.pixels) == reading.key.digest
+    assert window.desk.canvas.scene is shown.scene
+
+
+def test_freeze_holds_the_exact_pair_while_the_source_goes_on(
+    window: MainWindow, device: FakeDevice, live: Any
+) -> None:
+    device.frames.put(picture(1))
+    live(lambda: window.desk.on_screen.reading is not None)
+    held = window.desk.shown()
+    window.run("freeze")
+    for value in range(2, 6):
+        device.frames.put(picture(value))
+    live(lambda: window.live.status is not None and window.live.status.captured == 5)
+    window.tick()
+    frame, reading, _, shown = window.desk.shown()
+    assert (frame, reading) == held[:2]
+    assert shown is not None and shown.frame is held[0]
+    assert window.desk.canvas.frame is held[0]
+    window.run("freeze")
+    live(lambda: (now := window.desk.on_screen.frame) is not None and now.key.index == 4)
+
+
+def test_freezing_a_bare_picture_analyses_that_very_picture(window: MainWindow, device: FakeDevice, live: Any) -> None:
+    window.desk.set_engine(None)
+    device.frames.put(picture(3))
+    live(lambda: window.desk.on_screen.frame is not None)
+    assert window.desk.on_screen.reading is None
+    window.live._run.set_engine(None)  # the run stays without a model: only the freeze may analyse
+    window.desk._engine = FakeEngine().engine()
+    window.run("freeze")
+    live(lambda: window.desk.on_screen.reading is not None)
+    frame, reading, _, _ = window.desk.shown()
+    assert frame is not None and reading is not None and reading.key == frame.key
+
+
+def test_a_stalled_source_says_so_and_withdraws_the_numbers(window: MainWindow, device: FakeDevice, live: Any) -> None:
+    device.frames.put(picture(1))
+    live(lambda: window.desk.on_screen.reading is not None)
+    live(lambda: state(window) is SignalState.STALLED)
+    banner = window.desk.canvas._banner
+    assert banner is not None and banner.text.startswith("Stalled")
+    assert window.rail.answer is not None and window.rail.answer.number == DASH
+    device.frames.put(picture(2))
+    live(lambda: window.desk.canvas._banner is None)
+
+
+def test_a_black_picture_carries_no_overlay(window: MainWindow, device: FakeDevice, live: Any) -> None:
+    device.frames.put(picture(1))
+    live(lambda: window.desk.on_screen.reading is not None)
+    device.frames.put(np.zeros((48, 64, 3), np.uint8))
+    live(lambda: state(window) is SignalState.BLACK)
+    window.tick()
+    assert window.desk.on_screen.reading is None
+    banner = window.desk.canvas._banner
+    assert banner is not None and banner.text == "Black picture"
+
+
+def test_a_source_that_is_gone_says_so_and_comes_back(window: MainWindow, device: FakeDevice, live: Any) -> None:
+    device.frames.put(picture(1))
+    live(lambda: window.desk.on_screen.reading is not None)
+    device.frames.put(UserError("The grabber was pulled out", "Plug it in again"))
+    live(lambda: state(window) is SignalState.GONE)
+    live(lambda: window.desk.notify.current is not None)
+    assert "pulled out" in window.desk.notify.current.text
+    device.frames.put(picture(2))
+    live(lambda: window.desk.canvas._banner is None)
+    live(lambda: window.desk.notify.current is None)
+
+
+def test_the_model_is_exchanged_without_stopping_the_picture(window: MainWindow, device: FakeDevice, live: Any) -> None:
+    device.frames.put(picture(1))
+    live(lambda: window.desk.on_screen.reading is not None)
+    run = window.live._run
+    other = FakeEngine()
+    window.desk.set_engine(other.engine())
+    device.frames.put(picture(2))
+    live(lambda: bool(other.seen))
+    assert window.live._run is run and device.opened == 1
+
+
+def test_a_new_scale_withdraws_what_was_measured(window: MainWindow, device: FakeDevice, live: Any) -> None:
+    device.frames.put(picture(1))
+    live(lambda: window.desk.on_screen.reading is not None)
+    window.desk.set_user_spacing(isotropic(0.2, ScaleSource.USER))
+    live(lambda: window.desk.on_screen.reading is None)
+    device.frames.put(picture(2))
+    live(lambda: window.desk.on_screen.reading is not None)
+    frame = window.desk.on_screen.frame
+    assert frame is not None and frame.geometry is not None
+    assert [region.spacing.y_mm_per_px for region in frame.geometry.regions if region.spacing] == [0.2]
+
+
+def test_the_users_scale_does_not_hold_on_another_picture_size() -> None:
+    from usviewer.frame import make_frame
+
+    calibrate = calibrator_for(isotropic(0.2, ScaleSource.USER), (64, 48))
+    same = calibrate(make_frame(picture(0), "s", 0))
+    other = calibrate(make_frame(picture(0, 80, 48), "s", 1))
+    assert same.geometry is not None and any(region.spacing for region in same.geometry.regions)
+    assert other.geometry is not None and not any(region.spacing for region in other.geometry.regions)
+
+
+def test_a_source_that_changes_its_size_loses_the_users_millimetres_until_it_is_back(
+    window: MainWindow, device: FakeDevice, live: Any
+) -> None:
+    window.desk.set_engine(FakeEngine().engine())
+    device.frames.put(picture(1))
+    live(lambda: window.desk.on_screen.reading is not None)
+    window.desk.set_user_spacing(isotropic(0.2, ScaleSource.USER))
+    for number, (size, holds) in enumerate((((64, 48), True), ((80, 48), False), ((64, 48), True)), 2):
+        device.frames.put(picture(number, *size))
+        live(lambda size=size, number=number: _shown_size(window) == (size, picture(number, *size).mean()))
+        geometry = window.desk.on_screen.frame.geometry
+        assert bool(geometry.regions) is holds
+        assert holds or geometry.no_scale_reason == GIVEN_FOR_OTHER_SIZE
+
+
+def _shown_size(window: MainWindow) -> tuple[tuple[int, int], float] | None:
+    frame = window.desk.on_screen.frame
+    return None if frame is None else ((frame.width_px, frame.height_px), frame.pixels.mean())
+
+
+def test_a_bug_in_a_thread_is_raised_where_the_user_hears_of_it(
+    window: MainWindow, device: FakeDevice, live: Any, qtbot: Any
+) -> None:
+    engine = FakeEngine()
+
+    def broken(*_: object) -> Any:
+        raise ZeroDivisionError("bug")
+
+    engine.predict = broken  # type: ignore[method-assign]
+    with qtbot.captureExceptions() as raised:
+        window.desk.set_engine(engine.engine())
+        device.frames.put(picture(1))
+        live(lambda: bool(raised))
+    assert raised[0][0] is ZeroDivisionError
+
+
+def test_closing_the_source_returns_to_the_start(window: MainWindow, device: FakeDevice, live: Any) -> None:
+    device.frames.put(picture(1))
+    live(lambda: window.desk.on_screen.frame is not None)
+    device.frames.put(None)
+    window.run("close_source")
+    assert window.welcoming and window.desk.on_screen.frame is None
+    assert not window.live.active
+
+
+# --- a model that fails -----------------------------------------------------------------------------------------------
+
+
+class Moody(FakeEngine):
+    """Raises on every frame, until its mood has passed."""
+
+    mood: Exception | None = MemoryError()
+
+    def predict(self, frame: Frame) -> Prediction:
+        if self.mood is not None:
+            raise self.mood
+        return super().predict(frame)
+
+
+def put_until(device: FakeDevice, live: Any, condition: Callable[[], bool]) -> None:
+    """Pictures, each another one, until something is so."""
+    value = [0]
+
+    def fed() -> bool:
+        value[0] += 1
+        device.frames.put(picture(value[0]))
+        return condition()
+
+    live(fed)
+
+
+def test_a_bad_frame_says_why_over_the_running_picture(window: MainWindow, device: FakeDevice, live: Any) -> None:
+    engine = Moody()
+    window.desk.set_engine(engine.engine())
+    device.frames.put(picture(1))
+    live(lambda: window.desk.on_screen.reading is not None)
+    banner = window.desk.canvas._banner
+    assert banner is not None and "not enough memory" in banner.detail
+    assert window.rail.answer is not None and window.rail.answer.number == DASH
+    engine.mood = None
+    device.frames.put(picture(2))
+    live(lambda: window.desk.canvas._banner is None)
+    assert window.desk.notify.current is None, "one frame is not worth a message that stays"
+
+
+def test_a_model_that_was_taken_off_is_offered_again_with_its_reason(
+    window: MainWindow, device: FakeDevice, live: Any
+) -> None:
+    engine = Moody()
+    window.desk.set_engine(engine.engine())
+    put_until(device, live, lambda: window.live.status is not None and window.live.status.model_problem != "")
+    live(lambda: window.desk.notify.current is not None)
+    said = window.desk.notify.current
+    assert said is not None and "not enough memory" in said.text and list(said.answers) == [RETRY]
+    banner = window.desk.canvas._banner
+    assert banner is not None and "taken off" in banner.text and "not enough memory" in banner.detail
+    assert window.desk.on_screen.note == "", "nothing is called slow"
+    frame = window.desk.on_screen.frame
+    device.frames.put(picture(150))
+    live(lambda: window.desk.on_screen.frame is not frame)  # the picture goes on
+    engine.mood = None
+    button = next(b for b in window.desk.notify.findChildren(QPushButton) if b.text() == RETRY)
+    button.click()
+    put_until(device, live, lambda: window.desk.on_screen.reading is not None)
+    live(lambda: window.desk.notify.current is None and window.desk.canvas._banner is None)
+
+
+def test_a_held_picture_that_cannot_be_read_says_why(window: MainWindow, device: FakeDevice, live: Any) -> None:
+    window.desk.set_engine(None)
+    device.frames.put(picture(3))
+    live(lambda: window.desk.on_screen.frame is not None)
+    window.desk._engine = Moody().engine()
+    window.run("freeze")
+    live(lambda: window.desk.on_screen.reading is not None)
+    reading, banner = window.desk.on_screen.reading, window.desk.canvas._banner
+    assert reading is not None and reading.status is Status.REFUSED
+    assert banner is not None and "not enough memory" in banner.detail
+
+
+# --- what is saved is what is shown -----------------------------------------------------------------------------------
+
+
+def test_between_the_old_model_and_the_first_result_of_the_new_one_nothing_is_saved(
+    window: MainWindow, device: FakeDevice, live: Any
+) -> None:
+    device.frames.put(picture(1))
+    live(lambda: window.desk.on_screen.reading is not None)
+    gate = threading.Event()
+    window.desk.set_engine(FakeEngine(gate).engine())
+    for _ in range(2):  # at once, and with the next turn
+        with pytest.raises(UserError, match="just being measured"):
+            window.desk.to_keep()
+        window.tick()
+    device.frames.put(picture(2))
+    gate.set()
+    live(lambda: window.desk.on_screen.reading is not None)
+    now = window.desk.to_keep()
+    assert now.frame is not None and now.reading is not None and now.reading.key == now.frame.key
+
+
+def test_a_held_picture_is_saved_with_its_outline_or_not_at_all(
+    window: MainWindow, device: FakeDevice, live: Any
+) -> None:
+    window.desk.set_engine(None)
+    device.frames.put(picture(3))
+    live(lambda: window.desk.on_screen.frame is not None)
+    assert window.desk.to_keep().reading is None, "without a model the bare picture is what is shown"
+    gate = threading.Event()
+    window.desk._engine = FakeEngine(gate).engine()
+    window.run("freeze")
+    with pytest.raises(UserError, match="just being measured"):
+        window.desk.to_keep()
+    gate.set()
+    live(lambda: window.desk.on_screen.reading is not None)
+    assert window.desk.to_keep().note == "Frozen"
+
+
+def test_a_site_that_is_said_of_a_held_picture_is_saved_with_it(
+    window: MainWindow, device: FakeDevice, live: Any
+) -> None:
+    device.frames.put(picture(1))
+    live(lambda: window.desk.on_screen.reading is not None)
+    window.run("freeze")
+    window.run("site_mid")
+    now = window.desk.to_keep()
+    assert now.reading is not None and now.reading.site == window.desk.given.site != ""
+
+
+def test_a_picture_without_overlay_because_the_model_is_slow_is_saved_as_it_is_shown(
+    window: MainWindow, device: FakeDevice, live: Any
+) -> None:
+    gate = threading.Event()
+    gate.set()
+    window.desk.set_engine(FakeEngine(gate).engine())
+    device.frames.put(picture(1))
+    live(lambda: window.desk.on_screen.reading is not None)
+    gate.clear()
+    put_until(device, live, lambda: "too slow" in window.desk.on_screen.note)
+    assert window.desk.to_keep().reading is None
+    gate.set()

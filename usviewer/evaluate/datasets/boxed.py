@@ -1,0 +1,184 @@
+"""Folders of still pictures with boxes or polygons: YOLO and COCO."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from usviewer.errors import UserError
+from usviewer.evaluate.average_precision import LabelledBox
+from usviewer.evaluate.datasets.dataset import (
+    Dataset,
+    DatasetKind,
+    DatasetOptions,
+    GroundTruth,
+    class_name,
+    hc18_exam,
+    pictures_of,
+)
+from usviewer.evaluate.datasets.stills import Still, stills_dataset
+from usviewer.frame import Frame, Mask
+
+_SPLIT_FOLDERS = ("", "train", "valid", "val", "test")
+
+
+# --- YOLO boxes -------------------------------------------------------------------------------------------------------
+
+
+def open_yolo(folder: Path, options: DatasetOptions) -> Dataset | None:
+    """``images/`` beside ``labels/`` (or both below train, valid, test); None when the folder is not like that."""
+    pairs = [pair for part in _SPLIT_FOLDERS for pair in _yolo_pairs(folder / part)]
+    if not pairs:
+        return None
+    truths = [_yolo_boxes(path) for _, path in pairs]
+    highest = max((row[0] for rows in truths for row in rows), default=-1)
+    if highest < 0:
+        raise UserError("No label file of this folder holds a box", "Use --negatives if nothing is to be found in them")
+    hc18 = all("_HC" in image.stem or "HC_png" in image.stem for image, _ in pairs)
+    stills = [
+        Still(image, hc18_exam(image.stem) if hc18 else image.stem, _box_truth(rows), None, "fetal" if hc18 else "")
+        for (image, _), rows in zip(pairs, truths, strict=True)
+    ]
+    labels = tuple(class_name(number) for number in range(1, highest + 2))
+    return stills_dataset(
+        folder, DatasetKind.BOXES, labels, stills, options, "exam" if hc18 else "picture", named=False
+    )
+
+
+def _yolo_pairs(folder: Path) -> list[tuple[Path, Path]]:
+    found = ((image, folder / "labels" / f"{image.stem}.txt") for image in pictures_of(folder / "images"))
+    return [(image, label) for image, label in found if label.is_file()]
+
+
+def _yolo_boxes(path: Path) -> list[tuple[int, float, float, float, float]]:
+    """Rows of class, centre x, centre y, width, height as fractions of the picture."""
+    rows = [line.split() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    try:
+        found = [(int(row[0]), *(float(value) for value in row[1:])) for row in rows]
+        if any(len(row) != 5 or row[0] < 0 for row in found):
+            raise ValueError
+    except ValueError as error:
+        raise UserError(
+            f"{path.name} does not hold YOLO boxes", "A line is: class, centre x, centre y, width, height"
+        ) from error
+    return found  # type: ignore[return-value]  # the length was checked
+
+
+def _box_truth(rows: Sequence[tuple[int, float, float, float, float]]) -> Callable[[Frame], GroundTruth]:
+    def read(frame: Frame) -> GroundTruth:
+        width, height = frame.width_px, frame.height_px
+        boxes = tuple(
+            LabelledBox(kind, ((x - w / 2) * width, (y - h / 2) * height, (x + w / 2) * width, (y + h / 2) * height))
+            for kind, x, y, w, h in rows
+        )
+        return GroundTruth(boxes=boxes)
+
+    return read
+
+
+# --- COCO -------------------------------------------------------------------------------------------------------------
+
+
+def open_coco(folder: Path, options: DatasetOptions) -> Dataset | None:
+    """One COCO json beside its pictures (or one folder above them); None when there is no such file."""
+    found = [(path, content) for path in sorted(folder.glob("*.json")) if (content := _coco_content(path))]
+    if len(found) != 1:
+        return None
+    table, content = found[0]
+    try:
+        names = {int(c["id"]): str(c["name"]) for c in content["categories"]}
+        images = {int(i["id"]): str(i["file_name"]) for i in content["images"]}
+        rows: dict[int, list[dict[str, Any]]] = {image_id: [] for image_id in images}
+        for row in content["annotations"]:
+            rows[int(row["image_id"])].append(row)
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{table.name} is no complete COCO file", "Write it again") from error
+    files = {path.name: path for path in folder.rglob("*") if path.suffix.lower() in {".png", ".jpg", ".jpeg", ".bmp"}}
+    stills = [
+        Still(files[Path(name).name], Path(name).stem, _coco_truth(rows[image_id], names, table.name))
+        for image_id, name in images.items()
+        if Path(name).name in files
+    ]
+    outlined = any(row.get("segmentation") for image_rows in rows.values() for row in image_rows)
+    labels = tuple(names[key] for key in sorted(names))
+    return (
+        stills_dataset(folder, DatasetKind.MASKS if outlined else DatasetKind.BOXES, labels, stills, options, "picture")
+        if stills
+        else None
+    )
+
+
+def _coco_content(path: Path) -> dict[str, Any] | None:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    wanted = {"images", "annotations", "categories"}
+    return content if isinstance(content, dict) and wanted <= set(content) else None
+
+
+def _coco_truth(rows: Sequence[dict[str, Any]], names: dict[int, str], table: str) -> Callable[[Frame], GroundTruth]:
+    order = {category: index for index, category in enumerate(sorted(names))}
+
+    def read(frame: Frame) -> GroundTruth:
+        masks: dict[str, Mask] = {
+            name: np.zeros((frame.height_px, frame.width_px), np.bool_) for name in names.values()
+        }
+        boxes: list[LabelledBox] = []
+        for row in rows:
+            category = int(row["category_id"])
+            masks[names[category]] |= _filled(row, frame.height_px, frame.width_px, table)
+            if len(row.get("bbox", ())) == 4:
+                x, y, width, height = (float(value) for value in row["bbox"])
+                boxes.append(LabelledBox(order[category], (x, y, x + width, y + height)))
+        return GroundTruth(masks, tuple(boxes))
+
+    return read
+
+
+def _filled(row: dict[str, Any], height_px: int, width_px: int, table: str) -> Mask:
+    """The row's mask on the whole picture, from polygons or from run lengths."""
+    parts = row.get("segmentation") or []
+    if isinstance(parts, dict):
+        return _from_run_lengths(parts, height_px, width_px, table)
+    filled = np.zeros((height_px, width_px), np.uint8)
+    for part in parts:
+        # COCO counts from the corner of the first pixel, OpenCV from its centre.
+        cv2.fillPoly(filled, [np.round(np.reshape(part, (-1, 2)) - 0.5).astype(np.int32)], 1)
+    return filled.astype(np.bool_)
+
+
+def _from_run_lengths(parts: dict[str, Any], height_px: int, width_px: int, table: str) -> Mask:
+    """Runs of 0 and 1 in turn, down the columns one after the other."""
+    counts = parts.get("counts", [])
+    runs = _unpacked(counts) if isinstance(counts, str) else [int(run) for run in counts]
+    if list(parts.get("size", ())) != [height_px, width_px] or sum(runs) != height_px * width_px:
+        raise UserError(f"A mask of {table} is not as large as its picture", "Write the file again")
+    values = np.repeat(np.arange(len(runs)) % 2 == 1, runs)
+    return np.ascontiguousarray(values.reshape(width_px, height_px).T)
+
+
+def _unpacked(packed: str) -> list[int]:
+    """COCO's packed run lengths: five bits a character, from 48 up, lowest first.
+
+    The sixth bit says that more follow, the fifth of the last is the sign; from the fourth run on what is kept is the
+    difference to the run before last. (pycocotools does this too, but warns with NumPy 2 and is optional here.)
+    """
+    runs: list[int] = []
+    value, shift = 0, 0
+    for character in packed:
+        bits = ord(character) - 48
+        value |= (bits & 31) << shift
+        shift += 5
+        if bits & 32:
+            continue
+        if bits & 16:
+            value -= 1 << shift
+        runs.append(value + (runs[-2] if len(runs) > 2 else 0))
+        value, shift = 0, 0
+    return runs

@@ -1,0 +1,152 @@
+"""Outlines against outlines, and the length that is measured on them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from usviewer.evaluate.datasets import LengthTruth, Sample
+from usviewer.evaluate.statistics import hausdorff, overlap
+from usviewer.evaluate.verdict import Outcome, Verdict
+from usviewer.frame import Frame, Mask
+from usviewer.infer.manifest import ModelSpec
+from usviewer.infer.prediction import Edge, Instance, Prediction, full_mask
+from usviewer.measure import read
+from usviewer.measure.reading import Reading, Status
+from usviewer.units import Spacing
+
+# The length that a finding is judged by.
+_LENGTHS = {"aorta": "ap_diameter", "fetal-head": "head_circumference"}
+
+
+def length_name(finding: str) -> str | None:
+    """The measurement that a finding is judged by, as readings call it."""
+    return _LENGTHS.get(finding)
+
+
+def judge_masks(
+    sample: Sample, prediction: Prediction, reading: Reading, labels: Mapping[str, str], spec: ModelSpec
+) -> list[Verdict]:
+    """A verdict for each label that both the truth and the model know."""
+    return [
+        _judge_mask(sample, prediction, reading, mask, labels[label], spec)
+        for label, mask in sample.truth.masks.items()
+        if label in labels
+    ]
+
+
+def _judge_mask(
+    sample: Sample, prediction: Prediction, reading: Reading, mask: Mask, label: str, spec: ModelSpec
+) -> Verdict:
+    chosen = [instance for instance in prediction.instances if instance.label == label]
+    predicted = union(chosen, prediction.frame_size_px)
+    verdict = Verdict(
+        sample.name,
+        sample.frame.key.index,
+        sample.group,
+        label,
+        outcome_of(mask, predicted),
+        overlap(mask, predicted),
+        score=max((instance.score for instance in chosen), default=None),
+        status=str(reading.status),
+        reason=reading.reason,
+        instances=len(chosen),
+    )
+    if verdict.outcome in (Outcome.FOUND, Outcome.ELSEWHERE):
+        verdict = _with_distances(verdict, mask, predicted, spacing_of(sample.frame))
+    if label == spec.labels[0].name and (name := length_name(spec.finding)):
+        verdict = _with_lengths(verdict, sample, mask, reading, spec, name)
+    return verdict
+
+
+def union(instances: Sequence[Instance], frame_size_px: tuple[int, int]) -> Mask:
+    """All that was outlined, on the whole frame."""
+    whole: Mask = np.zeros((frame_size_px[1], frame_size_px[0]), np.bool_)
+    for instance in instances:
+        whole |= full_mask(instance, frame_size_px)
+    return whole
+
+
+def outcome_of(truth: Mask, predicted: Mask) -> Outcome:
+    """Found means that the two share at least a pixel; how well is what Dice says."""
+    if not truth.any():
+        return Outcome.FALSE_ALARM if predicted.any() else Outcome.RIGHTLY_NONE
+    if not predicted.any():
+        return Outcome.MISSED
+    return Outcome.FOUND if (truth & predicted).any() else Outcome.ELSEWHERE
+
+
+def spacing_of(frame: Frame) -> Spacing | None:
+    """The one scale of a frame; None where it has none or several."""
+    regions = frame.geometry.regions if frame.geometry else ()
+    spacings = {region.spacing for region in regions}
+    return spacings.pop() if len(spacings) == 1 else None
+
+
+def _with_distances(verdict: Verdict, truth: Mask, predicted: Mask, spacing: Spacing | None) -> Verdict:
+    verdict = replace(verdict, hd95_px=hausdorff(truth, predicted))
+    if spacing is None:
+        return verdict
+    scale = (spacing.x_mm_per_px, spacing.y_mm_per_px)
+    return replace(
+        verdict,
+        hd95_mm=hausdorff(truth, predicted, mm_per_px=scale),
+        hausdorff_mm=hausdorff(truth, predicted, 100.0, scale),
+    )
+
+
+def _with_lengths(
+    verdict: Verdict, sample: Sample, truth: Mask, reading: Reading, spec: ModelSpec, name: str
+) -> Verdict:
+    """The length by truth, by the model and by the same geometry on the true mask.
+
+    Where the data set knows no length of its own, the geometry on the true mask is the truth.
+    """
+    if not verdict.wanted:
+        return verdict
+    geometry = _length_of(read_mask(truth, sample.frame, spec), name)
+    true = sample.truth.lengths.get(name)
+    found = reading.get(name) if reading.status is Status.MEASURED else None
+    return replace(
+        verdict,
+        true=true or geometry,
+        measured=_length_of(reading, name),
+        geometry=geometry if true else None,
+        interval_mm=found.interval_mm if found is not None else None,
+    )
+
+
+def _length_of(reading: Reading, name: str) -> LengthTruth | None:
+    found = reading.get(name) if reading.status is Status.MEASURED else None
+    return LengthTruth(found.value_px, found.value_mm) if found is not None and found.value_px is not None else None
+
+
+def read_mask(mask: Mask, frame: Frame, spec: ModelSpec) -> Reading:
+    """What the measurement makes of a mask that somebody else drew."""
+    rows, columns = np.nonzero(mask)
+    instances: tuple[Instance, ...] = ()
+    if rows.size:
+        x0, y0, x1, y1 = int(columns.min()), int(rows.min()), int(columns.max()) + 1, int(rows.max()) + 1
+        part = np.ascontiguousarray(mask[y0:y1, x0:x1])
+        box = (float(x0), float(y0), float(x1), float(y1))
+        instances = (Instance(spec.labels[0].name, 0, 1.0, box, part, (x0, y0), Edge.NOT_STATED),)
+    size = frame.size_px
+    return read(Prediction(frame.key, size, instances, "", "", ""), frame.geometry, spec.finding)
+
+
+def judge_negative(sample: Sample, prediction: Prediction, reading: Reading) -> Verdict:
+    """Whatever was found is a false alarm."""
+    best = max(prediction.instances, key=lambda instance: instance.score, default=None)
+    return Verdict(
+        sample.name,
+        sample.frame.key.index,
+        sample.group,
+        best.label if best else "",
+        Outcome.FALSE_ALARM if best else Outcome.RIGHTLY_NONE,
+        score=best.score if best else None,
+        status=str(reading.status),
+        reason=reading.reason,
+        instances=len(prediction.instances),
+    )

@@ -1,0 +1,1 @@
+"""An outline followed from frame to frame: pure, without threads."""

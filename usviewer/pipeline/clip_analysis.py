@@ -1,0 +1,281 @@
+"""The analysis of a whole clip beside its playback: a source of its own, no frame dropped, second to the picture."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Protocol
+
+from usviewer.acquire import Source
+from usviewer.errors import UserError
+from usviewer.frame import Frame
+from usviewer.measure.exam_context import NO_CONTEXT, ExamContext
+from usviewer.measure.manual import Edit, read_edited
+from usviewer.measure.reading import Reading
+from usviewer.pipeline.attempt import as_user_error, attempt, is_bug, refusals
+from usviewer.pipeline.clip_report import EMPTY_REPORT, ClipReport, clip_report
+from usviewer.pipeline.clip_run import MOST_FIRST_FAILURES
+from usviewer.pipeline.curve import Curve, curve_of
+from usviewer.pipeline.live_run import Engine
+from usviewer.pipeline.playback import Playback
+
+STEP_ASIDE_S = 0.002
+# The curve is drawn anew so often, and in no more than a twentieth of the time.
+CURVE_EVERY_S = 0.3
+CURVE_SHARE = 0.05
+
+
+class ReadingStore(Protocol):
+    """Where the results of one clip with one model and one scale are kept between sessions (``save.cache``)."""
+
+    def load(self) -> Mapping[int, Reading] | None:
+        """The automatic readings of every frame; None where there are none."""
+
+    def store(self, readings: Mapping[int, Reading]) -> None:
+        """Keep the automatic readings; ``UserError`` where that fails."""
+
+    def edits(self) -> Mapping[int, Edit]:
+        """What the user corrected, by frame."""
+
+
+class ClipAnalysis:
+    """Reads every frame of a clip, or takes what was kept. ``readings`` is filled as it goes."""
+
+    def __init__(
+        self,
+        open_source: Callable[[], Source],
+        playback: Playback,
+        engine: Engine,
+        kept: ReadingStore | None = None,
+        given: ExamContext = NO_CONTEXT,
+        edits: Mapping[int, Edit] | None = None,
+    ) -> None:
+        """``edits`` are the user's corrections, where they are known here; else they are read from ``kept``."""
+        self._open_source = open_source
+        self._playback = playback
+        self._edits: dict[int, Edit] | None = dict(edits) if edits is not None else None
+        self._unmeasured: dict[int, Edit] = dict(edits or {})  # corrections whose frame was not measured yet
+        self._engine, self._given = engine.fresh(given), given
+        self._kept = kept
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        self._corrected = threading.Event()
+        self._automatic: dict[int, Reading] = {}
+        self._problems: dict[str, list[int]] = {}  # frames that could not be read, by reason
+        self._edited: dict[int, Reading] = {}
+        self._curve: Curve | None = None
+        self._curve_due_s = 0.0
+        self._findings = EMPTY_REPORT
+        self._aggregated: bool | None = None  # not known before the source is open
+        self._complete = False
+        self._message = ""
+        self.failure: Exception | None = None
+        self._thread = threading.Thread(target=self._run, name="usviewer-analysis", daemon=True)
+
+    def start(self) -> None:
+        """Begin, in the thread."""
+        self._thread.start()
+
+    def request_stop(self) -> None:
+        """End soon; may be called twice."""
+        self._stop.set()
+        self._corrected.set()
+
+    def join(self, deadline_s: float) -> bool:
+        """Wait for the end; False when it did not come in time."""
+        if self._thread.is_alive():
+            self._thread.join(deadline_s)
+        return not self._thread.is_alive()
+
+    @property
+    def alive(self) -> bool:
+        """Whether the thread still runs."""
+        return self._thread.is_alive()
+
+    # -- for the window
+
+    def curve(self) -> Curve | None:
+        """The curve over the clip, as far as it is read; the same object until it changes."""
+        with self._lock:
+            return self._curve
+
+    def findings(self) -> ClipReport:
+        """What the whole clip amounts to; nothing until all is read, nor for pictures of several patients."""
+        with self._lock:
+            return self._findings
+
+    def reading(self, index: int) -> Reading | None:
+        """One frame's reading, corrected where it was; None while a correction of it is still to be measured.
+
+        What a person has put right is never shown, or kept, as the model had it.
+        """
+        with self._lock:
+            if index in self._unmeasured:
+                return None
+            return self._edited.get(index) or self._automatic.get(index)
+
+    def awaited(self, index: int) -> bool:
+        """Whether this frame's reading is still to come."""
+        with self._lock:
+            missing = index in self._unmeasured or (not self._complete and index not in self._automatic)
+        return missing and self.alive
+
+    def automatic(self, index: int) -> Reading | None:
+        """What the model said of a frame, whatever was corrected since."""
+        with self._lock:
+            return self._automatic.get(index)
+
+    def progress(self) -> tuple[int, bool, str]:
+        """Frames read, whether that is all, and what went wrong."""
+        with self._lock:
+            return len(self._automatic), self._complete, self._message
+
+    def correct(self, index: int, reading: Reading | None) -> None:
+        """Put a corrected reading in the place of the automatic one; None takes the correction back."""
+        with self._lock:
+            self._unmeasured.pop(index, None)
+            if reading is None:
+                self._edited.pop(index, None)
+            else:
+                self._edited[index] = reading
+        self._corrected.set()
+
+    def await_edit(self, index: int, edit: Edit | None) -> None:
+        """A correction of a frame that is not analysed yet: it is measured when its turn comes; None: there is none."""
+        with self._lock:
+            if edit is None:
+                self._unmeasured.pop(index, None)
+            else:
+                self._unmeasured[index] = edit
+        self._corrected.set()
+
+    # -- the thread
+
+    def _run(self) -> None:
+        try:
+            self._work()
+        except UserError as error:
+            self._say(str(error))
+        except Exception as error:  # a bug: the window raises it where the user hears of it
+            self.failure = error
+            self._say("An error in the program ended the analysis.")
+
+    def _work(self) -> None:
+        if self._edits is None and self._kept is not None:
+            found = dict(self._kept.edits())
+            with self._lock:
+                self._unmeasured = found | self._unmeasured
+        kept = self._kept.load() if self._kept is not None else None
+        if kept is not None:
+            self._take(kept)
+            self._draw_curve()
+        if not self._playback.calibrated() or self._stop.is_set():
+            return
+        with self._open_source() as source:
+            self._aggregated = source.info.is_sequence
+            if kept is not None:
+                self._measure_left(source)
+            elif not self._read_all(source):
+                return
+        with self._lock:
+            self._complete = True
+            count = len(self._automatic)
+        self._draw_curve()
+        if self._problems:  # they may be gone another time: nothing of this pass is kept
+            self._say(" ".join(f"{sentence}." for sentence in refusals(self._problems, count)))
+        elif self._kept is not None and kept is None:
+            self._keep(self._kept)
+        while not self._stop.is_set():
+            self._corrected.wait()
+            self._corrected.clear()
+            if self._unmeasured and not self._stop.is_set():
+                with self._open_source() as source:
+                    self._measure_left(source)
+            self._draw_curve()
+
+    def _read_all(self, source: Source) -> bool:
+        for frame in source:
+            if not self._my_turn():
+                return False
+            # Pictures of a folder are each their own patient: no plane is carried from one to the next.
+            self._read(frame, self._engine if self._aggregated else self._engine.fresh(self._given))
+            if time.monotonic() >= self._curve_due_s:
+                self._draw_curve()
+        return True
+
+    def _keep(self, kept: ReadingStore) -> None:
+        try:
+            kept.store(dict(self._automatic))
+        except UserError as error:
+            self._say(str(error))
+
+    def _draw_curve(self) -> None:
+        began_s = time.monotonic()
+        with self._lock:
+            readings = {**self._automatic, **self._edited}
+        count = len(self._playback.picture().times_s) or max(readings, default=-1) + 1
+        curve = curve_of(readings, count, aggregated=self._aggregated is not False)
+        whole = self._complete and self._aggregated is True
+        findings = clip_report([readings[index] for index in sorted(readings)]) if whole else EMPTY_REPORT
+        with self._lock:
+            self._curve, self._findings = curve, findings
+        took_s = time.monotonic() - began_s
+        self._curve_due_s = began_s + max(CURVE_EVERY_S, took_s / CURVE_SHARE)
+
+    def _my_turn(self) -> bool:
+        """Stand back while the playback has work to do; False when it is time to end."""
+        while self._playback.busy.is_set() and not self._stop.wait(STEP_ASIDE_S):
+            pass
+        return not self._stop.is_set()
+
+    def _take(self, kept: Mapping[int, Reading]) -> None:
+        with self._lock:
+            self._automatic = {index: self._given.named(reading) for index, reading in kept.items()}
+            self._complete = True
+
+    def _read(self, frame: Frame, engine: Engine) -> None:
+        """One frame; what goes wrong costs that frame, unless nothing of the clip can be read."""
+        calibrated = self._playback.calibrate(frame)
+        done = attempt(calibrated, engine.predict, engine.read, engine.made)
+        if done.problem is not None:
+            self._note(frame, done.problem, done.reading.reason)
+        with self._lock:
+            self._automatic[frame.key.index] = done.reading
+        self._take_edits((frame,))
+
+    def _note(self, frame: Frame, problem: Exception, reason: str) -> None:
+        if is_bug(problem) and self.failure is None:
+            self.failure = problem
+        self._problems.setdefault(reason, []).append(frame.key.index)
+        failed = sum(map(len, self._problems.values()))
+        with self._lock:
+            read_any = failed <= len(self._automatic)
+        if not read_any and failed >= MOST_FIRST_FAILURES:
+            raise as_user_error(problem)
+
+    def _measure_left(self, source: Source) -> None:
+        """Corrections of frames that were analysed before them."""
+        with self._lock:
+            left = sorted(index for index in self._unmeasured if index in self._automatic)
+        self._take_edits(source.seek(index) for index in left)
+
+    def _take_edits(self, frames: Iterable[Frame]) -> None:
+        """Measure what was corrected anew, with the scale of this pass; a correction of other pixels is left aside."""
+        for frame in frames:
+            index = frame.key.index
+            with self._lock:
+                edit, automatic = self._unmeasured.get(index), self._automatic.get(index)
+            if edit is None or automatic is None:
+                continue
+            reading = None
+            if edit.digest == frame.key.digest:
+                calibrated = self._playback.calibrate(frame)
+                reading = read_edited(automatic, edit, frame.size_px, calibrated.geometry)
+            with self._lock:
+                if self._unmeasured.pop(index, None) is not None and reading is not None:
+                    self._edited[index] = reading
+
+    def _say(self, message: str) -> None:
+        with self._lock:
+            self._message = message

@@ -1,0 +1,499 @@
+"""A live source: a capture thread, the newest frame, an inference thread, and a snapshot that the window polls.
+
+Nothing queues. A frame that arrives while the model is busy replaces the one that waits, and is counted. The window
+never waits for anything here: ``LiveRun.snapshot`` copies a few references under a lock.
+
+Whatever goes wrong with one frame costs that frame, which is refused with its reason; the picture goes on. A model that
+fails on one frame after another is taken off, and offered again (``LiveRun.retry``).
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Generic, TypeVar
+
+from usviewer.acquire import Source
+from usviewer.frame import Frame, ImageGeometry, SourceInfo
+from usviewer.infer.prediction import Prediction
+from usviewer.measure.exam_context import NO_CONTEXT, ExamContext
+from usviewer.measure.reading import Reading, Summary
+from usviewer.measure.trend import Trend
+from usviewer.pipeline.attempt import AnalyzedFrame, Made, as_user_error, attempt, is_bug, reason_of, refused
+from usviewer.pipeline.clip_report import EMPTY_REPORT, ClipReport, RecentReport
+from usviewer.pipeline.signal import SignalState, SignalWatch
+from usviewer.pipeline.timing import Percentiles, Timings
+
+T = TypeVar("T")
+
+# A pair of image and overlay that is older than this is not shown; the newest image is, without an overlay.
+MAX_PAIR_AGE_S = 0.150
+SLOW_FOR_S = 0.5
+REOPEN_EVERY_S = 1.0
+STATUS_EVERY_S = 0.2
+# Stopping never takes longer. What blocks beyond that (a device that hangs in its driver, an engine that never ends) is
+# left behind in a daemon thread, which is said.
+JOIN_DEADLINE_S = 1.0
+# A frame in between may be damaged; a model that fails on so many live pictures in a row (0.3 to 1 s of a scanner's 10
+# to 30 a second) will not read the next one either.
+MOST_FAILURES = 10
+
+Calibrate = Callable[[Frame], Frame]
+Predict = Callable[[Frame], Prediction]
+Read = Callable[[Prediction, ImageGeometry | None], Reading]
+
+
+class Mailbox(Generic[T]):
+    """A slot, not a queue: what is put replaces what waits."""
+
+    def __init__(self) -> None:
+        self._condition = threading.Condition()
+        self._item: T | None = None
+        self._closed = False
+        self.replaced = 0
+
+    def put(self, item: T) -> None:
+        """Never blocks. Counts the item that was replaced before anyone took it."""
+        with self._condition:
+            self.replaced += self._item is not None
+            self._item = item
+            self._condition.notify()
+
+    def take(self, timeout_s: float) -> T | None:
+        """The newest item, once; None after the time-out or when closed."""
+        with self._condition:
+            if self._item is None and not self._closed:
+                self._condition.wait(timeout_s)
+            item, self._item = self._item, None
+            return item
+
+    def close(self) -> None:
+        """Wake whoever waits; nothing is handed out any more but what is there."""
+        with self._condition:
+            self._closed = True
+            self._condition.notify_all()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Engine:
+    """What turns a frame into a reading: a model that is loaded, with the words that name it.
+
+    ``requested`` and ``running`` name the inference engine that was asked for and the one that runs; ``notice`` says in
+    one sentence why they differ. ``labels`` is everything the model can find. ``renewed`` gives the same loaded model
+    with fresh state over frames and with what the operator has said (None: it has no state), for a run of its own.
+    ``chosen`` is what the automatic choice of the engine found out, a line each; empty where none was made. ``cancel``
+    ends a prediction that runs, where the engine can (None: it cannot).
+    """
+
+    predict: Predict
+    read: Read
+    model_label: str
+    requested: str
+    running: str
+    model_id: str = ""
+    sha256: str = ""
+    finding: str = ""
+    labels: tuple[str, ...] = ()
+    notice: str = ""
+    renewed: Callable[[ExamContext], Engine] | None = None
+    chosen: tuple[str, ...] = ()
+    cancel: Callable[[], object] | None = None
+
+    @property
+    def made(self) -> Made:
+        """Who refuses a frame that cannot be read."""
+        return Made(self.finding, self.model_id, self.sha256, self.running)
+
+    def fresh(self, given: ExamContext = NO_CONTEXT) -> Engine:
+        """This model for another run, where the operator said this."""
+        return self.renewed(given) if self.renewed is not None else self
+
+
+@dataclass(frozen=True, slots=True)
+class LiveStatus:
+    """What the status line shows. Rates are frames a second, times milliseconds.
+
+    ``model_problem`` is why the model was taken off; empty while it runs, or where there is none.
+    """
+
+    state: SignalState
+    state_age_s: float
+    source: SourceInfo | None
+    message: str
+    source_rate: float
+    result_rate: float
+    latency_ms: Percentiles
+    stages_ms: Mapping[str, Percentiles]
+    dropped: int
+    captured: int
+    model_label: str
+    engine_requested: str
+    engine_running: str
+    model_problem: str = ""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Waiting:
+    """A frame for the inference thread. ``problem``: it could not be calibrated, and must not be measured."""
+
+    epoch: int
+    frame: Frame
+    problem: Exception | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LiveSnapshot:
+    """The newest frame, the newest pair of frame and result, its summary, and the status, taken at one moment.
+
+    ``findings`` is what the last two minutes amount to.
+    """
+
+    newest: Frame | None
+    pair: AnalyzedFrame | None
+    summary: Summary | None
+    status: LiveStatus
+    taken_s: float
+    too_slow: bool = False
+    findings: ClipReport = EMPTY_REPORT
+
+    @property
+    def in_time(self) -> bool:
+        """Whether the newest result is of a picture that is recent enough to be shown as current."""
+        if self.pair is None or self.newest is None:
+            return True
+        return self.newest.key.capture_time_s - self.pair.frame.key.capture_time_s <= MAX_PAIR_AGE_S
+
+    def to_show(self) -> tuple[Frame | None, AnalyzedFrame | None, str]:
+        """Which frame to show, with which result (None: no overlay), and what to say about it.
+
+        The default is the matched pair. When the pair is too old the newest frame is shown bare, and for half a second
+        after (``too_slow``), so that an overlay at the limit does not flicker. While the input is
+        frozen or stalled the last pair stays: it belongs to exactly that picture.
+        """
+        if self.pair is None or self.newest is None:
+            return self.newest, None, ""
+        same_picture = self.newest.key.digest == self.pair.frame.key.digest
+        if same_picture or (self.in_time and not self.too_slow):
+            return self.pair.frame, self.pair, ""
+        return self.newest, None, "The model is too slow for this source: picture without overlay"
+
+
+class LiveRun:
+    """One live source with one model. Start, poll ``snapshot``, stop. The model can be exchanged while it runs."""
+
+    def __init__(self, open_source: Callable[[], Source], calibrate: Calibrate, engine: Engine | None = None) -> None:
+        self._open_source = open_source
+        self._calibrate = calibrate
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        self._waiting: Mailbox[_Waiting] = Mailbox()
+        self._epoch = 0  # what was captured before the last withdrawal must not be published after it
+        self._watch = SignalWatch()
+        self._timings = Timings()
+        self._stages_ms: tuple[float, Mapping[str, Percentiles]] = (0.0, {})
+        self._engine = engine
+        self._source: Source | None = None
+        self._source_info: SourceInfo | None = None
+        self._message = self._scale_message = ""
+        self._failures = self._uncalibrated = 0  # in a row
+        self._taken_off: tuple[Engine, str] | None = None
+        self._reading = False  # whether a frame is in the model's hands
+        self._newest: Frame | None = None
+        self._pair: AnalyzedFrame | None = None
+        self._summary: Summary | None = None
+        self._trend = Trend()
+        self._recent = RecentReport()  # filled by the inference thread, replaced where it holds no longer
+        self._captured = 0
+        self._slow_until_s = 0.0
+        self._failure: Exception | None = None
+        self._threads = [
+            threading.Thread(target=self._capture, name="usviewer-capture", daemon=True),
+            threading.Thread(target=self._infer, name="usviewer-infer", daemon=True),
+        ]
+
+    def start(self) -> None:
+        """Start capturing. The source is opened in the capture thread: a slow device never holds the window up."""
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> bool:
+        """Stop both threads within ``JOIN_DEADLINE_S``; safe to call twice. False when one did not end in time.
+
+        A live source is closed from here, so that a read that blocks returns; an engine that can end a prediction is
+        asked to. Both are done in a thread of their own: they may block as well.
+        """
+        self._stop.set()
+        self._waiting.close()
+        until_s = time.monotonic() + JOIN_DEADLINE_S
+        letting_go = threading.Thread(target=self._let_go, name="usviewer-let-go", daemon=True)
+        letting_go.start()
+        begun = [thread for thread in self._threads if thread.ident is not None]
+        for thread in (letting_go, *begun):
+            thread.join(max(0.0, until_s - time.monotonic()))
+        return not any(thread.is_alive() for thread in (letting_go, *begun))
+
+    def _let_go(self) -> None:
+        with self._lock:
+            source, engine = self._source, self._engine if self._reading else None
+        try:
+            # A recording must not be closed under the reader's hands; its reads end by themselves.
+            if source is not None and source.info.live:
+                source.close()
+            if engine is not None and engine.cancel is not None:
+                engine.cancel()
+        except Exception as error:
+            self._note_bug(error)
+
+    def set_engine(self, engine: Engine | None) -> None:
+        """Exchange the model or what the operator said; the picture goes on, what the old one read is withdrawn.
+
+        A sweep goes on from site to site: what it found so far stays, unless the model is another one.
+        """
+        with self._lock:
+            if engine is None or self._engine is None or engine.sha256 != self._engine.sha256:
+                self._recent = RecentReport()
+            self._engine, self._taken_off, self._failures = engine, None, 0
+            self._withdraw()
+
+    def retry(self) -> None:
+        """Try the model again that was taken off."""
+        with self._lock:
+            if self._taken_off is not None:
+                self._engine, self._failures = self._taken_off[0], 0
+                self._taken_off = None
+                self._withdraw()
+
+    def set_calibrate(self, calibrate: Calibrate) -> None:
+        """Exchange the calibration (another scale); what was measured with the old one is withdrawn."""
+        with self._lock:
+            self._calibrate = calibrate
+            self._withdraw()
+            self._recent = RecentReport()
+
+    def reset(self) -> None:
+        """Forget the trend and the last result, for example when the scale has changed."""
+        with self._lock:
+            self._withdraw()
+
+    @property
+    def failure(self) -> Exception | None:
+        """The newest bug that a frame, or the source, was lost to: the window raises it where the user hears of it.
+
+        The same object while the same bug repeats itself.
+        """
+        return self._failure
+
+    def snapshot(self) -> LiveSnapshot:
+        """All that the window needs, taken under one lock."""
+        now = time.monotonic()
+        with self._lock:
+            state = self._watch.state_at(now)
+            if not state.holds_numbers:
+                self._trend.reset()
+                self._summary = None
+            status = self._status(state, now)
+            snapshot = LiveSnapshot(
+                self._newest, self._pair, self._summary, status, now, findings=self._recent.findings
+            )
+            if not snapshot.in_time:
+                self._slow_until_s = now + SLOW_FOR_S
+            return replace(snapshot, too_slow=now < self._slow_until_s)
+
+    def _status(self, state: SignalState, now: float) -> LiveStatus:
+        engine = self._engine
+        return LiveStatus(
+            state=state,
+            state_age_s=self._watch.age_s(now),
+            source=self._source_info,
+            message=self._message or self._scale_message,
+            source_rate=self._timings.rate("capture", now),
+            result_rate=self._timings.rate("latency", now),
+            latency_ms=self._percentiles(now).get("latency", Percentiles()),
+            stages_ms=self._percentiles(now),
+            dropped=self._waiting.replaced,
+            captured=self._captured,
+            model_label=engine.model_label if engine else "no model",
+            engine_requested=engine.requested if engine else "",
+            engine_running=engine.running if engine else "",
+            model_problem=self._taken_off[1] if self._taken_off is not None else "",
+        )
+
+    def _percentiles(self, now: float) -> Mapping[str, Percentiles]:
+        """Of every stage, a few times a second: nobody reads faster, so they are not reckoned for every poll."""
+        taken_s, stages_ms = self._stages_ms
+        if now - taken_s >= STATUS_EVERY_S:
+            stages_ms = {name: self._timings.percentiles(name) for name in self._timings.stages()}
+            self._stages_ms = (now, stages_ms)
+        return stages_ms
+
+    def _note_bug(self, error: Exception) -> None:
+        """Keep a bug for the window, once for all its repetitions."""
+        if not is_bug(error):
+            return
+        with self._lock:
+            before = self._failure
+            if before is None or (type(before), str(before)) != (type(error), str(error)):
+                self._failure = error
+
+    def _withdraw(self) -> None:
+        self._epoch += 1
+        self._pair = None
+        self._summary = None
+        self._trend.reset()
+
+    # -- capture thread
+
+    def _capture(self) -> None:
+        """Open the source, again and again: neither a lost device nor a bug ends the live picture for good."""
+        while not self._stop.is_set():
+            try:
+                with self._open_source() as source:
+                    with self._lock:
+                        self._source = source
+                    self._play(source)
+            except Exception as error:
+                self._lost(error)
+            with self._lock:
+                self._source = None
+            self._stop.wait(REOPEN_EVERY_S)
+
+    def _lost(self, error: Exception) -> None:
+        if self._stop.is_set():
+            return  # closed from outside: whatever the read said then is no news
+        self._note_bug(error)
+        with self._lock:
+            self._message = str(as_user_error(error))
+            self._watch.gone(time.monotonic())
+
+    def _play(self, source: Source) -> None:
+        """Frames of a live source come when they come; recorded and simulated ones are paced, a recording is looped."""
+        paced = not source.info.live or source.info.kind == "phantom"
+        with self._lock:
+            self._source_info = source.info
+            self._message = self._scale_message = ""
+            self._uncalibrated = 0
+            self._recent = RecentReport()
+        period_s = 1.0 / source.info.frames_per_second if source.info.frames_per_second else 1.0 / 30.0
+        due_s = time.monotonic()
+        while not self._stop.is_set():
+            for frame in source:
+                if self._stop.is_set():
+                    return
+                if paced:
+                    due_s = max(due_s + period_s, time.monotonic() - period_s)
+                    self._stop.wait(max(0.0, due_s - time.monotonic()))
+                    frame = replace(frame, key=replace(frame.key, capture_time_s=time.monotonic()))
+                self._accept(frame)
+            if source.info.live:
+                return
+
+    def _accept(self, frame: Frame) -> None:
+        began = time.monotonic()
+        calibrate = self._calibrate
+        frame, problem = self._calibrated(frame, calibrate)
+        with self._lock:
+            if calibrate is not self._calibrate:  # exchanged meanwhile: this scale no longer holds
+                return
+            self._captured += 1
+            changed = self._watch.see(frame)
+            lost = _scale_lost(self._newest, frame)
+            if changed or lost:
+                self._withdraw()
+            if lost:
+                self._recent = RecentReport()
+            self._newest = frame
+            self._uncalibrated = 0 if problem is None else self._uncalibrated + 1
+            repeated = problem is not None and self._uncalibrated >= MOST_FAILURES
+            self._scale_message = str(as_user_error(problem)) if problem is not None and repeated else ""
+            self._timings.add("calibrate", began, time.monotonic())
+            self._timings.tick("capture", frame.key.capture_time_s)
+            epoch = self._epoch
+        self._waiting.put(_Waiting(epoch, frame, problem))
+
+    def _calibrated(self, frame: Frame, calibrate: Calibrate) -> tuple[Frame, Exception | None]:
+        """The frame with its geometry; without any, so without millimetres, where that could not be found."""
+        try:
+            return calibrate(frame), None
+        except Exception as error:
+            self._note_bug(error)
+            return frame.with_geometry(None), error
+
+    # -- inference thread
+
+    def _infer(self) -> None:
+        while not self._stop.is_set():
+            waiting = self._waiting.take(0.2)
+            engine = self._engine
+            if waiting is None or engine is None:
+                continue
+            try:
+                self._read(engine, waiting)
+            except Exception as error:
+                self._note_bug(error)
+
+    def _read(self, engine: Engine, waiting: _Waiting) -> None:
+        if waiting.problem is not None:
+            self._publish(waiting.epoch, refused(waiting.frame, waiting.problem, engine.made))
+            return
+        self._reading = True
+        try:
+            done = attempt(waiting.frame, engine.predict, engine.read, engine.made)
+        finally:
+            self._reading = False
+        try:
+            self._publish(waiting.epoch, done)
+        except Exception as error:  # the aggregate could not take it
+            done = refused(waiting.frame, error, engine.made)
+            self._forget_aggregate()
+            self._publish(waiting.epoch, done)
+        self._count(engine, waiting, done.problem)
+
+    def _forget_aggregate(self) -> None:
+        with self._lock:
+            self._trend, self._recent, self._summary = Trend(), RecentReport(), None
+
+    def _count(self, engine: Engine, waiting: _Waiting, problem: Exception | None) -> None:
+        """Take the model off once it fails on one live picture after another.
+
+        A picture that is black for a while says nothing about the model.
+        """
+        if problem is not None:
+            self._note_bug(problem)
+        with self._lock:
+            if engine is not self._engine or waiting.epoch != self._epoch:
+                return
+            if problem is None:
+                self._failures = 0
+            elif self._watch.state_at(time.monotonic()).holds_numbers:
+                self._failures += 1
+            if problem is not None and self._failures >= MOST_FAILURES:
+                self._engine, self._taken_off = None, (engine, reason_of(problem))
+                self._withdraw()
+
+    def _publish(self, epoch: int, done: AnalyzedFrame) -> None:
+        frame, reading = done.frame, done.reading
+        now = time.monotonic()
+        with self._lock:
+            if epoch != self._epoch:  # model, scale or format exchanged meanwhile: this result is of the old one
+                return
+            for name, milliseconds in done.prediction.timings_ms.items():
+                self._timings.add_ms(name, milliseconds)
+            self._timings.add("latency", frame.key.capture_time_s, now)
+            self._timings.tick("latency", now)
+            self._pair = done
+            recent, holds = self._recent, self._watch.state_at(now).holds_numbers
+            if holds:
+                self._summary = self._trend.add(reading)
+        if holds:
+            recent.add(reading)  # without the lock: now and then this takes longer than the window may wait
+
+
+def _scale_lost(before: Frame | None, now: Frame) -> bool:
+    """Whether the millimetres were withdrawn between two pictures: then none may stay on the screen."""
+    return before is not None and _scaled(before) and not _scaled(now)
+
+
+def _scaled(frame: Frame) -> bool:
+    return frame.geometry is not None and any(region.spacing for region in frame.geometry.regions)

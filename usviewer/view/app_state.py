@@ -1,0 +1,336 @@
+"""What the controllers of the window share: the picture, the model, the scale, the messages."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from PySide6.QtCore import QObject, Signal
+
+from usviewer import settings as preferences
+from usviewer.calibrate.source import check_shape
+from usviewer.calibrate.watch import Confirmed
+from usviewer.errors import UserError
+from usviewer.frame import Frame
+from usviewer.measure.exam_context import NO_CONTEXT, ExamContext
+from usviewer.measure.reading import Reading, Summary
+from usviewer.overlay.annotated_frame import AnnotatedFrame
+from usviewer.overlay.scene import MaskStyle, Style, compose
+from usviewer.pipeline.jobs import Job, Jobs
+from usviewer.pipeline.live_run import Engine
+from usviewer.settings import Settings
+from usviewer.units import ScaleSource, Spacing
+from usviewer.view.canvas import Canvas
+from usviewer.view.notify import Notify
+
+# What is being written is waited for (``pipeline.jobs``). What is being read, or a model that loads, is given this long
+# when the window closes; then it is left behind.
+READS_S, LOADS_S = 2.0, 1.0
+# Scales by the user's own word, which may be taken back by another.
+_USERS = (ScaleSource.MANUAL, ScaleSource.USER, ScaleSource.RULER)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Displayed:
+    """The exact pair that is shown now, and what is said about it; ``is_current`` is False where numbers are withdrawn.
+
+    ``pending``: the picture stands bare only because its reading is being made, and will be there in a moment.
+    """
+
+    frame: Frame | None = None
+    reading: Reading | None = None
+    summary: Summary | None = None
+    shown: AnnotatedFrame | None = None
+    note: str = ""
+    is_current: bool = True
+    pending: bool = False
+
+
+class AppState(QObject):
+    """Shared by the controllers; owns no mode. Everything here is called in the window's thread."""
+
+    engine_changed = Signal()
+    style_changed = Signal()
+    scale_changed = Signal()
+    given_changed = Signal()
+    shown_changed = Signal()
+
+    def __init__(self, settings: Settings, settings_path: Path | None = None, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self.canvas = Canvas()
+        self.notify = Notify()
+        self.jobs = Jobs("usviewer-files")
+        self.loads = Jobs("usviewer-loads")
+        self._engines = Jobs(
+            "usviewer-engines"
+        )  # of its own: an engine that is built for minutes holds up nothing else
+        self.settings = settings
+        self.style = style_of(settings)
+        self.on_screen = Displayed()
+        self._asked = Displayed()
+        self.lens: Callable[[Displayed], Displayed] | None = None  # sees another reading in what is to be shown
+        self.loading = False
+        self._loading_id = ""
+        self.engine_problem = ""
+        self._settings_path = settings_path
+        self._kept_settings = settings
+        self._engine: Engine | None = None
+        self._load: Job[Engine] | None = None
+        self._spacing: Spacing | None = None
+        self._spacing_size_px: tuple[int, int] | None = None
+        self._confirmed: tuple[Confirmed, ...] = ()
+        self.given = NO_CONTEXT
+
+    def tick(self) -> None:
+        """Deliver what the workers have finished."""
+        self.jobs.poll()
+        self.loads.poll()
+        self._engines.poll()
+
+    def close(self) -> bool:
+        """Finish what is being written; False when a worker did not end in time."""
+        if self._load is not None:
+            self._load.cancel()
+        _end_trials()
+        ended = [self.jobs.stop(), self.loads.stop(READS_S), self._engines.stop(LOADS_S)]
+        return all(ended)
+
+    # -- preferences
+
+    def set_setting(self, name: str, value: Any) -> None:
+        """Change one preference and keep it (in a worker; one sentence when it cannot be written)."""
+        if getattr(self.settings, name) == value:
+            return
+        self.settings = replace(self.settings, **{name: value})
+        self.jobs.submit(
+            partial(preferences.save, self.settings, self._settings_path, before=self._kept_settings),
+            partial(self._settings_are_kept, self.settings),
+            partial(self.notify.report, key="settings"),
+        )
+        if name in ("mask", "mask_opacity"):
+            self.set_style(style_of(self.settings))
+
+    def _settings_are_kept(self, kept: Settings, _written: None) -> None:
+        self._kept_settings = kept
+
+    def set_style(self, style: Style) -> None:
+        """Draw otherwise from now on, the picture on the screen included."""
+        if style != self.style:
+            self.style = style
+            self._compose()
+            self.style_changed.emit()
+
+    # -- the model
+
+    def engine(self) -> Engine | None:
+        """The model that is loaded; None while it loads, or when there is none."""
+        return self._engine
+
+    def load_model(self, model_id: str, engine: str) -> None:
+        """Load a model beside the window; the old one goes on until the new one is ready."""
+        if self._load is not None:
+            self._load.cancel()
+        if self.loading:
+            _end_trials(self._loading_id)
+        self.loading, self.engine_problem, self._loading_id = True, "", model_id
+        self._load = self._engines.submit(partial(_load, model_id, engine), self._loaded, self._not_loaded)
+        self.engine_changed.emit()
+
+    def choose_model(self, model_id: str) -> None:
+        """The user's choice of model, kept for the next start."""
+        self.set_setting("model", model_id)
+        self.load_model(model_id, self.settings.engine)
+
+    def choose_engine(self, engine: str) -> None:
+        """The user's choice of engine, kept for the next start."""
+        self.set_setting("engine", engine)
+        self.load_model(self.settings.model, engine)
+
+    def set_engine(self, engine: Engine | None) -> None:
+        """Work with this model from now on."""
+        self._engine = engine
+        self.loading = False
+        self.engine_changed.emit()
+
+    def _loaded(self, engine: Engine) -> None:
+        if engine.notice:
+            self.notify.warn(engine.notice, key="engine")
+        self.notify.withdraw("model")
+        self.set_engine(engine)
+
+    def _not_loaded(self, error: UserError) -> None:
+        self.loading, self.engine_problem = False, str(error)
+        self.notify.report(error, key="model")
+        self.engine_changed.emit()
+
+    # -- the scale
+
+    def user_spacing(self) -> Spacing | None:
+        """The scale that the user has given for this source; None where there is none."""
+        return self._spacing
+
+    def user_spacing_size_px(self) -> tuple[int, int] | None:
+        """The picture size that the user's scale was given on: on any other it does not hold."""
+        return self._spacing_size_px
+
+    def set_user_spacing(self, spacing: Spacing | None) -> None:
+        """Take a scale for the source that is open, or take it back.
+
+        Raises ``UserError`` when nothing is shown, or when the picture brings a scale of its own that contradicts it.
+        """
+        frame = self.on_screen.frame
+        if spacing is not None:
+            if frame is None:
+                raise UserError("There is no picture to give a scale to", "Open a source first")
+            _check_agreement(frame, spacing)
+            check_shape("this picture", frame.stated_aspect, spacing)
+            _check_plausible(frame, spacing)
+        self._spacing, self._confirmed = spacing, ()
+        self._spacing_size_px = frame.size_px if frame is not None and spacing is not None else None
+        self.scale_changed.emit()
+
+    def forget_scale(self) -> None:
+        """Another source: the user's scale was not for it."""
+        if self._spacing is not None or self._confirmed:
+            self.set_confirmed(())
+
+    def confirmed(self) -> tuple[Confirmed, ...]:
+        """The rulers that the user has confirmed for this source, each from one of its frames on."""
+        return self._confirmed
+
+    def set_confirmed(self, confirmed: tuple[Confirmed, ...]) -> None:
+        """Measure by these rulers, instead of any other scale of the user's."""
+        self._spacing = self._spacing_size_px = None
+        self._confirmed = confirmed
+        self.scale_changed.emit()
+
+    # -- what the operator says
+
+    def set_given(self, given: ExamContext) -> None:
+        """Take the operator's word on the source that is open: plane, site, age."""
+        if given != self.given:
+            self.given = given
+            self.given_changed.emit()
+
+    # -- what is shown
+
+    def show(
+        self,
+        frame: Frame | None,
+        reading: Reading | None,
+        summary: Summary | None,
+        note: str = "",
+        *,
+        is_current: bool = True,
+        pending: bool = False,
+    ) -> None:
+        """Show a picture with its own reading's overlay (bare without), and tell whoever shows numbers.
+
+        ``note`` is said in a corner of the picture. ``is_current`` False withdraws the numbers but keeps the overlay.
+        ``pending``: the reading of this picture is being made.
+        """
+        self._asked = Displayed(frame, reading, summary, None, note, is_current, pending and reading is None)
+        self.refresh()
+
+    def renew(self) -> None:
+        """The picture's reading no longer holds, and another is being made: it stands bare from this moment on."""
+        before = self._asked
+        self.show(before.frame, None, None, before.note, is_current=before.is_current, pending=before.frame is not None)
+
+    def to_keep(self) -> Displayed:
+        """The pair on the screen at this moment, to be kept.
+
+        Raises ``UserError`` where there is none, or where the outline that belongs to the picture is still to come.
+        """
+        self.refresh()
+        if self.on_screen.frame is None:
+            raise UserError("There is no picture to save", "Open a source first")
+        if self.on_screen.pending:
+            raise UserError("This picture is just being measured", "Save it in a moment, when its outline is there")
+        return self.on_screen
+
+    def refresh(self) -> None:
+        """Show the same again where the lens sees something else in it now."""
+        before, now = self.on_screen, self.lens(self._asked) if self.lens is not None else self._asked
+        same = (
+            before.frame is now.frame
+            and before.reading is now.reading
+            and before.summary is now.summary
+            and before.is_current == now.is_current
+            and before.note == now.note
+            and before.pending == now.pending
+        )
+        if same:
+            return
+        self.on_screen = replace(now, shown=None)
+        self._compose()
+
+    def shown(self) -> tuple[Frame | None, Reading | None, Summary | None, AnnotatedFrame | None]:
+        """The exact pair on the screen now, with what was said about it."""
+        now = self.on_screen
+        return now.frame, now.reading, now.summary, now.shown
+
+    @property
+    def seen_otherwise(self) -> bool:
+        """Whether the lens shows another reading than the loaded model's: nothing that model says goes with it."""
+        return self.on_screen.reading is not None and self.on_screen.reading is not self._asked.reading
+
+    def model_label(self) -> str:
+        """What the model behind the reading on the screen is called; empty where that is not the loaded one."""
+        return self._engine.model_label if self._engine is not None and not self.seen_otherwise else ""
+
+    def _compose(self) -> None:
+        now = self.on_screen
+        shown = None
+        if now.frame is None:
+            self.canvas.clear()
+        elif now.reading is None:
+            self.canvas.show_bare(now.frame)
+        else:
+            scene = compose(now.frame, now.reading, now.summary, self.style, model_label=self.model_label())
+            shown = AnnotatedFrame(now.frame, scene)
+            self.canvas.show_pair(shown)
+        self.canvas.set_corner_note(now.note)
+        self.on_screen = replace(now, shown=shown)
+        self.shown_changed.emit()
+
+
+def _end_trials(model_id: str = "") -> None:
+    """End the first run of a model that may never finish it, or of all; nothing is imported for that."""
+    if (trial := sys.modules.get("usviewer.infer.trial")) is not None:
+        trial.stop(model_id)
+
+
+def style_of(settings: Settings) -> Style:
+    """How the overlay is drawn on the screen: the numbers and the research line have their own places there."""
+    mask = MaskStyle(settings.mask) if settings.mask in set(MaskStyle) else MaskStyle.OUTLINE
+    return Style(mask=mask, fill_alpha=settings.mask_opacity, numbers=False, research_line=False)
+
+
+def _load(model_id: str, engine: str) -> Engine:
+    from usviewer.pipeline.engine import load_engine  # brings the inference engines, the slowest imports of all
+
+    return load_engine(model_id, engine)
+
+
+def _check_plausible(frame: Frame, spacing: Spacing) -> None:
+    from usviewer.calibrate.plausible import check_stated
+
+    sector = frame.geometry.sector if frame.geometry is not None else None
+    check_stated(spacing, frame.size_px, sector)
+
+
+def _check_agreement(frame: Frame, spacing: Spacing) -> None:
+    from usviewer.calibrate.regions import agree
+
+    own = [region.spacing for region in frame.geometry.regions if region.spacing] if frame.geometry else []
+    for stated in own:
+        if stated.source not in _USERS and not agree(stated, spacing):
+            raise UserError(
+                f"The picture brings its own scale ({stated.describe()}), which differs from yours",
+                "Measure the distance of the two points again",
+            )

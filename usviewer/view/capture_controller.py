@@ -1,0 +1,287 @@
+"""Keeping things: the picture on the screen with its numbers, a recording, the corrections of a clip."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from PySide6.QtCore import QObject, QTimer, Signal
+
+from usviewer.acquire import open_source
+from usviewer.errors import UserError
+from usviewer.frame import Frame
+from usviewer.infer.prediction import Prediction
+from usviewer.measure.manual import Edit, edited_prediction
+from usviewer.measure.reading import Reading, Summary
+from usviewer.overlay.annotated_frame import AnnotatedFrame
+from usviewer.overlay.items import Item, Scene
+from usviewer.overlay.palette import unit_px
+from usviewer.overlay.scene import Style, compose
+from usviewer.own_folders import pictures_folder
+from usviewer.pipeline.clip_report import EMPTY_REPORT, ClipReport
+from usviewer.pipeline.jobs import Jobs
+from usviewer.save.corrections import export_corrections
+from usviewer.save.recording import ClipRecorder, RecordedFrame, Recorder
+from usviewer.save.snapshot import Snapshot, save_snapshot
+from usviewer.view.app_state import AppState, Displayed
+
+if TYPE_CHECKING:
+    from usviewer.view.review_controller import ReviewController
+
+# Pictures that may wait for the encoder; beyond this some are left out, and it is said how many.
+MOST_WAITING = 24
+POLL_MS = 50
+FINISH_DEADLINE_S = 60.0
+
+
+@dataclass(slots=True, eq=False)
+class _Recording:
+    """A recording that runs."""
+
+    recorder: Recorder
+    began_s: float
+    last: str = ""
+    held: Displayed | None = None  # a picture whose reading is still to come
+    waiting: int = 0
+    taken: int = 0
+    left_out: int = 0
+    failed: bool = False
+
+
+class CaptureController(QObject):
+    """Writes what was seen; every slow step in a worker, every outcome said once."""
+
+    changed = Signal()
+
+    def __init__(self, desk: AppState, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self._desk = desk
+        self._recording: _Recording | None = None
+        self._encoder = Jobs("usviewer-recording")
+        self._timer = QTimer(self, interval=POLL_MS)
+        self._timer.timeout.connect(self._encoder.poll)
+        desk.shown_changed.connect(self._take)
+
+    def folder(self) -> Path:
+        """Where pictures and recordings go."""
+        chosen = self._desk.settings.save_folder
+        return Path(chosen) if chosen else pictures_folder()
+
+    # -- one picture
+
+    def save_picture(
+        self,
+        items: tuple[Item, ...] = (),
+        manual: tuple[Reading, ...] = (),
+        findings: ClipReport = EMPTY_REPORT,
+        prompts: tuple[Mapping[str, Any], ...] = (),
+        shown: Displayed | None = None,
+    ) -> None:
+        """Write the picture on the screen with its overlay and numbers, and its JSON.
+
+        ``shown`` is what was on the screen when the key was pressed, where that is some time ago. Raises ``UserError``
+        where there is no picture, or where its outline is still to come.
+
+        ``items`` and ``manual`` are what was drawn by hand on exactly this picture, to draw and to write down;
+        ``findings`` is what the frames so far say together, ``prompts`` what was pointed at on this picture.
+        """
+        now, engine = shown or self._desk.to_keep(), self._desk.engine()
+        if now.frame is None:
+            return
+        label = self._desk.model_label()
+        ran = engine.running if engine is not None and label else ""
+        summary = now.summary if now.is_current else None
+        scene = scene_of(now.frame, now.reading, summary, self._desk.style, label)
+        pair = AnnotatedFrame(now.frame, replace(scene, items=(*scene.items, *items)))
+        kept = Snapshot(pair, now.reading, summary, manual, source_name(now.frame), label, ran, self._desk.given)
+        if now.is_current:
+            kept = replace(kept, sweep=findings.sweep, pulse=findings.pulse)
+        kept = replace(kept, prompts=prompts)
+        write = partial(save_snapshot, kept, self.folder(), keep_surroundings=self._desk.settings.keep_surroundings)
+        self._desk.jobs.submit(write, self._saved, partial(self._desk.notify.report, key="save"))
+
+    def _saved(self, result: tuple[Path, str]) -> None:
+        picture, said = result
+        self._desk.notify.tell(_sentence(f"Saved {picture.name} in {picture.parent}", said), key="save")
+
+    # -- a recording
+
+    @property
+    def recording(self) -> bool:
+        """Whether a recording runs."""
+        return self._recording is not None
+
+    @property
+    def recorded_s(self) -> float:
+        """How long it has run."""
+        return time.monotonic() - self._recording.began_s if self._recording is not None else 0.0
+
+    def toggle_recording(self) -> None:
+        """Start a recording, or finish the one that runs."""
+        if self._recording is not None:
+            self.finish_recording()
+            return
+        frame = self._desk.on_screen.frame
+        if frame is None:
+            raise UserError("There is no picture to record", "Open a source first")
+        name = f"{source_name(frame)}-{time.strftime('%Y%m%d-%H%M%S')}"
+        keep_surroundings = self._desk.settings.keep_surroundings
+        recorder = ClipRecorder(self.folder(), name, keep_surroundings=keep_surroundings)
+        self._recording = _Recording(recorder, time.monotonic())
+        self._timer.start()
+        self._take()
+        self._desk.notify.tell("Recording: what is shown, annotated and raw.", key="record")
+        self.changed.emit()
+
+    def finish_recording(self) -> None:
+        """End the recording; its files are finished in the worker."""
+        recording, self._recording = self._recording, None
+        if recording is not None:
+            self._add_held(recording)
+            done, failed = partial(self._finished, recording), self._failed_to_finish
+            self._encoder.submit(recording.recorder.close, done, failed)
+            self.changed.emit()
+
+    def close(self) -> bool:
+        """Finish what is being recorded, for good; False when that took too long."""
+        self.finish_recording()
+        self._timer.stop()
+        ended = self._encoder.stop(FINISH_DEADLINE_S)
+        self._encoder.poll()
+        return ended
+
+    def _take(self) -> None:
+        """One more picture for the recording, if it is another one.
+
+        A picture whose outline is still to come is held back until that is there, or until it is shown no more.
+        """
+        recording, now = self._recording, self._desk.on_screen
+        if recording is None or now.frame is None:
+            return
+        if recording.held is not None and recording.held.frame is not None:
+            if recording.held.frame.key != now.frame.key:
+                self._add_held(recording)
+            elif not now.pending:
+                recording.held = None
+        if f"{now.frame.key}" == recording.last:
+            return
+        if now.pending:
+            recording.held = now
+        else:
+            self._add(recording, now)
+
+    def _add_held(self, recording: _Recording) -> None:
+        held, recording.held = recording.held, None
+        if held is not None:
+            self._add(recording, held)
+
+    def _add(self, recording: _Recording, now: Displayed) -> None:
+        if now.frame is None or recording.failed:
+            return
+        recording.last = f"{now.frame.key}"
+        if recording.waiting >= MOST_WAITING:
+            recording.left_out += 1
+            return
+        label = self._desk.model_label()
+        summary = now.summary if now.is_current else None
+        recording.waiting += 1
+        recording.taken += 1
+        add = partial(_add, recording.recorder, now.frame, now.reading, summary, self._desk.style, label)
+        self._encoder.submit(add, partial(self._added, recording), partial(self._failed, recording))
+
+    def _added(self, recording: _Recording, _result: None) -> None:
+        recording.waiting -= 1
+
+    def _failed(self, recording: _Recording, error: UserError) -> None:
+        recording.waiting -= 1
+        if not recording.failed:
+            recording.failed = True
+            self._desk.notify.report(error, key="record")
+        if recording is self._recording:
+            self.finish_recording()
+
+    def _failed_to_finish(self, error: UserError) -> None:
+        self._desk.notify.report(error, key="record")
+        self._timer.stop()
+
+    def _finished(self, recording: _Recording, folders: tuple[Path, ...]) -> None:
+        if not self.recording:
+            self._timer.stop()
+        if not folders:
+            return
+        names = " and ".join(folder.name for folder in folders)
+        missed = f"{recording.left_out} pictures were left out, this computer was too slow for them"
+        notes = [missed] if recording.left_out else []
+        notes += [recording.recorder.said] if isinstance(recording.recorder, ClipRecorder) else []
+        said = ". ".join(note for note in notes if note)
+        words = _sentence(f"Recorded {recording.taken} pictures: {names} in {folders[0].parent}", said)
+        (self._desk.notify.warn if recording.left_out else self._desk.notify.tell)(words, key="record")
+
+    # -- the corrections of a clip
+
+    def export_corrections(self, review: ReviewController) -> None:
+        """Write the corrected pictures of the clip under review as a training set."""
+        path, edits = review.path, review.edits
+        if path is None or not edits:
+            raise UserError("Nothing was corrected in this clip", "Correct a mask first")
+        automatic = {index: reading for index in edits if (reading := review.automatic_of(index)) is not None}
+        engine = self._desk.engine()
+        pairs = _corrected(path, edits, automatic, review)
+        write = partial(
+            export_corrections,
+            self.folder(),
+            f"{path.stem}-corrections",
+            pairs,
+            engine.labels if engine is not None else (),
+            keep_surroundings=self._desk.settings.keep_surroundings,
+        )
+        self._desk.jobs.submit(write, self._exported, partial(self._desk.notify.report, key="export"))
+
+    def _exported(self, result: tuple[Path, int, str]) -> None:
+        folder, count, said = result
+        pictures = "1 corrected picture" if count == 1 else f"{count} corrected pictures"
+        self._desk.notify.tell(_sentence(f"Exported {pictures}: {folder.name} in {folder.parent}", said), key="export")
+
+
+def scene_of(frame: Frame, reading: Reading | None, summary: Summary | None, style: Style, label: str) -> Scene:
+    """What is kept of a picture: what was drawn on it, with the numbers that stood beside it on the screen."""
+    if reading is None:
+        return Scene(frame.key, frame.size_px, (), unit_px(frame.size_px))
+    kept = replace(style, numbers=True, research_line=True, hidden=False)
+    return compose(frame, reading, summary, kept, model_label=label)
+
+
+def source_name(frame: Frame) -> str:
+    """What a picture's source is called in the names of files."""
+    if frame.name:
+        return Path(frame.name).stem
+    kind, colon, rest = frame.key.source.partition(":")
+    if colon and len(kind) > 1 and not rest.startswith(("\\", "/")):
+        return kind
+    return Path(frame.key.source).stem or "picture"
+
+
+def _add(
+    recorder: Recorder, frame: Frame, reading: Reading | None, summary: Summary | None, style: Style, label: str
+) -> None:
+    scene = scene_of(frame, reading, summary, style, label) if reading is not None else None
+    recorder.add(RecordedFrame(frame, scene, reading))
+
+
+def _corrected(
+    path: Path, edits: Mapping[int, Edit], automatic: Mapping[int, Reading], review: ReviewController
+) -> Iterator[tuple[Frame, Prediction]]:
+    """The corrected frames, decoded from a source of their own."""
+    with open_source(path) as source:
+        for index in sorted(edits):
+            frame = review.calibrate(source.seek(index))
+            if index in automatic and frame.key.digest == edits[index].digest:
+                yield frame, edited_prediction(automatic[index], edits[index], frame.size_px)
+
+
+def _sentence(first: str, second: str) -> str:
+    return f"{first}. {second}." if second else f"{first}."

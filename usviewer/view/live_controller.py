@@ -1,0 +1,281 @@
+"""Live mode: one source with one model, its states, and the freeze."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import partial
+
+from PySide6.QtCore import QObject, Signal
+
+from usviewer.acquire import open_source
+from usviewer.calibrate import Calibrator
+from usviewer.calibrate.watch import RulerScale
+from usviewer.errors import UserError
+from usviewer.frame import Frame
+from usviewer.measure.exam_context import NO_CONTEXT
+from usviewer.measure.reading import Plane, Reading, Status, Summary
+from usviewer.pipeline.attempt import AnalyzedFrame, attempt
+from usviewer.pipeline.clip_report import EMPTY_REPORT
+from usviewer.pipeline.live_run import MOST_FAILURES, Engine, LiveRun, LiveSnapshot, LiveStatus
+from usviewer.pipeline.signal import SignalState
+from usviewer.units import Spacing
+from usviewer.view import theme
+from usviewer.view.app_state import AppState
+from usviewer.view.canvas import Banner
+
+_BANNERS = {
+    SignalState.CONNECTING: Banner("Connecting", "The picture appears as soon as the source sends one"),
+    SignalState.BLACK: Banner("Black picture", "The source sends a black picture: is the scanner on?", theme.WARNING),
+    SignalState.NO_SIGNAL: Banner("No signal", "Check the cable between the scanner and the grabber", theme.WARNING),
+    SignalState.FROZEN: Banner("Frozen input", "", theme.WARNING, at_top=True),
+    SignalState.FORMAT_CHANGED: Banner("Format changed", "Measuring anew", theme.WARNING, at_top=True),
+    SignalState.GONE: Banner("Source gone", "Waiting for it to come back", theme.ERROR),
+}
+RETRY = "Try the model again"
+# In these the newest picture holds no ultrasound, so no overlay belongs to it.
+_EMPTY = (SignalState.BLACK, SignalState.NO_SIGNAL)
+
+
+class LiveController(QObject):
+    """Runs the live source and says what is on the screen. ``tick`` is called at the display's rate."""
+
+    reading_added = Signal(object)  # Reading, in the order of the pictures
+    withdrawn = Signal()  # what the trend has shown no longer holds
+
+    def __init__(self, desk: AppState, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self._desk = desk
+        self._run: LiveRun | None = None
+        self._uri = ""
+        self._frozen_s: float | None = None
+        self._held_as: Plane | None = None  # what was set when the held picture was read
+        self._last_pair: AnalyzedFrame | None = None
+        self._last_message = ""
+        self._raised: Exception | None = None
+        self._problem = ""  # why the model was taken off, as it was said last
+        self.status: LiveStatus | None = None
+        self.newest: Frame | None = None
+        self.findings = EMPTY_REPORT
+        desk.given_changed.connect(self._use_given)
+        desk.engine_changed.connect(self._use_engine)
+        desk.scale_changed.connect(self._use_scale)
+
+    # -- the source
+
+    @property
+    def active(self) -> bool:
+        """True while a source is open, whatever its state."""
+        return self._run is not None
+
+    @property
+    def uri(self) -> str:
+        """The source that is open; empty when there is none."""
+        return self._uri
+
+    def open(self, uri: str) -> None:
+        """Show this source. It is opened in the capture thread; the one before is closed first."""
+        self.close()
+        self._desk.forget_scale()
+        self._desk.set_given(NO_CONTEXT)
+        self._uri = uri
+        self._run = LiveRun(partial(open_source, uri), self._calibrate(), self._own_engine())
+        self._run.start()
+
+    def close(self) -> None:
+        """Let the source go, beside the window: a device that hangs must not hold the window up."""
+        run, self._run = self._run, None
+        self._uri, self.status, self._last_pair, self._last_message = "", None, None, ""
+        self.newest = None
+        self.findings = EMPTY_REPORT
+        self._frozen_s, self._raised = None, None
+        self._offer("")
+        if run is not None:
+            self._desk.loads.submit(run.stop, self._stopped)
+            self._desk.notify.withdraw("source")
+        self._desk.canvas.set_banner(None)
+        self.withdrawn.emit()
+
+    def _stopped(self, ended: bool) -> None:
+        if not ended:
+            self._desk.notify.warn("The source did not close in time: it may still be in use.", key="closing")
+
+    def _calibrate(self) -> Callable[[Frame], Frame]:
+        if self._desk.confirmed():
+            return Calibrator(None, RulerScale(*self._desk.confirmed(), live=True))
+        return calibrator_for(self._desk.user_spacing(), self._desk.user_spacing_size_px())
+
+    def _own_engine(self) -> Engine | None:
+        engine = self._desk.engine()
+        return engine.fresh(self._desk.given) if engine is not None else None
+
+    def _use_engine(self) -> None:
+        if self._run is not None and not self._desk.loading:
+            self._run.set_engine(self._own_engine())
+            self._withdraw()
+
+    def _use_given(self) -> None:
+        """What the operator said goes for what comes, and for the picture that is held."""
+        self._use_engine()
+        if not self.frozen:
+            return
+        given, on_screen = self._desk.given, self._desk.on_screen
+        if self._held_as == given.plane and on_screen.reading is not None and on_screen.reading.finding == "aorta":
+            named = given.named_summary(on_screen.summary, on_screen.reading.finding)
+            self._show_frozen(given.named(on_screen.reading), named)
+        else:
+            self._analyse_held()
+        self._held_as = given.plane
+
+    def _use_scale(self) -> None:
+        if self._run is not None:
+            self._run.set_calibrate(self._calibrate())
+            self._withdraw()
+
+    def _withdraw(self) -> None:
+        """What is on the screen was made by what no longer holds: it goes now, not with the next picture."""
+        if not self.frozen and self._desk.engine() is not None:
+            self._desk.renew()
+        self.withdrawn.emit()
+
+    # -- freezing
+
+    @property
+    def frozen(self) -> bool:
+        """True while the user holds one picture; the source goes on behind it."""
+        return self._frozen_s is not None
+
+    def freeze(self) -> None:
+        """Hold the exact pair of picture and overlay, or let it go again.
+
+        Where the picture on the screen has no overlay (the model was too slow for it), it is analysed now.
+        """
+        if self._run is None:
+            return
+        if self.frozen:
+            self._frozen_s = None
+            return
+        if self._desk.on_screen.frame is None:
+            return
+        self._frozen_s, self._held_as = time.monotonic(), self._desk.given.plane
+        on_screen = self._desk.on_screen
+        self._show_frozen(on_screen.reading, on_screen.summary)
+        if on_screen.reading is None:
+            self._analyse_held()
+
+    def _analyse_held(self) -> None:
+        frame, engine = self._desk.on_screen.frame, self._own_engine()
+        if engine is not None and frame is not None:
+            self._show_frozen(None, None, pending=True)
+            self._desk.loads.submit(
+                lambda: attempt(frame, engine.predict, engine.read, engine.made), partial(self._analysed, frame)
+            )
+
+    def _analysed(self, frame: Frame, done: AnalyzedFrame) -> None:
+        if self.frozen and self._desk.on_screen.frame is frame:
+            self._show_frozen(done.reading, None)
+
+    def _show_frozen(self, reading: Reading | None, summary: Summary | None, *, pending: bool = False) -> None:
+        self._desk.canvas.set_banner(_banner_of_reading(reading))
+        self._desk.show(self._desk.on_screen.frame, reading, summary, "Frozen", pending=pending)
+
+    # -- following
+
+    def tick(self) -> None:
+        """Take what is newest and show it."""
+        if self._run is None:
+            return
+        if self._run.failure is not None and self._run.failure is not self._raised:
+            self._raised = self._run.failure
+            raise self._raised
+        snapshot = self._run.snapshot()
+        self.status, self.findings = snapshot.status, snapshot.findings
+        self.newest = snapshot.newest
+        self._tell(snapshot.status.message)
+        self._offer(snapshot.status.model_problem)
+        self._follow(snapshot)
+        if not self.frozen:
+            self._show(snapshot)
+
+    def _tell(self, message: str) -> None:
+        if message != self._last_message:
+            self._last_message = message
+            if message:
+                self._desk.notify.report(UserError(message), key="source")
+            else:
+                self._desk.notify.withdraw("source")
+
+    def _offer(self, problem: str) -> None:
+        """Where the model was taken off: say why, and let the user try it again."""
+        if problem == self._problem:
+            return
+        self._problem = problem
+        self._desk.notify.withdraw("model-off")
+        if problem:
+            said = f"The model failed on {MOST_FAILURES} pictures in a row and was taken off. {problem}."
+            self._desk.notify.ask(said, {RETRY: self.retry_model}, key="model-off")
+
+    def retry_model(self) -> None:
+        """Try the model again that was taken off."""
+        if self._run is not None:
+            self._run.retry()
+
+    def _follow(self, snapshot: LiveSnapshot) -> None:
+        """The trend gets each reading once, and none that was made while the input was not live."""
+        pair = snapshot.pair
+        if pair is not None and pair is not self._last_pair:
+            self._last_pair = pair
+            if snapshot.status.state.holds_numbers and not self.frozen:
+                self.reading_added.emit(pair.reading)
+
+    def _show(self, snapshot: LiveSnapshot) -> None:
+        state = snapshot.status.state
+        frame, pair, note = snapshot.to_show()
+        if state in _EMPTY:
+            frame, pair, note = snapshot.newest, None, ""
+        reading = pair.reading if pair else None
+        summary = snapshot.summary if reading else None
+        pending = self._is_pending(snapshot)
+        self._desk.show(frame, reading, summary, note, is_current=state.holds_numbers, pending=pending)
+        self._desk.canvas.set_banner(banner_of(snapshot.status, self._desk.on_screen.reading))
+
+    def _is_pending(self, snapshot: LiveSnapshot) -> bool:
+        """Whether the first result of this model, scale and word of the operator is on its way."""
+        status = snapshot.status
+        running = self._desk.engine() is not None and not status.model_problem
+        comes = status.state.holds_numbers or status.state is SignalState.FROZEN
+        return running and comes and snapshot.pair is None
+
+    def stop(self) -> bool:
+        """Close for good, when the window closes; False when a thread did not end in time."""
+        run, self._run = self._run, None
+        return run is None or run.stop()
+
+
+def banner_of(status: LiveStatus, reading: Reading | None) -> Banner | None:
+    """What is said large over the picture; None when nothing is to be said."""
+    if status.state is SignalState.STALLED:
+        return Banner(f"Stalled {status.state_age_s:.1f} s", "The source sends no new pictures", theme.WARNING)
+    if status.state in _BANNERS:
+        return _BANNERS[status.state]
+    if status.model_problem:
+        return Banner("The model was taken off", status.model_problem, theme.WARNING, at_top=True)
+    return _banner_of_reading(reading)
+
+
+def _banner_of_reading(reading: Reading | None) -> Banner | None:
+    if reading is None or reading.status is Status.MEASURED:
+        return None
+    return Banner(_not_measured(reading), reading.reason if reading.status is Status.REFUSED else "", at_top=True)
+
+
+def _not_measured(reading: Reading) -> str:
+    name = {"aorta": "Vessel"}.get(reading.finding, reading.finding.replace("-", " ").replace("_", " ").capitalize())
+    if reading.status is Status.NOT_VISUALISED:
+        return f"{name} not seen" if name not in ("Other", "") else "Nothing found"
+    return "Not measured"
+
+
+def calibrator_for(spacing: Spacing | None, size_px: tuple[int, int] | None) -> Callable[[Frame], Frame]:
+    """Calibration that uses the user's scale on pictures of the size it was given on, and on no other."""
+    return Calibrator(spacing, user_size_px=size_px)

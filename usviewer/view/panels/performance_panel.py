@@ -1,0 +1,115 @@
+"""How long the stages take, and every message so far."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from PySide6.QtCore import Qt
+from PySide6.QtWidgets import QHeaderView, QListWidget, QTableWidget, QTableWidgetItem, QVBoxLayout
+
+from usviewer.pipeline.live_run import LiveStatus
+from usviewer.view import theme
+from usviewer.view.app_state import AppState
+from usviewer.view.panels.side_panel import PanelBase
+from usviewer.view.panels.widgets import words
+from usviewer.view.plain import shown
+
+_EVERY_S = 0.5
+_COLUMNS = ("stage, ms", "p50", "p95", "p99", "max")
+_ORDER = ("calibrate", "preprocess", "infer", "decode", "latency")
+_NAMES = {"latency": "to overlay"}
+
+
+class PerformancePanel(PanelBase):
+    """A table of the stages, the rates in words, the messages below."""
+
+    title = "Performance"
+
+    def __init__(self, desk: AppState, status: Callable[[], LiveStatus | None]) -> None:
+        super().__init__()
+        self._desk, self._status = desk, status
+        self._shown_s = 0.0
+        self.table = QTableWidget(0, len(_COLUMNS))
+        self.table.setAccessibleName("Times of the stages")
+        self.table.setHorizontalHeaderLabels(list(_COLUMNS))
+        self.table.verticalHeader().hide()
+        self.table.setShowGrid(False)
+        self.table.setEditTriggers(QTableWidget.EditTrigger.NoEditTriggers)
+        self.table.setSelectionMode(QTableWidget.SelectionMode.NoSelection)
+        self.table.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        header = self.table.horizontalHeader()
+        header.setDefaultAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
+        if (first := self.table.horizontalHeaderItem(0)) is not None:
+            first.setTextAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
+        header.setSectionResizeMode(QHeaderView.ResizeMode.Fixed)
+        header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
+        for column in range(1, len(_COLUMNS)):
+            self.table.setColumnWidth(column, 50)
+        self.facts = words(quiet=True)
+        self.choice = words(quiet=True)
+        self.choice.setAccessibleName("Choice of the engine")
+        self.messages = QListWidget()
+        self.messages.setAccessibleName("Messages so far")
+        self.messages.setWordWrap(True)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 8, 0)
+        layout.setSpacing(theme.GRID_PX)
+        layout.addWidget(self.table, 3)
+        layout.addWidget(self.facts)
+        layout.addWidget(self.choice)
+        layout.addWidget(words("Messages", bold=True))
+        layout.addWidget(self.messages, 2)
+        desk.notify.changed.connect(self._show_messages)
+
+    def opened(self) -> None:
+        self._shown_s = 0.0
+        self._show_messages()
+        self.tick()
+
+    def tick(self) -> None:
+        now = time.monotonic()
+        if now - self._shown_s < _EVERY_S:
+            return
+        self._shown_s = now
+        status = self._status()
+        stages = status.stages_ms if status else {}
+        names = [name for name in _ORDER if name in stages] + [name for name in stages if name not in _ORDER]
+        self.table.setRowCount(len(names))
+        for row, name in enumerate(names):
+            times = stages[name]
+            for column, text in enumerate(
+                (_NAMES.get(name, name), *(f"{t:.1f}" for t in (times.p50, times.p95, times.p99, times.maximum)))
+            ):
+                self._set(row, column, text)
+        self.facts.setText(_facts(status))
+        engine = self._desk.engine()
+        self.choice.setText("\n".join(engine.chosen) if engine is not None else "")
+        self.choice.setVisible(bool(self.choice.text()))
+
+    def _set(self, row: int, column: int, text: str) -> None:
+        item = self.table.item(row, column)
+        if item is None:
+            item = QTableWidgetItem()
+            if column:
+                item.setTextAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
+            self.table.setItem(row, column, item)
+        item.setText(text)
+
+    def _show_messages(self) -> None:
+        if self.isVisible():
+            self.messages.clear()
+            self.messages.addItems([shown(message.text) for message in reversed(self._desk.notify.history)])
+
+
+def _facts(status: LiveStatus | None) -> str:
+    if status is None:
+        return "No live source."
+    source = status.source
+    size = f"{source.name}, {source.width_px} x {source.height_px}" if source else "connecting"
+    return (
+        f"{size}\n{status.source_rate:.1f} pictures and {status.result_rate:.1f} results a second\n"
+        f"{status.captured} captured, {status.dropped} dropped (a newer one replaced them)\n"
+        f"{status.model_label} · engine asked for: {status.engine_requested or 'none'}\n"
+        f"engine that runs: {status.engine_running or 'none'}"
+    )
