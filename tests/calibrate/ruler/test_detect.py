@@ -9,12 +9,20 @@ import pytest
 
 from tests.helpers.screens import STYLES, jpeg, noisy, screen, ticks_of
 from usviewer.acquire import frame_count, open_source
-from usviewer.calibrate import ruler_text
-from usviewer.calibrate.ruler import CHANGES, IMPRECISE, NO_RULER, TOO_BUSY, TWO_PANES, TWO_RULERS, find_ruler, spacing
-from usviewer.calibrate.ruler_lattice import allow_for_rounding, fit_lattice
-from usviewer.calibrate.ruler_marks import measure_marks, perhaps_alone, runs_of
-from usviewer.calibrate.ruler_search import MOST_WORK, TooMuchWork, Work, find_columns
-from usviewer.calibrate.ruler_text import RulerLabel, tick_value_mm
+from usviewer.calibrate.ruler import text
+from usviewer.calibrate.ruler.detect import (
+    CHANGES,
+    IMPRECISE,
+    NO_RULER,
+    TOO_BUSY,
+    TWO_PANES,
+    TWO_RULERS,
+    find_ruler,
+    spacing,
+)
+from usviewer.calibrate.ruler.search import MOST_WORK, TooMuchWork, Work, find_columns
+from usviewer.calibrate.ruler.text import RulerLabel, tick_value_mm
+from usviewer.calibrate.ruler.ticks import allow_for_rounding, fit_lattice, measure_marks, perhaps_alone, runs_of
 from usviewer.errors import UserError
 from usviewer.units import ScaleSource
 
@@ -206,7 +214,7 @@ def test_numbers_give_a_value_only_with_a_unit_and_without_contradiction(labels,
     assert tick_value_mm(words, 40.0, 20.0, 20) == worth
 
 
-@pytest.mark.skipif(not ruler_text.can_read(), reason="Tesseract is not installed")
+@pytest.mark.skipif(not text.can_read(), reason="Tesseract is not installed")
 def test_a_written_depth_is_read():
     # 0.92 of the height less 0.08 of it, in 18 steps of 5 mm: 9 cm
     ruler = found(screen("sonosite", 0.84 * 768 / 18.01, depth="9.0 cm"), read=True).vertical

@@ -8,13 +8,17 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from usviewer.calibrate.ruler_lattice import MIN_TICKS, Lattice, allow_for_rounding, fit_lattice, likely_pitches
-from usviewer.calibrate.ruler_marks import (
+from usviewer.calibrate.ruler.ticks import (
     LEVELS,
     MAX_LENGTH,
+    MIN_TICKS,
     Grey,
+    Lattice,
     Marks,
     Values,
+    allow_for_rounding,
+    fit_lattice,
+    likely_pitches,
     measure_marks,
     perhaps_alone,
     runs_of,

@@ -20,8 +20,8 @@ import numpy as np
 import platformdirs
 import xxhash
 
-from usviewer.calibrate.ruler import MAX_TICK_MM, MIN_TICK_MM, Ruler
-from usviewer.calibrate.watch import Reference, Watch
+from usviewer.calibrate.ruler.detect import MAX_TICK_MM, MIN_TICK_MM, Ruler
+from usviewer.calibrate.ruler.watch import Reference, Watch
 from usviewer.errors import UserError, foreign_parser
 from usviewer.files import read_bytes
 from usviewer.frame import Pixels, SourceInfo

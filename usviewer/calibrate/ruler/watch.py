@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from usviewer.calibrate.regions import FileScale
-from usviewer.calibrate.ruler import Ruler
+from usviewer.calibrate.ruler.detect import Ruler
 from usviewer.frame import Frame, Pixels, Region, Sector
 from usviewer.units import Spacing
 

@@ -8,8 +8,8 @@ import pytest
 from tests.helpers.screens import STYLES, jpeg, noisy, screen
 from usviewer.acquire import open_source
 from usviewer.calibrate import find_sector
-from usviewer.calibrate.ruler import find_ruler, spacing
-from usviewer.calibrate.watch import (
+from usviewer.calibrate.ruler.detect import find_ruler, spacing
+from usviewer.calibrate.ruler.watch import (
     GONE,
     NOT_YET,
     OTHER_SIZE,

@@ -7,13 +7,12 @@ import os
 import pytest
 
 from tests.helpers.screens import noisy, screen
-from usviewer.calibrate import layouts
-from usviewer.calibrate.proposal import propose
-from usviewer.calibrate.ruler import find_ruler
-from usviewer.calibrate.watch import take_reference
+from usviewer.calibrate.ruler import layouts
+from usviewer.calibrate.ruler.confirm import propose, remember
+from usviewer.calibrate.ruler.detect import find_ruler
+from usviewer.calibrate.ruler.watch import take_reference
 from usviewer.errors import UserError
 from usviewer.frame import SourceInfo, make_frame
-from usviewer.save.rulers import remember
 
 PITCH = 36.3
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
-from usviewer.calibrate import layouts
-from usviewer.calibrate.layouts import RulerLayout
-from usviewer.calibrate.ruler import CHANGES, NO_RULER, Ruler, RulerSearch, find_ruler, spacing
+from usviewer.atomic import make_folder, write_text
+from usviewer.calibrate.ruler import layouts
+from usviewer.calibrate.ruler.detect import CHANGES, NO_RULER, Ruler, RulerSearch, find_ruler, spacing
+from usviewer.calibrate.ruler.layouts import RulerLayout
+from usviewer.calibrate.ruler.watch import Confirmed, Reference, take_reference
 from usviewer.calibrate.sector import find_sector
-from usviewer.calibrate.watch import Confirmed, Reference, take_reference
 from usviewer.errors import UserError
+from usviewer.files import keep_copy, one_at_a_time
 from usviewer.frame import Frame, Pixels, SourceInfo
 from usviewer.units import Spacing, pixel_shape
 
@@ -89,3 +93,22 @@ def _shown_on_most(frames: list[Frame], read: bool) -> tuple[list[Frame], RulerS
         if shorter.ruler is not None:
             return first, shorter
     return frames, found
+
+
+def remember(proposal: Proposal, tick_mm: float, path: Path | None = None) -> None:
+    """Use this ruler again wherever the same screen is seen.
+
+    Raises ``UserError`` where another depth could not be told from this one, or the file cannot be written.
+    """
+    today = datetime.datetime.now(datetime.UTC).date().isoformat()
+    layout = proposal.layout(tick_mm, today)
+    target = path or layouts.layouts_path()
+    make_folder(target.parent)
+    with one_at_a_time(target):
+        known, problems = layouts.load(target)
+        if problems and keep_copy(target) is None:
+            raise UserError(
+                f"{target.name} holds what is not understood, and it cannot be copied before it is written anew",
+                "Move it away, then confirm the ruler again",
+            )
+        write_text(target, layouts.to_text(layouts.with_layout(known, layout)))
