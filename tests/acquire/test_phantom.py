@@ -37,7 +37,7 @@ def small(**changes: object) -> PhantomSource:
 
 
 def moments_ap_px(mask: Mask) -> float:
-    """``clinical.md`` 1.6, independently of usviewer.measure."""
+    """``docs/clinical.md``, "The diameter from a mask", independently of usviewer.measure."""
     rows = np.nonzero(mask)[0]
     return 4 * math.sqrt(rows.var() + 1 / 12)
 

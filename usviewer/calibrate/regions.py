@@ -1,7 +1,7 @@
-"""DICOM ultrasound regions: which parts of a picture have a scale, validated (PS3.3 C.8.5.5, ``clinical.md`` 4.1).
+"""DICOM ultrasound regions: which parts of a picture have a scale, validated (PS3.3 C.8.5.5).
 
 The tags are often wrong where a picture was shrunk or cropped and they were not. One inconsistent region therefore
-costs the whole file its millimetres.
+costs the whole file its millimetres. The rules: ``docs/clinical.md``, "Ultrasound regions and times".
 """
 
 from __future__ import annotations

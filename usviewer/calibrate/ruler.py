@@ -2,7 +2,7 @@
 
 Ticks or dots, left or right, numbered or not: what all rulers share is that they are small, alike, still and equally
 spaced. What a tick is worth is never guessed: the numbers beside it are read where Tesseract is installed, and even
-then the operator confirms the first time (``clinical.md`` 7).
+then the operator confirms the first time (``docs/clinical.md``, "Scale without metadata").
 """
 
 from __future__ import annotations
