@@ -1,4 +1,4 @@
-"""A ruler that was found on the pictures of one source: a proposal, until somebody says what its ticks are worth."""
+"""A ruler that was found on the pictures of one source: a proposal until the operator says what its ticks are worth."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Proposal:
     from_index: int = 0
 
     def confirmed(self, tick_mm: float, across_tick_mm: float | None = None) -> Confirmed:
-        """The scale, by the word of the operator. Raises ``UserError`` for a value that cannot be right."""
+        """The scale that the operator confirms. Raises ``UserError`` for a value that cannot be right."""
         scale = spacing(self.ruler, tick_mm, self.across, across_tick_mm, pixel_aspect=self.pixel_aspect)
         return self.watching(scale)
 
@@ -55,7 +55,7 @@ class Proposal:
         return layout
 
     def reference(self) -> Reference:
-        """The pixels that must stay what they are."""
+        """The pixels that must not change."""
         sector = find_sector(self.frames, pixel_shape(self.pixel_aspect))
         return take_reference(self.ruler, self.frames, sector if sector.certain else None)
 

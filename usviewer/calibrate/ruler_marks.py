@@ -39,7 +39,7 @@ class Marks:
     alone: NDArray[np.bool_]
 
     def take(self, chosen: NDArray[np.bool_] | NDArray[np.intp]) -> Marks:
-        """Some of them."""
+        """Select some of the marks."""
         return Marks(*(getattr(self, field.name)[chosen] for field in fields(self)))
 
     def __len__(self) -> int:
@@ -68,7 +68,7 @@ def steady_picture(frames: Sequence[Pixels]) -> Grey:
 
 
 def thickest_px(shape: tuple[int, ...]) -> int:
-    """So many rows a tick of a picture of this shape has at most."""
+    """The most rows that a tick can have in a picture of this shape."""
     return max(9, round(MAX_THICKNESS * max(shape)))
 
 
