@@ -1,4 +1,4 @@
-"""Keeps the rulers that were confirmed: the settings file of ``calibrate.layouts``, written whole or not at all."""
+"""Remembers confirmed rulers: the settings file of ``calibrate.layouts``, written whole or not at all."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from usviewer.files import keep_copy, one_at_a_time
 
 
 def remember(proposal: Proposal, tick_mm: float, path: Path | None = None) -> None:
-    """Use this ruler again wherever the same screen is seen.
+    """Remember a ruler, for use wherever the same screen is seen.
 
     Raises ``UserError`` where another depth could not be told from this one, or the file cannot be written.
     """
@@ -25,7 +25,7 @@ def remember(proposal: Proposal, tick_mm: float, path: Path | None = None) -> No
         known, problems = layouts.load(target)
         if problems and keep_copy(target) is None:
             raise UserError(
-                f"{target.name} holds what is not understood, and it cannot be copied before it is written anew",
+                f"{target.name} cannot be understood, and no copy of it can be made before it is written again",
                 "Move it away, then confirm the ruler again",
             )
         write_text(target, layouts.to_text(layouts.with_layout(known, layout)))
