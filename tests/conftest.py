@@ -10,7 +10,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT.parent / "shared" / "data"
-VECTORS = ROOT.parent / "shared" / "reference" / "vectors.json"
+# Checked values of formulas (docs/clinical.md, "Gestational age and centiles" and above).
+VECTORS = ROOT / "tests" / "vectors.json"
 
 # Files and folders that the fast loop leaves out as a whole, beside the tests that are marked one by one: together they
 # take four fifths of the time.

@@ -54,7 +54,7 @@ class FFmpegReader:
 
     @property
     def format(self) -> DeviceFormat:
-        """As the driver has set it."""
+        """The format that the driver has set."""
         return self._format
 
     def grab(self, timeout_s: float) -> tuple[Any, float] | None:
@@ -106,14 +106,14 @@ class FFmpegReader:
         return self._convert.as_stored(frames[-1]) if frames else None
 
     def close(self) -> None:
-        """Let the device go; may be called twice."""
+        """Release the device; may be called twice."""
         container, self._container = getattr(self, "_container", None), None
         if container is not None:
             container.close()
 
 
 def as_os_error(error: Exception) -> OSError:
-    """With the number of the system; FFmpeg's own errors become an input error."""
+    """Keep the system's error number; turn FFmpeg's own errors into an input error."""
     number = getattr(error, "errno", None)
     return OSError(number if isinstance(number, int) and 0 < number < 1000 else errno.EIO, str(error))
 
