@@ -32,11 +32,12 @@ from usviewer.infer.prediction import Instance
 from usviewer.infer.preprocess import place
 from usviewer.infer.runner import Runner, check_golden, make_square
 from usviewer.infer.runners import runner_for
-from usviewer.infer.session import KINDS, name_of, open_session, tensorrt
+from usviewer.infer.session import KINDS, name_of, open_session
 from usviewer.infer.trial import require as require_trial
 from usviewer.infer.variants import int8_sha256
 
-SCHEMA = 2  # 2: the golden case is part of every engine's trial
+# 2: the golden case is part of every engine's trial. 3: no engine is built in the background.
+SCHEMA = 3
 ENGINE_VARIABLE = "USVIEWER_ENGINE"
 
 BUDGET_S = 6.0
@@ -86,8 +87,7 @@ class EngineChoice:
     """What runs a model, and why.
 
     ``rectangular``: a model of dynamic size runs at the picture's aspect ratio; ``rectangle`` is how far that is from
-    the full square. ``pending`` engines are still being built in the background. ``notice`` is one sentence when
-    nothing could be compared, empty otherwise.
+    the full square. ``notice`` is one sentence when nothing could be compared, empty otherwise.
     """
 
     engine: str
@@ -95,7 +95,6 @@ class EngineChoice:
     threads: int
     trials: tuple[EngineTrial, ...] = ()
     rectangle: Deviation | None = None
-    pending: tuple[str, ...] = ()
     notice: str = ""
 
     def trial(self, engine: str) -> EngineTrial | None:
@@ -109,7 +108,6 @@ class EngineChoice:
         if self.rectangle is not None:
             kept = "used" if self.rectangular else "left out"
             lines.append(f"Input at the picture's aspect ratio: {self.rectangle.describe()}, {kept}")
-        lines += [f"{name_of(engine)}: is being built in the background" for engine in self.pending]
         return (*lines, self.notice) if self.notice else tuple(lines)
 
 
@@ -138,7 +136,7 @@ def choose_engine(
     tried = _candidates(spec, engines)
     path = _path(spec, threads, spinning, tried)
     kept = None if anew else _load(path)
-    if kept is not None and not _finished(spec, kept.pending):
+    if kept is not None:
         return kept
     made = _Bench(spec, threads, spinning, budget_s).choose(tried, frames)
     # A choice is kept for months: one that saw nothing, or not everything, is not worth that.
@@ -174,13 +172,8 @@ class _Bench:
             return EngineChoice("cpu", True, self._threads, notice=notice)
         rectangle = self._rectangle(pictures, expected)
         rectangular = rectangle is None or rectangle.passed
-        unbuilt = _unbuilt(self._spec, engines)
-        trials = self._trials([e for e in engines if e not in unbuilt], pictures, expected, rectangular)
-        # Without CUDA there is no GPU for which TensorRT could build.
-        pending = unbuilt if any(trial.engine == "cuda" and not trial.problem for trial in trials) else ()
-        for engine in pending:
-            tensorrt.start_build(self._spec, engine)
-        return EngineChoice(_best(trials), rectangular, self._threads, trials, rectangle, pending)
+        trials = self._trials(engines, pictures, expected, rectangular)
+        return EngineChoice(_best(trials), rectangular, self._threads, trials, rectangle)
 
     def _pictures(
         self, reference: Runner, frames: Callable[[], Sequence[Frame]] | None
@@ -277,20 +270,6 @@ def _differs(spec: ModelSpec, frame: Frame) -> bool:
     return place(size, spec.input, box, aspect) != place(size, make_square(spec.input), box, aspect)
 
 
-# --- engines that are built in the background -------------------------------------------------------------------------
-
-
-def _unbuilt(spec: ModelSpec, engines: Sequence[str]) -> tuple[str, ...]:
-    """Engines of TensorRT that were not built yet: loading one would take minutes."""
-    library = session.versions()["onnxruntime"]
-    return tuple(e for e in engines if e.startswith("tensorrt") and not tensorrt.is_built(spec, e, library))
-
-
-def _finished(spec: ModelSpec, pending: Sequence[str]) -> bool:
-    library = session.versions()["onnxruntime"]
-    return any(tensorrt.is_built(spec, engine, library) for engine in pending)
-
-
 # --- what is kept -----------------------------------------------------------------------------------------------------
 
 
@@ -356,10 +335,9 @@ def _parse(values: dict[str, Any]) -> EngineChoice:
         int(values["threads"]),
         trials,
         rectangle,
-        tuple(map(str, values["pending"])),
         str(values["notice"]),
     )
-    named = (choice.engine, *choice.pending, *(trial.engine for trial in trials))
+    named = (choice.engine, *(trial.engine for trial in trials))
     if any(engine not in KINDS for engine in named):
         raise ValueError("an engine that there is not")
     return choice
