@@ -31,7 +31,7 @@ SLOW = (
     "infer/test_activation.py",
     "infer/test_choice.py",
     "infer/test_golden.py",
-    "infer/test_quantize.py",
+    "infer/test_int8.py",
     "infer/test_refusals.py",
     "infer/test_registry.py",
     "infer/test_trial.py",

@@ -24,17 +24,16 @@ import numpy as np
 from usviewer.errors import UserError, foreign_parser
 from usviewer.files import read_bytes
 from usviewer.frame import Frame
-from usviewer.infer import check_frames, golden, parity, session
+from usviewer.infer import golden, parity, session
 from usviewer.infer.manifest import ModelSpec
 from usviewer.infer.parity import Deviation
 from usviewer.infer.places import cache_folder, keep_json, kept_json
 from usviewer.infer.prediction import Instance
-from usviewer.infer.preprocess import place
-from usviewer.infer.runner import Runner, check_golden, make_square
-from usviewer.infer.runners import runner_for
-from usviewer.infer.session import KINDS, name_of, open_session
+from usviewer.infer.preprocess import make_square, place
+from usviewer.infer.prompt.prompt_runner import runner_for
+from usviewer.infer.runner import Runner, check_golden
+from usviewer.infer.session import KINDS, engine_threads, int8, name_of, open_session
 from usviewer.infer.trial import require as require_trial
-from usviewer.infer.variants import int8_sha256
 
 # 2: the golden case is part of every engine's trial. 3: no engine is built in the background.
 SCHEMA = 3
@@ -145,6 +144,36 @@ def choose_engine(
     return made
 
 
+def quantize(spec: ModelSpec, frames: Sequence[Frame] = ()) -> tuple[EngineTrial, ...]:
+    """Make the int8 variant, try it and keep it when it passes; give its trials on the engines that run it.
+
+    ``frames`` are the user's own; without them bundled ones calibrate. Raises ``UserError``, and keeps nothing, when no
+    engine passes or the graph cannot be quantised.
+    """
+    pictures = tuple(frames) or parity.bundled_frames(spec)
+    if not pictures:
+        raise UserError(f"There are no pictures to calibrate '{spec.id}' on", "Give a clip with --frames")
+    int8.make_int8(spec, parity.choose_evenly(pictures, int8.CALIBRATION_FRAMES))
+    try:
+        return _try_int8(spec, (lambda: pictures) if frames else None)
+    except BaseException:
+        int8.drop_int8(spec)
+        raise
+
+
+def _try_int8(spec: ModelSpec, frames: Callable[[], Sequence[Frame]] | None) -> tuple[EngineTrial, ...]:
+    """The trials of a variant that was just made. Raises ``UserError`` where no engine passes with it."""
+    engines = tuple(name for name, kind in KINDS.items() if kind.precision == "int8")
+    made = choose_engine(spec, engine_threads(live=False), frames=frames, engines=engines, anew=True)
+    tried = tuple(trial for trial in made.trials if trial.engine in engines)
+    if not any(trial.passed for trial in tried):
+        why = made.notice or "; ".join(trial.describe() for trial in tried)
+        raise UserError(
+            f"The int8 variant of '{spec.id}' is not exact enough and was not kept ({why})", "Use it as it is"
+        )
+    return tuple(trial for trial in made.trials if trial.engine in engines or trial.samples)
+
+
 def _candidates(spec: ModelSpec, engines: Sequence[str] | None) -> tuple[str, ...]:
     usable = session.usable_engines(spec)
     return usable if engines is None else tuple(engine for engine in usable if engine == "cpu" or engine in engines)
@@ -180,11 +209,11 @@ class _Bench:
     ) -> tuple[tuple[Frame, ...], list[Found]]:
         """Pictures of one source on which the reference finds something, and what it finds."""
         sources: list[Callable[[], Sequence[Frame]]] = [] if frames is None else [frames]
-        sources.append(functools.partial(check_frames.bundled_frames, self._spec))
+        sources.append(functools.partial(parity.bundled_frames, self._spec))
         pictures: tuple[Frame, ...] = ()
         found: list[Found] = []
         for give in sources:
-            pictures = check_frames.choose_evenly(give(), self._frames)
+            pictures = parity.choose_evenly(give(), self._frames)
             found = [reference.instances(picture)[0] for picture in pictures]
             if any(found):
                 break
@@ -293,7 +322,7 @@ def _path(spec: ModelSpec, threads: int, spinning: bool, engines: Sequence[str])
         "machine": machine(),
         "bf16": "openvino-bf16" in engines,
         "model": spec.sha256,
-        "int8": int8_sha256(spec),
+        "int8": int8.int8_sha256(spec),
         "manifest": repr((spec.input, spec.output)),
         "golden": _golden_hash(spec),
         "versions": session.versions(),

@@ -26,7 +26,7 @@ from usviewer.infer.session.base import (
     name_of,
     usable_cores,
 )
-from usviewer.infer.variants import int8_file
+from usviewer.infer.session.int8 import int8_file
 
 __all__ = [
     "ENGINES",

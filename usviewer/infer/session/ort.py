@@ -27,7 +27,7 @@ from usviewer.infer.session.base import (
     cause_of,
     fallback,
 )
-from usviewer.infer.variants import int8_file
+from usviewer.infer.session.int8 import int8_file
 
 _CPU = "CPUExecutionProvider"
 _PROVIDER_OPTIONS: Mapping[str, dict[str, str]] = {

@@ -13,7 +13,7 @@ import numpy as np
 from usviewer.frame import Frame
 from usviewer.infer.manifest import ModelSpec
 from usviewer.infer.predictor import Predictor
-from usviewer.infer.runner import make_square
+from usviewer.infer.preprocess import make_square
 from usviewer.measure import PlaneTracker, read
 from usviewer.overlay.raster import draw
 from usviewer.overlay.scene import compose
