@@ -15,6 +15,7 @@ VECTORS = ROOT.parent / "shared" / "reference" / "vectors.json"
 # Files and folders that the fast loop leaves out as a whole, beside the tests that are marked one by one: together they
 # take four fifths of the time.
 SLOW = (
+    "benchmarks/",
     "contract/",
     "end_to_end/",
     "evaluate/",
