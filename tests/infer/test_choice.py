@@ -64,7 +64,7 @@ def test_a_choice_is_kept_for_the_same_file_and_threads_only(spec: ModelSpec, mo
         with pytest.raises(TypeError):
             choose(other)
         with pytest.raises(TypeError):
-            choose(spec, anew=True)
+            choose(spec, again=True)
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"engine": "npu"}', "null"])
@@ -145,7 +145,7 @@ def test_the_aspect_ratio_is_kept_only_if_it_agrees(unet: SpecFactory, monkeypat
     assert made.rectangular and made.rectangle is not None and made.rectangle.iou > 0.99
     assert set(shapes) == {(1, 1, 256, 256), (1, 1, 128, 256)} and shapes[-1] == (1, 1, 128, 256)
     monkeypatch.setattr(parity, "MIN_IOU", 1.1)
-    made = choose(spec, frames=lambda: wide, engines=(), anew=True)
+    made = choose(spec, frames=lambda: wide, engines=(), again=True)
     assert not made.rectangular and shapes[-1] == (1, 1, 256, 256)
     assert made.lines()[-1].endswith("left out")
     predictor = Predictor(spec, "auto", 1, frames=lambda: wide)

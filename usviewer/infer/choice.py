@@ -124,17 +124,18 @@ def choose_engine(
     engines: Sequence[str] | None = None,
     spinning: bool = False,
     budget_s: float = BUDGET_S,
-    anew: bool = False,
+    again: bool = False,
 ) -> EngineChoice:
     """The choice that was kept, or a new one, which takes about ``budget_s``.
 
     ``frames`` gives the user's own pictures; without it, or where no mask appears on them, bundled ones serve.
-    ``engines`` restricts what is tried (the CPU is always there to compare with). Raises ``UserError`` where the model
-    does not run on the CPU or does not reproduce its golden case there.
+    ``engines`` restricts what is tried (the CPU is always there to compare with). ``again`` makes a new choice even
+    where one was kept. Raises ``UserError`` where the model does not run on the CPU or does not reproduce its golden
+    case there.
     """
     tried = _candidates(spec, engines)
     path = _path(spec, threads, spinning, tried)
-    kept = None if anew else _load(path)
+    kept = None if again else _load(path)
     if kept is not None:
         return kept
     made = _Bench(spec, threads, spinning, budget_s).choose(tried, frames)
@@ -164,7 +165,7 @@ def quantize(spec: ModelSpec, frames: Sequence[Frame] = ()) -> tuple[EngineTrial
 def _try_int8(spec: ModelSpec, frames: Callable[[], Sequence[Frame]] | None) -> tuple[EngineTrial, ...]:
     """The trials of a variant that was just made. Raises ``UserError`` where no engine passes with it."""
     engines = tuple(name for name, kind in KINDS.items() if kind.precision == "int8")
-    made = choose_engine(spec, engine_threads(live=False), frames=frames, engines=engines, anew=True)
+    made = choose_engine(spec, engine_threads(live=False), frames=frames, engines=engines, again=True)
     tried = tuple(trial for trial in made.trials if trial.engine in engines)
     if not any(trial.passed for trial in tried):
         why = made.notice or "; ".join(trial.describe() for trial in tried)

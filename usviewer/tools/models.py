@@ -132,7 +132,7 @@ def _engines(args: argparse.Namespace, output: Terminal) -> int:
     frames = _frames(args.frames)
     for live in (False, True):
         threads = engine_threads(live=live)
-        made = choice.choose_engine(spec, threads, frames=frames, spinning=not live, anew=True)
+        made = choice.choose_engine(spec, threads, frames=frames, spinning=not live, again=True)
         output.print(f"{'With the window' if live else 'Whole clips'}:")
         for line in made.lines():
             output.print(f"  {line}")

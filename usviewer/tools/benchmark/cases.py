@@ -32,6 +32,8 @@ class Case(Protocol):
 
     name: str
     engine: str
+    notice: str
+    found: int  # frames or objects; 0 shows that masks never appeared
 
     def run(self, count: int) -> list[Stages]:
         """Milliseconds of each stage for the next so many frames."""
@@ -133,14 +135,13 @@ def measure(
 
 def _result(case: Case, everything: Sequence[Stages], clean: Sequence[Stages]) -> Result:
     seconds = sum(stages["total"] for stages in everything) / 1e3
-    notice = getattr(case, "notice", "")
     return Result(
         case.name,
         case.engine,
         spreads(everything),
         spreads(clean),
         len(everything) / seconds if seconds else 0.0,
-        [notice] if notice else [],
+        [case.notice] if case.notice else [],
     )
 
 
