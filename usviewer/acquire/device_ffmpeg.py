@@ -43,7 +43,9 @@ class FFmpegReader:
         except (FFmpegError, ValueError) as error:
             raise as_os_error(error) from error
         videos = self._container.streams.video
-        if not videos or videos[0].codec_context.name not in CODECS:
+        # A stream whose compression FFmpeg does not know has no codec context.
+        codec = videos[0].codec_context if videos else None
+        if codec is None or codec.name not in CODECS:
             self.close()
             raise OSError(errno.EIO, "no pictures that are understood")
         self._stream: Any = videos[0]
