@@ -270,6 +270,14 @@ def test_a_disk_that_hangs_holds_nobody_up(tmp_path: Path) -> None:
     assert took_s < 3.0 and ended_s < logs.END_DEADLINE_S + 1.0
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_a_disk_that_hangs_does_not_keep_the_program_from_ending(tmp_path: Path) -> None:
+    pipe = tmp_path / "usviewer.log"
+    os.mkfifo(pipe)
+    command = [sys.executable, "-c", _CHILD, str(pipe), "1000", "1"]
+    subprocess.run(command, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=True, timeout=30)
+
+
 _CHILD = """
 import logging, sys
 from pathlib import Path

@@ -237,6 +237,16 @@ class _File(RotatingFileHandler):
                 super().emit(record)
                 self._let_go()
 
+    def createLock(self) -> None:
+        """No lock: one thread writes, and the end of Python would wait for the lock of a disk that hangs."""
+        self.lock = None
+
+    def flush(self) -> None:
+        """Nothing: each line is flushed when the file is closed, and the end of Python must not wait for it."""
+
+    def close(self) -> None:
+        """Nothing, for the same reason: no line leaves the file open."""
+
     def handleError(self, record: logging.LogRecord) -> None:
         """The line is lost; ``logging`` would print a traceback over what the user sees."""
         self._let_go()
