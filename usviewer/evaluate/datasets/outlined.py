@@ -45,12 +45,16 @@ def open_masks(folder: Path, options: DatasetOptions) -> Dataset | None:
     labels = known or _unnamed(pairs)
     kind = {"carotid_ccaui": "carotid", "nerve_usgra": "nerve"}.get(folder.name, "")
     stills = [Still(image, _exam(kind, image.stem), _mask_truth(mask, labels), None, kind) for image, mask in pairs]
-    word = "exam" if kind == "carotid" else "picture"
+    word = "picture"
+    if kind == "carotid":
+        word = "exam"
     return stills_dataset(folder, DatasetKind.MASKS, labels, stills, options, word, named=known is not None)
 
 
 def _exam(kind: str, stem: str) -> str:
-    return stem.split("VAS")[0] if kind == "carotid" else stem
+    if kind != "carotid":
+        return stem
+    return stem.split("VAS")[0]  # CCAUI writes the exam before "VAS"
 
 
 def _unnamed(pairs: Sequence[tuple[Path, Path]]) -> tuple[str, ...]:

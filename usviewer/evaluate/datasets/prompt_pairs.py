@@ -50,8 +50,9 @@ def _truth(path: Path) -> Callable[[Frame], GroundTruth]:
     def read(frame: Frame) -> GroundTruth:
         image = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_GRAYSCALE)
         if image is None:
-            raise UserError(f"{path.name} is no picture", "Give masks as PNG files")
+            raise UserError(f"{path.name} is not a picture", "Give masks as PNG files")
         size = frame.size_px
+        # Another size is brought to the picture's; another shape is a mask of something else.
         if abs(image.shape[1] / image.shape[0] / (size[0] / size[1]) - 1) > 0.02:
             raise UserError(f"The mask {path.name} has another shape than its picture", "Correct the mask")
         share = cv2.resize(image.astype(np.float32), size, interpolation=cv2.INTER_AREA)
