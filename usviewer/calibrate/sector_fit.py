@@ -23,7 +23,9 @@ from usviewer.units import Point
 Array = NDArray[np.floating[Any]]
 
 ON_LINE_PX = 1.5
+# A point beyond a line counts against it more than one on it counts for it: beyond lie only text and marks.
 BEYOND_COST = 1.5
+# Lines are tried through each two of so many border points: 276 of them.
 ANCHORS = 24
 BEAMS = 181
 MIN_FAN_RAD = math.radians(1.0)
@@ -42,13 +44,18 @@ class FittedLine:
 
 
 def fit_outline(mask: Bytes, lit: Bools) -> Fit | None:
-    """Fit one silhouette. ``lit`` is everything above the background, text included, of the same size."""
+    """Fit one silhouette (0 or 1, height x width); None where its lines enclose nothing.
+
+    ``lit`` is everything above the background, text included, of the same size.
+    """
     filled = _filled(mask)
     height, width = filled.shape
     left, right = _side_lines(filled, flip=False), _side_lines(filled, flip=True)
     tops, bottoms = _end_lines(filled, flip=False), _end_lines(filled, flip=True)
     lines = [*left, *right, *tops, *bottoms]
-    apex = _apex(left[0], right[0], filled) if left and right else None
+    apex = None
+    if left and right:
+        apex = _apex(left[0], right[0], filled)
     rectangle = np.array([[0.0, 0.0], [width, 0.0], [width, height], [0.0, height]])
     face, angles = None, None
     if apex is None:
@@ -57,8 +64,13 @@ def fit_outline(mask: Bytes, lit: Bools) -> Fit | None:
         arcs = _arcs(filled, apex, left[0], right[0])
         face, angles = arcs.face, arcs.angles
         subject = _annular_sector(apex, face or 0.0, arcs.far, arcs.angles)
-        ends = [*(tops if face is None else ()), *(() if arcs.far_seen else bottoms)]
-        lines = [*left[1:], *right[1:], *ends, *_frame_lines(width, height)]
+        # The first side lines and the arcs are in the sector already; a straight end counts only where no arc is seen.
+        lines = [*left[1:], *right[1:]]
+        if face is None:
+            lines += tops
+        if not arcs.far_seen:
+            lines += bottoms
+        lines += _frame_lines(width, height)
     for line in lines:
         subject = _clip(subject, line)
         if len(subject) < 3:
@@ -87,7 +99,10 @@ def _filled(mask: Bytes) -> Bytes:
 def _side_lines(filled: Bytes, flip: bool) -> list[FittedLine]:
     """Up to two lines on the left (right with ``flip``), the one with most border on it first."""
     width = filled.shape[1]
-    points = _first_columns(filled[:, ::-1] if flip else filled)
+    seen = filled
+    if flip:
+        seen = filled[:, ::-1]
+    points = _first_columns(seen)
     lines = _support_lines(points, math.radians(80.0), 0.10 * max(filled.shape))
     lines = lines[:1] + [line for line in lines[1:] if line.nx >= math.cos(PANE_RAD)]
     if flip:
@@ -98,7 +113,10 @@ def _side_lines(filled: Bytes, flip: bool) -> list[FittedLine]:
 def _end_lines(filled: Bytes, flip: bool) -> list[FittedLine]:
     """A straight top (bottom with ``flip``), if there is one."""
     height = filled.shape[0]
-    turned = np.ascontiguousarray((filled[::-1] if flip else filled).T)
+    seen = filled
+    if flip:
+        seen = filled[::-1]
+    turned = np.ascontiguousarray(seen.T)
     columns = np.count_nonzero(filled.any(axis=0))
     found = _support_lines(_first_columns(turned), PANE_RAD, 0.3 * columns, most=1)
     lines = [FittedLine(line.ny, line.nx, line.c, line.support_px) for line in found]
@@ -156,7 +174,9 @@ def _refined(points: Points, normal: Array, c: float) -> FittedLine:
             break
         centre = on.mean(axis=0)
         _, vectors = np.linalg.eigh(np.cov((on - centre).T))
-        turned = vectors[:, 0] if vectors[0, 0] > 0 else -vectors[:, 0]
+        turned = vectors[:, 0]
+        if turned[0] <= 0:  # the normal points inward, to the right; an eigenvector has no sign of its own
+            turned = -turned
         normal, c = turned, float(turned @ centre)
     distance = points @ normal - c
     weight = 1.0 / max(float(normal[0]), 0.2)
@@ -175,13 +195,17 @@ def _apex(left: FittedLine, right: FittedLine, filled: Bytes) -> Point | None:
     x = (left.c * right.ny - right.c * left.ny) / determinant
     y = (left.nx * right.c - right.nx * left.c) / determinant
     rows = np.flatnonzero(filled.any(axis=1))
-    return (x, y) if y < rows[0] + 0.3 * (rows[-1] - rows[0]) else None
+    if y >= rows[0] + 0.3 * (rows[-1] - rows[0]):
+        return None
+    return (x, y)
 
 
 def _angle(line: FittedLine) -> float:
     """Angle of a side line from straight down, positive to the right."""
     x, y = -line.ny, line.nx
-    return math.atan2(x, y) if y > 0 else math.atan2(-x, -y)
+    if y <= 0:  # the line's direction, turned downwards
+        x, y = -x, -y
+    return math.atan2(x, y)
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,11 +236,16 @@ def _arcs(filled: Bytes, apex: Point, left: FittedLine, right: FittedLine) -> _A
     enter, leave = inside.argmax(axis=1), len(radius) - 1 - inside[:, ::-1].argmax(axis=1)
     face = _common_radius(first[some & (first > enter + 2)])
     far = _common_radius(-last[some & (last < leave - 2)])
-    deepest = float(last[some].max()) + 1.0 if some.any() else float(len(radius))
+    deepest = float(len(radius))
+    if some.any():
+        deepest = float(last[some].max()) + 1.0
     if face is None and first[some].size and float(np.median(first[some] - enter[some])) > 2.0:
         face = float(np.percentile(first[some], 2))
-    far_radius = nearest + (deepest if far is None else 0.5 - far)
-    return _Arcs(None if face is None else nearest + face, far_radius, far is not None, angles)
+    if face is not None:
+        face += nearest
+    if far is None:
+        return _Arcs(face, nearest + deepest, False, angles)
+    return _Arcs(face, nearest + (0.5 - far), True, angles)
 
 
 def _gap(apex: Point, width: int, height: int) -> tuple[float, float]:
@@ -241,7 +270,9 @@ def _annular_sector(apex: Point, face: float, far: float, angles: tuple[float, f
     """Face from left to right, then the deep arc back."""
     turn = np.linspace(*angles, 64)
     ring = np.column_stack([np.sin(turn), np.cos(turn)])
-    near = ring * face if face > 1.0 else np.zeros((1, 2))
+    near = np.zeros((1, 2))  # a face of no radius is the apex
+    if face > 1.0:
+        near = ring * face
     return np.asarray(np.vstack([near, ring[::-1] * far]) + np.asarray(apex), dtype=np.float64)
 
 

@@ -197,14 +197,16 @@ def _misplaced(size: Values, major: NDArray[np.bool_]) -> int:
     large, small = float(np.median(size[major])), float(np.median(size[~major]))
     if large < MAJOR_RATIO * small:
         return len(size)
-    middle = np.sqrt(large * small)
+    middle = np.sqrt(large * small)  # what counts is the ratio, so the middle is the geometric one
     return int(np.count_nonzero(size[major] <= middle) + np.count_nonzero(size[~major] >= middle))
 
 
 def _alike(ticks: Marks, lattice: Lattice, period: int | None, phase: int) -> bool:
     """Ticks of one kind are drawn alike: equal length, thickness and brightness, but for a few."""
     sites = np.asarray(lattice.sites)
-    major = sites % period == phase if period else np.zeros(len(sites), dtype=bool)
+    major = np.zeros(len(sites), dtype=bool)
+    if period:
+        major = sites % period == phase
     good = 0
     for kind in (major, ~major):
         if not kind.any():
@@ -255,6 +257,7 @@ def _held(places: Values, centres: Values, reach: float) -> float:
 def _distinct(found: list[Column]) -> list[Column]:
     """Drop the columns that are part of a better one: the same ticks, every fifth of them, or their numbers."""
     kept: list[Column] = []
+    # The best first: precise before imprecise, then the most ticks, so that every later one is compared with it.
     for column in sorted(found, key=lambda c: (not c.precise, -len(c.marks), c.lattice.residual_px)):
         if not any(_part_of(column, better) for better in kept):
             kept.append(column)
