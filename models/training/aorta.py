@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from models.training import train as training
-from models.training.dataset import (
+from models.training.data.aorta_pictures import (
     TRIAL,
     SceneSet,
     batches,
@@ -28,7 +28,8 @@ from models.training.dataset import (
     with_negatives,
 )
 from models.training.decode import best_instance, dice
-from models.training.networks import SmallUNet, parameter_count
+from models.training.networks.small_unet import SmallUNet
+from models.training.train import parameter_count
 
 Gray = NDArray[np.uint8]
 
@@ -114,7 +115,7 @@ def training_size_px(step: int, steps: int) -> int:
 
 def train_model(args: argparse.Namespace, validation: Validation) -> nn.Module:
     """Train, or finish what a checkpoint has begun; returns the averaged weights."""
-    settings = training.Settings(
+    settings = training.TrainingSettings(
         steps=args.steps,
         batch=args.batch,
         seed=args.seed,

@@ -11,13 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from models.training import simulate
 from models.training import train as training
 from models.training.aorta import SIZE_PX, Validation, shrink, shrink_masks
 from models.training.bundle import write_bundle
-from models.training.decode import Instance, ap_extent_px, best_instance, dice
-from models.training.export import export_onnx, sha256_of
-from models.training.networks import parameter_count
+from models.training.data.simulate import physics, scenes
+from models.training.decode import VesselFound, ap_extent_px, best_instance, dice
+from models.training.export import export_onnx
+from models.training.train import parameter_count
+from usviewer.infer.onnx_file import sha256_of
 
 VERSION = "0.2.0"
 GATES = tuple(round(0.50 + 0.02 * k, 2) for k in range(21))
@@ -30,7 +31,7 @@ MOST_FALSE_ALARMS_SIMULATED = 0.04
 
 
 @dataclass(frozen=True)
-class Figures:
+class AortaFigures:
     """What validation says of the gated model; `by_size` maps a range of diameters (mm) to Dice and AP error."""
 
     gate: float
@@ -43,13 +44,13 @@ class Figures:
 
 @dataclass(frozen=True)
 class Recorded:
-    """Figures on test-only data by name, and the story of the bundled weights."""
+    """AortaFigures on test-only data by name, and the story of the bundled weights."""
 
     measured: dict[str, object]
     history: str
 
 
-def choose_gate(model: nn.Module, validation: Validation) -> Figures:
+def choose_gate(model: nn.Module, validation: Validation) -> AortaFigures:
     """The highest gate that loses next to no aorta and keeps real negatives silent, and the figures at that gate."""
     scenes = validation.scenes
     found = [best_instance(p) for p in training.predict(model, scenes.images)]
@@ -67,7 +68,7 @@ def choose_gate(model: nn.Module, validation: Validation) -> Figures:
     ]
     gate = max(affordable[-1], quiet[0] if quiet else GATES[-1])
     overlaps = np.array([_gated_dice(i, m, gate) for i, m in zip(found, scenes.masks, strict=True)])
-    return Figures(
+    return AortaFigures(
         gate,
         float(overlaps[positive].mean()),
         float((overlaps[positive] <= 0.5).mean()),
@@ -77,16 +78,16 @@ def choose_gate(model: nn.Module, validation: Validation) -> Figures:
     )
 
 
-def _score(instance: Instance | None) -> float:
+def _score(instance: VesselFound | None) -> float:
     return instance.score if instance else 0.0
 
 
-def _gated_dice(instance: Instance | None, mask: NDArray[np.uint8], gate: float) -> float:
+def _gated_dice(instance: VesselFound | None, mask: NDArray[np.uint8], gate: float) -> float:
     return dice(instance.mask, mask) if instance and instance.score >= gate else 0.0
 
 
 def _by_size(
-    validation: Validation, found: list[Instance | None], overlaps: NDArray[np.float64]
+    validation: Validation, found: list[VesselFound | None], overlaps: NDArray[np.float64]
 ) -> dict[str, tuple[int, float, float]]:
     """Count, mean Dice and mean absolute AP error (mm, of those found) for each range of lumen diameters."""
     scenes, table = validation.scenes, {}
@@ -95,7 +96,7 @@ def _by_size(
         errors = [
             abs(ap_extent_px(instance.mask) - ap_extent_px(scenes.masks[i]))
             * scenes.mm_per_px[i]
-            * simulate.CANVAS_PX
+            * physics.SCENE_PX
             / SIZE_PX
             for i in rows
             if overlaps[i] > 0.5 and (instance := found[i]) is not None
@@ -109,14 +110,14 @@ def _by_size(
     return table
 
 
-def golden_scene(model: nn.Module) -> simulate.Scene:
+def golden_scene(model: nn.Module) -> scenes.SimulatedScene:
     """The first simulated scene with a plain vessel of ordinary calibre that the model outlines well.
 
     Without any real texture: nothing of a patient is shipped.
     """
     fallback = None
     for seed in range(5000, 5120):
-        scene = simulate.abdomen(np.random.default_rng(seed), None, with_aorta=True)
+        scene = scenes.abdomen(np.random.default_rng(seed), None, with_aorta=True)
         if not (15 < scene.lumen_mm < 30 and 500 < int(scene.mask.sum()) < 2500):
             continue
         fallback = fallback or scene
@@ -135,7 +136,7 @@ def recorded() -> Recorded:
     return Recorded(dict(state.get("measured", {})), str(state.get("history", "One run of the recipe.")))
 
 
-def manifest(figures: Figures, notes: Recorded) -> dict[str, object]:
+def manifest(figures: AortaFigures, notes: Recorded) -> dict[str, object]:
     """The contract with the viewer."""
     accuracy: dict[str, object] = {
         "simulated_dice": round(figures.dice, 3),
@@ -185,7 +186,7 @@ def manifest(figures: Figures, notes: Recorded) -> dict[str, object]:
     }
 
 
-def card(model: nn.Module, figures: Figures, notes: Recorded, size_mb: float, sha256: str) -> str:
+def card(model: nn.Module, figures: AortaFigures, notes: Recorded, size_mb: float, sha256: str) -> str:
     """The model card, in Markdown."""
     sizes = "\n".join(f"| {name} | {n} | {d:.3f} | {e:.1f} |" for name, (n, d, e) in figures.by_size.items())
     tested = "\n".join(f"| {name.replace('_', ' ')} | {value} |" for name, value in notes.measured.items())
@@ -204,8 +205,8 @@ U-Net with residual blocks working at half resolution, {parameter_count(model) /
 output `logits` float32 of the same size. sha256 `{sha256}`.
 
 ## Data
-Simulated scenes (`models/training/simulate.py`), plus, with one exam in five held out
-(`models/training/sources.py`):
+Simulated scenes (`models/training/data/simulate/`), plus, with one exam in five held out
+(`models/training/data/sources.py`):
 
 | set | used as | licence |
 |---|---|---|
@@ -217,7 +218,7 @@ Simulated scenes (`models/training/simulate.py`), plus, with one exam in five he
 No real picture of an aorta was trained on. The presence gate (mean probability {figures.gate:.2f}) was chosen on
 simulated scenes and the held-out exams.
 
-## Figures
+## AortaFigures
 Simulated validation scenes (another seed), gated: Dice {figures.dice:.3f}, missed {figures.missed:.1%}, false alarms
 {figures.false_alarms_simulated:.1%}; held-out carotid, nerve and fetal pictures: false alarms
 {figures.false_alarms_real:.2%}. Diameters over 30 mm exist **only in simulation**:

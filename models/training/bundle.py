@@ -8,14 +8,15 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import tomli_w
 import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from models.training.export import sha256_of, to_toml
 from usviewer.infer import golden
 from usviewer.infer.decode import decode
 from usviewer.infer.manifest import MANIFEST, ModelSpec, parse_manifest, read_manifest
+from usviewer.infer.onnx_file import sha256_of
 from usviewer.infer.prediction import Instance
 from usviewer.infer.predictor import Predictor
 from usviewer.infer.preprocess import Placement
@@ -67,7 +68,7 @@ def write_bundle(out: Path, manifest: Mapping[str, object], card: str, golden_fr
     """Manifest, card and golden case beside `model.onnx`; the case is what ONNX Runtime on the CPU finds now."""
     model = out / "model.onnx"
     filled = {**manifest, "files": {"model": {"path": model.name, "sha256": sha256_of(model)}}}
-    (out / MANIFEST).write_text(to_toml(filled), encoding="utf-8")
+    (out / MANIFEST).write_text(tomli_w.dumps(filled), encoding="utf-8")
     (out / "CARD.md").write_text(card, encoding="utf-8")
     spec = read_manifest(out)
     assert spec.golden is not None

@@ -13,17 +13,17 @@ Mask = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
-class Instance:
+class VesselFound:
     """One vessel found: its mask and the mean probability inside it."""
 
     mask: Mask
     score: float
 
 
-def best_instance(probability: Map, threshold: float = 0.5, least_px: int = 12) -> Instance | None:
+def best_instance(probability: Map, threshold: float = 0.5, least_px: int = 12) -> VesselFound | None:
     """The component with the best product of mean probability and roundness; its size plays no part."""
     count, labels, stats, _ = cv2.connectedComponentsWithStats((probability > threshold).astype(np.uint8))
-    best: tuple[float, Instance] | None = None
+    best: tuple[float, VesselFound] | None = None
     for label in range(1, count):
         if stats[label, cv2.CC_STAT_AREA] < least_px:
             continue
@@ -31,7 +31,7 @@ def best_instance(probability: Map, threshold: float = 0.5, least_px: int = 12) 
         score = float(probability[mask > 0].mean())
         rank = score * roundness(mask)
         if best is None or rank > best[0]:
-            best = (rank, Instance(mask, score))
+            best = (rank, VesselFound(mask, score))
     return best[1] if best else None
 
 

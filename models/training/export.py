@@ -1,22 +1,15 @@
-"""Trained network to a model folder: ONNX checked against PyTorch, manifest with hashes, golden frame."""
+"""A trained network as ONNX, checked against PyTorch."""
 
 from __future__ import annotations
 
-import hashlib
 import warnings
-from collections.abc import Mapping
 from pathlib import Path
 
-import cv2
 import numpy as np
 import onnx
 import onnxruntime
 import torch
-from numpy.typing import NDArray
 from torch import nn
-
-Gray = NDArray[np.uint8]
-TomlValue = str | int | float | bool | list[int] | list[str]
 
 OPSET = 17
 LARGEST_DIFFERENCE = 2e-3
@@ -54,51 +47,3 @@ def export_onnx(
     if worst > LARGEST_DIFFERENCE:
         raise RuntimeError(f"the exported graph differs from the network by {worst:.3g}")
     aside.replace(path)
-
-
-def sha256_of(path: Path) -> str:
-    """Hex digest of a file."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def to_toml(tables: Mapping[str, object]) -> str:
-    """TOML of a plain tree: top-level values, tables, nested tables, and lists of tables."""
-    lines = [f"{key} = {_value(value)}" for key, value in tables.items() if not _is_table(value)]
-    for key, value in tables.items():
-        if isinstance(value, Mapping):
-            lines += _table(key, value)
-        elif _is_table(value):
-            for entry in value:  # type: ignore[attr-defined]
-                lines += ["", f"[[{key}]]", *(f"{k} = {_value(v)}" for k, v in entry.items())]
-    return "\n".join(lines) + "\n"
-
-
-def _table(name: str, table: Mapping[str, object]) -> list[str]:
-    plain = [f"{key} = {_value(value)}" for key, value in table.items() if not isinstance(value, Mapping)]
-    lines = ["", f"[{name}]", *plain] if plain or not table else []
-    for key, value in table.items():
-        if isinstance(value, Mapping):
-            lines += _table(f"{name}.{key}", value)
-    return lines
-
-
-def _is_table(value: object) -> bool:
-    return isinstance(value, Mapping) or (isinstance(value, list) and bool(value) and isinstance(value[0], Mapping))
-
-
-def _value(value: object) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, str):
-        return '"' + value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
-    if isinstance(value, (int, float)):
-        return repr(value)
-    if isinstance(value, (list, tuple)):
-        return "[" + ", ".join(_value(v) for v in value) + "]"
-    raise TypeError(f"no TOML for {type(value).__name__}")
-
-
-def write_golden(path: Path, picture: Gray) -> None:
-    """The golden frame: a simulated picture, so that nothing of a patient is shipped."""
-    if not cv2.imwrite(str(path), picture):
-        raise OSError(f"cannot write {path}")

@@ -19,13 +19,11 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from models.training import fetal_head
 from models.training import train as training
-from models.training.augment import Matrix, Ranges, cut_holes, random_placement, vary_tone, warp
 from models.training.bundle import find, raw_outputs, spec_of
-from models.training.detection_loss import DetectionLoss
-from models.training.networks import parameter_count
-from models.training.pictures import (
+from models.training.data.augment import Matrix, Ranges, cut_holes, random_placement, vary_tone, warp
+from models.training.data.heads import list_heads
+from models.training.data.pictures import (
     Gray,
     fold_of_exams,
     input_spec,
@@ -34,8 +32,10 @@ from models.training.pictures import (
     other_pictures,
     oversampled,
 )
-from models.training.sources import exam_of
-from models.training.yolov8 import YoloV8
+from models.training.data.sources import exam_of
+from models.training.losses import DetectionLoss
+from models.training.networks.yolov8 import YoloV8
+from models.training.train import parameter_count
 from usviewer.infer.manifest import InputSpec
 from usviewer.infer.preprocess import Placement
 
@@ -57,7 +57,7 @@ CHANNELS, REPEATS = (12, 24, 48, 80, 128), (1, 1, 1, 1)
 
 
 @dataclass(frozen=True)
-class Labelled:
+class BoxedPicture:
     """A picture with its boxes [M, 5]: class, then x0, y0, x1, y1 in its own pixels (corner convention)."""
 
     name: str
@@ -66,12 +66,12 @@ class Labelled:
     boxes: Boxes
 
 
-def list_labelled(data_dir: Path) -> list[Labelled]:
+def list_labelled(data_dir: Path) -> list[BoxedPicture]:
     """All pictures with structure boxes, the set's own copies (three a training picture) included."""
     found = []
     for path in sorted((data_dir / "fetal_brain_boxes").glob("*/images/*.jpg")):
         name = path.name.split("_png")[0]
-        found.append(Labelled(name, exam_of("fetal_brain", name), path, _read_boxes(path)))
+        found.append(BoxedPicture(name, exam_of("fetal_brain", name), path, _read_boxes(path)))
     return found
 
 
@@ -82,15 +82,17 @@ def _read_boxes(image: Path) -> Boxes:
     return np.hstack([rows[:, :1], centre - size / 2, centre + size / 2])
 
 
-def head_boxes(data_dir: Path, spared: set[str]) -> list[Labelled]:
+def head_boxes(data_dir: Path, spared: set[str]) -> list[BoxedPicture]:
     """HC18 heads as boxes of class 0, without the spared exams."""
     found = []
-    for head in fetal_head.list_heads(data_dir):
+    for head in list_heads(data_dir):
         if head.exam not in spared:
-            linear = head.ellipse.map_from_circle()[:, :2]
+            linear = head.map_from_circle()[:, :2]
             half = np.sqrt((linear**2).sum(axis=1))  # extent of an ellipse along each axis
-            centre = np.array(head.ellipse.center_xy_px)
-            found.append(Labelled(head.name, head.exam, head.path, np.hstack([0, centre - half, centre + half])[None]))
+            centre = np.array(head.ellipse.center_xy)
+            found.append(
+                BoxedPicture(head.name, head.exam, head.path, np.hstack([0, centre - half, centre + half])[None])
+            )
     return found
 
 
@@ -98,21 +100,21 @@ def head_boxes(data_dir: Path, spared: set[str]) -> list[Labelled]:
 
 
 @dataclass(frozen=True)
-class Shelf:
+class BoxShelf:
     """Oversampled pictures with boxes in their pixels, and pictures without any structure."""
 
     items: Sequence[tuple[Gray, Boxes]]
     others: Sequence[Gray]
 
 
-def load_shelf(labelled: Sequence[Labelled], data_dir: Path, spec: InputSpec, most: int | None = None) -> Shelf:
+def load_shelf(labelled: Sequence[BoxedPicture], data_dir: Path, spec: InputSpec, most: int | None = None) -> BoxShelf:
     """Everything one training needs."""
     large = oversampled(spec)
     items = []
     for one in labelled:
         picture = load_picture(one.path, large)
         items.append((picture.gray, place_boxes(one.boxes, picture.placement)))
-    return Shelf(items, other_pictures(data_dir, ("carotid", "nerve"), large, held_out=False, most=most))
+    return BoxShelf(items, other_pictures(data_dir, ("carotid", "nerve"), large, held_out=False, most=most))
 
 
 def place_boxes(boxes: Boxes, placement: Placement) -> Boxes:
@@ -135,7 +137,7 @@ def move_boxes(boxes: Boxes, matrix: Matrix, size: tuple[int, int]) -> Boxes:
 
 
 def one_example(
-    rng: np.random.Generator, shelf: Shelf, index: int, spec: InputSpec, ranges: Ranges
+    rng: np.random.Generator, shelf: BoxShelf, index: int, spec: InputSpec, ranges: Ranges
 ) -> tuple[Gray, Boxes]:
     """A varied picture (height, width) and its boxes [MOST_BOXES, 5], unused rows of class -1."""
     size = (spec.width_px, spec.height_px)
@@ -153,7 +155,7 @@ def one_example(
 
 
 def batches(
-    shelf: Shelf, spec: InputSpec, batch: int, seed: int, first_step: int, ranges: Ranges
+    shelf: BoxShelf, spec: InputSpec, batch: int, seed: int, first_step: int, ranges: Ranges
 ) -> Iterator[tuple[Gray, NDArray[np.float32]]]:
     """Endless batches (pictures [B, 1, H, W], boxes [B, M, 5]); step n is the same whatever ran before."""
     step = first_step
@@ -205,7 +207,7 @@ class Detections:
     truth: Boxes
 
 
-def look(model: nn.Module, labelled: Sequence[Labelled], spec: InputSpec) -> list[Detections]:
+def look(model: nn.Module, labelled: Sequence[BoxedPicture], spec: InputSpec) -> list[Detections]:
     """Run the network and the viewer's decoder with the gate nearly open, as average precision wants it."""
     contract = spec_of(manifest_of(0.01, {}, spec.width_px, spec.height_px))
     pictures = [load_picture(one.path, spec) for one in labelled]
@@ -290,14 +292,14 @@ def build_model() -> YoloV8:
 
 def train_model(
     args: argparse.Namespace,
-    labelled: Sequence[Labelled],
-    watched: Sequence[Labelled],
+    labelled: Sequence[BoxedPicture],
+    watched: Sequence[BoxedPicture],
     folder: Path,
     ranges: Ranges = RANGES,
 ) -> training.Run:
     """Train, or finish what a checkpoint has begun."""
     spec = input_spec(args.width, args.height)
-    settings = training.Settings(
+    settings = training.TrainingSettings(
         steps=args.steps,
         batch=args.batch,
         learning_rate=args.rate,
@@ -323,7 +325,7 @@ def train_model(
     return run
 
 
-def run_fold(args: argparse.Namespace, labelled: Sequence[Labelled]) -> dict[str, float]:
+def run_fold(args: argparse.Namespace, labelled: Sequence[BoxedPicture]) -> dict[str, float]:
     """One fold: train on the other exams, score this one's pictures."""
     fold = fold_of_exams([one.exam for one in labelled], FOLDS)
     trained = [one for one, f in zip(labelled, fold, strict=True) if f != args.fold and one.name not in MISLABELLED]

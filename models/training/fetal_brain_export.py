@@ -13,18 +13,19 @@ from torch import nn
 
 from models.training import fetal_brain as recipe
 from models.training.bundle import origin, read_card, write_bundle
-from models.training.export import export_onnx, sha256_of
+from models.training.data.sources import read_gray
+from models.training.export import export_onnx
 from models.training.failures import FOUND, TRUTH, Gray, box_tile, write_montage
 from models.training.fetal_brain import Detections
-from models.training.networks import parameter_count
-from models.training.sources import read_gray
+from models.training.train import parameter_count
+from usviewer.infer.onnx_file import sha256_of
 
 GOLDEN = "588_HC"
 GATES = tuple(round(0.15 + 0.05 * k, 2) for k in range(12))
 
 
 @dataclass(frozen=True)
-class Figures:
+class BrainFigures:
     """Cross-validated detections of all folds that were run, and the gate."""
 
     folds: int
@@ -48,7 +49,7 @@ class Figures:
         }
 
 
-def collect(args: argparse.Namespace) -> Figures | None:
+def collect(args: argparse.Namespace) -> BrainFigures | None:
     """The folds' detections, or None without folds; the gate gives the best F1 at IoU 0.5."""
     files = sorted(args.work.glob("fold-?.json"))
     rows = [row for file in files for row in json.loads(file.read_text())["pictures"]]
@@ -66,7 +67,7 @@ def collect(args: argparse.Namespace) -> Figures | None:
         for r in rows
     ]
     gate = max(GATES, key=lambda g: (round(f1(found, g), 3), -abs(g - 0.4)))
-    return Figures(len(files), found, gate)
+    return BrainFigures(len(files), found, gate)
 
 
 def counts(found: list[Detections], gate: float) -> tuple[int, int, int]:
@@ -91,7 +92,7 @@ def f1(found: list[Detections], gate: float) -> float:
     return 2 * right / max(1, 2 * right + wrong + missed)
 
 
-def accuracy_of(figures: Figures) -> dict[str, object]:
+def accuracy_of(figures: BrainFigures) -> dict[str, object]:
     """The manifest's figures."""
     point = recipe.summary(figures.found)
     names = len({d.name for d in figures.found})
@@ -102,7 +103,7 @@ def accuracy_of(figures: Figures) -> dict[str, object]:
     }
 
 
-def card(model: nn.Module, args: argparse.Namespace, figures: Figures) -> str:
+def card(model: nn.Module, args: argparse.Namespace, figures: BrainFigures) -> str:
     """The model card, in Markdown."""
     path = args.out / "model.onnx"
     means = figures.means()
@@ -138,7 +139,7 @@ def card(model: nn.Module, args: argparse.Namespace, figures: Figures) -> str:
     )
 
 
-def worst_tiles(args: argparse.Namespace, figures: Figures, count: int) -> list[Gray]:
+def worst_tiles(args: argparse.Namespace, figures: BrainFigures, count: int) -> list[Gray]:
     """One picture of each of the names with most errors at the gate, then with the lowest overlaps."""
     paths = {}
     for one, item in (

@@ -7,7 +7,6 @@ without it all pictures are used and the model is exported, with the figures of 
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import math
 import time
@@ -21,13 +20,12 @@ import torch
 from numpy.typing import NDArray
 
 from models.training import train as training
-from models.training.augment import Matrix, Ranges, cut_holes, random_placement, vary_tone, warp
 from models.training.bundle import find, raw_outputs, spec_of
-from models.training.mobilenet import MobileUNet
-from models.training.networks import SmallUNet, parameter_count
-from models.training.pictures import (
+from models.training.data.augment import Matrix, Ranges, cut_holes, random_placement, vary_tone, warp
+from models.training.data.heads import AnnotatedHead, coverage, list_heads, placement_matrix, then
+from models.training.data.pictures import (
     Gray,
-    Picture,
+    PlacedPicture,
     fold_of_exams,
     input_spec,
     input_table,
@@ -36,12 +34,14 @@ from models.training.pictures import (
     oversampled,
     place_picture,
 )
-from models.training.sources import exam_of, read_gray
+from models.training.data.sources import read_gray
+from models.training.networks.mobilenet import MobileUNet
+from models.training.networks.small_unet import SmallUNet
+from models.training.train import parameter_count
 from usviewer.evaluate.statistics import overlap
 from usviewer.frame import Mask
 from usviewer.infer.manifest import InputSpec
 from usviewer.infer.prediction import Instance, full_mask
-from usviewer.infer.preprocess import Placement
 from usviewer.measure import geometry
 
 Map = NDArray[np.float32]
@@ -54,101 +54,28 @@ NEGATIVE_SHARE = 0.08
 """Share of training pictures without a head (necks and limbs): silence has to be learnt too."""
 
 
-@dataclass(frozen=True)
-class Ellipse:
-    """Centre and semi-axes in pixels (corner convention), angle of the first axis from x towards y."""
-
-    center_xy_px: tuple[float, float]
-    semi_axes_px: tuple[float, float]
-    angle_rad: float
-
-    def map_from_circle(self) -> Matrix:
-        """The (2, 3) map that takes the unit circle to this ellipse."""
-        cos, sin = math.cos(self.angle_rad), math.sin(self.angle_rad)
-        linear = np.array([[cos, -sin], [sin, cos]]) @ np.diag(self.semi_axes_px)
-        return np.hstack([linear, np.array(self.center_xy_px)[:, None]])
-
-
-@dataclass(frozen=True)
-class Head:
-    """One annotated picture of HC18."""
-
-    name: str
-    exam: str
-    path: Path
-    mm_per_px: float
-    circumference_mm: float
-    ellipse: Ellipse
-
-
-def list_heads(data_dir: Path) -> list[Head]:
-    """All pictures of the table, in its order."""
-    folder = data_dir / "fetal_head_hc18"
-    with open(folder / "train.csv", newline="", encoding="utf-8") as file:
-        return [_head(folder, row) for row in csv.DictReader(file)]
-
-
-def _head(folder: Path, row: dict[str, str]) -> Head:
-    # The annotated line was fitted through pixel indices; 0.5 takes them to the corner convention.
-    center = (float(row["ellipse_center_x_px"]) + 0.5, float(row["ellipse_center_y_px"]) + 0.5)
-    axes = (float(row["ellipse_semi_axis_a_px"]), float(row["ellipse_semi_axis_b_px"]))
-    return Head(
-        row["name"],
-        exam_of("fetal_head", row["name"]),
-        folder / "train" / f"{row['name']}.jpg",
-        float(row["pixel_size_mm"]),
-        float(row["head_circumference_mm"]),
-        Ellipse(center, axes, math.radians(float(row["ellipse_angle_deg"]))),
-    )
-
-
-def then(first: Matrix, second: Matrix) -> Matrix:
-    """One (2, 3) map after the other."""
-    return np.hstack([second[:, :2] @ first[:, :2], second[:, :2] @ first[:, 2:] + second[:, 2:]])
-
-
-def placement_matrix(placement: Placement) -> Matrix:
-    """Frame pixels to input pixels, as a matrix."""
-    (sx, sy), (px, py), (x0, y0) = placement.scale_xy, placement.pad_xy_px, placement.crop_xyxy_px[:2]
-    return np.array([[sx, 0, px - x0 * sx], [0, sy, py - y0 * sy]], np.float64)
-
-
-def coverage(circle_to_picture: Matrix, size_px: tuple[int, int]) -> Map:
-    """Share of every pixel (height, width) that lies inside the image of the unit circle, exact to about 0.01."""
-    width, height = size_px
-    inverse = np.linalg.inv(circle_to_picture[:, :2])
-    x, y = np.meshgrid(
-        np.arange(width) + 0.5 - circle_to_picture[0, 2], np.arange(height) + 0.5 - circle_to_picture[1, 2]
-    )
-    u, v = inverse[0, 0] * x + inverse[0, 1] * y, inverse[1, 0] * x + inverse[1, 1] * y
-    radius = np.sqrt(u * u + v * v) + 1e-9
-    # Distance to the outline: (radius - 1) over the length of its gradient.
-    gradient = np.hypot(inverse[0, 0] * u + inverse[1, 0] * v, inverse[0, 1] * u + inverse[1, 1] * v) / radius
-    return np.clip(0.5 - (radius - 1) / gradient, 0, 1).astype(np.float32)
-
-
 # ---------------------------------------------------------------------------------------------- training
 
 
 @dataclass(frozen=True)
-class Shelf:
+class HeadShelf:
     """Pictures ready for augmentation: heads with the map from the unit circle, and pictures without a head."""
 
     heads: Sequence[tuple[Gray, Matrix]]
     others: Sequence[Gray]
 
 
-def load_shelf(heads: Sequence[Head], data_dir: Path, spec: InputSpec, most: int | None = None) -> Shelf:
+def load_shelf(heads: Sequence[AnnotatedHead], data_dir: Path, spec: InputSpec, most: int | None = None) -> HeadShelf:
     """Everything one training needs, at the oversampled size."""
     large = oversampled(spec)
     items = []
     for head in heads:
         picture = load_picture(head.path, large)
-        items.append((picture.gray, then(head.ellipse.map_from_circle(), placement_matrix(picture.placement))))
-    return Shelf(items, other_pictures(data_dir, ("carotid", "nerve"), large, held_out=False, most=most))
+        items.append((picture.gray, then(head.map_from_circle(), placement_matrix(picture.placement))))
+    return HeadShelf(items, other_pictures(data_dir, ("carotid", "nerve"), large, held_out=False, most=most))
 
 
-def one_example(rng: np.random.Generator, shelf: Shelf, index: int, spec: InputSpec) -> tuple[Gray, Map]:
+def one_example(rng: np.random.Generator, shelf: HeadShelf, index: int, spec: InputSpec) -> tuple[Gray, Map]:
     """A varied picture (height, width) and the share of every pixel that is head."""
     size = (spec.width_px, spec.height_px)
     negative = bool(shelf.others) and rng.random() < NEGATIVE_SHARE
@@ -159,7 +86,7 @@ def one_example(rng: np.random.Generator, shelf: Shelf, index: int, spec: InputS
     return picture, target
 
 
-def batches(shelf: Shelf, spec: InputSpec, batch: int, seed: int, first_step: int) -> Iterator[tuple[Gray, Map]]:
+def batches(shelf: HeadShelf, spec: InputSpec, batch: int, seed: int, first_step: int) -> Iterator[tuple[Gray, Map]]:
     """Endless batches ([B, 1, H, W] each); step n is the same whatever ran before, so that training can resume."""
     step, per_epoch = first_step, max(1, len(shelf.heads) // batch)
     while True:
@@ -206,7 +133,7 @@ def manifest_of(width: int, height: int, gate: float, accuracy: dict[str, object
 
 
 @dataclass(frozen=True)
-class Score:
+class HeadScore:
     """One picture's figures; circumferences in mm, ``hc_mm`` NaN where nothing was found; ``score`` is the viewer's.
 
     ``likeness`` is the overlap of the outline with the ellipse of its moments: the viewer refuses to measure below
@@ -224,40 +151,33 @@ class Score:
     mm_per_input_px: float = 0.0
 
 
-def circumference(ellipse: geometry.Ellipse) -> float:
-    """Circumference of an ellipse (Ramanujan's second formula), in the unit of its axes."""
-    a, b = ellipse.semi_major, ellipse.semi_minor
-    h = ((a - b) / (a + b)) ** 2
-    return math.pi * (a + b) * (1 + 3 * h / (10 + math.sqrt(4 - 3 * h)))
-
-
-def true_mask(head: Head, size_px: tuple[int, int]) -> Mask:
+def true_mask(head: AnnotatedHead, size_px: tuple[int, int]) -> Mask:
     """The annotated head on a picture of (width, height)."""
-    return np.asarray(coverage(head.ellipse.map_from_circle(), size_px) > 0.5, np.bool_)
+    return np.asarray(coverage(head.map_from_circle(), size_px) > 0.5, np.bool_)
 
 
-def score_picture(head: Head, size_px: tuple[int, int], found: Sequence[Instance]) -> Score:
+def score_picture(head: AnnotatedHead, size_px: tuple[int, int], found: Sequence[Instance]) -> HeadScore:
     """Overlap and circumference of the best instance on the original pixels (width, height)."""
     truth = true_mask(head, size_px)
     if not found:
-        return Score(head.name, head.exam, 0.0, 0.0, math.nan, head.circumference_mm, 0.0)
+        return HeadScore(head.name, head.exam, 0.0, 0.0, math.nan, head.circumference_mm, 0.0)
     agreement = overlap(truth, full_mask(found[0], size_px))
     shape = geometry.shape_of(np.asarray(found[0].mask))
-    hc_mm = circumference(shape.moments.ellipse()) * head.mm_per_px if shape else math.nan
+    hc_mm = shape.moments.ellipse().circumference * head.mm_per_px if shape else math.nan
     likeness = geometry.ellipse_overlap(shape) if shape else 0.0
-    return Score(
+    return HeadScore(
         head.name, head.exam, agreement.dice, agreement.iou, hc_mm, head.circumference_mm, found[0].score, likeness
     )
 
 
-def look(model: torch.nn.Module, pictures: Sequence[Picture], spec: InputSpec) -> list[tuple[Instance, ...]]:
+def look(model: torch.nn.Module, pictures: Sequence[PlacedPicture], spec: InputSpec) -> list[tuple[Instance, ...]]:
     """What the viewer would find in each picture, with the gate open."""
     contract = spec_of(manifest_of(spec.width_px, spec.height_px, 0.5, {}))
     outputs = raw_outputs(model, [picture.gray for picture in pictures])
     return [find(output, picture.placement, contract) for output, picture in zip(outputs, pictures, strict=True)]
 
 
-def score_heads(model: torch.nn.Module, heads: Sequence[Head], spec: InputSpec) -> list[Score]:
+def score_heads(model: torch.nn.Module, heads: Sequence[AnnotatedHead], spec: InputSpec) -> list[HeadScore]:
     """Figures of every picture, read from disk one by one."""
     scores = []
     for head in heads:
@@ -270,7 +190,7 @@ def score_heads(model: torch.nn.Module, heads: Sequence[Head], spec: InputSpec) 
     return scores
 
 
-def summary(scores: Sequence[Score]) -> dict[str, float]:
+def summary(scores: Sequence[HeadScore]) -> dict[str, float]:
     """Means over pictures: Dice, IoU, signed and absolute difference of the circumference (DF and ADF of HC18)."""
     found = [s for s in scores if not math.isnan(s.hc_mm)]
     errors = np.array([s.hc_mm - s.true_hc_mm for s in found]) if found else np.array([math.nan])
@@ -306,10 +226,12 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     return parser.parse_args(arguments)
 
 
-def train_model(args: argparse.Namespace, heads: Sequence[Head], watched: Sequence[Head], folder: Path) -> training.Run:
+def train_model(
+    args: argparse.Namespace, heads: Sequence[AnnotatedHead], watched: Sequence[AnnotatedHead], folder: Path
+) -> training.Run:
     """Train on `heads`, or finish what a checkpoint has begun; `watched` are scored now and then."""
     spec = input_spec(args.width, args.height)
-    settings = training.Settings(
+    settings = training.TrainingSettings(
         steps=args.steps,
         batch=args.batch,
         learning_rate=args.rate,
@@ -331,7 +253,7 @@ def train_model(args: argparse.Namespace, heads: Sequence[Head], watched: Sequen
     return run
 
 
-def run_fold(args: argparse.Namespace, heads: Sequence[Head]) -> dict[str, float]:
+def run_fold(args: argparse.Namespace, heads: Sequence[AnnotatedHead]) -> dict[str, float]:
     """One fold: train on the other exams, score this one's, note every picture's figures."""
     fold = fold_of_exams([head.exam for head in heads], FOLDS)
     trained = [h for h, f in zip(heads, fold, strict=True) if f != args.fold]

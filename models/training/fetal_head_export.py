@@ -14,11 +14,13 @@ from torch import nn
 
 from models.training import fetal_head as recipe
 from models.training.bundle import origin, read_card, write_bundle
-from models.training.export import export_onnx, sha256_of
+from models.training.data.heads import list_heads
+from models.training.data.pictures import bootstrap_interval, input_spec, load_picture, place_picture
+from models.training.data.sources import list_images, read_gray
+from models.training.export import export_onnx
 from models.training.failures import FOUND, TRUTH, Gray, tile, write_montage
-from models.training.networks import parameter_count
-from models.training.pictures import bootstrap_interval, input_spec, load_picture, place_picture
-from models.training.sources import list_images, read_gray
+from models.training.train import parameter_count
+from usviewer.infer.onnx_file import sha256_of
 from usviewer.infer.prediction import full_mask
 from usviewer.measure.fetal_head import MIN_OVERLAP
 from usviewer.measure.reading import NORMAL_95
@@ -32,17 +34,17 @@ NETWORK_WORDS = {
 
 
 @dataclass(frozen=True)
-class Figures:
+class HeadFigures:
     """Cross-validation over the folds that were run, and the gate."""
 
     folds: int
-    scores: list[recipe.Score]
+    scores: list[recipe.HeadScore]
     gate: float
     refused: float
     false_alarms: float
     negatives: int
 
-    def measured(self, score: recipe.Score) -> bool:
+    def measured(self, score: recipe.HeadScore) -> bool:
         """Whether the viewer would give a circumference."""
         return score.score >= self.gate and score.likeness >= MIN_OVERLAP
 
@@ -64,7 +66,7 @@ class Figures:
         ]
         return float(np.percentile(units, 95)) / NORMAL_95 if units else 0.0
 
-    def _value(self, score: recipe.Score, name: str) -> float:
+    def _value(self, score: recipe.HeadScore, name: str) -> float:
         if name == "adf_measured_mm" and not self.measured(score):
             return float("nan")
         if name in ("adf_mm", "adf_measured_mm"):
@@ -74,12 +76,12 @@ class Figures:
         return float(getattr(score, name))
 
 
-def collect(model: nn.Module, args: argparse.Namespace) -> Figures:
+def collect(model: nn.Module, args: argparse.Namespace) -> HeadFigures:
     """Read the folds' figures; choose the gate between the folds' heads and held-out pictures without a head."""
     scores = []
     files = sorted(args.work.glob("fold-?.json"))
     for file in files:
-        scores += [recipe.Score(**row) for row in json.loads(file.read_text())["scores"]]
+        scores += [recipe.HeadScore(**row) for row in json.loads(file.read_text())["scores"]]
     spec = input_spec(args.width, args.height)
     kept = [i for i in list_images(args.data, held_out=True) if i.kind in {"carotid", "nerve"}][: args.limit]
     others = [load_picture(image.path, spec) for image in kept]
@@ -88,10 +90,10 @@ def collect(model: nn.Module, args: argparse.Namespace) -> Figures:
     # Half-way between what was drawn by mistake (a mean cannot be below one half) and the lowest of the heads.
     gate = round(float(np.clip((max(0.5, *silent) + np.percentile(heads, 1)) / 2, 0.5, 0.9)), 2)
     alarms = float(np.mean([s >= gate for s in silent]))
-    return Figures(len(files), scores, gate, float((heads < gate).mean()), alarms, len(others))
+    return HeadFigures(len(files), scores, gate, float((heads < gate).mean()), alarms, len(others))
 
 
-def accuracy_of(figures: Figures) -> dict[str, object]:
+def accuracy_of(figures: HeadFigures) -> dict[str, object]:
     """The manifest's figures."""
     if not figures.scores:
         return {}
@@ -103,7 +105,7 @@ def accuracy_of(figures: Figures) -> dict[str, object]:
     return table | {"negative_pictures": figures.negatives, "false_alarms": round(figures.false_alarms, 4)}
 
 
-def card(model: nn.Module, args: argparse.Namespace, figures: Figures) -> str:
+def card(model: nn.Module, args: argparse.Namespace, figures: HeadFigures) -> str:
     """The model card, in Markdown."""
     path = args.out / "model.onnx"
     titles = {
@@ -148,7 +150,7 @@ def _row(title: str, mean: float, low: float, high: float) -> str:
     return f"| {title} | {mean:.{digits}f} | {low:.{digits}f} to {high:.{digits}f} |"
 
 
-def by_size(figures: Figures) -> str:
+def by_size(figures: HeadFigures) -> str:
     """Dice and ADF for small, middle and large heads: they are not equally hard."""
     parts = []
     for low, high in ((0, 120), (120, 240), (240, 400)):
@@ -159,9 +161,9 @@ def by_size(figures: Figures) -> str:
     return "; ".join(parts)
 
 
-def worst_tiles(args: argparse.Namespace, scores: list[recipe.Score], count: int) -> list[Gray]:
+def worst_tiles(args: argparse.Namespace, scores: list[recipe.HeadScore], count: int) -> list[Gray]:
     """The pictures with the lowest Dice, drawn with the fold's own network."""
-    heads = {head.name: head for head in recipe.list_heads(args.data)}
+    heads = {head.name: head for head in list_heads(args.data)}
     spec = input_spec(args.width, args.height)
     tiles = []
     for file in sorted(args.work.glob("fold-?.json")):

@@ -19,13 +19,22 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from models.training import simulate
 from models.training import train as training
-from models.training.augment import Ranges, cut_holes, random_placement, vary_tone, warp
 from models.training.bundle import find, raw_outputs, spec_of
-from models.training.networks import SmallUNet, parameter_count
-from models.training.pictures import OVERSAMPLING, fold_of_exams, input_spec, input_table, place_picture, sector_box
-from models.training.sources import content_box, list_images, read_gray, read_vessel_mask
+from models.training.data.augment import Ranges, cut_holes, random_placement, vary_tone, warp
+from models.training.data.pictures import (
+    OVERSAMPLING,
+    fold_of_exams,
+    input_spec,
+    input_table,
+    place_picture,
+    sector_box,
+)
+from models.training.data.simulate import scenes
+from models.training.data.sources import content_box, list_images, read_gray, read_vessel_mask
+from models.training.losses import class_loss
+from models.training.networks.small_unet import SmallUNet
+from models.training.train import parameter_count
 from usviewer.frame import Mask
 from usviewer.infer.manifest import ModelSpec
 
@@ -36,12 +45,15 @@ FOLDS = 5
 NERVE, VESSEL = 1, 2
 RANGES = Ranges(turn_deg=9.0, zoom_log=0.2, squeeze_log=0.1, shift=0.12, flip_x=0.5)
 SIMULATED = 120
+CLASS_WEIGHTS = (1.0, 3.0, 1.5)
+DICE_SHARES = {NERVE: 1.0, VESSEL: 0.5}
+"""The nerve counts double."""
 SHARES = {"nerve": 0.78, "carotid": 0.09, "fetal": 0.06, "simulated": 0.07}
 """What a batch is made of; all but the first have no (labelled) nerve."""
 
 
 @dataclass(frozen=True)
-class Sample:
+class ClassPicture:
     """A picture with its class numbers (0 background, 1 nerve, 2 vessel) in its own pixels."""
 
     kind: str
@@ -53,16 +65,16 @@ class Sample:
 # -------------------------------------------------------------------------------------------------- data
 
 
-def load_nerves(data_dir: Path) -> list[Sample]:
+def load_nerves(data_dir: Path) -> list[ClassPicture]:
     """All pictures with a nerve, by name."""
     samples = []
     for path in sorted((data_dir / "nerve_usgra" / "images").glob("*.png")):
         mask = read_gray(data_dir / "nerve_usgra" / "masks" / path.name)
-        samples.append(Sample("nerve", path.stem, read_gray(path), mask))
+        samples.append(ClassPicture("nerve", path.stem, read_gray(path), mask))
     return samples
 
 
-def load_others(data_dir: Path, *, held_out: bool) -> list[Sample]:
+def load_others(data_dir: Path, *, held_out: bool) -> list[ClassPicture]:
     """Carotids (their vessel is labelled) and fetal heads, on one side of the fixed split of ``sources``."""
     samples = []
     fetal = 0
@@ -73,20 +85,20 @@ def load_others(data_dir: Path, *, held_out: bool) -> list[Sample]:
             gray = read_gray(image.path)
             vessel = read_vessel_mask(image)
             classes = np.zeros_like(gray) if vessel is None else vessel * VESSEL
-            samples.append(Sample(image.kind.split("_")[0], image.path.stem, gray, classes.astype(np.uint8)))
+            samples.append(ClassPicture(image.kind.split("_")[0], image.path.stem, gray, classes.astype(np.uint8)))
     return samples
 
 
-def simulated_negatives(count: int, seed: int) -> list[Sample]:
+def simulated_negatives(count: int, seed: int) -> list[ClassPicture]:
     """Lungs, effusions, phantoms and empty screens, without any label."""
     rng = np.random.default_rng(seed)
-    kinds = [lambda: simulate.lung(rng, None), lambda: simulate.fluid(rng, None)]
-    kinds += [lambda: simulate.test_phantom(rng), lambda: simulate.no_scan(rng)]
-    scenes = [kinds[int(rng.choice(4, p=(0.5, 0.2, 0.2, 0.1)))]() for _ in range(count)]
-    return [Sample("simulated", str(i), s.image, np.zeros_like(s.image)) for i, s in enumerate(scenes)]
+    kinds = [lambda: scenes.lung(rng, None), lambda: scenes.fluid(rng, None)]
+    kinds += [lambda: scenes.phantom(rng), lambda: scenes.no_scan(rng)]
+    drawn = [kinds[int(rng.choice(4, p=(0.5, 0.2, 0.2, 0.1)))]() for _ in range(count)]
+    return [ClassPicture("simulated", str(i), s.image, np.zeros_like(s.image)) for i, s in enumerate(drawn)]
 
 
-def duplicate_groups(samples: Sequence[Sample], alike: float = 0.38) -> list[str]:
+def duplicate_groups(samples: Sequence[ClassPicture], alike: float = 0.38) -> list[str]:
     """A group name for every picture; pictures of one scene share it.
 
     Compared is the local contrast (fine structure over its own strength) of the content, at 64x64, over shifts of up
@@ -119,31 +131,31 @@ def _local_contrast(gray: Gray) -> NDArray[np.float32]:
 
 
 @dataclass(frozen=True)
-class Shelf:
+class ClassShelf:
     """Samples cropped to their sector and shrunk to a little more than the network's size, by kind."""
 
-    by_kind: dict[str, list[Sample]]
+    by_kind: dict[str, list[ClassPicture]]
 
 
-def load_shelf(samples: Sequence[Sample], side_px: int) -> Shelf:
+def load_shelf(samples: Sequence[ClassPicture], side_px: int) -> ClassShelf:
     """Samples ready for augmentation."""
-    shelf: dict[str, list[Sample]] = {kind: [] for kind in SHARES}
+    shelf: dict[str, list[ClassPicture]] = {kind: [] for kind in SHARES}
     for sample in samples:
         shelf[sample.kind].append(_shrunk(sample, side_px * OVERSAMPLING))
-    return Shelf({kind: items for kind, items in shelf.items() if items})
+    return ClassShelf({kind: items for kind, items in shelf.items() if items})
 
 
-def _shrunk(sample: Sample, side_px: int) -> Sample:
+def _shrunk(sample: ClassPicture, side_px: int) -> ClassPicture:
     x0, y0, x1, y1 = sector_box(sample.gray)
     scale = side_px / max(x1 - x0, y1 - y0)
     size = (round((x1 - x0) * scale), round((y1 - y0) * scale))
     mode = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
     gray = cv2.resize(sample.gray[y0:y1, x0:x1], size, interpolation=mode)
     classes = cv2.resize(sample.classes[y0:y1, x0:x1], size, interpolation=cv2.INTER_NEAREST)
-    return Sample(sample.kind, sample.name, np.asarray(gray, np.uint8), np.asarray(classes, np.uint8))
+    return ClassPicture(sample.kind, sample.name, np.asarray(gray, np.uint8), np.asarray(classes, np.uint8))
 
 
-def one_example(rng: np.random.Generator, sample: Sample, side_px: int) -> tuple[Gray, Gray]:
+def one_example(rng: np.random.Generator, sample: ClassPicture, side_px: int) -> tuple[Gray, Gray]:
     """A varied picture and its class numbers, both (side, side)."""
     height, width = sample.gray.shape
     scale = side_px / max(height, width)
@@ -156,7 +168,7 @@ def one_example(rng: np.random.Generator, sample: Sample, side_px: int) -> tuple
     return (cut_holes(rng, picture, 1) if rng.random() < 0.3 else picture), classes
 
 
-def batches(shelf: Shelf, side_px: int, batch: int, seed: int, first_step: int) -> Iterator[tuple[Gray, Gray]]:
+def batches(shelf: ClassShelf, side_px: int, batch: int, seed: int, first_step: int) -> Iterator[tuple[Gray, Gray]]:
     """Endless batches (pictures [B, 1, S, S], class numbers [B, S, S]); step n is the same whatever ran before."""
     kinds = list(shelf.by_kind)
     shares = np.array([SHARES[kind] for kind in kinds])
@@ -171,22 +183,9 @@ def batches(shelf: Shelf, side_px: int, batch: int, seed: int, first_step: int) 
         step += 1
 
 
-def class_loss(logits: Tensor, classes: Tensor) -> Tensor:
-    """Cross-entropy, and Dice of nerve and of vessel a picture; the nerve counts double.
-
-    Where the logits are coarser than the classes, a cell's target is the share of each class in it.
-    """
-    truth = nn.functional.one_hot(classes.long(), logits.shape[1]).permute(0, 3, 1, 2).float()
-    if truth.shape != logits.shape:
-        truth = nn.functional.avg_pool2d(truth, truth.shape[-1] // logits.shape[-1])
-    weight = torch.tensor([1.0, 3.0, 1.5], device=logits.device)
-    loss = 4 * nn.functional.cross_entropy(logits.float(), truth, weight=weight, reduction="none").mean()
-    probability = torch.softmax(logits.float(), dim=1)
-    for index, share in ((NERVE, 1.0), (VESSEL, 0.5)):
-        p, t = probability[:, index], truth[:, index]
-        total = p.sum(dim=(1, 2)) + t.sum(dim=(1, 2))
-        loss = loss + share * (1 - (2 * (p * t).sum(dim=(1, 2)) + 5) / (total + 5)).mean()
-    return loss
+def outline_loss(logits: Tensor, classes: Tensor) -> Tensor:
+    """What a wrong outline of nerve or vessel costs."""
+    return class_loss(logits, classes, CLASS_WEIGHTS, DICE_SHARES)
 
 
 # --------------------------------------------------------------------------------------------- measuring
@@ -227,10 +226,10 @@ def manifest_of(side_px: int, gate: float, accuracy: dict[str, object]) -> dict[
 
 
 @dataclass(frozen=True)
-class Found:
+class NerveAnswer:
     """What the viewer's decoder, with the gate open, finds in one picture: masks with their scores, for each class."""
 
-    sample: Sample
+    sample: ClassPicture
     group: str
     nerves: list[tuple[float, Mask, tuple[int, int]]]
     vessels: list[tuple[float, Mask, tuple[int, int]]]
@@ -249,7 +248,7 @@ class Found:
         return max((score for score, _, _ in self.nerves), default=0.0)
 
 
-def look(model: nn.Module, samples: Sequence[Sample], groups: Sequence[str], side_px: int) -> list[Found]:
+def look(model: nn.Module, samples: Sequence[ClassPicture], groups: Sequence[str], side_px: int) -> list[NerveAnswer]:
     """Run the network and the viewer's decoder."""
     spec: ModelSpec = spec_of(manifest_of(side_px, 0.5, {}))
     inputs = [place_picture(sample.gray, spec.input) for sample in samples]
@@ -261,18 +260,18 @@ def look(model: nn.Module, samples: Sequence[Sample], groups: Sequence[str], sid
         for i in instances:
             assert i.mask is not None
             by_class[i.class_index].append((i.score, i.mask, i.mask_origin_px))
-        found.append(Found(sample, group, *by_class))
+        found.append(NerveAnswer(sample, group, *by_class))
     return found
 
 
-def dice_of(found: Found, label: int, gate: float) -> float:
+def dice_of(found: NerveAnswer, label: int, gate: float) -> float:
     """Overlap with the truth; 1 when both are empty."""
     mask, truth = found.mask(label, gate), found.sample.classes == label
     total = int(mask.sum()) + int(truth.sum())
     return 2 * int((mask & truth).sum()) / total if total else 1.0
 
 
-def summary(found: Sequence[Found], gate: float) -> dict[str, float]:
+def summary(found: Sequence[NerveAnswer], gate: float) -> dict[str, float]:
     """Mean Dice where there is a nerve (or a vessel), pictures without any true nerve pixel found, false alarms."""
     with_nerve = [f for f in found if (f.sample.classes == NERVE).any()]
     with_vessel = [f for f in found if (f.sample.classes == VESSEL).any() and f.sample.kind == "nerve"]
@@ -318,10 +317,10 @@ def build_model(start: Path | None) -> SmallUNet:
 
 
 def train_model(
-    args: argparse.Namespace, samples: Sequence[Sample], watched: Sequence[Sample], folder: Path
+    args: argparse.Namespace, samples: Sequence[ClassPicture], watched: Sequence[ClassPicture], folder: Path
 ) -> training.Run:
     """Train on `samples` and the other kinds, or finish what a checkpoint has begun."""
-    settings = training.Settings(
+    settings = training.TrainingSettings(
         steps=args.steps,
         batch=args.batch,
         learning_rate=args.rate,
@@ -342,12 +341,12 @@ def train_model(
         data = batches(shelf, args.side, settings.batch, args.seed, run.step)
         groups = [s.name for s in watched]
         training.train(
-            run, settings, data, lambda m: summary(look(m, watched, groups, args.side), 0.5), folder, class_loss
+            run, settings, data, lambda m: summary(look(m, watched, groups, args.side), 0.5), folder, outline_loss
         )
     return run
 
 
-def record(found: Sequence[Found]) -> list[dict[str, object]]:
+def record(found: Sequence[NerveAnswer]) -> list[dict[str, object]]:
     """What later gate choices need: for every picture, Dice at many gates and the best score."""
     gates = [round(0.5 + 0.02 * k, 2) for k in range(24)]
     return [
@@ -364,7 +363,7 @@ def record(found: Sequence[Found]) -> list[dict[str, object]]:
     ]
 
 
-def run_fold(args: argparse.Namespace, samples: Sequence[Sample]) -> dict[str, float]:
+def run_fold(args: argparse.Namespace, samples: Sequence[ClassPicture]) -> dict[str, float]:
     """One fold: train on the other groups, score this one and the held-out pictures without a nerve."""
     groups = duplicate_groups(samples)
     fold = fold_of_exams(groups, FOLDS)

@@ -15,10 +15,12 @@ from torch import nn
 
 from models.training import nerve as recipe
 from models.training.bundle import origin, read_card, write_bundle
-from models.training.export import export_onnx, sha256_of
+from models.training.data.pictures import bootstrap_interval, sector_box
+from models.training.export import export_onnx
 from models.training.failures import FOUND, TRUTH, Gray, tile, write_montage
-from models.training.networks import SmallUNet, parameter_count
-from models.training.pictures import bootstrap_interval, sector_box
+from models.training.networks.small_unet import SmallUNet
+from models.training.train import parameter_count
+from usviewer.infer.onnx_file import sha256_of
 
 GATES = tuple(f"{0.5 + 0.02 * k:.2f}" for k in range(24))
 GOLDEN = "0002"
@@ -30,7 +32,7 @@ outline's length and ``uncertainty.MEAN_GAIN``; so large that 95 % of the areas 
 
 
 @dataclass(frozen=True)
-class Figures:
+class NerveFigures:
     """Cross-validated figures at the chosen gate; `alarms` maps a kind of picture to its number and share."""
 
     folds: int
@@ -52,7 +54,7 @@ class Figures:
         return float(np.mean([p["vessel_dice"] for p in self.pictures if p["has_vessel"]]))
 
 
-def collect(args: argparse.Namespace) -> Figures | None:
+def collect(args: argparse.Namespace) -> NerveFigures | None:
     """The folds' figures at the gate of most worth, or None without folds.
 
     Every fold's network looked at the same held-out pictures; the shares are means over the folds.
@@ -68,7 +70,7 @@ def collect(args: argparse.Namespace) -> Figures | None:
     for kind in sorted({row["kind"] for row in others}):
         scores = np.array([row["best"] for row in others if row["kind"] == kind])
         alarms[kind] = (len(scores) // len(files), float((scores >= gate).mean()))
-    return Figures(len(files), gate, nerves, alarms)
+    return NerveFigures(len(files), gate, nerves, alarms)
 
 
 def worth(nerves: list[dict[str, Any]], others: list[dict[str, Any]], gate: float) -> float:
@@ -81,7 +83,7 @@ def _at(table: dict[str, float], gate: float) -> float:
     return table[min(table, key=lambda g: abs(float(g) - gate))]
 
 
-def accuracy_of(figures: Figures) -> dict[str, object]:
+def accuracy_of(figures: NerveFigures) -> dict[str, object]:
     """The manifest's figures."""
     dice, low, high = figures.interval()
     table: dict[str, object] = {
@@ -95,7 +97,7 @@ def accuracy_of(figures: Figures) -> dict[str, object]:
     return table | {f"false_alarms_{kind}": round(share, 3) for kind, (_, share) in figures.alarms.items()}
 
 
-def card(model: nn.Module, args: argparse.Namespace, figures: Figures) -> str:
+def card(model: nn.Module, args: argparse.Namespace, figures: NerveFigures) -> str:
     """The model card, in Markdown."""
     path = args.out / "model.onnx"
     dice, low, high = figures.interval()
@@ -125,7 +127,7 @@ def card(model: nn.Module, args: argparse.Namespace, figures: Figures) -> str:
     )
 
 
-def worst_tiles(args: argparse.Namespace, figures: Figures, count: int) -> list[Gray]:
+def worst_tiles(args: argparse.Namespace, figures: NerveFigures, count: int) -> list[Gray]:
     """The pictures with the lowest nerve Dice, drawn with the fold's own network."""
     samples = {s.name: s for s in recipe.load_nerves(args.data)}
     dice = dict(zip((p["name"] for p in figures.pictures), figures.dice(), strict=True))

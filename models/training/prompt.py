@@ -21,9 +21,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from models.training import train as training
-from models.training.networks import parameter_count
-from models.training.prompt_data import batches, fitted, real_pictures, render, targets
-from models.training.prompt_network import (
+from models.training.data.prompt_pictures import batches, fitted, real_pictures, render, targets
+from models.training.data.prompt_scenes import StructurePicture
+from models.training.losses import segmentation_loss
+from models.training.networks.prompt import (
     BOX_END,
     BOX_START,
     LOGIT_PX,
@@ -32,7 +33,7 @@ from models.training.prompt_network import (
     SIDE_PX,
     PromptNetwork,
 )
-from models.training.prompt_scenes import Labelled
+from models.training.train import parameter_count
 from usviewer.evaluate.prompts import box_of, depth_map, next_click
 from usviewer.evaluate.statistics import overlap
 
@@ -175,7 +176,7 @@ class PromptLoss:
             logits, quality = ask(decoder, embedding, prompts)
         wanted = target.reshape(-1, 1, LOGIT_PX, LOGIT_PX).float() / 255
         shared = iou((logits.detach() > 0)[:, 0], wanted[:, 0] > 0.5)
-        return training.segmentation_loss(logits, wanted) + nn.functional.mse_loss(quality[:, 0].float(), shared)
+        return segmentation_loss(logits, wanted) + nn.functional.mse_loss(quality[:, 0].float(), shared)
 
     def _correct(
         self,
@@ -217,7 +218,7 @@ def iou(first: Tensor, second: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def score(model: nn.Module, pictures: Sequence[Labelled]) -> dict[str, float]:
+def score(model: nn.Module, pictures: Sequence[StructurePicture]) -> dict[str, float]:
     """Mean Dice by a box, by one click and after three, by the rule of the evaluation, on the logits' grid."""
     model.eval()
     encoder, decoder = model.get_submodule("encoder"), model.get_submodule("decoder")
@@ -257,14 +258,14 @@ def masks_of(decoder: nn.Module, embedding: Tensor, prompts: Prompts) -> list[Ma
     return [(answer[0] > 0).numpy() for answer in logits]
 
 
-def watch(model: nn.Module, sets: Mapping[str, Sequence[Labelled]]) -> dict[str, float]:
+def watch(model: nn.Module, sets: Mapping[str, Sequence[StructurePicture]]) -> dict[str, float]:
     """The figures of every held-out set."""
     figures = {name: score(model, pictures) for name, pictures in sets.items()}
     return {f"{name} {what}": value for name, found in figures.items() for what, value in found.items()}
 
 
 @torch.no_grad()
-def edge_sd_input_px(model: nn.Module, pictures: Sequence[Labelled]) -> float | None:
+def edge_sd_input_px(model: nn.Module, pictures: Sequence[StructurePicture]) -> float | None:
     """How far outlines by a box lie from the true ones, root mean square in input pixels; None without any outline."""
     model.eval()
     off: list[NDArray[np.float32]] = []
@@ -319,7 +320,7 @@ class Encoding(nn.Module):
         return embedding
 
 
-def held_out_sets(args: argparse.Namespace) -> dict[str, list[Labelled]]:
+def held_out_sets(args: argparse.Namespace) -> dict[str, list[StructurePicture]]:
     """What validation looks at: other exams, and a family of outlines that training never draws."""
     real = real_pictures(args.data, held_out=True, most=min(24, args.limit or 24))
     count = min(HELD_OUT_SCENES, args.scenes)
@@ -329,7 +330,7 @@ def held_out_sets(args: argparse.Namespace) -> dict[str, list[Labelled]]:
 
 def train_model(args: argparse.Namespace) -> training.Run:
     """Train, or finish what a checkpoint has begun."""
-    settings = training.Settings(
+    settings = training.TrainingSettings(
         steps=args.steps,
         batch=args.batch,
         learning_rate=args.rate,

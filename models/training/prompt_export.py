@@ -14,23 +14,25 @@ import cv2
 import numpy as np
 import onnx
 import onnxruntime
+import tomli_w
 import torch
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
 from models.training import prompt as recipe
-from models.training import prompt_scenes
 from models.training.bundle import read_card
-from models.training.export import LARGEST_DIFFERENCE, OPSET, sha256_of, to_toml
+from models.training.data import prompt_scenes
+from models.training.data.pictures import input_spec, input_table
+from models.training.data.prompt_pictures import fitted, targets
+from models.training.data.prompt_scenes import StructurePicture
+from models.training.export import LARGEST_DIFFERENCE, OPSET
 from models.training.failures import FOUND, TRUTH, tile, write_montage
-from models.training.networks import parameter_count
-from models.training.pictures import input_spec, input_table
-from models.training.prompt_data import fitted, targets
-from models.training.prompt_network import EMBEDDING, GRID, LOGIT_PX, SIDE_PX
-from models.training.prompt_scenes import Labelled
+from models.training.networks.prompt import EMBEDDING, GRID, LOGIT_PX, SIDE_PX
+from models.training.train import parameter_count
 from usviewer.evaluate.prompts import next_click
 from usviewer.infer.manifest import MANIFEST
+from usviewer.infer.onnx_file import sha256_of
 from usviewer.infer.registry import record_golden
 
 Gray = NDArray[np.uint8]
@@ -220,7 +222,7 @@ def accuracy_of(judged: Sequence[Judged], edge_sd_px: float | None) -> dict[str,
 
 
 @torch.no_grad()
-def worst_tiles(model: nn.Module, pictures: Sequence[Labelled], count: int = 6) -> list[Gray]:
+def worst_tiles(model: nn.Module, pictures: Sequence[StructurePicture], count: int = 6) -> list[Gray]:
     """The structures that one click outlines worst, one a picture: truth and answer."""
     tiles: list[tuple[float, Gray]] = []
     for picture in pictures:
@@ -245,7 +247,7 @@ def enlarged(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return np.asarray(cv2.resize(mask.astype(np.uint8), (SIDE_PX, SIDE_PX), interpolation=cv2.INTER_NEAREST) > 0)
 
 
-def export(model: nn.Module, args: argparse.Namespace, held_out: Sequence[Labelled]) -> None:
+def export(model: nn.Module, args: argparse.Namespace, held_out: Sequence[StructurePicture]) -> None:
     """Write the whole model folder; `held_out` are the real pictures that training left out.
 
     Figures are those of evaluations kept under ``figures`` in the run's folder.
@@ -256,7 +258,7 @@ def export(model: nn.Module, args: argparse.Namespace, held_out: Sequence[Labell
     write_montage(out / "failures.jpg", worst_tiles(model, held_out))
     judged = collect(args.work / args.name / "figures")
     manifest = manifest_of(out, golden_case(out), accuracy_of(judged, edge_sd_px))
-    (out / MANIFEST).write_text(to_toml(manifest), encoding="utf-8")
+    (out / MANIFEST).write_text(tomli_w.dumps(manifest), encoding="utf-8")
     (out / "CARD.md").write_text(card(model, args, judged, edge_sd_px), encoding="utf-8")
     record_golden(out, "recorded when the model was exported")
 

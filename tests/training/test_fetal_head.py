@@ -14,30 +14,25 @@ torch = pytest.importorskip("torch")
 
 from models.training import fetal_head  # noqa: E402
 from models.training.bundle import find, spec_of  # noqa: E402
-from models.training.mobilenet import MobileUNet  # noqa: E402
-from models.training.pictures import fold_of_exams, input_spec, place_picture  # noqa: E402
-from models.training.sources import read_gray  # noqa: E402
+from models.training.data.heads import coverage, list_heads, map_from_circle, placement_matrix, then  # noqa: E402
+from models.training.data.pictures import fold_of_exams, input_spec, place_picture  # noqa: E402
+from models.training.data.sources import read_gray  # noqa: E402
+from models.training.networks.mobilenet import MobileUNet  # noqa: E402
 from usviewer.infer.manifest import read_manifest  # noqa: E402
 from usviewer.infer.predictor import Predictor  # noqa: E402
-from usviewer.measure import geometry  # noqa: E402
+from usviewer.measure.geometry import Ellipse  # noqa: E402
 
 pytestmark = pytest.mark.train
 
-ELLIPSE = fetal_head.Ellipse((70.3, 50.8), (44.0, 30.0), 0.4)
+ELLIPSE = Ellipse((70.3, 50.8), 44.0, 30.0, 0.4)
 
 
 def test_coverage_has_the_area_and_centre_of_the_ellipse() -> None:
-    share = fetal_head.coverage(ELLIPSE.map_from_circle(), (140, 100))
+    share = coverage(map_from_circle(ELLIPSE), (140, 100))
     rows, columns = np.mgrid[0:100, 0:140] + 0.5
     assert share.sum() == pytest.approx(math.pi * 44 * 30, rel=1e-3)
     assert (share * columns).sum() / share.sum() == pytest.approx(70.3, abs=0.02)
     assert (share * rows).sum() / share.sum() == pytest.approx(50.8, abs=0.02)
-
-
-def test_circumference_of_known_ellipses() -> None:
-    # Complete elliptic integrals: docs/clinical.md, "Circumference, diameters and cephalic index".
-    for axes, expected in (((50, 50), 314.1593), ((50, 40), 283.6167), ((60, 45), 331.5524)):
-        assert fetal_head.circumference(geometry.Ellipse((0, 0), *axes, 0.0)) == pytest.approx(expected, abs=1e-3)
 
 
 def test_mobile_net_u_net_keeps_within_its_parameters() -> None:
@@ -56,10 +51,9 @@ def test_pictures_of_one_exam_share_a_fold() -> None:
 
 @pytest.mark.data
 def test_annotations_lie_on_the_table_s_circumference(data: Path) -> None:
-    heads = fetal_head.list_heads(data)
+    heads = list_heads(data)
     assert len(heads) == 799
-    ellipses = [geometry.Ellipse(h.ellipse.center_xy_px, *h.ellipse.semi_axes_px, 0.0) for h in heads]
-    hc_mm = [fetal_head.circumference(e) * h.mm_per_px for e, h in zip(ellipses, heads, strict=True)]
+    hc_mm = [h.ellipse.circumference * h.mm_per_px for h in heads]
     assert np.abs(np.subtract(hc_mm, [h.circumference_mm for h in heads])).mean() < 0.12
 
 
@@ -68,11 +62,11 @@ def test_the_truth_at_the_network_s_size_is_nearly_perfect(data: Path) -> None:
     spec = input_spec(192, 128)
     contract = spec_of(fetal_head.manifest_of(192, 128, 0.5, {}))
     scores = []
-    for head in fetal_head.list_heads(data)[:12]:
+    for head in list_heads(data)[:12]:
         gray = read_gray(head.path)
         placement = place_picture(gray, spec).placement
-        placed = fetal_head.then(head.ellipse.map_from_circle(), fetal_head.placement_matrix(placement))
-        share = fetal_head.coverage(placed, (192, 128)).clip(1e-3, 1 - 1e-3)
+        placed = then(head.map_from_circle(), placement_matrix(placement))
+        share = coverage(placed, (192, 128)).clip(1e-3, 1 - 1e-3)
         found = find(np.log(share / (1 - share))[None], placement, contract)
         scores.append(fetal_head.score_picture(head, gray.shape[::-1], found))
     figures = fetal_head.summary(scores)

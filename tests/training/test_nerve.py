@@ -32,15 +32,15 @@ def test_loss_prefers_the_right_class_and_pools_its_target() -> None:
     classes[:, 4:12, 4:12] = nerve.NERVE
     right = torch.nn.functional.one_hot(classes.long(), 3).permute(0, 3, 1, 2).float() * 20 - 10
     wrong = right[:, [0, 2, 1]]
-    assert float(nerve.class_loss(right, classes)) < 0.05 < 1 < float(nerve.class_loss(wrong, classes))
+    assert float(nerve.outline_loss(right, classes)) < 0.05 < 1 < float(nerve.outline_loss(wrong, classes))
     half = torch.nn.functional.avg_pool2d(right, 2)
-    assert float(nerve.class_loss(half, classes)) < 0.05
+    assert float(nerve.outline_loss(half, classes)) < 0.05
 
 
-def found(gate_score: float, truth: np.ndarray) -> nerve.Found:
+def found(gate_score: float, truth: np.ndarray) -> nerve.NerveAnswer:
     mask = np.ones((4, 4), np.bool_)
-    sample = nerve.Sample("nerve", "x", np.zeros((10, 10), np.uint8), truth.astype(np.uint8))
-    return nerve.Found(sample, "x", [(gate_score, mask, (2, 3))], [])
+    sample = nerve.ClassPicture("nerve", "x", np.zeros((10, 10), np.uint8), truth.astype(np.uint8))
+    return nerve.NerveAnswer(sample, "x", [(gate_score, mask, (2, 3))], [])
 
 
 def test_dice_and_false_alarms_obey_the_gate() -> None:
@@ -48,7 +48,9 @@ def test_dice_and_false_alarms_obey_the_gate() -> None:
     truth[3:7, 2:4] = nerve.NERVE
     assert nerve.dice_of(found(0.7, truth), nerve.NERVE, 0.6) == pytest.approx(2 * 8 / (16 + 8))
     assert nerve.dice_of(found(0.7, truth), nerve.NERVE, 0.8) == 0.0
-    empty = nerve.Found(nerve.Sample("carotid", "y", truth.astype(np.uint8), np.zeros((10, 10), np.uint8)), "y", [], [])
+    empty = nerve.NerveAnswer(
+        nerve.ClassPicture("carotid", "y", truth.astype(np.uint8), np.zeros((10, 10), np.uint8)), "y", [], []
+    )
     figures = nerve.summary([found(0.7, truth), empty], 0.6)
     assert figures["false_alarms"] == 0.0
     assert figures["missed"] == 0.0

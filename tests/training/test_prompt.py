@@ -11,8 +11,9 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from models.training import prompt, prompt_data, prompt_scenes  # noqa: E402
-from models.training.prompt_network import GRID, LOGIT_PX, SIDE_PX, PromptNetwork, draw_prompts  # noqa: E402
+from models.training import prompt  # noqa: E402
+from models.training.data import prompt_pictures, prompt_scenes  # noqa: E402
+from models.training.networks.prompt import GRID, LOGIT_PX, SIDE_PX, PromptNetwork, draw_prompts  # noqa: E402
 from usviewer.frame import make_frame  # noqa: E402
 from usviewer.infer.golden import read_picture  # noqa: E402
 from usviewer.infer.manifest import read_manifest  # noqa: E402
@@ -47,7 +48,7 @@ def test_a_scene_shows_the_structures_it_labels_and_repeats() -> None:
 
 def test_targets_keep_nested_structures_apart() -> None:
     outer, inner = disc((128, 128), 60, SIDE_PX), disc((128, 128), 20, SIDE_PX)
-    masks = prompt_data.targets(prompt_scenes.pack([outer, inner, disc((20, 20), 3, SIDE_PX)]))
+    masks = prompt_pictures.targets(prompt_scenes.pack([outer, inner, disc((20, 20), 3, SIDE_PX)]))
     assert [round(float((mask > 127).sum()) * 4 / np.pi) for mask in masks] == pytest.approx([3600, 400], rel=0.05)
 
 

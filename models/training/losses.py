@@ -1,17 +1,60 @@
-"""Which anchor answers for which object, and what its error costs (task-aligned assignment, CIoU, DFL, BCE)."""
+"""What a wrong answer costs: of outlines, of classes, and of boxes (task-aligned assignment, CIoU, DFL, BCE)."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from models.training.yolov8 import BINS, anchor_points
+from models.training.networks.yolov8 import BINS, anchor_points
 
 CANDIDATES = 10
 """Anchors an object may claim (Feng et al. 2021)."""
+
+
+# ------------------------------------------------------------------------------------------------------------- outlines
+
+
+def segmentation_loss(logits: Tensor, target: Tensor) -> Tensor:
+    """Cross-entropy plus Dice a picture; empty pictures count in both, so that silence is learnt too.
+
+    Positive pixels are rare, hence the Dice part; the smoothing term keeps an empty picture's Dice loss near
+    zero only when its predicted area is small.
+    """
+    logits, target = logits.float(), target.float()
+    if logits.shape != target.shape:  # soft targets: a border pixel keeps its share, and with it sub-pixel edges
+        target = nn.functional.avg_pool2d(target, target.shape[-1] // logits.shape[-1])
+    cross = nn.functional.binary_cross_entropy_with_logits(logits, target, reduction="none").mean(dim=(1, 2, 3))
+    probability = torch.sigmoid(logits)
+    overlap = (probability * target).sum(dim=(1, 2, 3))
+    total = probability.sum(dim=(1, 2, 3)) + target.sum(dim=(1, 2, 3))
+    dice = 1 - (2 * overlap + 5) / (total + 5)
+    return (8 * cross + dice).mean()
+
+
+def class_loss(logits: Tensor, classes: Tensor, weights: Sequence[float], dice_shares: Mapping[int, float]) -> Tensor:
+    """Cross-entropy by class weight, and the Dice of some classes a picture, each with its share of the loss.
+
+    `logits` [N, classes, H, W], `classes` [N, H, W] class numbers. Where the logits are coarser than the classes, a
+    cell's target is the share of each class in it.
+    """
+    truth = nn.functional.one_hot(classes.long(), logits.shape[1]).permute(0, 3, 1, 2).float()
+    if truth.shape != logits.shape:
+        truth = nn.functional.avg_pool2d(truth, truth.shape[-1] // logits.shape[-1])
+    weight = torch.tensor(weights, device=logits.device)
+    loss = 4 * nn.functional.cross_entropy(logits.float(), truth, weight=weight, reduction="none").mean()
+    probability = torch.softmax(logits.float(), dim=1)
+    for index, share in dice_shares.items():
+        p, t = probability[:, index], truth[:, index]
+        total = p.sum(dim=(1, 2)) + t.sum(dim=(1, 2))
+        loss = loss + share * (1 - (2 * (p * t).sum(dim=(1, 2)) + 5) / (total + 5)).mean()
+    return loss
+
+
+# ---------------------------------------------------------------------------------------------------------------- boxes
 
 
 def ciou(first: Tensor, second: Tensor) -> Tensor:

@@ -14,15 +14,15 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from models.training import simulate
-from models.training.simulate import (
+from models.training.data.simulate import anatomy, physics, screen
+from models.training.data.simulate.anatomy import TextureBank
+from models.training.data.simulate.physics import (
     BEAMS,
     Blob,
-    Canvas,
+    EchoCanvas,
     Fan,
     Gray,
     Map,
-    TextureBank,
     View,
     cells_of,
     chance,
@@ -39,7 +39,7 @@ MOST_STRUCTURES = 6
 
 
 @dataclass(frozen=True)
-class Shape:
+class StructureShape:
     """A union of blobs, bent and rippled; lengths in mm (or pixels, where a picture has no other unit)."""
 
     parts: tuple[Blob, ...]
@@ -62,7 +62,7 @@ class Shape:
         return np.asarray(found, np.float32)
 
 
-def random_shape(rng: Generator, centre: tuple[float, float], size: float, family: str) -> Shape:
+def random_shape(rng: Generator, centre: tuple[float, float], size: float, family: str) -> StructureShape:
     """A shape of that mean diameter."""
     wobble, longest, bend, order = 0.03, 1.35, 0.0, 3
     if family == "oval":
@@ -84,7 +84,7 @@ def random_shape(rng: Generator, centre: tuple[float, float], size: float, famil
         turn, waves = uniform(rng, 0, 2 * np.pi), uniform(rng, 1.0, 4.0) * 2 * np.pi / size
         height = uniform(rng, 0.01, 0.05) * size
         ripples.append((float(np.cos(turn)) * waves, float(np.sin(turn)) * waves, uniform(rng, 0, 6.3), height))
-    return Shape(tuple(parts), centre, size, bend, tuple(ripples))
+    return StructureShape(tuple(parts), centre, size, bend, tuple(ripples))
 
 
 def _part(
@@ -116,11 +116,11 @@ def random_family(rng: Generator, *, held_out: bool) -> str:
 
 def random_field(rng: Generator) -> tuple[Fan, View]:
     """A probe and what of its picture is shown: more linear arrays and more windows than an abdomen has."""
-    fan = simulate.random_fan(rng)
+    fan = physics.random_fan(rng)
     if chance(rng, 0.5):
         depth_mm = uniform(rng, 25, 90)
         fan = Fan(2000.0, uniform(rng, 0.3, 0.75) * depth_mm / 2000.0, depth_mm)
-    view = simulate.whole_view(rng, fan)
+    view = physics.whole_view(rng, fan)
     if chance(rng, 0.4):  # a window out of it
         share = uniform(rng, 0.4, 0.85)
         half = fan.half_width_mm(fan.depth_mm / 2)
@@ -129,7 +129,7 @@ def random_field(rng: Generator) -> tuple[Fan, View]:
     return fan, view
 
 
-def paint_layers(rng: Generator, canvas: Canvas) -> None:
+def paint_layers(rng: Generator, canvas: EchoCanvas) -> None:
     """Skin, fat, gland and muscle through the whole depth: wavy bands with a texture and a bright border each."""
     border = np.zeros(BEAMS, np.float32)
     while border.mean() < canvas.fan.depth_mm:
@@ -147,7 +147,7 @@ def paint_layers(rng: Generator, canvas: Canvas) -> None:
             canvas.level += np.float32(uniform(rng, 0, 13)) * line * np.clip(wave(rng, BEAMS, 4) + 0.6, 0, 1)[None, :]
 
 
-def paint_lobules(rng: Generator, canvas: Canvas) -> None:
+def paint_lobules(rng: Generator, canvas: EchoCanvas) -> None:
     """Fat lobules or glandular islands, set apart by bright strands: many half-distinct blobs that are no structure."""
     width = uniform(rng, 0.08, 0.3) * canvas.fan.depth_mm
     field = np.abs(smooth_noise(rng, canvas.shape, cells_of(canvas, width * uniform(rng, 1, 2), width)))
@@ -155,24 +155,24 @@ def paint_lobules(rng: Generator, canvas: Canvas) -> None:
     canvas.level += np.float32(uniform(rng, 1, 8)) * strands
 
 
-def paint_surroundings(rng: Generator, canvas: Canvas, bank: TextureBank | None) -> None:
+def paint_surroundings(rng: Generator, canvas: EchoCanvas, bank: TextureBank | None) -> None:
     """Everything but the structures."""
-    simulate.paint_tissue(rng, canvas, bank)
+    anatomy.paint_tissue(rng, canvas, bank)
     kind = rng.random()
     if kind < 0.45:
         paint_layers(rng, canvas)
     elif kind < 0.75:
         for _ in range(int(rng.integers(0, 3))):
-            simulate.paint_organ_border(rng, canvas)
+            anatomy.paint_organ_border(rng, canvas)
     if chance(rng, 0.35):
         paint_lobules(rng, canvas)
     if kind >= 0.45 and chance(rng, 0.7):
-        simulate.paint_near_field(rng, canvas)
+        anatomy.paint_near_field(rng, canvas)
     if chance(rng, 0.2):
-        simulate.paint_bowel(rng, canvas)
+        anatomy.paint_bowel(rng, canvas)
     if chance(rng, 0.15):
         x = uniform(rng, -0.5, 0.5) * canvas.fan.half_width_mm(canvas.fan.depth_mm / 2)
-        simulate.paint_vertebra(rng, canvas, x, uniform(rng, 0.4, 0.9) * canvas.fan.depth_mm)
+        anatomy.paint_vertebra(rng, canvas, x, uniform(rng, 0.4, 0.9) * canvas.fan.depth_mm)
 
 
 # --------------------------------------------------------------------------------------------------- structures
@@ -181,7 +181,7 @@ KINDS = ("fluid", "dark", "ring", "bright", "mixed", "septate")
 KIND_SHARES = (0.2, 0.36, 0.1, 0.12, 0.12, 0.1)
 
 
-def paint_structure(rng: Generator, canvas: Canvas, shape: Shape, bank: TextureBank | None) -> None:
+def paint_structure(rng: Generator, canvas: EchoCanvas, shape: StructureShape, bank: TextureBank | None) -> None:
     """A structure of a random kind with rim, halo, and what it does to the beam behind it."""
     kind = str(rng.choice(KINDS, p=KIND_SHARES))
     d = shape.distance(canvas.x, canvas.z)
@@ -207,7 +207,7 @@ def paint_structure(rng: Generator, canvas: Canvas, shape: Shape, bank: TextureB
     _beam_behind(rng, canvas, shape, kind)
 
 
-def _fill(rng: Generator, canvas: Canvas, shape: Shape, kind: str, bank: TextureBank | None) -> Map:
+def _fill(rng: Generator, canvas: EchoCanvas, shape: StructureShape, kind: str, bank: TextureBank | None) -> Map:
     cells = cells_of(canvas, uniform(rng, 0.05, 0.4) * shape.size, uniform(rng, 0.05, 0.3) * shape.size)
     own = smooth_noise(rng, canvas.shape, cells)
     if kind in {"fluid", "septate"}:
@@ -237,20 +237,20 @@ def _fill(rng: Generator, canvas: Canvas, shape: Shape, kind: str, bank: Texture
     return np.asarray(fill, np.float32)
 
 
-def _beam_behind(rng: Generator, canvas: Canvas, shape: Shape, kind: str) -> None:
+def _beam_behind(rng: Generator, canvas: EchoCanvas, shape: StructureShape, kind: str) -> None:
     radius = canvas.fan.apex_mm + shape.centre[1]
     centre = float(np.arctan2(shape.centre[0], radius))
     half = 0.5 * shape.size / radius
     behind = shape.centre[1] + 0.35 * shape.size
     if kind in {"fluid", "septate"} and chance(rng, 0.6):
-        simulate.add_shadow(canvas, centre, 0.8 * half, behind, -uniform(rng, 1, 8), 0.5 * half, 0.15 * shape.size)
+        physics.add_shadow(canvas, centre, 0.8 * half, behind, -uniform(rng, 1, 8), 0.5 * half, 0.15 * shape.size)
     elif kind not in {"fluid", "septate"} and chance(rng, 0.4):
         loss = uniform(rng, 2, 22) if chance(rng, 0.75) else -uniform(rng, 1, 6)
         start = shape.centre[1] + uniform(rng, -0.1, 0.4) * shape.size
-        simulate.add_shadow(canvas, centre, uniform(rng, 0.5, 1) * half, start, loss, 0.5 * half, 0.2 * shape.size)
+        physics.add_shadow(canvas, centre, uniform(rng, 0.5, 1) * half, start, loss, 0.5 * half, 0.2 * shape.size)
     if chance(rng, 0.2):  # at the flanks
         for side in (-1, 1):
-            simulate.add_shadow(
+            physics.add_shadow(
                 canvas,
                 centre + side * half,
                 0.1 * half,
@@ -262,14 +262,14 @@ def _beam_behind(rng: Generator, canvas: Canvas, shape: Shape, kind: str) -> Non
 
 
 @dataclass(frozen=True)
-class Labelled:
+class StructurePicture:
     """A picture with its structures, both [H, W]: bit k of `planes` is structure k."""
 
     image: Gray
     planes: Gray
 
 
-def render_scene(rng: Generator, bank: TextureBank | None, *, held_out: bool = False) -> Labelled:
+def render_scene(rng: Generator, bank: TextureBank | None, *, held_out: bool = False) -> StructurePicture:
     """A simulated picture with at least one structure that can be seen."""
     while True:
         scene = _render(rng, bank, held_out=held_out)
@@ -277,12 +277,12 @@ def render_scene(rng: Generator, bank: TextureBank | None, *, held_out: bool = F
             return scene
 
 
-def _render(rng: Generator, bank: TextureBank | None, *, held_out: bool) -> Labelled:
+def _render(rng: Generator, bank: TextureBank | None, *, held_out: bool) -> StructurePicture:
     fan, view = random_field(rng)
-    canvas = simulate.new_canvas(fan)
+    canvas = physics.new_canvas(fan)
     paint_surroundings(rng, canvas, bank)
-    side_mm = view.mm_per_px * simulate.CANVAS_PX
-    shapes: list[Shape] = []
+    side_mm = view.mm_per_px * physics.SCENE_PX
+    shapes: list[StructureShape] = []
     for _ in range(int(rng.choice([1, 2, 3, 4], p=(0.35, 0.3, 0.2, 0.15)))):
         size = float(np.exp(rng.uniform(np.log(0.07), np.log(0.55)))) * side_mm / (1 + 0.25 * len(shapes))
         depth = view.centre_z_mm + uniform(rng, -0.38, 0.38) * side_mm
@@ -292,26 +292,26 @@ def _render(rng: Generator, bank: TextureBank | None, *, held_out: bool) -> Labe
             shapes.append(random_shape(rng, (across, depth), size, random_family(rng, held_out=held_out)))
             paint_structure(rng, canvas, shapes[-1], bank)
     canvas.shadow = np.clip(canvas.shadow, -12, 30)
-    gain = simulate.depth_gain_db(rng, canvas)
-    machine = simulate.random_machine(rng)
-    picture, field = simulate.scan_convert(canvas, simulate.to_gray(rng, canvas, machine, gain), view)
-    picture = simulate.machine_filter(rng, picture, field)
+    gain = screen.depth_gain_db(rng, canvas)
+    machine = screen.random_machine(rng)
+    picture, field = screen.scan_convert(canvas, screen.to_gray(rng, canvas, machine, gain), view)
+    picture = screen.machine_filter(rng, picture, field)
     x, z = view.grid()
     masks = [(shape.distance(x, z) < 0) & (field > 0) for shape in shapes]
     planes = pack([m for m in masks if is_visible(picture, m)])
     if chance(rng, 0.4):
-        simulate.burn_in_text(rng, picture)
-    return Labelled(picture, planes)
+        screen.burn_in_text(rng, picture)
+    return StructurePicture(picture, planes)
 
 
-def _near(shape: Shape, at: tuple[float, float], size: float, share: float) -> bool:
+def _near(shape: StructureShape, at: tuple[float, float], size: float, share: float) -> bool:
     gap = float(np.hypot(at[0] - shape.centre[0], at[1] - shape.centre[1]))
     return gap < share * (shape.size + size)
 
 
 def pack(masks: list[NDArray[np.bool_]]) -> Gray:
     """Masks as bit planes."""
-    planes = np.zeros(masks[0].shape if masks else (simulate.CANVAS_PX, simulate.CANVAS_PX), np.uint8)
+    planes = np.zeros(masks[0].shape if masks else (physics.SCENE_PX, physics.SCENE_PX), np.uint8)
     for bit, mask in enumerate(masks[:8]):
         planes |= mask.astype(np.uint8) << bit
     return planes

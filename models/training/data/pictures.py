@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from models.training.sources import TrainImage, list_images, read_gray
+from models.training.data.sources import TrainImage, list_images, read_gray
 from usviewer.calibrate.sector import find_sector
 from usviewer.infer.manifest import InputSpec
 from usviewer.infer.preprocess import PixelBox, Placement, prepare
@@ -21,7 +21,7 @@ OVERSAMPLING = 2
 
 
 @dataclass(frozen=True)
-class Picture:
+class PlacedPicture:
     """A letterboxed gray picture, and where the original lies in it."""
 
     gray: Gray
@@ -72,13 +72,13 @@ def sector_box(gray: Gray) -> PixelBox:
     return int(x0), int(y0), int(x1), int(y1)
 
 
-def place_picture(gray: Gray, spec: InputSpec, box: PixelBox | None = None) -> Picture:
+def place_picture(gray: Gray, spec: InputSpec, box: PixelBox | None = None) -> PlacedPicture:
     """A gray picture, cropped and placed by the viewer's own code; its sector is looked for unless `box` is given."""
     tensor, placement = prepare(_rgb(gray), spec, box or sector_box(gray))
-    return Picture(np.array(tensor[0, 0], np.uint8), placement)
+    return PlacedPicture(np.array(tensor[0, 0], np.uint8), placement)
 
 
-def load_picture(path: Path, spec: InputSpec) -> Picture:
+def load_picture(path: Path, spec: InputSpec) -> PlacedPicture:
     """The same for a file."""
     return place_picture(read_gray(path), spec)
 

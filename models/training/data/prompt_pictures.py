@@ -10,13 +10,13 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from models.training.augment import Ranges, cut_holes, random_placement, vary_tone, warp
-from models.training.dataset import TRIAL, load_bank
-from models.training.fetal_head import coverage, list_heads
-from models.training.pictures import sector_box
-from models.training.prompt_network import LOGIT_PX, SIDE_PX
-from models.training.prompt_scenes import Gray, Labelled, pack, paste_structure, render_scene
-from models.training.sources import hold_out_kind, is_held_out, list_images, read_gray
+from models.training.data.aorta_pictures import TRIAL, load_bank
+from models.training.data.augment import Ranges, cut_holes, random_placement, vary_tone, warp
+from models.training.data.heads import coverage, list_heads
+from models.training.data.pictures import sector_box
+from models.training.data.prompt_scenes import Gray, StructurePicture, pack, paste_structure, render_scene
+from models.training.data.sources import hold_out_kind, is_held_out, list_images, read_gray
+from models.training.networks.prompt import LOGIT_PX, SIDE_PX
 
 BLOCK = 100
 """Scenes rendered by one job."""
@@ -34,11 +34,11 @@ PASTED = 0.45
 # ------------------------------------------------------------------------------------------- rendered scenes
 
 
-def render(data_dir: Path, folder: Path, count: int, seed: int, *, held_out: bool = False) -> list[Labelled]:
+def render(data_dir: Path, folder: Path, count: int, seed: int, *, held_out: bool = False) -> list[StructurePicture]:
     """`count` scenes of that seed, kept in `folder` for the next run; held-out ones over held-out textures."""
     folder.mkdir(parents=True, exist_ok=True)
     bank = None
-    scenes: list[Labelled] = []
+    scenes: list[StructurePicture] = []
     for block, start in enumerate(range(0, count, BLOCK)):
         path = folder / f"{'held-out' if held_out else 'train'}-{seed}-{block:03d}.npz"
         if not path.exists():
@@ -47,7 +47,7 @@ def render(data_dir: Path, folder: Path, count: int, seed: int, *, held_out: boo
                 path, np.random.default_rng((seed, block, held_out)), min(BLOCK, count - start), bank, held_out
             )
         with np.load(path) as kept:
-            scenes += [Labelled(i, p) for i, p in zip(kept["images"], kept["planes"], strict=True)]
+            scenes += [StructurePicture(i, p) for i, p in zip(kept["images"], kept["planes"], strict=True)]
     return scenes
 
 
@@ -61,9 +61,9 @@ def _render_block(path: Path, rng: Generator, count: int, bank: object, held_out
 # --------------------------------------------------------------------------------------------- real pictures
 
 
-def real_pictures(data_dir: Path, *, held_out: bool, most: int | None = None) -> dict[str, list[Labelled]]:
+def real_pictures(data_dir: Path, *, held_out: bool, most: int | None = None) -> dict[str, list[StructurePicture]]:
     """Carotids, nerves (with the vessels beside them) and fetal heads on one side of the fixed split."""
-    found: dict[str, list[Labelled]] = {"carotid": [], "nerve": [], "head": []}
+    found: dict[str, list[StructurePicture]] = {"carotid": [], "nerve": [], "head": []}
     for image in list_images(data_dir, held_out=held_out):
         if image.mask_path is not None and (most is None or len(found[image.kind]) < most):
             classes = read_gray(image.mask_path)
@@ -73,7 +73,7 @@ def real_pictures(data_dir: Path, *, held_out: bool, most: int | None = None) ->
         kept_out = is_held_out(hold_out_kind("fetal_head"), head.exam)
         if kept_out is held_out and (most is None or len(found["head"]) < most):
             gray = read_gray(head.path)
-            share = coverage(head.ellipse.map_from_circle(), (gray.shape[1], gray.shape[0]))
+            share = coverage(head.map_from_circle(), (gray.shape[1], gray.shape[0]))
             found["head"].append(stored(gray, [share > 0.5]))
     return found
 
@@ -85,7 +85,7 @@ def pieces(mask: NDArray[np.bool_], least_px: int = 80) -> list[NDArray[np.bool_
     return [parts == 1 + i for i in order if stats[1 + i, cv2.CC_STAT_AREA] >= least_px] if count > 1 else []
 
 
-def stored(gray: Gray, masks: Sequence[NDArray[np.bool_]]) -> Labelled:
+def stored(gray: Gray, masks: Sequence[NDArray[np.bool_]]) -> StructurePicture:
     """A picture cropped to its sector, as the viewer crops it, and shrunk."""
     x0, y0, x1, y1 = sector_box(gray)
     scale = min(1.0, STORED_PX / max(x1 - x0, y1 - y0))
@@ -94,13 +94,13 @@ def stored(gray: Gray, masks: Sequence[NDArray[np.bool_]]) -> Labelled:
     planes = [
         cv2.resize(m[y0:y1, x0:x1].astype(np.float32), size, interpolation=cv2.INTER_AREA) > 0.5 for m in masks[:7]
     ]
-    return Labelled(np.asarray(small, np.uint8), pack(planes) if planes else np.zeros(size[::-1], np.uint8))
+    return StructurePicture(np.asarray(small, np.uint8), pack(planes) if planes else np.zeros(size[::-1], np.uint8))
 
 
 # -------------------------------------------------------------------------------------------------- examples
 
 
-def fitted(sample: Labelled) -> Labelled:
+def fitted(sample: StructurePicture) -> StructurePicture:
     """A picture as the viewer places it: longest side to the input's, padding right and below."""
     height, width = sample.image.shape
     scale = SIDE_PX / max(height, width)
@@ -109,10 +109,10 @@ def fitted(sample: Labelled) -> Labelled:
     image, planes = np.zeros((SIDE_PX, SIDE_PX), np.uint8), np.zeros((SIDE_PX, SIDE_PX), np.uint8)
     image[: size[1], : size[0]] = cv2.resize(sample.image, size, interpolation=mode)
     planes[: size[1], : size[0]] = cv2.resize(sample.planes, size, interpolation=cv2.INTER_NEAREST)
-    return Labelled(image, planes)
+    return StructurePicture(image, planes)
 
 
-def varied(rng: Generator, sample: Labelled) -> Labelled:
+def varied(rng: Generator, sample: StructurePicture) -> StructurePicture:
     """A copy of varied place, size and turn at the network's size."""
     height, width = sample.image.shape
     scale = SIDE_PX / max(height, width)
@@ -120,10 +120,10 @@ def varied(rng: Generator, sample: Labelled) -> Labelled:
     matrix = random_placement(rng, (width, height), size, RANGES)
     matrix[:, 2] += (SIDE_PX - np.array(size)) * rng.uniform(0, 1, 2)
     whole = (SIDE_PX, SIDE_PX)
-    return Labelled(warp(sample.image, matrix, whole), warp(sample.planes, matrix, whole, nearest=True))
+    return StructurePicture(warp(sample.image, matrix, whole), warp(sample.planes, matrix, whole, nearest=True))
 
 
-def one_example(rng: Generator, pools: dict[str, list[Labelled]], prompts: int) -> tuple[Gray, Gray]:
+def one_example(rng: Generator, pools: dict[str, list[StructurePicture]], prompts: int) -> tuple[Gray, Gray]:
     """A picture (256, 256) and the masks (prompts, 128, 128), 0..255 by coverage, of structures chosen in it."""
     kinds = [kind for kind in SHARES if pools[kind]]
     shares = np.array([SHARES[kind] for kind in kinds])
@@ -170,7 +170,7 @@ def _spread(rng: Generator, count: int, prompts: int) -> NDArray[np.int64]:
 
 
 def batches(
-    pools: dict[str, list[Labelled]], batch: int, prompts: int, seed: int, first_step: int
+    pools: dict[str, list[StructurePicture]], batch: int, prompts: int, seed: int, first_step: int
 ) -> Iterator[tuple[Gray, Gray]]:
     """Endless batches (pictures [B, 1, 256, 256], masks [B, K, 128, 128]); step n is the same whatever ran before."""
     step = first_step

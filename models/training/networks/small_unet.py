@@ -88,8 +88,3 @@ class SmallUNet(nn.Module):
         if self.training:  # the loss pools its target: cheaper than upsampling the logits
             return logits
         return nn.functional.interpolate(logits, scale_factor=2.0, mode="bilinear", align_corners=False)
-
-
-def parameter_count(model: nn.Module) -> int:
-    """How many numbers the network learns."""
-    return sum(parameter.numel() for parameter in model.parameters())

@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from models.training.networks import ConvBlock, SceneGate, conv_unit
+from models.training.networks.small_unet import ConvBlock, SceneGate, conv_unit
 
 SIDE_PX = 256
 """Input of the encoder; points are in its pixels, origin at the corner of the first."""

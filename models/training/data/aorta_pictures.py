@@ -13,8 +13,10 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from models.training import simulate
-from models.training.sources import TrainImage, content_box, letterbox, list_images, read_gray, read_vessel_mask
+from models.training.data.simulate import physics, screen
+from models.training.data.simulate.anatomy import TextureBank
+from models.training.data.simulate.scenes import Donor, random_scene
+from models.training.data.sources import TrainImage, content_box, letterbox, list_images, read_gray, read_vessel_mask
 
 Gray = NDArray[np.uint8]
 Map = NDArray[np.float32]
@@ -52,7 +54,7 @@ def load_texture(image: TrainImage) -> Map:
     return to_level_db(despeckle(np.asarray(small, np.uint8)))
 
 
-def load_donor(image: TrainImage) -> simulate.Donor | None:
+def load_donor(image: TrainImage) -> Donor | None:
     """The one round vessel of a picture with its surroundings, or None where there is no such vessel."""
     mask = read_vessel_mask(image)
     if mask is None:
@@ -68,19 +70,19 @@ def load_donor(image: TrainImage) -> simulate.Donor | None:
     gray = np.asarray(cv2.medianBlur(read_gray(image.path), 3), np.uint8)
     level = np.clip(to_level_db(gray, 55.0), -30, 26).astype(np.float32)
     soft = cv2.GaussianBlur(mask.astype(np.float32), (0, 0), 2.0).astype(np.float32)
-    return simulate.Donor(level, soft, (float(centres[1][0]), float(centres[1][1])), 2 * float(np.sqrt(area / np.pi)))
+    return Donor(level, soft, (float(centres[1][0]), float(centres[1][1])), 2 * float(np.sqrt(area / np.pi)))
 
 
-def load_bank(data_dir: Path, fetal_images: int = 160, most: int | None = None) -> simulate.TextureBank:
+def load_bank(data_dir: Path, fetal_images: int = 160, most: int | None = None) -> TextureBank:
     """Textures of every training exam; of the many fetal ones an even choice, so that skulls do not dominate."""
     images = list_images(data_dir, held_out=False)
     chosen = [image for image in images if image.kind in {"carotid", "nerve"}]
     fetal = [image for image in images if image.kind == "fetal_head"]
     chosen += fetal[:: max(1, len(fetal) // max(1, fetal_images))]
-    return simulate.TextureBank([load_texture(image) for image in _thinned(chosen, most)])
+    return TextureBank([load_texture(image) for image in _thinned(chosen, most)])
 
 
-def load_donors(data_dir: Path, most: int | None = None) -> list[simulate.Donor]:
+def load_donors(data_dir: Path, most: int | None = None) -> list[Donor]:
     """Every usable real vessel of the training exams."""
     images = [image for image in list_images(data_dir, held_out=False) if image.mask_path]
     donors = (load_donor(image) for image in _thinned(images, most))
@@ -98,22 +100,22 @@ def real_negative(rng: Generator, gray: Gray) -> Gray:
     width, height = x1 - x0, y1 - y0
     kind = rng.random()
     if kind < 0.1:
-        return letterbox(gray, simulate.CANVAS_PX)
+        return letterbox(gray, physics.SCENE_PX)
     if kind < 0.3:  # a window: what zoom leaves
         share = rng.uniform(0.55, 0.95)
         x0 += int(rng.uniform(0, 1 - share) * width)
         y0 += int(rng.uniform(0, 1 - share) * height)
         x1, y1 = x0 + max(32, int(share * width)), y0 + max(32, int(share * height))
-    return letterbox(np.ascontiguousarray(gray[max(0, y0) : y1, max(0, x0) : x1]), simulate.CANVAS_PX)
+    return letterbox(np.ascontiguousarray(gray[max(0, y0) : y1, max(0, x0) : x1]), physics.SCENE_PX)
 
 
 def fan_warped_negative(rng: Generator, gray: Gray) -> Gray:
     """A linear-array picture bent into a shallow fan: shape of the field alone must not make an aorta."""
-    fan = simulate.random_fan(rng)
-    canvas = simulate.new_canvas(fan)
+    fan = physics.random_fan(rng)
+    canvas = physics.new_canvas(fan)
     x0, y0, x1, y1 = content_box(gray)
-    polar = cv2.resize(gray[y0:y1, x0:x1], (simulate.BEAMS, simulate.DEPTH_SAMPLES), interpolation=cv2.INTER_AREA)
-    picture, _ = simulate.scan_convert(canvas, polar.astype(np.float32), simulate.whole_view(rng, fan))
+    polar = cv2.resize(gray[y0:y1, x0:x1], (physics.BEAMS, physics.DEPTH_SAMPLES), interpolation=cv2.INTER_AREA)
+    picture, _ = screen.scan_convert(canvas, polar.astype(np.float32), physics.whole_view(rng, fan))
     return picture
 
 
@@ -133,7 +135,7 @@ class SceneSet:
         return len(self.images)
 
 
-_worker: tuple[simulate.TextureBank, list[simulate.Donor]] | None = None
+_worker: tuple[TextureBank, list[Donor]] | None = None
 
 
 def _start_worker(data_dir: Path, most: int | None) -> None:
@@ -150,7 +152,7 @@ def _render_block(seed: int, block: int, count: int, folder: Path) -> Path:
     assert _worker is not None
     bank, donors = _worker
     rng = np.random.default_rng((seed, block))
-    scenes = [simulate.random_scene(rng, bank, donors) for _ in range(count)]
+    scenes = [random_scene(rng, bank, donors) for _ in range(count)]
     aside = path.with_suffix(".tmp.npz")
     np.savez(
         aside,
@@ -189,7 +191,7 @@ def load_scenes(paths: Sequence[Path]) -> SceneSet:
 def held_out_negatives(data_dir: Path, most: int | None = None) -> Gray:
     """The held-out real pictures [N, CANVAS_PX, CANVAS_PX], each once, letterboxed as the viewer would do it."""
     images = _thinned(list_images(data_dir, held_out=True), most)
-    return np.stack([letterbox(_cropped(read_gray(image.path)), simulate.CANVAS_PX) for image in images])
+    return np.stack([letterbox(_cropped(read_gray(image.path)), physics.SCENE_PX) for image in images])
 
 
 def real_negatives(data_dir: Path, count: int, seed: int) -> Gray:
@@ -306,7 +308,7 @@ def _tone(rng: Generator, image: Gray) -> Gray:
     image = np.asarray(cv2.LUT(image, np.clip(curve * 255, 0, 255).astype(np.uint8)), np.uint8)
     size = image.shape[0]
     if rng.random() < 0.35:  # uneven gain
-        field = np.exp(rng.uniform(0.05, 0.3) * simulate.smooth_noise(rng, (size, size), (4, 4)))
+        field = np.exp(rng.uniform(0.05, 0.3) * physics.smooth_noise(rng, (size, size), (4, 4)))
         image = np.clip(image * field, 0, 255).astype(np.uint8)
     if rng.random() < 0.3:  # speckle-like noise, only where there is signal
         grain = cv2.GaussianBlur(rng.standard_normal((size, size), dtype=np.float32), (0, 0), rng.uniform(0.3, 1.0))
