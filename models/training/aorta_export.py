@@ -13,10 +13,9 @@ from torch import nn
 
 from models.training import train as training
 from models.training.aorta import SIZE_PX, Validation, shrink, shrink_masks
-from models.training.bundle import write_bundle
 from models.training.data.simulate import physics, scenes
 from models.training.decode import VesselFound, ap_extent_px, best_instance, dice
-from models.training.export import export_onnx
+from models.training.export import export_onnx, write_bundle
 from models.training.train import parameter_count
 from usviewer.infer.onnx_file import sha256_of
 

@@ -1,15 +1,24 @@
-"""A trained network as ONNX, checked against PyTorch."""
+"""A trained network as a model folder: ONNX checked against PyTorch, manifest, card and golden case."""
 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 
+import cv2
 import numpy as np
 import onnx
 import onnxruntime
+import tomli_w
 import torch
 from torch import nn
+
+from models.training.data.sources import Gray
+from usviewer.infer import golden
+from usviewer.infer.manifest import MANIFEST, ModelSpec, read_manifest
+from usviewer.infer.onnx_file import sha256_of
+from usviewer.infer.predictor import Predictor
 
 OPSET = 17
 LARGEST_DIFFERENCE = 2e-3
@@ -47,3 +56,26 @@ def export_onnx(
     if worst > LARGEST_DIFFERENCE:
         raise RuntimeError(f"the exported graph differs from the network by {worst:.3g}")
     aside.replace(path)
+
+
+def fill_card(recipe_id: str, **values: object) -> str:
+    """The card's template of a recipe, filled in."""
+    template = Path(__file__).with_name("cards") / f"{recipe_id}.md"
+    return template.read_text(encoding="utf-8").format(**values)
+
+
+def write_bundle(out: Path, manifest: Mapping[str, object], card: str, golden_frame: Gray) -> ModelSpec:
+    """Manifest, card and golden case beside `model.onnx`; the case is what ONNX Runtime on the CPU finds now."""
+    model = out / "model.onnx"
+    filled = {**manifest, "files": {"model": {"path": model.name, "sha256": sha256_of(model)}}}
+    (out / MANIFEST).write_text(tomli_w.dumps(filled), encoding="utf-8")
+    (out / "CARD.md").write_text(card, encoding="utf-8")
+    spec = read_manifest(out)
+    assert spec.golden is not None
+    if not cv2.imwrite(str(spec.golden.frame), golden_frame):
+        raise OSError(f"cannot write {spec.golden.frame}")
+    maker = Predictor(spec, "cpu", 1, check_golden=False)
+    expected = maker.observe(golden.read_picture(spec.golden.frame), "recorded when the model was exported")
+    golden.write_expected(spec.golden.expected, expected)
+    Predictor(spec, "cpu", 1)  # raises where the folder would not load
+    return spec

@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 from torch import nn
 
 from models.training import train as training
-from models.training.bundle import find, raw_outputs, spec_of
 from models.training.data.augment import Matrix, Ranges, cut_holes, random_placement, vary_tone, warp
 from models.training.data.heads import list_heads
 from models.training.data.pictures import (
@@ -36,6 +35,7 @@ from models.training.data.sources import exam_of
 from models.training.losses import DetectionLoss
 from models.training.networks.yolov8 import YoloV8
 from models.training.train import parameter_count
+from models.training.viewer import find, raw_outputs, spec_of
 from usviewer.infer.manifest import InputSpec
 from usviewer.infer.preprocess import Placement
 
@@ -296,7 +296,7 @@ def train_model(
     watched: Sequence[BoxedPicture],
     folder: Path,
     ranges: Ranges = RANGES,
-) -> training.Run:
+) -> training.TrainingRun:
     """Train, or finish what a checkpoint has begun."""
     spec = input_spec(args.width, args.height)
     settings = training.TrainingSettings(

@@ -12,9 +12,9 @@ import numpy as np
 from torch import nn
 
 from models.training import fetal_brain as recipe
-from models.training.bundle import origin, read_card, write_bundle
+from models.training.bundle import origin
 from models.training.data.sources import read_gray
-from models.training.export import export_onnx
+from models.training.export import export_onnx, fill_card, write_bundle
 from models.training.failures import FOUND, TRUTH, Gray, box_tile, write_montage
 from models.training.fetal_brain import Detections
 from models.training.train import parameter_count
@@ -111,8 +111,8 @@ def card(model: nn.Module, args: argparse.Namespace, figures: BrainFigures) -> s
     titles |= {f"ap50_{index}": f"AP50, {name}" for index, name in enumerate(recipe.NAMES)}
     right, wrong, missed = counts(figures.found, figures.gate)
     sound = recipe.summary([d for d in figures.found if d.name not in recipe.MISLABELLED])
-    return read_card(
-        "fetal_brain",
+    return fill_card(
+        "fetal-brain",
         version=recipe.VERSION,
         parameters_m=parameter_count(model) / 1e6,
         size_mb=path.stat().st_size / 1e6,

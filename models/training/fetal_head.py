@@ -20,7 +20,6 @@ import torch
 from numpy.typing import NDArray
 
 from models.training import train as training
-from models.training.bundle import find, raw_outputs, spec_of
 from models.training.data.augment import Matrix, Ranges, cut_holes, random_placement, vary_tone, warp
 from models.training.data.heads import AnnotatedHead, coverage, list_heads, placement_matrix, then
 from models.training.data.pictures import (
@@ -38,6 +37,7 @@ from models.training.data.sources import read_gray
 from models.training.networks.mobilenet import MobileUNet
 from models.training.networks.small_unet import SmallUNet
 from models.training.train import parameter_count
+from models.training.viewer import find, raw_outputs, spec_of
 from usviewer.evaluate.statistics import overlap
 from usviewer.frame import Mask
 from usviewer.infer.manifest import InputSpec
@@ -228,7 +228,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
 
 def train_model(
     args: argparse.Namespace, heads: Sequence[AnnotatedHead], watched: Sequence[AnnotatedHead], folder: Path
-) -> training.Run:
+) -> training.TrainingRun:
     """Train on `heads`, or finish what a checkpoint has begun; `watched` are scored now and then."""
     spec = input_spec(args.width, args.height)
     settings = training.TrainingSettings(

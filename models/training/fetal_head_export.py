@@ -13,11 +13,11 @@ import torch
 from torch import nn
 
 from models.training import fetal_head as recipe
-from models.training.bundle import origin, read_card, write_bundle
+from models.training.bundle import origin
 from models.training.data.heads import list_heads
 from models.training.data.pictures import bootstrap_interval, input_spec, load_picture, place_picture
 from models.training.data.sources import list_images, read_gray
-from models.training.export import export_onnx
+from models.training.export import export_onnx, fill_card, write_bundle
 from models.training.failures import FOUND, TRUTH, Gray, tile, write_montage
 from models.training.train import parameter_count
 from usviewer.infer.onnx_file import sha256_of
@@ -116,8 +116,8 @@ def card(model: nn.Module, args: argparse.Namespace, figures: HeadFigures) -> st
         "df_mm": "circumference, signed difference (DF, mm)",
     }
     errors = np.array([s.hc_mm - s.true_hc_mm for s in figures.scores if np.isfinite(s.hc_mm)])
-    return read_card(
-        "fetal_head",
+    return fill_card(
+        "fetal-head",
         version=recipe.VERSION,
         network=NETWORK_WORDS[args.net],
         parameters_m=parameter_count(model) / 1e6,

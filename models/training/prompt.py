@@ -158,7 +158,7 @@ def ask(decoder: nn.Module, embedding: Tensor, prompts: Prompts) -> tuple[Tensor
 class PromptLoss:
     """Asks the network for the structures of a batch and says how wrong the answers are."""
 
-    def __init__(self, run: training.Run, seed: int) -> None:
+    def __init__(self, run: training.TrainingRun, seed: int) -> None:
         self.run = run
         self.seed = seed
 
@@ -328,7 +328,7 @@ def held_out_sets(args: argparse.Namespace) -> dict[str, list[StructurePicture]]
     return {"bent": scenes} | {kind: pictures[:12] if kind == "head" else pictures for kind, pictures in real.items()}
 
 
-def train_model(args: argparse.Namespace) -> training.Run:
+def train_model(args: argparse.Namespace) -> training.TrainingRun:
     """Train, or finish what a checkpoint has begun."""
     settings = training.TrainingSettings(
         steps=args.steps,

@@ -21,12 +21,11 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
 from models.training import prompt as recipe
-from models.training.bundle import read_card
 from models.training.data import prompt_scenes
 from models.training.data.pictures import input_spec, input_table
 from models.training.data.prompt_pictures import fitted, targets
 from models.training.data.prompt_scenes import StructurePicture
-from models.training.export import LARGEST_DIFFERENCE, OPSET
+from models.training.export import LARGEST_DIFFERENCE, OPSET, fill_card
 from models.training.failures import FOUND, TRUTH, tile, write_montage
 from models.training.networks.prompt import EMBEDDING, GRID, LOGIT_PX, SIDE_PX
 from models.training.train import parameter_count
@@ -267,7 +266,7 @@ def card(model: nn.Module, args: argparse.Namespace, judged: Sequence[Judged], e
     """The model card, in Markdown."""
     if not judged:
         return "# Point at it\n\nA trial run without figures.\n"
-    return read_card(
+    return fill_card(
         "prompt",
         version=recipe.VERSION,
         encoder_m=parameter_count(model.get_submodule("encoder")) / 1e6,

@@ -76,7 +76,7 @@ def learning_rate_at(step: int, settings: TrainingSettings) -> float:
 
 
 @dataclass
-class Run:
+class TrainingRun:
     """A network being trained, with all that a checkpoint has to hold."""
 
     model: nn.Module
@@ -86,12 +86,12 @@ class Run:
     history: list[dict[str, float]]
 
 
-def start_or_resume(model: nn.Module, settings: TrainingSettings, folder: Path) -> Run:
+def start_or_resume(model: nn.Module, settings: TrainingSettings, folder: Path) -> TrainingRun:
     """A fresh run, or the one that the folder's checkpoint holds."""
     folder.mkdir(parents=True, exist_ok=True)
     model = model.to(pick_device(), memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.AdamW(model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
-    run = Run(model, MovingAverage(model, settings.ema_decay), optimizer, 0, [])
+    run = TrainingRun(model, MovingAverage(model, settings.ema_decay), optimizer, 0, [])
     path = folder / "checkpoint.pt"
     if path.exists():
         state = torch.load(path, map_location=pick_device(), weights_only=True)
@@ -102,7 +102,7 @@ def start_or_resume(model: nn.Module, settings: TrainingSettings, folder: Path) 
     return run
 
 
-def save_checkpoint(run: Run, settings: TrainingSettings, folder: Path) -> None:
+def save_checkpoint(run: TrainingRun, settings: TrainingSettings, folder: Path) -> None:
     """Written aside, then renamed: a stop at any moment leaves a whole checkpoint."""
     state: dict[str, Any] = {
         "model": run.model.state_dict(),
@@ -118,7 +118,7 @@ def save_checkpoint(run: Run, settings: TrainingSettings, folder: Path) -> None:
 
 
 def train(
-    run: Run,
+    run: TrainingRun,
     settings: TrainingSettings,
     data: Iterator[tuple[NDArray[Any], NDArray[Any]]],
     validate: Callable[[nn.Module], dict[str, float]],
