@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +11,14 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from models.training import fetal_head  # noqa: E402
-from models.training.bundle import find, spec_of  # noqa: E402
+
 from models.training.data.heads import coverage, list_heads, map_from_circle, placement_matrix, then  # noqa: E402
-from models.training.data.pictures import fold_of_exams, input_spec, place_picture  # noqa: E402
+from models.training.data.pictures import place_picture  # noqa: E402
 from models.training.data.sources import read_gray  # noqa: E402
 from models.training.networks.mobilenet import MobileUNet  # noqa: E402
+from models.training.recipe import parse_options, run  # noqa: E402
+from models.training.recipes import fetal_head  # noqa: E402
+from models.training.viewer import find, spec_of  # noqa: E402
 from usviewer.infer.manifest import read_manifest  # noqa: E402
 from usviewer.infer.predictor import Predictor  # noqa: E402
 from usviewer.measure.geometry import Ellipse  # noqa: E402
@@ -42,13 +43,6 @@ def test_mobile_net_u_net_keeps_within_its_parameters() -> None:
         assert model(torch.zeros(2, 1, 64, 96, dtype=torch.uint8)).shape == (2, 1, 64, 96)
 
 
-def test_pictures_of_one_exam_share_a_fold() -> None:
-    exams = ["010", "011", "010", "012", "013", "011"]
-    fold = fold_of_exams(exams, 3)
-    assert fold[0] == fold[2] and fold[1] == fold[5]
-    assert set(fold.tolist()) == {0, 1, 2}
-
-
 @pytest.mark.data
 def test_annotations_lie_on_the_table_s_circumference(data: Path) -> None:
     heads = list_heads(data)
@@ -59,12 +53,12 @@ def test_annotations_lie_on_the_table_s_circumference(data: Path) -> None:
 
 @pytest.mark.data
 def test_the_truth_at_the_network_s_size_is_nearly_perfect(data: Path) -> None:
-    spec = input_spec(192, 128)
-    contract = spec_of(fetal_head.manifest_of(192, 128, 0.5, {}))
+    options = parse_options(fetal_head.RECIPE, ["--width", "192", "--height", "128"])
+    contract = spec_of(fetal_head.manifest(options, 0.5, {}))
     scores = []
     for head in list_heads(data)[:12]:
         gray = read_gray(head.path)
-        placement = place_picture(gray, spec).placement
+        placement = place_picture(gray, options.input).placement
         placed = then(head.map_from_circle(), placement_matrix(placement))
         share = coverage(placed, (192, 128)).clip(1e-3, 1 - 1e-3)
         found = find(np.log(share / (1 - share))[None], placement, contract)
@@ -75,12 +69,11 @@ def test_the_truth_at_the_network_s_size_is_nearly_perfect(data: Path) -> None:
 
 
 @pytest.mark.data
-def test_a_short_run_learns_and_exports(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    common = ["fetal_head", "--data", str(data), "--work", str(tmp_path / "work"), "--out", str(tmp_path / "out")]
+def test_a_short_run_learns_scores_a_fold_and_exports(data: Path, tmp_path: Path) -> None:
+    places = ["--data", str(data), "--work", str(tmp_path / "work"), "--out", str(tmp_path / "out")]
     short = ["--limit", "12", "--steps", "15", "--batch", "4", "--width", "96", "--height", "64"]
     for extra in (["--fold", "0"], []):
-        monkeypatch.setattr(sys, "argv", common + short + extra)
-        fetal_head.main()
+        run(fetal_head.RECIPE, [*places, *short, *extra])
     state = torch.load(tmp_path / "work" / "all" / "checkpoint.pt", weights_only=True)
     losses = [row["loss"] for row in state["history"]]
     assert losses[-1] < 0.9 * losses[0]
@@ -89,3 +82,15 @@ def test_a_short_run_learns_and_exports(data: Path, tmp_path: Path, monkeypatch:
     Predictor(spec, "cpu", 1)  # the golden case passes
     assert spec.labels[0].edge == "outer"
     assert "van den Heuvel" in (tmp_path / "out" / "CARD.md").read_text()
+
+
+def head_score(score: float, likeness: float = 1.0) -> fetal_head.HeadScore:
+    return fetal_head.HeadScore("a", "a", 0.9, 0.8, 300.0, 301.0, score, likeness, 0.5)
+
+
+def test_the_gate_lies_between_mistakes_and_heads() -> None:
+    figures = fetal_head.figures_at_gate([head_score(0.9), head_score(0.9)], [0.0, 0.6])
+    assert figures.gate == 0.75 and figures.false_alarms == 0.0 and figures.refused == 0.0
+    assert fetal_head.figures_at_gate([], [0.0]).gate == 0.75
+    assert figures.measured(head_score(0.8)) and not figures.measured(head_score(0.7))
+    assert not figures.measured(head_score(0.8, likeness=0.1))
