@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import cv2
@@ -123,7 +123,7 @@ def varied(rng: Generator, sample: StructurePicture) -> StructurePicture:
     return StructurePicture(warp(sample.image, matrix, whole), warp(sample.planes, matrix, whole, nearest=True))
 
 
-def one_example(rng: Generator, pools: dict[str, list[StructurePicture]], prompts: int) -> tuple[Gray, Gray]:
+def one_example(rng: Generator, pools: Mapping[str, list[StructurePicture]], prompts: int) -> tuple[Gray, Gray]:
     """A picture (256, 256) and the masks (prompts, 128, 128), 0..255 by coverage, of structures chosen in it."""
     kinds = [kind for kind in SHARES if pools[kind]]
     shares = np.array([SHARES[kind] for kind in kinds])
@@ -167,15 +167,3 @@ def targets(planes: Gray) -> list[Gray]:
 def _spread(rng: Generator, count: int, prompts: int) -> NDArray[np.int64]:
     """Every structure before any comes twice."""
     return np.concatenate([rng.permutation(count) for _ in range(-(-prompts // count))])[:prompts]
-
-
-def batches(
-    pools: dict[str, list[StructurePicture]], batch: int, prompts: int, seed: int, first_step: int
-) -> Iterator[tuple[Gray, Gray]]:
-    """Endless batches (pictures [B, 1, 256, 256], masks [B, K, 128, 128]); step n is the same whatever ran before."""
-    step = first_step
-    while True:
-        rng = np.random.default_rng((seed, 7, step))
-        pairs = [one_example(rng, pools, prompts) for _ in range(batch)]
-        yield np.stack([p[0] for p in pairs])[:, None], np.stack([p[1] for p in pairs])
-        step += 1

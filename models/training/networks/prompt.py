@@ -24,6 +24,8 @@ KEY = 8
 PROMPT_MAPS = 13
 SPARE = 3
 """Empty maps: ONNX Runtime takes four times as long for a convolution whose channels are no multiple of eight."""
+PIXEL_CENTRE = 0.5
+"""SAM's graphs count points from the middle of a pixel; the network counts from corners."""
 FAR = 1e6
 """More than any squared distance on the grid."""
 NEGATIVE, POSITIVE, BOX_START, BOX_END = 0, 1, 2, 3
@@ -167,9 +169,29 @@ class PromptDecoder(nn.Module):
 
 
 class PromptNetwork(nn.Module):
-    """Encoder and decoder trained together."""
+    """Encoder and decoder trained together: pictures in, embeddings out; the decoder travels along for the loss."""
 
     def __init__(self) -> None:
         super().__init__()
         self.encoder = PromptEncoder()
         self.decoder = PromptDecoder()
+
+    def forward(self, image: Tensor) -> Tensor:
+        """The embeddings."""
+        embedding: Tensor = self.encoder(image)
+        return embedding
+
+
+class DecoderGraph(nn.Module):
+    """The decoder with the inputs and outputs of SAM's export."""
+
+    def __init__(self, decoder: nn.Module) -> None:
+        super().__init__()
+        self.decoder = decoder
+
+    def forward(
+        self, embedding: Tensor, coords: Tensor, labels: Tensor, mask: Tensor, has_mask: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Expected overlap [1, 1] and logits [1, 1, 128, 128]."""
+        logits, quality = self.decoder(embedding, coords + PIXEL_CENTRE, labels, mask, has_mask.reshape(1, 1))
+        return quality, logits

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import cv2
@@ -11,9 +10,11 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from models.training import prompt  # noqa: E402
+from models.training import prompting  # noqa: E402
 from models.training.data import prompt_pictures, prompt_scenes  # noqa: E402
 from models.training.networks.prompt import GRID, LOGIT_PX, SIDE_PX, PromptNetwork, draw_prompts  # noqa: E402
+from models.training.recipe import run  # noqa: E402
+from models.training.recipes import prompt  # noqa: E402
 from usviewer.frame import make_frame  # noqa: E402
 from usviewer.infer.golden import read_picture  # noqa: E402
 from usviewer.infer.manifest import read_manifest  # noqa: E402
@@ -86,23 +87,21 @@ def test_padding_and_an_unused_mask_do_not_matter() -> None:
 
 def test_corrections_fall_on_what_is_wrong() -> None:
     truth, found = disc((40, 64), 20), disc((90, 64), 15)
-    prompts = prompt.Prompts.none(1)
-    prompt.correct(None, prompts, 0, truth, found)
-    prompt.correct(None, prompts, 0, truth, truth | found)
+    prompts = prompting.Prompts.none(1)
+    prompting.correct(None, prompts, 0, truth, found)
+    prompting.correct(None, prompts, 0, truth, truth | found)
     assert prompts.labels[0].tolist()[:5] == [-1, -1, 1, 0, -1]
     assert np.allclose(prompts.coords[0, 2:4], [(80, 128), (180, 128)], atol=4)
     rng = np.random.default_rng(0)
     for _ in range(20):
-        x, y = prompt.somewhere_inside(rng, truth, 0.5)
+        x, y = prompting.somewhere_inside(rng, truth, 0.5)
         assert np.hypot(x - 40, y - 64) < 11.5
 
 
 @pytest.mark.data
-def test_a_short_run_learns_and_exports(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    common = ["prompt", "--data", str(data), "--work", str(tmp_path / "work"), "--out", str(tmp_path / "out")]
-    few = ["--limit", "3", "--scenes", "6", "--steps", "12", "--every", "4", "--batch", "2", "--prompts", "4"]
-    monkeypatch.setattr(sys, "argv", [*common, *few])
-    prompt.main()
+def test_a_short_run_learns_and_exports(data: Path, tmp_path: Path) -> None:
+    places = ["--data", str(data), "--work", str(tmp_path / "work"), "--out", str(tmp_path / "out")]
+    run(prompt.RECIPE, [*places, "--limit", "3", "--scenes", "6", "--steps", "12", "--batch", "2"])
     state = torch.load(tmp_path / "work" / "all" / "checkpoint.pt", weights_only=True)
     losses = [row["loss"] for row in state["history"]]
     assert losses[-1] < 0.9 * losses[0]
