@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 
 from models.training.recipe import run
-from models.training.recipes import fetal_brain, fetal_head, nerve, prompt
+from models.training.recipes import aorta, fetal_brain, fetal_head, nerve, prompt
 
-RECIPES = {module.RECIPE.id: module.RECIPE for module in (fetal_brain, fetal_head, nerve, prompt)}
+RECIPES = {module.RECIPE.id: module.RECIPE for module in (aorta, fetal_brain, fetal_head, nerve, prompt)}
 
 
 def main() -> None:

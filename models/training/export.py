@@ -44,6 +44,20 @@ def export_onnx(model: nn.Module, path: Path, size_px: tuple[int, int], output: 
     write_graph(model, path, [{"image": pictures}], [output], {"image": {0: "N"}, output: {0: "N"}})
 
 
+class ExportedNetwork(nn.Module):
+    """A finished graph in the place of a network in training."""
+
+    def __init__(self, path: Path, output: str) -> None:
+        super().__init__()
+        self.output = output
+        self.session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+        self.place = nn.Parameter(torch.zeros(1))  # callers ask a network for its device
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        """What the graph gives."""
+        return torch.from_numpy(self.session.run([self.output], {"image": image.numpy()})[0])
+
+
 def write_graph(
     model: nn.Module, path: Path, feeds: Sequence[Feeds], outputs: Sequence[str], axes: Axes, *, halved: bool = False
 ) -> None:

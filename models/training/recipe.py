@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from models.training.data.pictures import Gray, fold_of_exams, input_spec
-from models.training.export import export_onnx, fill_card, write_bundle
+from models.training.export import ExportedNetwork, export_onnx, fill_card, write_bundle
 from models.training.failures import write_montage
 from models.training.train import TrainingRun, TrainingSettings, parameter_count, start_or_resume, train
 from usviewer.infer.manifest import InputSpec
@@ -60,6 +60,7 @@ class RunOptions:
     name: str | None = None
     pretrain: bool = False
     export: bool = True
+    judge: Path | None = None
 
     @property
     def input(self) -> InputSpec:
@@ -146,6 +147,10 @@ def run(recipe: Recipe[Item, Answer], argv: Sequence[str] | None = None) -> None
     if options.pretrain and recipe.pretraining is not None:
         recipe = recipe.pretraining
     split = recipe.data(options)
+    if options.judge is not None and recipe.judge is not None:
+        finished = recipe.judge(ExportedNetwork(options.judge, recipe.output), split, options)
+        print(f"gate {finished.gate}, {dict(finished.accuracy)}", flush=True)
+        return
     trained = train_model(recipe, split, options)
     model = trained.average.model
     if options.fold is not None:
@@ -175,6 +180,7 @@ def parse_options(recipe: Recipe[Item, Answer], argv: Sequence[str] | None = Non
     add("--limit", type=int, help="use only so many real pictures of a kind: a trial run")
     add("--init", type=Path, help="checkpoint whose averaged weights start the run")
     add("--name", help="folder of the run under --work")
+    add("--judge", type=Path, metavar="FILE.onnx", help="print the gate and figures of a finished graph; train nothing")
     add("--no-export", action="store_false", dest="export", help="train only")
     parser.set_defaults(fold=None, scenes=recipe.scenes, network=next(iter(recipe.networks)), pretrain=False)
     if recipe.folds:

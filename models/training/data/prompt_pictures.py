@@ -10,12 +10,13 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from models.training.data.aorta_pictures import TRIAL, load_bank
+from models.training.data.aorta_scenes import TRIAL, TRIAL_PICTURES
 from models.training.data.augment import Ranges, cut_holes, random_placement, vary_tone, warp
 from models.training.data.heads import coverage, list_heads
 from models.training.data.pictures import sector_box
 from models.training.data.prompt_scenes import Gray, StructurePicture, pack, paste_structure, render_scene
 from models.training.data.sources import hold_out_kind, is_held_out, list_images, read_gray
+from models.training.data.textures import load_bank
 from models.training.networks.prompt import LOGIT_PX, SIDE_PX
 
 BLOCK = 100
@@ -42,7 +43,7 @@ def render(data_dir: Path, folder: Path, count: int, seed: int, *, held_out: boo
     for block, start in enumerate(range(0, count, BLOCK)):
         path = folder / f"{'held-out' if held_out else 'train'}-{seed}-{block:03d}.npz"
         if not path.exists():
-            bank = bank or load_bank(data_dir, most=12 if count <= TRIAL else None)
+            bank = bank or load_bank(data_dir, most=TRIAL_PICTURES if count <= TRIAL else None)
             _render_block(
                 path, np.random.default_rng((seed, block, held_out)), min(BLOCK, count - start), bank, held_out
             )

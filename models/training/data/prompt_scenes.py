@@ -98,7 +98,9 @@ def _part(
     level: bool = False,
 ) -> Blob:
     ratio = float(np.exp(rng.random() * np.log(longest)))
-    turn = 0.0 if level else (float(rng.normal(0, 0.35)) if chance(rng, 0.65) else uniform(rng, 0, np.pi))
+    turn = 0.0
+    if not level:  # more or less level as a rule, as layers and organs lie
+        turn = float(rng.normal(0, 0.35)) if chance(rng, 0.65) else uniform(rng, 0, np.pi)
     harmonics = tuple(
         (float(rng.normal(0, wobble / (1 + 0.25 * k))), float(rng.normal(0, wobble / (1 + 0.25 * k))))
         for k in range(order)

@@ -340,7 +340,11 @@ def paint_aorta(rng: Generator, canvas: EchoCanvas, lumen: Blob) -> None:
     diameter = lumen.mean_mm
     large = diameter > 32
     contrast = lumen_contrast_db(rng, diameter)
-    wall_db = uniform(rng, 4, 14) if large else (uniform(rng, 0, 10) if chance(rng, 0.65) else 0.0)
+    wall_db = 0.0
+    if large:
+        wall_db = uniform(rng, 4, 14)
+    elif chance(rng, 0.65):
+        wall_db = uniform(rng, 0, 10)
     if large and chance(rng, 0.45):
         outer = Blob(
             lumen.x_mm + rng.normal(0, 0.06) * diameter,
@@ -362,8 +366,10 @@ def paint_aorta(rng: Generator, canvas: EchoCanvas, lumen: Blob) -> None:
         wall_db = uniform(rng, 0, 5)
     soft = min(uniform(rng, 0.3, 2.2), 0.11 * diameter)
     paint_hollow(rng, canvas, lumen, contrast, soft_mm=soft, wall_db=wall_db, wall_mm=uniform(rng, 0.6, 1.5))
-    for _ in range(int(rng.integers(1, 4)) if chance(rng, 0.4 if large else 0.12) else 0):
-        paint_calcification(rng, canvas, lumen)
+    calcified = 0.4 if large else 0.12
+    if chance(rng, calcified):
+        for _ in range(int(rng.integers(1, 4))):
+            paint_calcification(rng, canvas, lumen)
 
 
 def paint_calcification(rng: Generator, canvas: EchoCanvas, lumen: Blob) -> None:
