@@ -169,19 +169,6 @@ def train(
                 saved_at = time.monotonic()
 
 
-@torch.no_grad()
-def predict(model: nn.Module, images: NDArray[np.uint8], batch: int = 32) -> NDArray[np.float32]:
-    """Probabilities [N, H, W] of images [N, H, W]."""
-    device = next(model.parameters()).device
-    model.eval()
-    parts = []
-    for start in range(0, len(images), batch):
-        block = torch.from_numpy(np.ascontiguousarray(images[start : start + batch, None])).to(device)
-        with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cpu"):
-            parts.append(torch.sigmoid(model(block).float())[:, 0].cpu().numpy())
-    return np.concatenate(parts)
-
-
 def plot_history(history: list[dict[str, float]], path: Path) -> None:
     """Loss and every metric over the steps, as a picture."""
     os.environ.setdefault("MPLBACKEND", "Agg")

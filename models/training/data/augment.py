@@ -44,11 +44,6 @@ def random_placement(rng: Generator, size_in: tuple[int, int], size_out: tuple[i
     return np.hstack([linear, offset[:, None]])
 
 
-def plain_placement(size_in: tuple[int, int], size_out: tuple[int, int]) -> Matrix:
-    """The map that only resizes."""
-    return np.array([[size_out[0] / size_in[0], 0, 0], [0, size_out[1] / size_in[1], 0]], np.float64)
-
-
 def warp(picture: Gray, matrix: Matrix, size_out: tuple[int, int], *, nearest: bool = False) -> Gray:
     """A picture through such a map; shrinking averages, unless class numbers must stay what they are."""
     factor = 1 if nearest else 2

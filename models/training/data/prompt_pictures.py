@@ -14,8 +14,8 @@ from models.training.data.aorta_scenes import TRIAL, TRIAL_PICTURES
 from models.training.data.augment import Ranges, cut_holes, random_placement, vary_tone, warp
 from models.training.data.heads import coverage, list_heads
 from models.training.data.pictures import sector_box
-from models.training.data.prompt_scenes import Gray, StructurePicture, pack, paste_structure, render_scene
-from models.training.data.sources import hold_out_kind, is_held_out, list_images, read_gray
+from models.training.data.prompt_scenes import StructurePicture, pack, paste_structure, render_scene
+from models.training.data.sources import Gray, hold_out_kind, is_held_out, list_images, read_gray
 from models.training.data.textures import load_bank
 from models.training.networks.prompt import LOGIT_PX, SIDE_PX
 

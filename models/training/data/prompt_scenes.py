@@ -35,7 +35,6 @@ from models.training.data.simulate.physics import (
 FAMILIES = ("round", "oval", "lobed", "ragged", "spiky")
 HELD_OUT_FAMILY = "bent"
 """Never drawn for training: crescents and beans show how well unseen outlines are followed."""
-MOST_STRUCTURES = 6
 
 
 @dataclass(frozen=True)

@@ -217,10 +217,11 @@ class NerveAnswer:
 
     def mask(self, label: int, gate: float) -> Mask:
         """Everything of a class that passes the gate, on the whole picture."""
-        whole = np.zeros(self.picture.gray.shape, np.bool_)
+        height, width = self.picture.gray.shape
+        whole = np.zeros((height, width), np.bool_)
         for instance in self.instances:
             if instance.class_index == label - 1 and instance.score >= gate:
-                whole |= full_mask(instance, whole.shape[::-1])
+                whole |= full_mask(instance, (width, height))
         return whole
 
     def dice(self, label: int, gate: float) -> float:
