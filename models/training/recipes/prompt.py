@@ -151,7 +151,7 @@ def iou(first: Tensor, second: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class PromptScore:
+class StructureDice:
     """Dice of one structure by a box, by one click and after three, by the rule of the evaluation."""
 
     origin: str
@@ -161,13 +161,13 @@ class PromptScore:
 
 
 @torch.no_grad()
-def score(model: nn.Module, pictures: Sequence[HeldOutPicture], options: RunOptions) -> list[PromptScore]:
+def score(model: nn.Module, pictures: Sequence[HeldOutPicture], options: RunOptions) -> list[StructureDice]:
     """Every structure of the pictures, on the logits' grid."""
     model.eval()
     return [one for picture in pictures for one in score_picture(model, picture)]
 
 
-def score_picture(model: nn.Module, held_out: HeldOutPicture) -> Iterator[PromptScore]:
+def score_picture(model: nn.Module, held_out: HeldOutPicture) -> Iterator[StructureDice]:
     """All structures of a picture, encoded once."""
     image, truth = held_out.asked()
     if not truth:
@@ -185,10 +185,10 @@ def score_picture(model: nn.Module, held_out: HeldOutPicture) -> Iterator[Prompt
             answers = masks_of(decoder, embedding, clicks)
             after.append(dice_of(truth, answers))
     for box, click1, click3 in zip(boxes, after[0], after[2], strict=True):
-        yield PromptScore(held_out.origin, box, click1, click3)
+        yield StructureDice(held_out.origin, box, click1, click3)
 
 
-def summary(scores: Sequence[PromptScore]) -> dict[str, float]:
+def summary(scores: Sequence[StructureDice]) -> dict[str, float]:
     """Mean Dice of every set and way of asking."""
     figures = {}
     for origin in dict.fromkeys(one.origin for one in scores):
