@@ -9,7 +9,6 @@ import contextlib
 import os
 import re
 import shutil
-import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +17,7 @@ import cv2
 import tomli_w
 
 import usviewer
+from usviewer.atomic import make_folder
 from usviewer.errors import UserError
 from usviewer.files import open_regular
 from usviewer.infer import golden, onnx_file, trial, ultralytics_export
@@ -26,6 +26,7 @@ from usviewer.infer.places import user_folder
 from usviewer.infer.predictor import Predictor
 from usviewer.infer.prompt import exports
 from usviewer.plain_text import printable
+from usviewer.unfinished import PartFolder, remove_leftovers
 
 __all__ = [
     "add_model",
@@ -35,6 +36,7 @@ __all__ = [
     "load_spec",
     "record_golden",
     "remove_model",
+    "remove_unfinished_models",
     "user_folder",
     "verify_model",
 ]
@@ -136,13 +138,20 @@ def remove_model(model_id: str) -> None:
     if not folder.is_dir():
         spec = load_spec(model_id)
         raise UserError(f"'{spec.id}' came with the program and cannot be removed", "Only your own models can")
+    doomed = _work_folder("removing")
     try:
         # Renamed first: a removal that is interrupted must not leave half a model under its name.
-        doomed = Path(tempfile.mkdtemp(prefix=".removing-", dir=user_folder()))
-        os.replace(folder, doomed / folder.name)
-        shutil.rmtree(doomed)
+        os.replace(folder, doomed.path / folder.name)
+        shutil.rmtree(doomed.path / folder.name)
     except OSError as error:
         raise UserError(f"{folder} cannot be removed: {error.strerror}", "Check its permissions") from None
+    finally:
+        doomed.remove()
+
+
+def remove_unfinished_models() -> None:
+    """Remove what killed processes left while they added or removed a model; what a living one works on stays."""
+    remove_leftovers(user_folder())
 
 
 def record_golden(folder: Path, source: str = golden.RECORDED, *, only_missing: bool = False) -> None:
@@ -230,22 +239,28 @@ def _free_place(model_id: str, *, chosen: bool) -> Path:
     return target
 
 
+def _work_folder(kind: str) -> PartFolder:
+    """A folder of unfinished work beside the user's models. Raises ``UserError``."""
+    try:
+        folder = make_folder(user_folder())
+        remove_leftovers(folder)
+        return PartFolder(folder, kind)
+    except UserError as error:  # which advises another folder, and there is none to choose
+        raise UserError(error.what, f"Check the permissions of {user_folder()}") from error
+
+
 @contextlib.contextmanager
 def _staged(target: Path) -> Iterator[Path]:
-    """A folder beside the target that becomes it when all went well, and is gone otherwise."""
+    """A folder beside the target that becomes it when all went well, and is removed on failure."""
+    staging = _work_folder("adding")
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=".adding-", dir=target.parent))
-    except OSError as error:
-        raise UserError(f"{target.parent} cannot be written: {error.strerror}", "Check its permissions") from None
-    try:
-        yield staging
-        staging.chmod(0o755)
-        os.replace(staging, target)
+        yield staging.path
+        staging.release()
+        os.replace(staging.path, target)
     except OSError as error:
         raise UserError(f"The model cannot be installed: {error.strerror}", "Check space and permissions") from error
     finally:
-        shutil.rmtree(staging, ignore_errors=True)
+        staging.remove()
 
 
 def _copy_export(path: Path, staging: Path, model_id: str) -> None:

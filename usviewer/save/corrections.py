@@ -16,7 +16,7 @@ from usviewer.save.deidentify import blank_outside_sector, privacy_notice
 from usviewer.save.masks import coco_document, write_label_png
 from usviewer.save.media import encode_png
 from usviewer.save.tables import write_json
-from usviewer.save.unfinished import PartFolder, remove_leftovers
+from usviewer.unfinished import PartFolder, remove_leftovers
 
 
 def free_name(parent: Path, name: str) -> Path:

@@ -36,7 +36,7 @@ from usviewer.save.tables import (
     text_of_cell,
     write_json,
 )
-from usviewer.save.unfinished import PartFolder, remove_leftovers
+from usviewer.unfinished import PartFolder, remove_leftovers
 
 FITTED = "The picture changes its size: the annotated clip shows each fitted into the size of the first"
 MASKS, PICTURES = Path("masks"), Path("annotated")

@@ -22,7 +22,7 @@ from usviewer.save.deidentify import privacy_notice
 from usviewer.save.media import write_png
 from usviewer.save.summary import pulse_row, sweep_row
 from usviewer.save.tables import reading_row, write_json
-from usviewer.save.unfinished import remove_leftovers
+from usviewer.unfinished import remove_leftovers
 
 FORMAT = 1
 _FORBIDDEN = re.compile(r"[^\w.-]+")

@@ -42,10 +42,10 @@ from usviewer.pipeline.attempt import refusals
 from usviewer.save import deidentify
 from usviewer.save.results import FILES, MASKS, PICTURES, ExportOptions, ResultFolder
 from usviewer.save.summary import AnalysisInfo
-from usviewer.save.unfinished import remove_leftovers
 from usviewer.terminal import Terminal, complain, console
 from usviewer.tools.command import DEFAULT_MODEL, EXIT_BAD_INPUT, EXIT_BUG, bug_sentence, number, unused_names
 from usviewer.typed_number import LENGTH_IN_MM
+from usviewer.unfinished import remove_leftovers
 from usviewer.units import Spacing
 
 DEFAULT_FOLDER = Path("usviewer-results")
