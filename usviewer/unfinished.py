@@ -9,7 +9,7 @@ import socket
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 
 from usviewer.atomic import cannot_write
 from usviewer.own_folders import own_root
@@ -39,7 +39,7 @@ class PartFolder:
         try:
             # It may become the folder that stays, so it is closed from the beginning where that one has to be.
             self.path.mkdir(0o700 if own_root(parent) else 0o777)
-            self._lock: BinaryIO | None = _locked(self.path / _LOCK)
+            self._lock: IO[bytes] | None = _locked(self.path / _LOCK)
         except OSError as error:
             raise cannot_write(parent, error) from None
 
@@ -63,14 +63,13 @@ class PartFolder:
         return sorted(path for path in found if path.parts != (_LOCK,))
 
 
-def _locked(path: Path) -> BinaryIO:
+def _locked(path: Path) -> IO[bytes]:
     """The name of this computer, in a file that is locked. The name comes after the lock, see ``_is_dead``."""
-    file = path.open("xb")
+    file = path.open("xb", buffering=0)  # on a full disk nothing waits that closing the file could not write
     if fcntl is not None:
         with suppress(OSError):  # a disk without locks: only age tells then
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             file.write(socket.gethostname().encode())
-            file.flush()
     return file
 
 

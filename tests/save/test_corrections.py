@@ -15,7 +15,7 @@ from usviewer.errors import UserError
 from usviewer.frame import Frame, make_frame
 from usviewer.infer.prediction import Prediction
 from usviewer.measure.manual import edit_of, edited_prediction, fill_outline
-from usviewer.save.corrections import export_corrections, free_name
+from usviewer.save.corrections import export_corrections
 
 SIZE = (320, 240)
 
@@ -51,9 +51,6 @@ def test_what_is_there_is_never_replaced(tmp_path: Path) -> None:
     export_corrections(tmp_path, "x", pairs(1), ("aorta",))
     folder, _, _ = export_corrections(tmp_path, "x", pairs(1), ("aorta",))
     assert folder.name == "x-2"
-    (tmp_path / "y.png").write_bytes(b"")
-    assert free_name(tmp_path, "y.png").name == "y-2.png"
-    assert free_name(tmp_path, "z.png").name == "z.png"
 
 
 def test_an_uncertain_sector_is_said(tmp_path: Path) -> None:

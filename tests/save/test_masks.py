@@ -10,7 +10,15 @@ from matplotlib.path import Path as Polygon
 from tests.helpers.scenes import flat_frame
 from usviewer.errors import UserError
 from usviewer.infer.prediction import Instance, Prediction, full_mask
-from usviewer.save.masks import coco_document, label_image, polygons_of, write_label_png, write_yolo, yolo_lines
+from usviewer.save.masks import (
+    coco_document,
+    label_image,
+    labels_overlap,
+    polygons_of,
+    write_label_png,
+    write_yolo,
+    yolo_lines,
+)
 
 SIZE = (90, 70)
 FRAME = flat_frame(*SIZE)
@@ -76,9 +84,29 @@ def test_label_images_come_back_exactly(tmp_path):
     back = cv2.imread(str(tmp_path / "000000.png"), cv2.IMREAD_UNCHANGED)
     assert back.shape == (70, 90)
     assert np.array_equal(back, label_image(prediction))
-    assert (back[5:15, 5:15] == 1).all()  # the better one keeps the overlap
+    assert (back[5:15, 5:15] == 1).all()  # the surer one keeps the overlap
     assert back[19, 19] == 3
     assert set(np.unique(back)) == {0, 1, 3}
+
+
+def test_what_a_label_image_loses_is_known_and_coco_has_each_outline_whole():
+    square = np.ones((10, 10), np.bool_)
+    sure, covered = instance_of(square, 0, (5, 5)), instance_of(square, 2, (10, 10), 0.5)
+    both = prediction_of(sure, covered)
+    assert labels_overlap(both)
+    assert (label_image(both) == 3).sum() == 75  # of 100
+    document = coco_document([("a.png", both)], ["x", "y", "z"])
+    for annotation, instance in zip(document["annotations"], both.instances, strict=True):
+        rings = [np.reshape(ring, (-1, 2)) for ring in annotation["segmentation"]]
+        assert np.array_equal(rasterised(rings), full_mask(instance, SIZE))
+
+
+def test_the_same_label_twice_and_labels_side_by_side_lose_nothing():
+    square = np.ones((10, 10), np.bool_)
+    twice = prediction_of(instance_of(square, 1, (5, 5)), instance_of(square, 1, (10, 10)))
+    beside = prediction_of(instance_of(square, 0, (5, 5)), instance_of(square, 1, (15, 5)))
+    boxes = prediction_of(instance_of(square), Instance("box", 1, 0.4, (0, 0, 90, 70)))
+    assert not any(map(labels_overlap, (twice, beside, boxes, prediction_of())))
 
 
 def test_too_many_classes_for_a_byte():

@@ -16,8 +16,6 @@ from usviewer.overlay.annotated_frame import AnnotatedFrame
 from usviewer.overlay.scene import compose
 from usviewer.pipeline.annotations import AnnotatedStructure, Annotation, ClipAccess
 from usviewer.pipeline.prompt_messages import PromptState
-from usviewer.save.corrections import free_name
-from usviewer.save.deidentify import privacy_notice
 from usviewer.save.results import ExportOptions, ResultFolder
 from usviewer.save.summary import AnalysisInfo
 
@@ -59,22 +57,20 @@ def export_outlines(
     if not marks:
         raise UserError("Nothing was pointed at in this clip", "Click on a structure first")
     label = outlined.structure.label
-    folder = free_name(parent, f"{outlined.name}-{_file_part(label)}")
-    said = ""
+    folder = parent / f"{outlined.name}-{_file_part(label)}"
     wanted = ExportOptions(
         video=len(marks) > 1, pictures=len(marks) == 1, masks=True, keep_surroundings=keep_surroundings
     )
     with (
         outlined.clip.open_source() as source,
-        ResultFolder(folder, _finding(marks), (label,), wanted) as results,
+        ResultFolder(folder, _finding(marks), (label,), wanted, new_folder=True) as results,
     ):
         for index in sorted(marks):
             frame = outlined.clip.calibrate(source.seek(index))
             if frame.key == marks[index].prediction.key:
-                said = said or privacy_notice(frame.geometry, keep_surroundings)
                 _add(results, frame, marks[index], label, state.model_label)
         results.finish(_analysis(source, outlined, results, state), None)
-        return folder, len(results.readings), said
+        return results.folder, len(results.readings), results.notice
 
 
 def _add(results: ResultFolder, frame: Frame, mark: Annotation, label: str, model_label: str) -> None:

@@ -1,7 +1,8 @@
 """Predictions as training material: label images, COCO and YOLO polygons.
 
-Label images are exact. Polygons run half way between the last pixel inside and the first outside, so that every program
-that samples pixel centres gets the same mask back; they cannot hold holes, which are filled.
+Label images are exact, but each of their pixels holds one label; polygons hold every outline whole. They run half way
+between the last pixel inside and the first outside, so that every program that samples pixel centres gets the same mask
+back; they cannot hold holes, which are filled.
 """
 
 from __future__ import annotations
@@ -24,13 +25,31 @@ _MAX_CLASSES = 255
 
 
 def label_image(prediction: Prediction) -> LabelImage:
-    """Class of every pixel (uint8, height x width): 0 background, 1 + class index. Where two overlap, the better wins.
+    """Class of every pixel (uint8, height x width): 0 background, 1 + class index.
 
-    A detector's boxes leave no mark. Raises ``UserError`` for a class index that one byte cannot hold.
+    A pixel holds one class: where labels overlap, the surer one. ``labels_overlap`` tells whether that loses anything;
+    ``coco_document`` holds the outline of each whole. A detector's boxes leave no mark. Raises ``UserError`` for a
+    class index that one byte cannot hold.
     """
+    return _painted(prediction)[0]
+
+
+def labels_overlap(prediction: Prediction) -> bool:
+    """Whether masks of two labels share pixels, of which a label image keeps one label only."""
+    return _painted(prediction)[1]
+
+
+def overlap_note(file: str) -> str:
+    """What is said of label images where labels overlap; ``file`` is the COCO document beside them."""
+    return f"Where two labels overlap, the label images show only the surer one; {file} has the outline of each whole"
+
+
+def _painted(prediction: Prediction) -> tuple[LabelImage, bool]:
+    """The label image, and whether a mask covered another label's."""
     width, height = prediction.frame_size_px
     labels = np.zeros((height, width), np.uint8)
-    for instance in reversed(prediction.instances):
+    covered = False
+    for instance in reversed(prediction.instances):  # the surest last, so that it stays
         if instance.mask is None:
             continue
         if instance.class_index >= _MAX_CLASSES:
@@ -40,8 +59,11 @@ def label_image(prediction: Prediction) -> LabelImage:
             )
         x0, y0 = instance.mask_origin_px
         rows, columns = instance.mask.shape
-        labels[y0 : y0 + rows, x0 : x0 + columns][instance.mask] = 1 + instance.class_index
-    return labels
+        under = labels[y0 : y0 + rows, x0 : x0 + columns]
+        value = 1 + instance.class_index
+        covered |= bool(np.setdiff1d(under[instance.mask], (0, value)).size)
+        under[instance.mask] = value
+    return labels, covered
 
 
 def write_label_png(prediction: Prediction, path: Path) -> None:

@@ -10,19 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from usviewer import RESEARCH_USE, __version__
-from usviewer.atomic import make_folder, short_name
+from usviewer.atomic import short_name
 from usviewer.frame import Frame
 from usviewer.measure.exam_context import NO_CONTEXT, ExamContext
 from usviewer.measure.pulse import Pulse
 from usviewer.measure.reading import Dimension, Measurement, Reading, Summary
 from usviewer.overlay.annotated_frame import AnnotatedFrame
 from usviewer.overlay.words import convention
-from usviewer.save.corrections import free_name
-from usviewer.save.deidentify import privacy_notice
-from usviewer.save.media import write_png
+from usviewer.save.export import ExportFolder, free_name
 from usviewer.save.summary import pulse_row, sweep_row
 from usviewer.save.tables import reading_row, write_json
-from usviewer.unfinished import remove_leftovers
 
 FORMAT = 1
 _FORBIDDEN = re.compile(r"[^\w.-]+")
@@ -65,19 +62,14 @@ def save_snapshot(kept: Snapshot, folder: Path, *, keep_surroundings: bool = Fal
 
     Returns the path of the PNG and what the user must know about its surroundings. Raises ``UserError``.
     """
-    make_folder(folder)
-    remove_leftovers(folder)
     frame = kept.shown.frame
-    picture = free_name(folder, f"{snapshot_name(kept.source_name, frame)}.png")
-    said = privacy_notice(frame.geometry, keep_surroundings)
-    document = picture.with_suffix(".json")
-    write_json(document, snapshot_document(kept, picture.name, said))
-    try:
-        write_png(kept.shown, picture, keep_surroundings)
-    except BaseException:
-        document.unlink(missing_ok=True)
-        raise
-    return picture, said
+    with ExportFolder(folder, keep_surroundings=keep_surroundings) as export:
+        picture = free_name(folder, snapshot_name(kept.source_name, frame), (".png", ".json"))
+        export.write_picture(kept.shown, picture.name)
+        document = snapshot_document(kept, picture.name, export.notice)
+        write_json(export.path / picture.with_suffix(".json").name, document)
+        export.move_out()
+        return picture, export.notice
 
 
 def snapshot_document(kept: Snapshot, file: str, surroundings: str) -> dict[str, Any]:

@@ -39,7 +39,6 @@ from usviewer.overlay.annotated_frame import AnnotatedFrame
 from usviewer.overlay.scene import compose
 from usviewer.pipeline import AnalyzedFrame, Made, analyze_clip, read_ahead
 from usviewer.pipeline.attempt import refusals
-from usviewer.save import deidentify
 from usviewer.save.results import FILES, MASKS, PICTURES, ExportOptions, ResultFolder
 from usviewer.save.summary import AnalysisInfo
 from usviewer.terminal import Terminal, complain, console
@@ -274,8 +273,6 @@ def _run_frames(
             summary = trend.add(done.reading) if trend else None
             scene = compose(done.frame, done.reading, summary, model_label=job.model_label)
             results.add(AnnotatedFrame(done.frame, scene), done.prediction, done.reading, clock.time_s(done.frame))
-            if surroundings := deidentify.privacy_notice(done.frame.geometry, job.wanted.keep_surroundings):
-                results.note(surroundings)
             if done.problem is not None:
                 problems.setdefault(done.reading.reason, []).append(done.frame.key.index)
             advance()
