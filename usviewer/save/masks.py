@@ -1,4 +1,4 @@
-"""Predictions as training material: label images, COCO and YOLO polygons.
+"""Predictions as training material: label images, COCO and YOLO polygons, and the corrections of a clip as a set.
 
 Label images are exact, but each of their pixels holds one label; polygons hold every outline whole. They run half way
 between the last pixel inside and the first outside, so that every program that samples pixel centres gets the same mask
@@ -14,12 +14,15 @@ from typing import Any, cast
 import contourpy
 import numpy as np
 
+from usviewer import __version__
 from usviewer.atomic import write_bytes, write_text
 from usviewer.errors import UserError
+from usviewer.frame import Frame, Points
 from usviewer.frame import Pixels as LabelImage
-from usviewer.frame import Points
 from usviewer.infer.prediction import Instance, Prediction
+from usviewer.save.export import ExportFolder
 from usviewer.save.media import encode_png
+from usviewer.save.tables import write_json
 
 _MAX_CLASSES = 255
 
@@ -114,6 +117,45 @@ def yolo_lines(prediction: Prediction) -> list[str]:
 def write_yolo(prediction: Prediction, path: Path) -> None:
     """The YOLO labels of one picture; an empty file says that nothing is on it."""
     write_text(path, "".join(f"{line}\n" for line in yolo_lines(prediction)))
+
+
+def export_corrections(
+    parent: Path,
+    name: str,
+    corrected: Iterable[tuple[Frame, Prediction]],
+    labels: Sequence[str],
+    *,
+    keep_surroundings: bool = False,
+) -> tuple[Path, int, str]:
+    """Write ``images/``, ``labels/`` (0 background, 1 + class) and ``coco.json`` into a new folder of that name.
+
+    The pictures are blanked outside the sector where it is certain, as in every export, unless ``keep_surroundings``.
+    Returns the folder, the number of pictures, and what the user must know about them. Writes everything or nothing.
+    Raises ``UserError``.
+    """
+    coco: list[tuple[str, Prediction]] = []
+    with ExportFolder(parent, name, keep_surroundings=keep_surroundings) as export:
+        for frame, prediction in corrected:
+            file = f"{frame.key.index:06d}.png"
+            write_bytes(export.folder("images") / file, encode_png(export.bare_picture(frame)))
+            write_label_png(prediction, export.folder("labels") / file)
+            coco.append((file, prediction))
+        if not coco:
+            raise UserError("Nothing was corrected in this clip", "Correct a mask first")
+        info = _origin(coco[0][1])
+        if any(labels_overlap(prediction) for _, prediction in coco):
+            info["note"] = overlap_note("coco.json")
+        write_json(export.path / "coco.json", {"info": info, **coco_document(coco, labels)})
+        return export.become_folder(), len(coco), export.notice
+
+
+def _origin(prediction: Prediction) -> dict[str, str]:
+    return {
+        "description": "Outlines drawn or corrected by a person",
+        "program": f"usviewer {__version__}",
+        "model_id": prediction.model_id,
+        "model_sha256": prediction.model_sha256,
+    }
 
 
 def _coco_annotation(annotation_id: int, image_id: int, instance: Instance) -> dict[str, Any]:

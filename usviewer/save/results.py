@@ -261,9 +261,11 @@ def _source_of(path: Path) -> str | None:
     """The name of the source in a summary; None where the file is not a summary of this program."""
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
-        return str(document["source"]["name"]) if str(document["program"]).startswith("usviewer ") else None
+        if str(document["program"]).startswith("usviewer "):
+            return str(document["source"]["name"])
     except (OSError, ValueError, KeyError, TypeError):
-        return None
+        pass
+    return None
 
 
 def _rows_of(path: Path) -> list[tuple[int, str]] | None:

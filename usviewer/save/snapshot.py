@@ -74,7 +74,7 @@ def save_snapshot(kept: Snapshot, folder: Path, *, keep_surroundings: bool = Fal
 
 def snapshot_document(kept: Snapshot, file: str, surroundings: str) -> dict[str, Any]:
     """The content of the JSON; its keys are described in ``docs/files.md``."""
-    frame, reading = kept.shown.frame, kept.reading
+    frame = kept.shown.frame
     return {
         "format": FORMAT,
         "program": f"usviewer {__version__}",
@@ -84,30 +84,51 @@ def snapshot_document(kept: Snapshot, file: str, surroundings: str) -> dict[str,
         "frame": frame.key.index,
         "time_s": frame.key.media_time_s,
         "frame_digest": frame.key.digest,
-        "reading": None if reading is None else reading_row(reading, frame.name),
-        "measurements": [] if reading is None else [_measurement(m) for m in reading.measurements],
-        "summary": None if kept.summary is None else _summary(kept.summary),
+        **_answer(kept),
         "given": {
             "plane": kept.given.plane and str(kept.given.plane),
             "site": str(kept.given.site) or None,
             "gestational_age_weeks": kept.given.gestational_age_weeks,
         },
         "sweep": [sweep_row(summary) for summary in kept.sweep],
-        "pulse": None if kept.pulse is None else pulse_row(kept.pulse),
+        "pulse": kept.pulse and pulse_row(kept.pulse),
         "manual": [_manual(each) for each in kept.manual],
         "prompts": [dict(prompt) for prompt in kept.prompts],
-        "model": None
-        if reading is None
-        else {"id": reading.model_id, "sha256": reading.model_sha256, "label": kept.model_label, "engine": kept.engine},
-        "scale": _scale(reading),
+        "model": _model(kept),
+        "scale": kept.reading and _scale(kept.reading),
         "surroundings": surroundings or "Blanked outside the ultrasound",
         "frame_size_px": [frame.width_px, frame.height_px],
         "pixel_aspect": frame.pixel_aspect,
     }
 
 
+def _answer(kept: Snapshot) -> dict[str, Any]:
+    """What the model measured on this picture, and over the frames up to it; null where it measured nothing."""
+    if kept.reading is None:
+        return {"reading": None, "measurements": [], "summary": kept.summary and _summary(kept.summary)}
+    return {
+        "reading": reading_row(kept.reading, kept.shown.frame.name),
+        "measurements": [_measurement(m) for m in kept.reading.measurements],
+        "summary": kept.summary and _summary(kept.summary),
+    }
+
+
+def _model(kept: Snapshot) -> dict[str, Any] | None:
+    reading = kept.reading
+    if reading is None:
+        return None
+    return {
+        "id": reading.model_id,
+        "sha256": reading.model_sha256,
+        "label": kept.model_label,
+        "engine": kept.engine,
+    }
+
+
 def _measurement(m: Measurement) -> dict[str, Any]:
-    power = "2" if m.dimension is Dimension.AREA else ""
+    power = ""
+    if m.dimension is Dimension.AREA:
+        power = "2"
     return {
         "name": m.name,
         "dimension": str(m.dimension),
@@ -134,7 +155,7 @@ def _summary(summary: Summary) -> dict[str, Any]:
         "name": summary.name,
         "unit": summary.unit_field,
         "median": summary.median,
-        "interval_95": _pair(summary.known_interval),
+        "interval_95": summary.known_interval and list(summary.known_interval),
         "maximum": summary.maximum,
         "span_s": summary.span_s,
         "count": summary.count,
@@ -144,14 +165,10 @@ def _summary(summary: Summary) -> dict[str, Any]:
     }
 
 
-def _pair(interval: tuple[float, float] | None) -> list[float] | None:
-    return None if interval is None else list(interval)
-
-
-def _scale(reading: Reading | None) -> dict[str, Any] | None:
-    if reading is None or reading.spacing is None:
-        return None
+def _scale(reading: Reading) -> dict[str, Any] | None:
     spacing = reading.spacing
+    if spacing is None:
+        return None
     return {
         "x_mm_per_px": spacing.x_mm_per_px,
         "y_mm_per_px": spacing.y_mm_per_px,

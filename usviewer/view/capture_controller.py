@@ -24,7 +24,7 @@ from usviewer.overlay.scene import Style, compose
 from usviewer.own_folders import pictures_folder
 from usviewer.pipeline.clip_report import EMPTY_REPORT, ClipReport
 from usviewer.pipeline.jobs import Jobs
-from usviewer.save.corrections import export_corrections
+from usviewer.save.masks import export_corrections
 from usviewer.save.recording import RecordedFrame, Recorder
 from usviewer.save.snapshot import Snapshot, save_snapshot
 from usviewer.view.app_state import AppState, Displayed
