@@ -13,6 +13,7 @@ import pytest
 from matplotlib.path import Path as Polygon
 
 from tests.helpers.scenes import aorta_reading, circle, fan, flat_frame, scaled_geometry
+from usviewer import RESEARCH_USE
 from usviewer.errors import UserError
 from usviewer.frame import Frame, make_frame
 from usviewer.infer.prediction import Instance, Prediction, full_mask
@@ -191,6 +192,8 @@ def test_pictures_labels_and_coco_agree(tmp_path: Path) -> None:
         assert picture[120, 160, 0] in (60, 61)
     assert coco["categories"] == [{"id": 1, "name": "aorta"}]
     assert coco["info"]["model_sha256"] == "ab" * 32
+    assert coco["info"]["research_use"] == RESEARCH_USE
+    assert coco["info"]["surroundings"] == "Blanked outside the ultrasound"
 
 
 def test_what_is_there_is_never_replaced(tmp_path: Path) -> None:
@@ -200,8 +203,9 @@ def test_what_is_there_is_never_replaced(tmp_path: Path) -> None:
 
 
 def test_an_uncertain_sector_is_said(tmp_path: Path) -> None:
-    _, _, said = export_corrections(tmp_path, "x", pairs(1, certain=False), ("aorta",))
+    folder, _, said = export_corrections(tmp_path, "x", pairs(1, certain=False), ("aorta",))
     assert "look for names" in said
+    assert json.loads((folder / "coco.json").read_text())["info"]["surroundings"] == said
 
 
 def test_nothing_half_written_stays(tmp_path: Path) -> None:

@@ -62,7 +62,7 @@ def list_models() -> tuple[ModelSpec, ...]:
 
 
 def list_broken() -> tuple[tuple[str, str], ...]:
-    """Folders that look like a model and are none: their names, as plain text, and the reason."""
+    """Folders that look like a model and are not one: their names, as plain text, and the reason."""
     return _listed()[1]
 
 
@@ -113,7 +113,7 @@ def add_model(path: Path, model_id: str | None = None, pixels: str = "") -> Mode
     source = _source_folder(path)
     if pixels and (source or not path.is_dir()):
         raise UserError("What the pixels become is said by the model itself", "Leave out --pixels")
-    target_id = check_id(model_id or (read_manifest(source).id if source else _id_from(path)))
+    target_id = check_id(model_id or _default_id(source, path))
     target = _free_place(target_id, chosen=model_id is not None)
     with _staged(target) as staging:
         if source:
@@ -122,14 +122,22 @@ def add_model(path: Path, model_id: str | None = None, pixels: str = "") -> Mode
             exports.copy(path, staging, target_id, pixels)
         else:
             _copy_export(path, staging, target_id)
-        with _called(path) if not source and path.is_file() else contextlib.nullcontext():
-            staged = read_manifest(staging)
-            onnx_file.check_hashes(staged)
-            onnx_file.check_graphs(staged)
-            trial.run(staged, record=True)
+        if not source and path.is_file():
+            with _called(path):
+                _try_out(staging)
+        else:
+            _try_out(staging)
     spec = load_spec(target_id)
     trial.remember(spec)
     return spec
+
+
+def _try_out(staging: Path) -> None:
+    """Run the model of a folder once, in a process of its own, and record its golden case where it has none."""
+    spec = read_manifest(staging)
+    onnx_file.check_hashes(spec)
+    onnx_file.check_graphs(spec)
+    trial.run(spec, record=True)
 
 
 def remove_model(model_id: str) -> None:
@@ -214,8 +222,10 @@ def _source_folder(path: Path) -> Path | None:
             raise UserError(f"The folder {path} has no {MANIFEST}", "Give an ONNX file or a model's folder")
         return path
     if not os.path.isfile(path):
-        there = os.path.exists(path)
-        raise UserError(f"{path} is no regular file" if there else f"There is no file {path}", "Check the name")
+        what = f"There is no file {path}"
+        if os.path.exists(path):
+            what = f"{path} is not a regular file"
+        raise UserError(what, "Check the name")
     if not _has_manifest(path.parent):
         return None
     if path.name not in {file.path.name for file in read_manifest(path.parent).files.values()}:
@@ -223,8 +233,10 @@ def _source_folder(path: Path) -> Path | None:
     return path.parent
 
 
-def _id_from(path: Path) -> str:
-    """An id made of the file's name."""
+def _default_id(source: Path | None, path: Path) -> str:
+    """The id that the manifest says, or one made of the file's name."""
+    if source:
+        return read_manifest(source).id
     return re.sub(r"[^a-z0-9._-]+", "-", path.stem.lower()).strip("-._")[:64] or "model"
 
 
@@ -283,7 +295,9 @@ def _called(path: Path) -> Iterator[None]:
     try:
         yield
     except UserError as error:
-        do = "Export the model again (docs/models.md says how)" if "manifest" in error.do else error.do
+        do = error.do
+        if "manifest" in do:
+            do = "Export the model again (docs/models.md says how)"
         raise UserError(error.what.replace(EXPORT_NAME, path.name), do) from error
 
 
@@ -294,7 +308,9 @@ def _copy_folder(source: Path, staging: Path, model_id: str) -> None:
         raise UserError(f"The manifest says that this model is '{spec.id}'", "Change it there instead of with --id")
     onnx_file.check_hashes(spec)
     _refuse_outside(source, source / "CARD.md")
-    wanted = [file.path for file in spec.files.values()] + ([spec.card] if spec.card else [])
+    wanted = [file.path for file in spec.files.values()]
+    if spec.card:
+        wanted.append(spec.card)
     if spec.golden:
         _refuse_outside(source, spec.golden.frame, spec.golden.expected)
         # Of these two the expected result alone may be missing: then it is recorded.
@@ -315,7 +331,7 @@ def _copy_file(path: Path, target: Path) -> None:
     try:
         with open_regular(path) as source:
             if os.fstat(source.fileno()).st_size > onnx_file.MAX_FILE_BYTES:
-                raise UserError(f"{path.name} is larger than 2 GiB", "It is no part of a model")
+                raise UserError(f"{path.name} is larger than 2 GiB", "It cannot belong to a model")
             with target.open("xb") as copy:
                 shutil.copyfileobj(source, copy)
     except OSError as error:

@@ -9,6 +9,7 @@ import numpy as np
 
 from usviewer.frame import ImageGeometry, Mask, Pixels, Sector
 
+BLANKED = "Blanked outside the ultrasound"
 KEPT_AS_ASKED = "What lies around the ultrasound is kept, as asked: look for names before you pass the pictures on"
 KEPT_UNCERTAIN = (
     "Where the ultrasound ends is not certain, so nothing was blanked: look for names before you pass the pictures on"

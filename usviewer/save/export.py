@@ -15,7 +15,7 @@ from types import TracebackType
 from usviewer.atomic import cannot_write, make_folder
 from usviewer.frame import Frame, Pixels
 from usviewer.overlay.annotated_frame import AnnotatedFrame
-from usviewer.save.deidentify import blank_outside_sector, privacy_notice
+from usviewer.save.deidentify import BLANKED, blank_outside_sector, privacy_notice
 from usviewer.save.media import picture_of, write_png
 from usviewer.unfinished import PartFolder, remove_leftovers
 
@@ -71,6 +71,11 @@ class ExportFolder:
     def files(self) -> list[Path]:
         """All that was written, relative to ``path``."""
         return self._part.files()
+
+    @property
+    def surroundings(self) -> str:
+        """What was done to the pictures around the ultrasound, for the document that goes with them."""
+        return self.notice or BLANKED
 
     # -- pictures
 

@@ -14,7 +14,7 @@ from typing import Any, cast
 import contourpy
 import numpy as np
 
-from usviewer import __version__
+from usviewer import RESEARCH_USE, __version__
 from usviewer.atomic import write_bytes, write_text
 from usviewer.errors import UserError
 from usviewer.frame import Frame, Points
@@ -142,17 +142,19 @@ def export_corrections(
             coco.append((file, prediction))
         if not coco:
             raise UserError("Nothing was corrected in this clip", "Correct a mask first")
-        info = _origin(coco[0][1])
+        info = _origin(coco[0][1], export.surroundings)
         if any(labels_overlap(prediction) for _, prediction in coco):
             info["note"] = overlap_note("coco.json")
         write_json(export.path / "coco.json", {"info": info, **coco_document(coco, labels)})
         return export.become_folder(), len(coco), export.notice
 
 
-def _origin(prediction: Prediction) -> dict[str, str]:
+def _origin(prediction: Prediction, surroundings: str) -> dict[str, str]:
     return {
         "description": "Outlines drawn or corrected by a person",
         "program": f"usviewer {__version__}",
+        "research_use": RESEARCH_USE,
+        "surroundings": surroundings,
         "model_id": prediction.model_id,
         "model_sha256": prediction.model_sha256,
     }

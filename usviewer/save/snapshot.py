@@ -66,7 +66,7 @@ def save_snapshot(kept: Snapshot, folder: Path, *, keep_surroundings: bool = Fal
     with ExportFolder(folder, keep_surroundings=keep_surroundings) as export:
         picture = free_name(folder, snapshot_name(kept.source_name, frame), (".png", ".json"))
         export.write_picture(kept.shown, picture.name)
-        document = snapshot_document(kept, picture.name, export.notice)
+        document = snapshot_document(kept, picture.name, export.surroundings)
         write_json(export.path / picture.with_suffix(".json").name, document)
         export.move_out()
         return picture, export.notice
@@ -96,7 +96,7 @@ def snapshot_document(kept: Snapshot, file: str, surroundings: str) -> dict[str,
         "prompts": [dict(prompt) for prompt in kept.prompts],
         "model": _model(kept),
         "scale": kept.reading and _scale(kept.reading),
-        "surroundings": surroundings or "Blanked outside the ultrasound",
+        "surroundings": surroundings,
         "frame_size_px": [frame.width_px, frame.height_px],
         "pixel_aspect": frame.pixel_aspect,
     }
