@@ -64,7 +64,8 @@ def _painted(prediction: Prediction) -> tuple[LabelImage, bool]:
         rows, columns = instance.mask.shape
         under = labels[y0 : y0 + rows, x0 : x0 + columns]
         value = 1 + instance.class_index
-        covered |= bool(np.setdiff1d(under[instance.mask], (0, value)).size)
+        hidden = under[instance.mask]
+        covered = covered or bool(((hidden != 0) & (hidden != value)).any())
         under[instance.mask] = value
     return labels, covered
 
@@ -78,6 +79,7 @@ def polygons_of(instance: Instance) -> list[Points]:
     """Outer contours (N, 2) of the mask's parts in frame pixels, largest first; holes are filled."""
     if instance.mask is None or not instance.mask.any():
         return []
+    # A margin, so that contours close where the mask touches the border of its rectangle.
     padded = np.pad(instance.mask, 1).astype(np.float32)
     generator = contourpy.contour_generator(z=padded, fill_type=contourpy.FillType.OuterOffset)
     parts, offsets = cast("tuple[list[Points], list[list[int]]]", generator.filled(0.5, 1.5))

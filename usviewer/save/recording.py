@@ -41,15 +41,15 @@ class Recorder:
         self._part: _Part | None = None
         self._written: list[Path] = []
 
-    def add(self, taken: RecordedFrame) -> None:
+    def add(self, recorded: RecordedFrame) -> None:
         """Append one picture. Raises ``UserError`` where it cannot be written."""
-        if self._part is not None and not self._part.takes(taken):
+        if self._part is not None and not self._part.takes(recorded):
             self._end_part()
         if self._part is None:
             export = ExportFolder(self._parent, self._name, keep_surroundings=self._keep_surroundings)
-            self._part = _Part(export, form_of(taken.frame), taken.frame.key.capture_time_s)
+            self._part = _Part(export, form_of(recorded.frame), recorded.frame.key.capture_time_s)
         try:
-            self._part.add(taken)
+            self._part.add(recorded)
         except UserError:
             self._part.abort()
             self._part = None
@@ -91,23 +91,24 @@ class _Part:
             self.export.path / name, self._form.size_px, pixel_aspect=aspect, lossless=lossless, threads=1
         )
 
-    def takes(self, taken: RecordedFrame) -> bool:
+    def takes(self, recorded: RecordedFrame) -> bool:
         """Whether a picture belongs here."""
-        same_form = form_of(taken.frame) == self._form
-        return same_form and (taken.reading is None or self._finding in (None, taken.reading.finding))
+        same_form = form_of(recorded.frame) == self._form
+        return same_form and (recorded.reading is None or self._finding in (None, recorded.reading.finding))
 
-    def add(self, taken: RecordedFrame) -> None:
+    def add(self, recorded: RecordedFrame) -> None:
         """Append one picture to both streams, and its reading to the table."""
-        self._last_s = max(self._last_s, taken.frame.key.capture_time_s)
+        # A clip's times cannot run backwards; a frame that is shown again in review has its old one.
+        self._last_s = max(self._last_s, recorded.frame.key.capture_time_s)
         time_s = self._last_s - self._began_s
-        raw = self.export.bare_picture(taken.frame)
+        raw = self.export.bare_picture(recorded.frame)
         annotated = raw
-        if taken.scene is not None:
-            annotated = self.export.annotated_picture(AnnotatedFrame(taken.frame, taken.scene))
+        if recorded.scene is not None:
+            annotated = self.export.annotated_picture(AnnotatedFrame(recorded.frame, recorded.scene))
         self._raw.add(raw, time_s)
         self._annotated.add(annotated, time_s)
-        if taken.reading is not None:
-            self._row(taken.reading)
+        if recorded.reading is not None:
+            self._row(recorded.reading)
 
     def _row(self, reading: Reading) -> None:
         if self._table is None:

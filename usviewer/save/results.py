@@ -90,7 +90,7 @@ class ResultFolder:
         folder: Path,
         finding: str,
         labels: tuple[str, ...],
-        wanted: ExportOptions,
+        options: ExportOptions,
         *,
         new_folder: bool = False,
     ) -> None:
@@ -100,12 +100,12 @@ class ResultFolder:
         self.replaced = ""
         self.document: dict[str, Any] = {}
         self._labels = labels
-        self._wanted = wanted
+        self._options = options
         self._new_folder = new_folder
         if new_folder:
-            self._export = ExportFolder(folder.parent, folder.name, keep_surroundings=wanted.keep_surroundings)
+            self._export = ExportFolder(folder.parent, folder.name, keep_surroundings=options.keep_surroundings)
         else:
-            self._export = ExportFolder(folder, keep_surroundings=wanted.keep_surroundings)
+            self._export = ExportFolder(folder, keep_surroundings=options.keep_surroundings)
         self._part = self._export.path
         self._stack = ExitStack()
         self._clip: ClipWriter | None = None
@@ -142,7 +142,7 @@ class ResultFolder:
         self._rows.add(reading_row(reading, name))
         for row in instance_rows(prediction, name):
             self._instances.add(row)
-        if self._wanted.masks:
+        if self._options.masks:
             self._add_masks(prediction, name)
         self._draw(shown, time_s)
         # Said of every frame, drawn or not: the best one is drawn at the end.
@@ -184,11 +184,11 @@ class ResultFolder:
         write_json(self._part / "summary.json", self.document)
         if self._best is not None:
             self._export.write_picture(self._best[1], "best-frame.png")
-        if len(self.readings) > 1 and analysis.aggregate is not None:
+        if len(self.readings) > 1 and analysis.aggregate is not None:  # one reading is not a curve
             plots.write_diameter_plot(
                 self.readings, self._part / "diameter.png", analysis.aggregate, analysis.model_label
             )
-        if self._wanted.masks:
+        if self._options.masks:
             write_json(self._part / "masks.json", masks.coco_document(self._coco, self._labels))
 
     def _add_masks(self, prediction: Prediction, name: str) -> None:
@@ -199,18 +199,18 @@ class ResultFolder:
         self._coco.append((name or f"{index:06d}", prediction))
 
     def _draw(self, shown: AnnotatedFrame, time_s: float) -> None:
-        if self._wanted.pictures:
+        if self._options.pictures:
             name = _free_picture(shown.frame.name, shown.frame.key.index, self._pictures)
             self._export.folder(PICTURES)
             self._export.write_picture(shown, PICTURES / name)
-        elif self._wanted.video:
+        elif self._options.video:
             self._add_to_clip(shown, time_s)
 
     def _add_to_clip(self, shown: AnnotatedFrame, time_s: float) -> None:
         form = form_of(shown.frame)
         if self._clip is None:
             self._form = form
-            path, lossless = self._part / "annotated.mp4", self._wanted.lossless
+            path, lossless = self._part / "annotated.mp4", self._options.lossless
             clip = ClipWriter(path, form.size_px, pixel_aspect=form.pixel_aspect, lossless=lossless)
             self._clip = self._stack.enter_context(clip)
         if form != self._form:

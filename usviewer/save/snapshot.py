@@ -57,71 +57,71 @@ def snapshot_name(source_name: str, frame: Frame, wall_clock_s: float | None = N
     return f"{stem}-f{frame.key.index:06d}-{when}"
 
 
-def save_snapshot(kept: Snapshot, folder: Path, *, keep_surroundings: bool = False) -> tuple[Path, str]:
+def save_snapshot(snapshot: Snapshot, folder: Path, *, keep_surroundings: bool = False) -> tuple[Path, str]:
     """Write the PNG and its JSON under a free name; both or neither.
 
     Returns the path of the PNG and what the user must know about its surroundings. Raises ``UserError``.
     """
-    frame = kept.shown.frame
+    frame = snapshot.shown.frame
     with ExportFolder(folder, keep_surroundings=keep_surroundings) as export:
-        picture = free_name(folder, snapshot_name(kept.source_name, frame), (".png", ".json"))
-        export.write_picture(kept.shown, picture.name)
-        document = snapshot_document(kept, picture.name, export.surroundings)
+        picture = free_name(folder, snapshot_name(snapshot.source_name, frame), (".png", ".json"))
+        export.write_picture(snapshot.shown, picture.name)
+        document = snapshot_document(snapshot, picture.name, export.surroundings)
         write_json(export.path / picture.with_suffix(".json").name, document)
         export.move_out()
         return picture, export.notice
 
 
-def snapshot_document(kept: Snapshot, file: str, surroundings: str) -> dict[str, Any]:
+def snapshot_document(snapshot: Snapshot, file: str, surroundings: str) -> dict[str, Any]:
     """The content of the JSON; its keys are described in ``docs/files.md``."""
-    frame = kept.shown.frame
+    frame = snapshot.shown.frame
     return {
         "format": FORMAT,
         "program": f"usviewer {__version__}",
         "research_use": RESEARCH_USE,
         "picture": file,
-        "source": kept.source_name,
+        "source": snapshot.source_name,
         "frame": frame.key.index,
         "time_s": frame.key.media_time_s,
         "frame_digest": frame.key.digest,
-        **_answer(kept),
+        **_answer(snapshot),
         "given": {
-            "plane": kept.given.plane and str(kept.given.plane),
-            "site": str(kept.given.site) or None,
-            "gestational_age_weeks": kept.given.gestational_age_weeks,
+            "plane": snapshot.given.plane and str(snapshot.given.plane),
+            "site": str(snapshot.given.site) or None,
+            "gestational_age_weeks": snapshot.given.gestational_age_weeks,
         },
-        "sweep": [sweep_row(summary) for summary in kept.sweep],
-        "pulse": kept.pulse and pulse_row(kept.pulse),
-        "manual": [_manual(each) for each in kept.manual],
-        "prompts": [dict(prompt) for prompt in kept.prompts],
-        "model": _model(kept),
-        "scale": kept.reading and _scale(kept.reading),
+        "sweep": [sweep_row(summary) for summary in snapshot.sweep],
+        "pulse": snapshot.pulse and pulse_row(snapshot.pulse),
+        "manual": [_manual(each) for each in snapshot.manual],
+        "prompts": [dict(prompt) for prompt in snapshot.prompts],
+        "model": _model(snapshot),
+        "scale": snapshot.reading and _scale(snapshot.reading),
         "surroundings": surroundings,
         "frame_size_px": [frame.width_px, frame.height_px],
         "pixel_aspect": frame.pixel_aspect,
     }
 
 
-def _answer(kept: Snapshot) -> dict[str, Any]:
+def _answer(snapshot: Snapshot) -> dict[str, Any]:
     """What the model measured on this picture, and over the frames up to it; null where it measured nothing."""
-    if kept.reading is None:
-        return {"reading": None, "measurements": [], "summary": kept.summary and _summary(kept.summary)}
+    if snapshot.reading is None:
+        return {"reading": None, "measurements": [], "summary": snapshot.summary and _summary(snapshot.summary)}
     return {
-        "reading": reading_row(kept.reading, kept.shown.frame.name),
-        "measurements": [_measurement(m) for m in kept.reading.measurements],
-        "summary": kept.summary and _summary(kept.summary),
+        "reading": reading_row(snapshot.reading, snapshot.shown.frame.name),
+        "measurements": [_measurement(m) for m in snapshot.reading.measurements],
+        "summary": snapshot.summary and _summary(snapshot.summary),
     }
 
 
-def _model(kept: Snapshot) -> dict[str, Any] | None:
-    reading = kept.reading
+def _model(snapshot: Snapshot) -> dict[str, Any] | None:
+    reading = snapshot.reading
     if reading is None:
         return None
     return {
         "id": reading.model_id,
         "sha256": reading.model_sha256,
-        "label": kept.model_label,
-        "engine": kept.engine,
+        "label": snapshot.model_label,
+        "engine": snapshot.engine,
     }
 
 
