@@ -58,7 +58,7 @@ def main(argv: Sequence[str]) -> int:
         window.restore_geometry()
     window.show()
     if problems:
-        window.desk.notify.warn(_together(problems), key="settings")
+        window.notify.warn(_together(problems), key="settings")
     _begin(window, options)
     if options.screenshot:
         _shoot(window, options)
@@ -137,7 +137,7 @@ def _begin(window: MainWindow, options: argparse.Namespace) -> None:
     elif options.source:
         window.open_path(Path(options.source).expanduser())
     elif not _scripted(options):
-        window.session.restore()
+        window.sources.restore()
 
 
 def _hook(window: MainWindow):  # type: ignore[no-untyped-def]
@@ -148,7 +148,7 @@ def _hook(window: MainWindow):  # type: ignore[no-untyped-def]
             window.close()
             return
         sys.__excepthook__(kind, error, trace)
-        window.desk.notify.report(error, key="bug")
+        window.notify.report(error, key="bug")
 
     return tell
 

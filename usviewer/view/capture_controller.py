@@ -28,6 +28,8 @@ from usviewer.save.corrections import export_corrections
 from usviewer.save.recording import ClipRecorder, RecordedFrame, Recorder
 from usviewer.save.snapshot import Snapshot, save_snapshot
 from usviewer.view.app_state import AppState, Displayed
+from usviewer.view.notify import Notify
+from usviewer.view.presenter import Presenter
 
 if TYPE_CHECKING:
     from usviewer.view.review_controller import ReviewController
@@ -57,9 +59,9 @@ class CaptureController(QObject):
 
     changed = Signal()
 
-    def __init__(self, desk: AppState, parent: QObject | None = None) -> None:
+    def __init__(self, desk: AppState, presenter: Presenter, notify: Notify, parent: QObject | None = None) -> None:
         super().__init__(parent)
-        self._desk = desk
+        self._desk, self._presenter, self._notify = desk, presenter, notify
         self._recording: _Recording | None = None
         self._encoder = Jobs("usviewer-recording")
         self._timer = QTimer(self, interval=POLL_MS)
@@ -89,10 +91,10 @@ class CaptureController(QObject):
         ``items`` and ``manual`` are what was drawn by hand on exactly this picture, to draw and to write down;
         ``findings`` is what the frames so far say together, ``prompts`` what was pointed at on this picture.
         """
-        now, engine = shown or self._desk.to_keep(), self._desk.engine()
+        now, engine = shown or self._presenter.to_keep(), self._desk.engine()
         if now.frame is None:
             return
-        label = self._desk.model_label()
+        label = self._presenter.model_label()
         ran = engine.running if engine is not None and label else ""
         summary = now.summary if now.is_current else None
         scene = scene_of(now.frame, now.reading, summary, self._desk.style, label)
@@ -102,11 +104,11 @@ class CaptureController(QObject):
             kept = replace(kept, sweep=findings.sweep, pulse=findings.pulse)
         kept = replace(kept, prompts=prompts)
         write = partial(save_snapshot, kept, self.folder(), keep_surroundings=self._desk.settings.keep_surroundings)
-        self._desk.jobs.submit(write, self._saved, partial(self._desk.notify.report, key="save"))
+        self._desk.jobs.submit(write, self._saved, partial(self._notify.report, key="save"))
 
     def _saved(self, result: tuple[Path, str]) -> None:
         picture, said = result
-        self._desk.notify.tell(_sentence(f"Saved {picture.name} in {picture.parent}", said), key="save")
+        self._notify.tell(_sentence(f"Saved {picture.name} in {picture.parent}", said), key="save")
 
     # -- a recording
 
@@ -134,7 +136,7 @@ class CaptureController(QObject):
         self._recording = _Recording(recorder, time.monotonic())
         self._timer.start()
         self._take()
-        self._desk.notify.tell("Recording: what is shown, annotated and raw.", key="record")
+        self._notify.tell("Recording: what is shown, annotated and raw.", key="record")
         self.changed.emit()
 
     def finish_recording(self) -> None:
@@ -186,7 +188,7 @@ class CaptureController(QObject):
         if recording.waiting >= MOST_WAITING:
             recording.left_out += 1
             return
-        label = self._desk.model_label()
+        label = self._presenter.model_label()
         summary = now.summary if now.is_current else None
         recording.waiting += 1
         recording.taken += 1
@@ -200,12 +202,12 @@ class CaptureController(QObject):
         recording.waiting -= 1
         if not recording.failed:
             recording.failed = True
-            self._desk.notify.report(error, key="record")
+            self._notify.report(error, key="record")
         if recording is self._recording:
             self.finish_recording()
 
     def _failed_to_finish(self, error: UserError) -> None:
-        self._desk.notify.report(error, key="record")
+        self._notify.report(error, key="record")
         self._timer.stop()
 
     def _finished(self, recording: _Recording, folders: tuple[Path, ...]) -> None:
@@ -219,7 +221,7 @@ class CaptureController(QObject):
         notes += [recording.recorder.said] if isinstance(recording.recorder, ClipRecorder) else []
         said = ". ".join(note for note in notes if note)
         words = _sentence(f"Recorded {recording.taken} pictures: {names} in {folders[0].parent}", said)
-        (self._desk.notify.warn if recording.left_out else self._desk.notify.tell)(words, key="record")
+        (self._notify.warn if recording.left_out else self._notify.tell)(words, key="record")
 
     # -- the corrections of a clip
 
@@ -239,12 +241,12 @@ class CaptureController(QObject):
             engine.labels if engine is not None else (),
             keep_surroundings=self._desk.settings.keep_surroundings,
         )
-        self._desk.jobs.submit(write, self._exported, partial(self._desk.notify.report, key="export"))
+        self._desk.jobs.submit(write, self._exported, partial(self._notify.report, key="export"))
 
     def _exported(self, result: tuple[Path, int, str]) -> None:
         folder, count, said = result
         pictures = "1 corrected picture" if count == 1 else f"{count} corrected pictures"
-        self._desk.notify.tell(_sentence(f"Exported {pictures}: {folder.name} in {folder.parent}", said), key="export")
+        self._notify.tell(_sentence(f"Exported {pictures}: {folder.name} in {folder.parent}", said), key="export")
 
 
 def scene_of(frame: Frame, reading: Reading | None, summary: Summary | None, style: Style, label: str) -> Scene:

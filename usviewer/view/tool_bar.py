@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QEvent, QObject, Qt
 from PySide6.QtWidgets import (
@@ -23,9 +22,7 @@ from usviewer.view.canvas import Canvas
 from usviewer.view.notify import Notify
 from usviewer.view.number_field import LengthField
 from usviewer.view.plain import PlainLabel
-
-if TYPE_CHECKING:
-    from usviewer.view.tool_controller import ToolController
+from usviewer.view.tool_controller import ToolController
 
 DEFAULT_DISTANCE_MM = 50.0
 VALUE_PX = 116
