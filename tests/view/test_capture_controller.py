@@ -32,10 +32,10 @@ def bench(themed: Any, qtbot: Any, tmp_path: Path) -> Iterator[Workbench]:
     workbench.close()
 
 
-def show(bench: Workbench, geometry: ImageGeometry | None = None, *, holds: bool = True, level: int = 90) -> Frame:
+def show(bench: Workbench, geometry: ImageGeometry | None = None, *, is_current: bool = True, level: int = 90) -> Frame:
     frame = flat_frame(*SIZE, level=level, geometry=geometry)
     reading = aorta_reading(frame.key)
-    bench.presenter.show(frame, reading, summary_of(reading), is_current=holds)
+    bench.presenter.show(frame, reading, summary_of(reading), is_current=is_current)
     return frame
 
 

@@ -167,7 +167,7 @@ _WALK = [*sorted(set(ACTIONS) - set(_LAST)), *_LAST]
 def walk(window: MainWindow, qtbot: Any) -> None:
     """Every action, one after another; what can be begun is ended again."""
     for name in _WALK:
-        action = window.actions_by_id[name]
+        action = window.commands.by_id[name]
         window.run(name)
         window.tick()
         if action.released is not None:

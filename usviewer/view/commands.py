@@ -12,7 +12,7 @@ from PySide6.QtWidgets import QPushButton, QWidget
 from usviewer.errors import UserError
 from usviewer.view.actions import Action, Needs, key_of, tooltip_of, usable_keys, with_keys
 from usviewer.view.controllers import Controllers
-from usviewer.view.icons import icon
+from usviewer.view.theme import icon
 
 _REPEATS = frozenset({"zoom_in", "zoom_out", "step_back", "step_on", "second_back", "second_on"})
 _SHORT = {"play": "Play"}

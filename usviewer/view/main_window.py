@@ -23,11 +23,10 @@ from usviewer.view.notify import Notify
 from usviewer.view.panels.side_panel import PanelBase, SidePanel
 from usviewer.view.presenter import Presenter
 from usviewer.view.reading_panel import ReadingPanel
-from usviewer.view.source_bar import SourceBar
 from usviewer.view.source_controller import SourceController
-from usviewer.view.status_line import StatusLine
 from usviewer.view.status_texts import StatusTexts
 from usviewer.view.welcome import Welcome
+from usviewer.view.window_bars import SourceBar, StatusLine
 from usviewer.view.window_layout import WindowLayout
 
 TICK_MS = 16

@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from PySide6.QtCore import QObject, Signal
 
@@ -278,7 +277,7 @@ class PromptController(QObject):
         structure = self._layer.structure
         if label == structure.label:
             return
-        structure.label = label
+        structure.rename(label)
         marks = dict(structure.marks)
         self._desk.loads.submit(
             partial(rename_annotations, marks, label), partial(self._named, structure, label, marks)
@@ -328,7 +327,7 @@ class PromptController(QObject):
 
     # -- what becomes of it
 
-    def prompts(self) -> tuple[Mapping[str, Any], ...]:
+    def prompts(self) -> tuple[Mapping[str, object], ...]:
         """What was pointed at on the picture on the screen, for its JSON."""
         frame = self._desk.on_screen.frame
         if frame is None or not self.on:

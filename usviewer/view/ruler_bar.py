@@ -11,7 +11,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QObject, QPointF, Qt
 from PySide6.QtGui import QColor, QPainter, QPen, QTransform
@@ -28,14 +27,11 @@ from usviewer.frame import Frame, SourceInfo
 from usviewer.view import theme
 from usviewer.view.app_state import AppState
 from usviewer.view.canvas import Canvas
+from usviewer.view.live_controller import LiveController
 from usviewer.view.notify import Notify
-from usviewer.view.number_field import LengthField
-from usviewer.view.panels.widgets import Flow, button, words
+from usviewer.view.panels.widgets import Flow, LengthField, button, words
 from usviewer.view.presenter import Presenter
-
-if TYPE_CHECKING:
-    from usviewer.view.live_controller import LiveController
-    from usviewer.view.review_controller import ReviewController
+from usviewer.view.review_controller import ReviewController
 
 PRESETS_MM = (5.0, 10.0)
 OTHER_MM = 2.0

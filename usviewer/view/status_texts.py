@@ -17,8 +17,7 @@ from usviewer.view.panels.scale_panel import scale_words
 from usviewer.view.presenter import Presenter
 from usviewer.view.reading_panel import ReadingPanel
 from usviewer.view.reading_text import reading_text
-from usviewer.view.source_bar import SourceBar
-from usviewer.view.status_line import StatusLine
+from usviewer.view.window_bars import SourceBar, StatusLine
 
 _DOTS = {
     SignalState.LIVE: theme.GOOD,

@@ -20,7 +20,7 @@ from usviewer.errors import UserError
 from usviewer.view import theme
 from usviewer.view.canvas import Canvas
 from usviewer.view.notify import Notify
-from usviewer.view.number_field import LengthField
+from usviewer.view.panels.widgets import LengthField
 from usviewer.view.plain import PlainLabel
 from usviewer.view.tool_controller import ToolController
 
@@ -133,7 +133,7 @@ class ToolBar(QFrame):
 
     def _set_size(self, radius_px: int) -> None:
         if self._hand.mask is not None:
-            self._hand.mask.radius_px = float(radius_px)
+            self._hand.mask.set_radius(float(radius_px))
             self._canvas.update()
 
     def _redraw(self) -> None:

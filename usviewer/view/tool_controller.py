@@ -113,7 +113,7 @@ class ToolController(QObject):
         self.cancel_tool()
         self._chosen = tool
         if tool is ManualTool.CALIBRATE:
-            self._points.points = []
+            self._points.clear()
         self._follow()
         self._canvas.setFocus()
 
@@ -151,7 +151,7 @@ class ToolController(QObject):
         size_px = frame.size_px
         spacing_px = HANDLE_EVERY_PX / max(1e-6, self._canvas.image_to_screen().m11())
         self._mask = MaskTool(manual.fill_outline(outline, size_px), self._mask_changed, spacing_px)
-        self._mask.radius_px = max(4.0, min(size_px) / 50)
+        self._mask.set_radius(max(4.0, min(size_px) / 50))
         self._chosen = ManualTool.CORRECT
         self._follow()
         self._canvas.setFocus()
@@ -180,7 +180,7 @@ class ToolController(QObject):
         frame = self._frame()
         if frame is not None:
             self._drawn.pop(frame.key.digest, None)
-        self._points.points = []
+        self._points.clear()
         self._follow()
 
     def undo(self) -> bool:
@@ -343,7 +343,7 @@ class ToolController(QObject):
             if frame is None or frame.key.digest != self._correcting.frame.key.digest:
                 self._chosen, self._mask, self._correcting = ManualTool.NOTHING, None, None
         if self._points.points and self._size_px() != self._marked_px:
-            self._points.points = []  # marks on a picture of another size would scale this one wrongly
+            self._points.clear()  # marks on a picture of another size would scale this one wrongly
         drawn = self._shapes()
         working = self._chosen is not ManualTool.NOTHING or self._under is not None
         in_use = working or (drawn is not None and not drawn.empty)

@@ -12,8 +12,7 @@ from usviewer.view.canvas import Canvas
 from usviewer.view.notify import Notify
 from usviewer.view.panels.side_panel import SidePanel
 from usviewer.view.reading_panel import ReadingPanel
-from usviewer.view.source_bar import SourceBar
-from usviewer.view.status_line import StatusLine
+from usviewer.view.window_bars import SourceBar, StatusLine
 
 # The column of readings takes this share of a wide window, so that its letters grow with it.
 _READINGS_SHARE, _MOST_READINGS_PX = 0.215, 440
