@@ -21,7 +21,7 @@ from usviewer.view.panels.widgets import button
 from usviewer.view.plain import PlainLabel, shown
 
 if TYPE_CHECKING:
-    from usviewer.acquire.device import DeviceInfo
+    from usviewer.acquire.device.backend import DeviceInfo
 
 PHANTOM = "phantom:?live=1"
 
