@@ -17,8 +17,8 @@ from tests.helpers.workbench import Workbench
 from usviewer.calibrate.calibrator import GIVEN_FOR_OTHER_SIZE
 from usviewer.errors import UserError
 from usviewer.measure.reading import Provenance, Site
+from usviewer.pipeline.folder import find_clips, find_sibling_clips
 from usviewer.units import ScaleSource, isotropic
-from usviewer.view.folder import find_clips, find_sibling_clips
 
 COUNT = 40
 
