@@ -1,4 +1,4 @@
-"""The clips beside the one under review: listed, glanced at and looked up one after another, beside everything else."""
+"""The clips of the folder: listed, shown small and looked up one after another, in the background."""
 
 from __future__ import annotations
 
