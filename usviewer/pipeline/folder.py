@@ -1,4 +1,4 @@
-"""What a folder holds for review, and a first look at each clip. No Qt; slow work, for a worker."""
+"""What a folder holds for review, and a first look at each clip. Slow work, for a worker."""
 
 from __future__ import annotations
 
