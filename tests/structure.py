@@ -54,7 +54,7 @@ LIMITS: Mapping[str, Limit] = {
     "lines that compare a finding's name": Limit(55, 9),
     "import cycles, usviewer": Limit(1, 0),
     "import cycles, models/training": Limit(0, 0),
-    "nested conditional expressions": Limit(21, 0),
+    "nested conditional expressions": Limit(18, 0),
     "conditional expressions per 1000 lines": Limit(26.5, 9.9),
     "comments per 100 code lines": Limit(2.3, 4.0, least=True),
     "call shapes of compose": Limit(5, 1),
