@@ -9,9 +9,10 @@ import socket
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 
 from usviewer.atomic import cannot_write
+from usviewer.own_folders import own_root
 
 try:
     import fcntl
@@ -19,7 +20,8 @@ except ImportError:  # Windows, where a file that is open cannot be removed: tha
     fcntl = None  # type: ignore[assignment]
 
 _PART_FILE = re.compile(r"\..*\.[0-9a-f]{8}\.part", re.DOTALL)
-_PART_FOLDER = re.compile(r"\.part-\w{8}")
+# What is being written, and models that are being added or removed.
+_PART_FOLDER = re.compile(r"\.(part|adding|removing)-\w{8}")
 _LOCK = ".lock"
 # Where a lock cannot tell whether the process lives (another computer's, an earlier version's): nothing that is being
 # written rests for a day.
@@ -29,14 +31,15 @@ _SURELY_DEAD_S = 86_400.0
 class PartFolder:
     """A new folder ``.part-...`` inside another for what is not finished yet; locked as long as this process lives.
 
-    Raises ``UserError`` where it cannot be made.
+    ``kind`` (part, adding, removing) says what goes on in it. Raises ``UserError`` where it cannot be made.
     """
 
-    def __init__(self, parent: Path) -> None:
-        self.path = parent / f".part-{secrets.token_hex(4)}"
+    def __init__(self, parent: Path, kind: str = "part") -> None:
+        self.path = parent / f".{kind}-{secrets.token_hex(4)}"
         try:
-            self.path.mkdir()
-            self._lock: BinaryIO | None = _locked(self.path / _LOCK)
+            # It may become the folder that stays, so it is closed from the beginning where that one has to be.
+            self.path.mkdir(0o700 if own_root(parent) else 0o777)
+            self._lock: IO[bytes] | None = _locked(self.path / _LOCK)
         except OSError as error:
             raise cannot_write(parent, error) from None
 
@@ -60,14 +63,13 @@ class PartFolder:
         return sorted(path for path in found if path.parts != (_LOCK,))
 
 
-def _locked(path: Path) -> BinaryIO:
+def _locked(path: Path) -> IO[bytes]:
     """The name of this computer, in a file that is locked. The name comes after the lock, see ``_is_dead``."""
-    file = path.open("xb")
+    file = path.open("xb", buffering=0)  # on a full disk nothing waits that closing the file could not write
     if fcntl is not None:
         with suppress(OSError):  # a disk without locks: only age tells then
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             file.write(socket.gethostname().encode())
-            file.flush()
     return file
 
 
@@ -83,7 +85,7 @@ def remove_leftovers(folder: Path) -> None:
 
 
 def _is_dead(folder: Path) -> bool:
-    """Whether the process that made a ``.part-...`` ended: its lock is free, or nothing in it moved for a day."""
+    """Whether the process that made a part folder ended: its lock is free, or nothing in it moved for a day."""
     lock = folder / _LOCK
     try:
         if fcntl is None:

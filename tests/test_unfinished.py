@@ -9,15 +9,16 @@ import time
 from pathlib import Path
 
 from tests.conftest import ROOT
-from usviewer.atomic import AtomicFile
-from usviewer.save.unfinished import PartFolder, remove_leftovers
+from usviewer.atomic import AtomicFile, make_folder
+from usviewer.own_folders import pictures_folder
+from usviewer.unfinished import PartFolder, remove_leftovers
 
 A_DAY_AGO_S = 90_000
 KILLED = """
 import sys, time
 from pathlib import Path
 from usviewer.atomic import AtomicFile
-from usviewer.save.unfinished import PartFolder
+from usviewer.unfinished import PartFolder
 part = PartFolder(Path(sys.argv[1]))
 AtomicFile(part.path / "readings.csv").part.write_text("half")
 print(part.path.name, flush=True)
@@ -34,6 +35,13 @@ def started(folder: Path) -> tuple[subprocess.Popen[str], Path]:
     )
     assert process.stdout is not None
     return process, folder / process.stdout.readline().strip()
+
+
+def umask() -> int:
+    """What new files and folders are closed to."""
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return mask
 
 
 def old(path: Path) -> Path:
@@ -85,6 +93,13 @@ def test_without_a_lock_of_this_computer_only_a_day_of_rest_tells(tmp_path: Path
     old(elsewhere)
     remove_leftovers(tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_folder_of_one_of_our_own_places_is_closed_to_others(tmp_path: Path) -> None:
+    for parent, closed in ((make_folder(pictures_folder()), True), (tmp_path, False)):
+        part = PartFolder(parent)
+        assert (part.path.stat().st_mode & 0o077 == 0) is (closed or umask() & 0o077 == 0o077)
+        part.remove()
 
 
 def test_single_files_go_after_a_day_and_nothing_that_is_somebody_elses(tmp_path: Path) -> None:
