@@ -19,7 +19,7 @@ from usviewer.units import Box, ScaleSource, Spacing
 if TYPE_CHECKING:
     from usviewer.acquire.dicom_tags import RawRegion
 
-# Region Spatial Format, Region Data Type and Physical Units codes.
+# Codes of Region Spatial Format (0018,6012), Region Data Type (0018,6014) and Physical Units (0018,6024).
 NO_FORMAT, TWO_D = 0, 1
 NO_DATA, TISSUE, COLOUR_FLOW = 0, 1, 2
 CENTIMETRES = 3
@@ -73,6 +73,7 @@ def regions_of(
     """
     stated = [region for region in raw if not _says_nothing(region)]
     boxes = [_box(region, rows, columns) for region in stated]
+    # One wrong region costs the file all its millimetres: the tags are of another picture.
     bad = next((reason for box in boxes if isinstance(reason := box, str)), "")
     if bad:
         return FileScale(no_scale_reason=bad)
@@ -107,6 +108,8 @@ def _box(region: RawRegion, rows: int, columns: int) -> Box | str:
     if any(limit is None for limit in limits):
         return f"{INCONSISTENT}: a region does not say where it lies"
     x0, y0, x1, y1 = (int(limit) for limit in limits if limit is not None)
+    # pydicom's own sample examples_ybr_color.dcm was made smaller, and its tags were not
+    # (docs/clinical.md, "Ultrasound regions and times").
     if x0 < 0 or y0 < 0 or x1 > columns or y1 > rows:
         return (
             f"{INCONSISTENT}: a region reaches to ({x1}, {y1}) in a picture of {columns} x {rows} pixels, "

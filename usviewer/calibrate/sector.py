@@ -27,6 +27,7 @@ Grey = NDArray[np.uint8]
 # The longest side that is looked at: borders are found to a pixel of it.
 WORK_PX = 640
 LEVELS = (0, 2, 5, 10)
+# What is brighter than this is not the dark screen around the ultrasound.
 MAX_BACKGROUND = 16
 MIN_SHARE = 0.02
 MIN_PIECE = 0.002

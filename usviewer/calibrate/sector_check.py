@@ -22,7 +22,7 @@ NEAR_PX = 3
 CORNER_RAD = math.radians(25.0)
 # Fans stand upright. One that leans has lost a side to a shadow along a beam (or the picture was turned).
 LEAN_RAD = math.radians(6.0)
-# What `certain` needs.
+# What ``certain`` needs. It decides about blanking: what is outside may hold a name, and no tissue may be cut away.
 MAX_OUTSIDE = 0.004
 MIN_SUPPORT = 0.80
 MIN_SIDE_SUPPORT = 0.55

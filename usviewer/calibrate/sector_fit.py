@@ -90,6 +90,7 @@ def corridor(fit: Fit, shape: tuple[int, ...]) -> Bytes:
 
 
 def _filled(mask: Bytes) -> Bytes:
+    # Dark vessels, cysts and shadows inside the silhouette are part of the sector all the same.
     contours, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
     filled = np.zeros_like(mask)
     cv2.drawContours(filled, contours, -1, 1, cv2.FILLED)
@@ -157,9 +158,11 @@ def _best_line(points: Points, everything: Points, max_angle_rad: float) -> Fitt
     if not keep.any():
         return None
     normal, c = normal[keep], np.einsum("ij,ij->i", normal[keep], anchors[first[keep]])
+    # Some of the points are enough to compare lines; the best one is refined on all of them.
     step = max(1, len(everything) // 160)
     distance = everything[::step] @ normal.T - c
     on, beyond = np.abs(distance) <= ON_LINE_PX, distance < -ON_LINE_PX
+    # There is one point in each row: on a slanted line it stands for more of its length (five times at most).
     weight = 1.0 / np.maximum(normal[:, 0], 0.2)
     score = (on.sum(axis=0) * weight - BEYOND_COST * beyond.sum(axis=0)) * step
     best = int(np.argmax(score))
@@ -234,6 +237,7 @@ def _arcs(filled: Bytes, apex: Point, left: FittedLine, right: FittedLine) -> _A
     some = seen.any(axis=1)
     first, last = seen.argmax(axis=1), len(radius) - 1 - seen[:, ::-1].argmax(axis=1)
     enter, leave = inside.argmax(axis=1), len(radius) - 1 - inside[:, ::-1].argmax(axis=1)
+    # A beam whose tissue begins where it enters the picture shows no face: the picture was cut there. So with the end.
     face = _common_radius(first[some & (first > enter + 2)])
     far = _common_radius(-last[some & (last < leave - 2)])
     deepest = float(len(radius))

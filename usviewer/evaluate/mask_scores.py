@@ -54,8 +54,10 @@ def _judge_mask(
         reason=reading.reason,
         instances=len(chosen),
     )
+    # Without two outlines there is no distance.
     if verdict.outcome in (Outcome.FOUND, Outcome.ELSEWHERE):
         verdict = _with_distances(verdict, mask, predicted, _spacing_of(sample.frame))
+    # A length is compared for the model's first label only.
     if label == spec.labels[0].name and (name := length_name(spec.finding)):
         verdict = _with_lengths(verdict, sample, mask, reading, spec, name)
     return verdict

@@ -153,6 +153,7 @@ def render(
 
     ``plots`` are PNG files, as bytes.
     """
+    # Names of files, models and labels are other people's text: every one is escaped.
     parts = [f"<h1>{html.escape(title)}</h1>", f"<p><strong>{html.escape(RESEARCH_USE)}</strong></p>"]
     parts += [f'<p class="note">{html.escape(note)}</p>' for note in notes]
     parts += [_table(section) for section in sections]

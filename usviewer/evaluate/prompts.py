@@ -137,6 +137,7 @@ def judge_sample(model: PromptModel, sample: Sample) -> Iterator[tuple[PromptCas
     embedding: Embedding | None = None
     for label, mask in sample.truth.masks.items():
         for truth in structures(mask):
+            # The slow half of a prompt model: once for all structures of a picture, and not at all without one.
             embedding = embedding or model.embed(sample.frame)
             yield _judge(model, embedding, sample, label, truth)
 

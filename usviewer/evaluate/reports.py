@@ -25,6 +25,7 @@ from usviewer.terminal import Terminal
 
 FORMAT = 1
 _LENGTH_TITLES = {"ap_diameter": "AP diameter", "head_circumference": "Head circumference"}
+# People's scripts read them: columns are added at the end, never renamed or removed.
 COLUMNS = (
     "name",
     "frame",
@@ -195,6 +196,7 @@ def _rounded(value: float | None) -> float | None:
 
 def document(found: Evaluation, sections: Sequence[ScoreSection]) -> dict[str, Any]:
     """The content of ``summary.json``: no date, no path, so that equal runs give equal files."""
+    # Every outcome has its key, also where it never happened: 0 is a result.
     outcomes = {str(outcome): sum(v.outcome is outcome for v in found.verdicts) for outcome in Outcome}
     return {
         "format": FORMAT,

@@ -82,6 +82,7 @@ def _border(mask: Mask) -> Values:
     """Positions (x, y) of the mask's pixels that have a neighbour (of four) outside it; (N, 2)."""
     filled = mask.astype(np.uint8)
     cross = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
+    # Beyond the picture there is nothing: a mask that reaches its edge has a border there.
     inside = cv2.erode(filled, cross, borderType=cv2.BORDER_CONSTANT, borderValue=0)
     rows, columns = np.nonzero(filled - inside)
     return np.stack([columns, rows], axis=1).astype(np.float64)
@@ -173,7 +174,7 @@ def bootstrap(
     if not data.size:
         return None
     members = _members(data, groups)
-    if len(members) < 2:
+    if len(members) < 2:  # one patient does not tell how far patients differ
         return Estimate(statistic(data))
     draws = [np.concatenate([members[i] for i in draw]) for draw in resampled(len(members), resamples, seed)]
     low, high = interval([statistic(drawn) for drawn in draws])

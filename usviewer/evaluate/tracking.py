@@ -96,6 +96,7 @@ def _run(number: int, model: PromptModel, samples: Iterator[Sample]) -> Iterator
         yield from _missed(number, samples)
         return
     yield TrackingScore(number, start.name, start.frame.key.index, _dice(first, start), first.score)
+    # The tracker takes a frame and answers it before it takes the next: ``passed`` holds one sample at most.
     passed: list[Sample] = []
 
     def frames() -> Iterator[Frame]:

@@ -79,7 +79,7 @@ def match_labels(dataset: Dataset, spec: ModelSpec) -> dict[str, str]:
             raise UserError(
                 f"The data set has {len(dataset.labels)} classes, the model {len(theirs)}", "Choose another model"
             )
-        return dict(zip(dataset.labels, theirs, strict=False))
+        return dict(zip(dataset.labels, theirs, strict=False))  # the model may know more than the pictures show
     known = {_plain(name): name for name in theirs}
     matched = {label: known[_plain(label)] for label in dataset.labels if _plain(label) in known}
     if not matched:

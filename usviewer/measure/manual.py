@@ -58,6 +58,7 @@ def ellipse(
     spacing, reason = (geometry or EVERYWHERE).spacing_for(outline)
     moments = _moments(axis_xy_px, half_width_px)
     in_px = moments.scaled((geometry or EVERYWHERE).pixel_aspect, 1.0).ellipse()
+    # Scaled as moments: where pixels are not square the axes of an ellipse turn, and do not only stretch.
     in_mm = None
     if spacing:
         in_mm = moments.scaled(spacing.x_mm_per_px, spacing.y_mm_per_px).ellipse()
@@ -172,6 +173,7 @@ def edit_of(
 ) -> Edit:
     """An edit from a mask over the whole frame (height, width)."""
     x, y, width, height = cv2.boundingRect(whole.view(np.uint8))
+    # A copy of the rectangle alone: a view would keep the whole frame's mask in memory.
     mask = whole[y : y + height, x : x + width].copy()
     mask.setflags(write=False)
     return Edit(digest, instance, label, class_index, mask, (x, y), edge, classes)
@@ -192,6 +194,7 @@ def fill_outline(outline_xy_px: Points, frame_size_px: tuple[int, int]) -> Mask:
     x0, x1 = (int(np.clip(side, 0, width)) for side in (math.floor(left), math.ceil(right) + 1))
     y0, y1 = (int(np.clip(side, 0, height)) for side in (math.floor(top), math.ceil(bottom) + 1))
     centres_y = np.arange(y0, y1) + 0.5
+    # Half-open, so that a corner at the height of a row of centres is crossed once and not twice.
     edges, rows = np.nonzero((starts[:, 1, None] <= centres_y) != (ends[:, 1, None] <= centres_y))
     (ax, ay), (bx, by) = starts[edges].T, ends[edges].T
     x = ax + (centres_y[rows] - ay) * (bx - ax) / (by - ay)

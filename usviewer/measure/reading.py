@@ -14,6 +14,7 @@ from usviewer.units import Point, Spacing
 class Status(StrEnum):
     """Whether a frame was measured, and if not, in which way: a missing value is never zero."""
 
+    # What files hold (docs/files.md), as with every enumeration here: people's scripts compare them.
     MEASURED = "measured"
     NOT_VISUALISED = "not visualised"
     REFUSED = "refused"
@@ -29,6 +30,8 @@ class Plane(StrEnum):
 
 class Site(StrEnum):
     """Where along the aorta the plane lies; only the operator knows, so it is set by hand."""
+
+    # docs/clinical.md, "Plane, direction and site".
 
     NOT_SET = ""
     PROXIMAL = "proximal"
@@ -185,6 +188,7 @@ class Reading:
 
 def quality_rank(reading: Reading) -> tuple[float, ...]:
     """How good a frame is to show: measured before refused before empty, then by quality and score."""
+    # A refused frame shows an outline and its reason, an empty one nothing.
     order = {Status.MEASURED: 2.0, Status.REFUSED: 1.0, Status.NOT_VISUALISED: 0.0}
     return (order[reading.status], reading.quality or 0.0, reading.score or 0.0)
 

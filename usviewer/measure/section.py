@@ -72,6 +72,7 @@ class Section:
         """Extent along a direction of the picture, or across it, of the ellipse; of the mask where none fits."""
         in_px, scaled = self._scaled(None), self._scaled(self.spacing)
         length_px = in_px.extent(in_px.direction(direction_px, across), fits)
+        # An oblique cut makes every extent longer (docs/clinical.md, "What can go wrong"): ``plane`` is its error.
         direction = scaled.direction(direction_px, across)
         length = scaled.extent(direction, fits)
         return self._length(name, length_px, length, scaled.ends(direction, length, fits), plane=True)
@@ -237,6 +238,7 @@ def too_small(
     least_share: float,
 ) -> bool:
     """True below an area of ``least_mm2``; without a scale, below ``least_share`` of what is visible."""
+    # Why small masks are refused: docs/clinical.md, "The diameter from a mask". How small is for each finding to say.
     if spacing is not None:
         return spacing.area_mm2(shape.moments.area) < least_mm2
     return shape.moments.area < least_share * _visible_px(geometry.sector, frame_size_px)

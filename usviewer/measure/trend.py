@@ -20,7 +20,8 @@ Values = NDArray[np.float64]
 
 # After so long without a value the probe may be elsewhere.
 MAX_GAP_S = 0.5
-# One beat at 60 per minute. Shorter spans are not called an aggregate.
+# One beat at 60 per minute. Shorter spans are not called an aggregate: from diastole to systole an aorta grows by 2 mm
+# (docs/clinical.md, "Accuracy and the heart beat"), and a part of a beat would show either.
 MIN_SPAN_S = 1.0
 # Standard deviation of the median of three normal values, in that of one.
 MEDIAN_OF_THREE = 0.67
@@ -130,6 +131,7 @@ def sweep(readings: Iterable[Reading]) -> tuple[Summary, ...]:
     millimetres, a kind with fewer frames of the same site, and pixels of any other size of picture than that with the
     most frames.
     """
+    # Cut beside the middle a vessel looks too narrow (docs/clinical.md, "What can go wrong").
     groups = {kind: samples for kind, samples in _grouped(readings).items() if kind.plane is not Plane.LONGITUDINAL}
     top = max(map(_rank, groups), default=None)
     groups = _of_one_size({kind: samples for kind, samples in groups.items() if _rank(kind) == top})

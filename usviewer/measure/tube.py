@@ -49,6 +49,7 @@ def widest(shape: Shape, near_border: Bools, x_scale: float = 1.0, y_scale: floa
         mask, edge, step, rise = shape.mask.T, near_border.T, y_scale, x_scale
     filled = mask.any(axis=0)
     along = (np.flatnonzero(filled) + 0.5) * step
+    # The walls: first and last row of each column. Between them there is no hole, the shape was filled.
     upper = mask.argmax(axis=0)[filled] * rise
     lower = (mask.shape[0] - mask[::-1].argmax(axis=0)[filled]) * rise
     if len(along) < MIN_COLUMNS:
@@ -96,7 +97,7 @@ def _centreline(along: Array, middle: Array, height: Array) -> tuple[Array, Arra
     Where the vessel ends askew its columns are shorter and their middles lie off the axis: they do not count.
     """
     centre, half = along.mean(), 0.5 * (along[-1] - along[0])
-    t = (along - centre) / half
+    t = (along - centre) / half  # from -1 to 1, where a polynomial is well conditioned
     whole = height >= 0.8 * float(np.median(height))
     c2, c1, c0 = np.polyfit(t[whole], middle[whole], 2)
     return (c2 * t + c1) * t + c0, (2.0 * c2 * t + c1) / half

@@ -25,6 +25,7 @@ from usviewer.tools.command import MOST_COUNT
 from usviewer.typed_number import parse_number, parse_whole
 
 FORMAT = 1
+# People's scripts read them: columns are added at the end, never renamed or removed.
 COLUMNS = (
     "clip",
     "frame",
@@ -180,7 +181,7 @@ def read_calipers(path: Path) -> list[OperatorCaliper]:
                 frame = parse_whole(row["frame"], least=0, most=MOST_COUNT)
             # A point is written by programs, too, and then groups nothing; a comma is written by people.
             value = parse_number(row["value"], least=0.0, most=MOST_VALUE, grouping="," in row["value"])
-            if value == 0.0:
+            if value == 0.0:  # no caliper reads 0: somebody meant "not measured"
                 raise UserError("It is 0")
         except UserError as error:
             raise UserError(

@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
     devices = acquire.list_devices()
     for device in devices:
         output.print(*_lines(device, args.formats), sep="\n")
-    if not devices:
+    if not devices:  # an answer, not an error
         output.print("No capture card or camera was found.")
         output.print(*(f"  - {hint}" for hint in hints(sys.platform)), sep="\n")
     return 0
@@ -57,6 +57,7 @@ def hints(platform: str) -> tuple[str, ...]:
 
 
 def _lines(device: DeviceInfo, with_formats: bool) -> list[str]:
+    # In the order of choice: the first is the one that opening the device takes.
     formats = best_first(device.formats)
     opens_as = "what the device decides"
     if formats:

@@ -87,6 +87,7 @@ def _list(args: argparse.Namespace, output: Terminal) -> int:
         output.print(table)
     else:
         output.print("There are no models. Add one with 'usviewer models add'.")
+    # Named here, or their user would look for them in the table.
     for model_id, reason in registry.list_broken():
         output.print(f"{model_id}: {reason}", style="red")
     return 0
@@ -240,13 +241,13 @@ def _golden(spec: ModelSpec) -> str:
 
 def _labels(spec: ModelSpec) -> str:
     names = [label.name for label in spec.labels]
-    if len(names) <= 10:
+    if len(names) <= 10:  # a detector of COCO's classes has 80
         return ", ".join(names)
     return f"{', '.join(names[:10])} and {len(names) - 10} more"
 
 
 def _edges(spec: ModelSpec) -> str:
-    if spec.task == "detect":
+    if spec.task == "detect":  # a box has no inner or outer edge
         return "boxes"
     return ", ".join(sorted({str(label.edge) for label in spec.labels}))
 
@@ -259,6 +260,7 @@ def _origin(spec: ModelSpec) -> str:
 
 def _size(spec: ModelSpec) -> str:
     sizes = [os.path.getsize(file.path) for file in spec.files.values() if os.path.isfile(file.path)]
+    # The size of the rest would hide that the model cannot run.
     if len(sizes) < len(spec.files):
         return "file missing"
     return f"{sum(sizes) / 1e6:.1f} MB"

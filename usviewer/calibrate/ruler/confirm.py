@@ -89,6 +89,7 @@ def _shown_on_most(frames: list[Frame], read: bool) -> tuple[list[Frame], RulerS
     found = find_ruler([frame.pixels for frame in frames], read=read)
     if found.reason not in (CHANGES, NO_RULER) or len(frames) < 3:
         return frames, found
+    # Where the first frame has no ruler to offer, no beginning of the clip has.
     if find_ruler([frames[0].pixels], read=False).ruler is None:
         return frames, found
     # Halves: where the depth changes late, one look is enough, and never more than a few are needed.
@@ -110,7 +111,7 @@ def remember(proposal: Proposal, tick_mm: float, path: Path | None = None) -> No
     layout = proposal.layout(tick_mm, today)
     target = path or layouts.layouts_path()
     make_folder(target.parent)
-    with one_at_a_time(target):
+    with one_at_a_time(target):  # two windows may remember at once, and neither may lose what the other wrote
         known, problems = layouts.load(target)
         if problems and keep_copy(target) is None:
             raise UserError(

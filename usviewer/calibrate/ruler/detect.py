@@ -34,6 +34,7 @@ TOO_BUSY = "Too much on the picture looks like the ticks of a ruler: no ruler wa
 CHANGES = "The ruler changes within these frames (another depth or zoom)"
 IMPRECISE = "A ruler was found, but its ticks are too few or too uneven to measure by"
 GIVE_BOTH = "Give both scales, x and y with an x between them: --mm-per-pixel 0.21x0.25"
+# The finest rulers; scanners use 2, 5 and 10 mm (docs/clinical.md, "Scale without metadata").
 MIN_TICK_MM, MAX_TICK_MM = 0.1, 100.0
 SAME_PITCH = 0.005
 # Below this precision it may as well be tissue.
@@ -43,6 +44,8 @@ WORTH_SAYING = 0.005
 BESIDE, BESIDE_PX = 0.075, 110
 BEYOND = 0.0375
 ABOVE = 0.015
+# Two images side by side: pieces of a small copy that are brighter than this, hold this share of it, and are alike in
+# height to this part.
 WORK_PX = 320
 ABOVE_BACKGROUND = 12
 MIN_SHARE = 0.08
@@ -138,6 +141,7 @@ def find_ruler(frames: Sequence[Pixels], *, read: bool = True) -> RulerSearch:
     across, reason_x = _only(rows, [grey.T for grey in each])
     if reason or (vertical is None and (across is None or reason_x)):
         return RulerSearch(reason=reason or reason_x or NO_RULER)
+    # However well a ruler is drawn, it may belong to the other image.
     if side_by_side(frames):
         return RulerSearch(reason=TWO_PANES)
     found = RulerSearch()

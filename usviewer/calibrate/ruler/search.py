@@ -27,6 +27,7 @@ from usviewer.calibrate.ruler.ticks import (
 )
 
 MAX_IN_COLUMN = 150
+# A ruler is at least so long, as a share of the picture's height.
 MIN_SPAN = 0.25
 MAX_RESIDUAL_PX = 0.6
 # What rounding to whole rows leaves open is even (width over the root of 12): never more than 0.2 % off.
@@ -36,6 +37,7 @@ MAX_STRAYS = 0.25
 MIN_SEEN = 0.8
 SURROUND_PX = 8
 MIN_ALONE = 0.6
+# Every how many ticks one may be larger.
 PERIODS = (10, 5, 4, 2)
 # Work is counted, not timed: the same picture gives the same answer on every computer. One unit is a place that a
 # lattice is fitted to, about 7 microseconds; the others are their cost by comparison. Of 336 real pictures and

@@ -79,6 +79,7 @@ def read_labels(pixels: Pixels, box: tuple[int, int, int, int]) -> tuple[RulerLa
 
 
 def _words(picture: bytes) -> list[tuple[str, Box]]:
+    # Page segmentation 11 is for words that stand alone, in no order; "tsv" gives their places.
     command = [PROGRAM, "stdin", "stdout", "--psm", "11", "-l", "eng", "tsv"]
     try:
         done = subprocess.run(command, input=picture, capture_output=True, timeout=TIMEOUT_S, check=True)
@@ -123,7 +124,7 @@ def tick_value_mm(
     vertical ruler, 0 for a horizontal one. A value that no scanner uses is a misreading: None.
     """
     units = {label.unit_mm for label in labels if label.unit_mm}
-    if len(units) != 1:
+    if len(units) != 1:  # no unit, or cm and mm: nothing says which one the numbers have
         return None
     unit = units.pop()
     step = _step(labels, origin_px, pitch_px, along)

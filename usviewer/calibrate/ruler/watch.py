@@ -23,6 +23,7 @@ Grey = NDArray[np.uint8]
 
 # Mean of 3 x 3 pixels, as a share of the ticks' contrast: half a row of a tick or of a digit's stroke.
 CHANGED = 0.25
+# A screen may be made darker or brighter by so much: the ruler is still the same.
 MIN_GAIN, MAX_GAIN = 0.5, 2.0
 LIT, DARK = 0.6, 0.25
 MIN_CONTRAST = 30.0

@@ -96,6 +96,7 @@ def _sample(source: PhantomSource, index: int, name: str, group: str) -> Sample:
         return Sample(name, group, frame, GroundTruth({"aorta": empty}))
     lengths: dict[str, LengthTruth] = {}
     length_px = coverage.true_ap_px(source, index)
+    # A section along the vessel is measured across its centreline, not along the beam.
     if length_px is not None and truth.plane is PhantomPlane.TRANSVERSE:
         lengths["ap_diameter"] = LengthTruth(length_px, length_px * truth.mm_per_px)
     return Sample(name, group, frame, GroundTruth({"aorta": mask}, lengths=lengths))

@@ -35,6 +35,7 @@ class Still:
 def _read(stills: Sequence[Still], options: DatasetOptions) -> Iterator[Sample]:
     """The pictures one by one, each with its own sector."""
     for still in stills:
+        # A picture's own scale (HC18's table) goes before the one that was given for all.
         frame = calibrated_still(still.path, still.spacing or options.spacing)
         truth = GroundTruth()
         if not options.negatives:

@@ -76,6 +76,7 @@ def _write(checkpoint: Path, kind: str, folder: Path, name: str) -> tuple[float,
     facts = f"{len(shape.windows)} layers of {shape.width}, {shape.side_px} px"
     (folder / MANIFEST).write_text(tomli_w.dumps(_manifest(checkpoint, kind, folder, name, shape.side_px, facts)))
     (folder / "CARD.md").write_text(_card(checkpoint, kind, facts, far))
+    # Last: the golden case is what the finished model answers.
     registry.record_golden(folder, VERIFIED)
     return far
 

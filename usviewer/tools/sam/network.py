@@ -236,6 +236,7 @@ class Decoder(_Named):
             for number in range(MASKS)
         ]
         masks = torch.stack(weights, dim=1) @ x.flatten(2)
+        # The first token is for the scores, each of the next ones for a mask.
         scores = self._perceptron("mask_decoder.iou_prediction_head", tokens[:, 0])
         return scores, masks.view(1, MASKS, 4 * grid, 4 * grid)
 
