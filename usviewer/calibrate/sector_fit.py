@@ -34,7 +34,7 @@ PANE_RAD = math.radians(4.0)
 
 
 @dataclass(frozen=True, slots=True)
-class FittedLine:
+class _FittedLine:
     """Half-plane ``nx x + ny y >= c`` (unit normal pointing inward) and how many pixels of border lie on it."""
 
     nx: float
@@ -97,7 +97,7 @@ def _filled(mask: Bytes) -> Bytes:
     return filled
 
 
-def _side_lines(filled: Bytes, flip: bool) -> list[FittedLine]:
+def _side_lines(filled: Bytes, flip: bool) -> list[_FittedLine]:
     """Up to two lines on the left (right with ``flip``), the one with most border on it first."""
     width = filled.shape[1]
     seen = filled
@@ -107,11 +107,11 @@ def _side_lines(filled: Bytes, flip: bool) -> list[FittedLine]:
     lines = _support_lines(points, math.radians(80.0), 0.10 * max(filled.shape))
     lines = lines[:1] + [line for line in lines[1:] if line.nx >= math.cos(PANE_RAD)]
     if flip:
-        lines = [FittedLine(-line.nx, line.ny, line.c - line.nx * width, line.support_px) for line in lines]
+        lines = [_FittedLine(-line.nx, line.ny, line.c - line.nx * width, line.support_px) for line in lines]
     return lines
 
 
-def _end_lines(filled: Bytes, flip: bool) -> list[FittedLine]:
+def _end_lines(filled: Bytes, flip: bool) -> list[_FittedLine]:
     """A straight top (bottom with ``flip``), if there is one."""
     height = filled.shape[0]
     seen = filled
@@ -120,9 +120,9 @@ def _end_lines(filled: Bytes, flip: bool) -> list[FittedLine]:
     turned = np.ascontiguousarray(seen.T)
     columns = np.count_nonzero(filled.any(axis=0))
     found = _support_lines(_first_columns(turned), PANE_RAD, 0.3 * columns, most=1)
-    lines = [FittedLine(line.ny, line.nx, line.c, line.support_px) for line in found]
+    lines = [_FittedLine(line.ny, line.nx, line.c, line.support_px) for line in found]
     if flip:
-        lines = [FittedLine(line.nx, -line.ny, line.c - line.ny * height, line.support_px) for line in lines]
+        lines = [_FittedLine(line.nx, -line.ny, line.c - line.ny * height, line.support_px) for line in lines]
     return lines
 
 
@@ -134,9 +134,9 @@ def _first_columns(filled: Bytes) -> Points:
     return np.column_stack([first[inside], rows[inside] + 0.5]).astype(np.float64)
 
 
-def _support_lines(points: Points, max_angle_rad: float, min_support_px: float, most: int = 2) -> list[FittedLine]:
+def _support_lines(points: Points, max_angle_rad: float, min_support_px: float, most: int = 2) -> list[_FittedLine]:
     """Greedy: the best-supported line, then the best through the points that are not on it."""
-    lines: list[FittedLine] = []
+    lines: list[_FittedLine] = []
     rest = points
     while len(lines) < most and len(rest) >= 8:
         line = _best_line(rest, points, max_angle_rad)
@@ -147,7 +147,7 @@ def _support_lines(points: Points, max_angle_rad: float, min_support_px: float, 
     return lines
 
 
-def _best_line(points: Points, everything: Points, max_angle_rad: float) -> FittedLine | None:
+def _best_line(points: Points, everything: Points, max_angle_rad: float) -> _FittedLine | None:
     """The line through two of the points with most points on it and fewest beyond it."""
     anchors = points[np.unique(np.linspace(0, len(points) - 1, ANCHORS).astype(int))]
     first, second = np.triu_indices(len(anchors), 1)
@@ -169,7 +169,7 @@ def _best_line(points: Points, everything: Points, max_angle_rad: float) -> Fitt
     return _refined(everything, normal[best], float(c[best]))
 
 
-def _refined(points: Points, normal: Array, c: float) -> FittedLine:
+def _refined(points: Points, normal: Array, c: float) -> _FittedLine:
     """Least squares through the points on the line, twice."""
     for _ in range(2):
         on = points[np.abs(points @ normal - c) <= ON_LINE_PX]
@@ -185,10 +185,10 @@ def _refined(points: Points, normal: Array, c: float) -> FittedLine:
     weight = 1.0 / max(float(normal[0]), 0.2)
     on_line, beyond = np.abs(distance) <= ON_LINE_PX, distance < -ON_LINE_PX
     support = weight * np.count_nonzero(on_line) - BEYOND_COST * np.count_nonzero(beyond)
-    return FittedLine(float(normal[0]), float(normal[1]), c, float(support))
+    return _FittedLine(float(normal[0]), float(normal[1]), c, float(support))
 
 
-def _apex(left: FittedLine, right: FittedLine, filled: Bytes) -> Point | None:
+def _apex(left: _FittedLine, right: _FittedLine, filled: Bytes) -> Point | None:
     """Where the sides meet above the picture's deeper half; None for parallel sides."""
     turn = math.atan2(left.ny, left.nx) - math.atan2(-right.ny, -right.nx)
     lean = math.atan2(left.ny, left.nx) + math.atan2(right.ny, -right.nx)
@@ -203,7 +203,7 @@ def _apex(left: FittedLine, right: FittedLine, filled: Bytes) -> Point | None:
     return (x, y)
 
 
-def _angle(line: FittedLine) -> float:
+def _angle(line: _FittedLine) -> float:
     """Angle of a side line from straight down, positive to the right."""
     x, y = -line.ny, line.nx
     if y <= 0:  # the line's direction, turned downwards
@@ -221,7 +221,7 @@ class _Arcs:
     angles: tuple[float, float]
 
 
-def _arcs(filled: Bytes, apex: Point, left: FittedLine, right: FittedLine) -> _Arcs:
+def _arcs(filled: Bytes, apex: Point, left: _FittedLine, right: _FittedLine) -> _Arcs:
     """Look along the beams between the sides for where the silhouette begins and ends."""
     height, width = filled.shape
     angles = (_angle(left), _angle(right))
@@ -280,16 +280,16 @@ def _annular_sector(apex: Point, face: float, far: float, angles: tuple[float, f
     return np.asarray(np.vstack([near, ring[::-1] * far]) + np.asarray(apex), dtype=np.float64)
 
 
-def _frame_lines(width: int, height: int) -> list[FittedLine]:
+def _frame_lines(width: int, height: int) -> list[_FittedLine]:
     return [
-        FittedLine(1.0, 0.0, 0.0, 0.0),
-        FittedLine(-1.0, 0.0, -float(width), 0.0),
-        FittedLine(0.0, 1.0, 0.0, 0.0),
-        FittedLine(0.0, -1.0, -float(height), 0.0),
+        _FittedLine(1.0, 0.0, 0.0, 0.0),
+        _FittedLine(-1.0, 0.0, -float(width), 0.0),
+        _FittedLine(0.0, 1.0, 0.0, 0.0),
+        _FittedLine(0.0, -1.0, -float(height), 0.0),
     ]
 
 
-def _clip(polygon: Points, line: FittedLine) -> Points:
+def _clip(polygon: Points, line: _FittedLine) -> Points:
     """The part of a polygon inside a half-plane (Sutherland and Hodgman)."""
     distance = polygon @ (line.nx, line.ny) - line.c
     kept: list[Array] = []

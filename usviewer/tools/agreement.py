@@ -60,7 +60,7 @@ class OperatorCaliper:
 
 
 @dataclass(frozen=True, slots=True)
-class CaliperPair:
+class _CaliperPair:
     """An operator's value and what was measured in its place; without a measured value there is a ``reason``."""
 
     caliper: OperatorCaliper
@@ -72,7 +72,7 @@ class CaliperPair:
 
 
 @dataclass(frozen=True, slots=True)
-class AnalyzedClip:
+class _AnalyzedClip:
     """What ``analyze`` wrote about one clip."""
 
     rows: Sequence[Mapping[str, str]]
@@ -112,15 +112,15 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def run(args: argparse.Namespace) -> int:
     """Write the sheet and print its figures."""
     screen = console()
-    clips, finding = read_clips(args.readings)
+    clips, finding = _read_clips(args.readings)
     calipers = read_calipers(args.reference)
     name = args.measurement or _answer_of(finding)
-    unit = unit_of(clips, name, args.unit)
-    pairs = pair_up(clips, calipers, name, unit, args.of_clip)
+    unit = _unit_of(clips, name, args.unit)
+    pairs = _pair_up(clips, calipers, name, unit, args.of_clip)
     measured = [pair for pair in pairs if pair.measured is not None]
     _refuse_too_few(pairs, len(measured))
     folder = make_folder(args.out)
-    document = sheet(pairs, name, unit)
+    document = _sheet(pairs, name, unit)
     write_csv(folder / "agreement.csv", COLUMNS, [_row(pair, name, unit) for pair in pairs])
     write_json(folder / "agreement.json", document)
     _plot(folder, measured, name, unit, document)
@@ -130,7 +130,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _refuse_too_few(pairs: Sequence[CaliperPair], measured: int) -> None:
+def _refuse_too_few(pairs: Sequence[_CaliperPair], measured: int) -> None:
     """One pair has a difference, but no spread of differences."""
     if measured >= 2:
         return
@@ -152,9 +152,9 @@ def _refuse_too_few(pairs: Sequence[CaliperPair], measured: int) -> None:
 # --- what is read -----------------------------------------------------------------------------------------------------
 
 
-def read_clips(paths: Sequence[Path]) -> tuple[dict[str, AnalyzedClip], str]:
+def _read_clips(paths: Sequence[Path]) -> tuple[dict[str, _AnalyzedClip], str]:
     """Every clip by the name of its folder, and the one finding of them all. ``UserError`` for anything else."""
-    clips: dict[str, AnalyzedClip] = {}
+    clips: dict[str, _AnalyzedClip] = {}
     findings = set()
     for given in paths:
         path = given
@@ -165,7 +165,7 @@ def read_clips(paths: Sequence[Path]) -> tuple[dict[str, AnalyzedClip], str]:
         if name in clips:
             raise UserError(f"Two of the readings are of a clip named {name}", "Rename one of their folders")
         findings |= {row["finding"] for row in rows}
-        clips[name] = AnalyzedClip(rows, _aggregate_beside(path))
+        clips[name] = _AnalyzedClip(rows, _aggregate_beside(path))
     if len(findings) != 1:
         raise UserError("The readings are of different findings", "Give readings of one model")
     return clips, findings.pop()
@@ -225,7 +225,7 @@ def _answer_of(finding: str) -> str:
     return _ANSWERS[finding]
 
 
-def unit_of(clips: Mapping[str, AnalyzedClip], name: str, unit: str) -> str:
+def _unit_of(clips: Mapping[str, _AnalyzedClip], name: str, unit: str) -> str:
     """The unit as files write it: that of an area is squared. ``UserError`` where nothing has this measurement."""
     columns = {column for clip in clips.values() for row in clip.rows[:1] for column in row}
     for written in (unit, f"{unit}2"):
@@ -237,31 +237,31 @@ def unit_of(clips: Mapping[str, AnalyzedClip], name: str, unit: str) -> str:
 # --- pairs ------------------------------------------------------------------------------------------------------------
 
 
-def pair_up(
-    clips: Mapping[str, AnalyzedClip],
+def _pair_up(
+    clips: Mapping[str, _AnalyzedClip],
     calipers: Sequence[OperatorCaliper],
     name: str,
     unit: str,
     of_clip: str = "median",
-) -> list[CaliperPair]:
-    """Each of the operator's values with what was measured there; ``unit`` is that of ``unit_of``."""
+) -> list[_CaliperPair]:
+    """Each of the operator's values with what was measured there; ``unit`` is that of ``_unit_of``."""
     return [_pair(clips.get(caliper.clip), caliper, name, unit, of_clip) for caliper in calipers]
 
 
-def _pair(clip: AnalyzedClip | None, caliper: OperatorCaliper, name: str, unit: str, of_clip: str) -> CaliperPair:
+def _pair(clip: _AnalyzedClip | None, caliper: OperatorCaliper, name: str, unit: str, of_clip: str) -> _CaliperPair:
     if clip is None:
-        return CaliperPair(caliper, None, NOT_READ, f"there are no readings of {caliper.clip}")
+        return _CaliperPair(caliper, None, NOT_READ, f"there are no readings of {caliper.clip}")
     if caliper.frame is None and not caliper.file:
         return _pair_clip(clip, caliper, name, unit, of_clip)
     row = next((row for row in clip.rows if _is_frame(row, caliper)), None)
     if row is None:  # the sheet lists it with its reason: values that vanish would make the agreement look better
-        return CaliperPair(caliper, None, NOT_READ, f"{caliper.clip} has no such frame")
+        return _CaliperPair(caliper, None, NOT_READ, f"{caliper.clip} has no such frame")
     column = f"{name}_{unit}"
     edge, plane = row.get("edge", ""), row.get("plane", "")
     if not row.get(column):
         reason = row.get("reason") or row.get("no_scale_reason") or f"{name} is not measured in this plane"
-        return CaliperPair(caliper, None, row["status"], reason, edge, plane)
-    return CaliperPair(caliper, float(row[column]), row["status"], "", edge, plane)
+        return _CaliperPair(caliper, None, row["status"], reason, edge, plane)
+    return _CaliperPair(caliper, float(row[column]), row["status"], "", edge, plane)
 
 
 def _is_frame(row: Mapping[str, str], caliper: OperatorCaliper) -> bool:
@@ -270,13 +270,13 @@ def _is_frame(row: Mapping[str, str], caliper: OperatorCaliper) -> bool:
     return row["frame"] == str(caliper.frame)
 
 
-def _pair_clip(clip: AnalyzedClip, caliper: OperatorCaliper, name: str, unit: str, of_clip: str) -> CaliperPair:
+def _pair_clip(clip: _AnalyzedClip, caliper: OperatorCaliper, name: str, unit: str, of_clip: str) -> _CaliperPair:
     found = clip.aggregate
     if found is None or found.get("name") != name or found.get("unit") != unit:
-        return CaliperPair(
+        return _CaliperPair(
             caliper, None, NOT_READ, f"{caliper.clip} has no summary of this measurement in {_words(unit)}"
         )
-    return CaliperPair(
+    return _CaliperPair(
         caliper, float(found[of_clip]), of_clip, "", str(found.get("edge", "")), str(found.get("plane", ""))
     )
 
@@ -284,7 +284,7 @@ def _pair_clip(clip: AnalyzedClip, caliper: OperatorCaliper, name: str, unit: st
 # --- figures ----------------------------------------------------------------------------------------------------------
 
 
-def sheet(pairs: Sequence[CaliperPair], name: str, unit: str) -> dict[str, Any]:
+def _sheet(pairs: Sequence[_CaliperPair], name: str, unit: str) -> dict[str, Any]:
     """The content of ``agreement.json``; intervals by drawing whole clips.
 
     It holds no date and no path, so that equal runs give equal files.
@@ -340,7 +340,7 @@ def _limit_intervals(differences: Values, groups: Sequence[str]) -> list[list[fl
     return [[round(edge, 4) for edge in interval(limits)] for limits in (lowers, uppers)]
 
 
-def _difference(pair: CaliperPair) -> float:
+def _difference(pair: _CaliperPair) -> float:
     assert pair.measured is not None
     return pair.measured - pair.caliper.value
 
@@ -351,7 +351,7 @@ def _rounded(value: float | None) -> float | None:
     return round(value, 4)
 
 
-def _row(pair: CaliperPair, name: str, unit: str) -> dict[str, Cell]:
+def _row(pair: _CaliperPair, name: str, unit: str) -> dict[str, Cell]:
     caliper, measured = pair.caliper, pair.measured
     compared: dict[str, Cell] = {"mean": None, "difference": None}
     if measured is not None:
@@ -373,7 +373,7 @@ def _row(pair: CaliperPair, name: str, unit: str) -> dict[str, Cell]:
     }
 
 
-def _plot(folder: Path, measured: Sequence[CaliperPair], name: str, unit: str, document: Mapping[str, Any]) -> None:
+def _plot(folder: Path, measured: Sequence[_CaliperPair], name: str, unit: str, document: Mapping[str, Any]) -> None:
     reference = np.array([pair.caliper.value for pair in measured])
     values = np.array([pair.measured for pair in measured], dtype=np.float64)
     note, edges = f"{document['clips']} clips", ", ".join(document["edges"])

@@ -123,7 +123,7 @@ def _run_prompt(args: argparse.Namespace, spec: ModelSpec, dataset: Dataset, scr
             tracking.report(followed, Terminal())
             tracking.write(folder, followed, model, dataset)
             return 0
-        found = evaluate_prompts(model, dataset, screen)
+        found = _evaluate_prompts(model, dataset, screen)
         prompts.report(found, Terminal())
         prompts.write(folder, found)
     screen.print(f"Results page: {folder / 'index.html'}", soft_wrap=True)
@@ -202,7 +202,7 @@ def evaluate(predictor: Predictor, dataset: Dataset, labels: Mapping[str, str], 
     return found
 
 
-def evaluate_prompts(model: PromptModel, dataset: Dataset, screen: Terminal) -> prompts.PromptEvaluation:
+def _evaluate_prompts(model: PromptModel, dataset: Dataset, screen: Terminal) -> prompts.PromptEvaluation:
     """Every structure of every sample, pointed at as ``evaluation.prompt`` says."""
     found, worst = prompts.PromptEvaluation(model.spec, model.engine, dataset), prompts.WorstCases()
     with _progress(screen) as progress, closing(prefetch(dataset.samples())) as samples:

@@ -142,7 +142,7 @@ def find_ruler(frames: Sequence[Pixels], *, read: bool = True) -> RulerSearch:
     if reason or (vertical is None and (across is None or reason_x)):
         return RulerSearch(reason=reason or reason_x or NO_RULER)
     # However well a ruler is drawn, it may belong to the other image.
-    if side_by_side(frames):
+    if _side_by_side(frames):
         return RulerSearch(reason=TWO_PANES)
     found = RulerSearch()
     if vertical is not None:
@@ -267,7 +267,7 @@ def _mm_per_px(ruler: Ruler, tick_mm: float) -> float:
     return tick_mm / ruler.pitch_px
 
 
-def side_by_side(frames: Sequence[Pixels]) -> bool:
+def _side_by_side(frames: Sequence[Pixels]) -> bool:
     """True when the brightest of all frames (RGB) shows two large pieces beside each other, about equally high."""
     lit = np.maximum.reduce([_small(pixels) for pixels in frames]) > ABOVE_BACKGROUND
     opened = cv2.morphologyEx(lit.view(np.uint8), cv2.MORPH_OPEN, np.ones((9, 9), dtype=np.uint8))

@@ -54,7 +54,7 @@ def read_checkpoint(path: Path, kind: str) -> tuple[Tensors, EncoderShape]:
     """
     tensors = _strip(_state(_load(path), path))
     if kind == "ultrasam":
-        tensors = from_ultrasam(tensors, path.name)
+        tensors = _from_ultrasam(tensors, path.name)
     shape = shape_of(tensors, path.name, mlp_twice=kind == "ultrasam")
     wanted = expected(shape)
     missing = sorted(name for name in wanted if name not in tensors)
@@ -138,7 +138,7 @@ _RENAMES = (
 _TABLE = "prompt_encoder.label_encoder.label_embedding.weight"
 
 
-def from_ultrasam(tensors: Tensors, name: str) -> dict[str, torch.Tensor]:
+def _from_ultrasam(tensors: Tensors, name: str) -> dict[str, torch.Tensor]:
     """Give UltraSam's tensors SAM's names: projections split, the table of embeddings taken apart.
 
     Raises ``UserError`` where the table is missing or has other rows; ``name`` is the file's.
