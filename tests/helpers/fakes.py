@@ -11,8 +11,9 @@ import numpy as np
 from usviewer.acquire.source import LiveSource, RecordedSource
 from usviewer.frame import Frame, ImageGeometry, Pixels, SourceInfo, make_frame
 from usviewer.infer.prediction import Edge, Prediction
+from usviewer.infer.temporal_gate import TemporalGate
 from usviewer.measure.reading import Dimension, Measurement, Plane, Reading, Status
-from usviewer.pipeline.live_run import Engine
+from usviewer.pipeline.analyzer import LoadedModel
 
 
 def picture(value: int, width: int = 64, height: int = 48) -> Pixels:
@@ -83,13 +84,13 @@ class FakeEngine:
         self.gate = gate
         self.seen: list[str] = []
 
-    def predict(self, frame: Frame) -> Prediction:
+    def predict(self, frame: Frame, state: TemporalGate | None = None) -> Prediction:
         if self.gate is not None:
             self.gate.wait(10)
         self.seen.append(frame.key.digest)
         return Prediction(frame.key, (frame.width_px, frame.height_px), (), "fake", "0" * 64, "none", {"infer": 1.0})
 
-    def read(self, prediction: Prediction, _geometry: ImageGeometry | None) -> Reading:
+    def read(self, prediction: Prediction, geometry: ImageGeometry | None) -> Reading:
         square = np.array([(20.0, 14.0), (40.0, 14.0), (40.0, 34.0), (20.0, 34.0)])
         diameter = Measurement("ap_diameter", Dimension.LENGTH, 20.0, None, ends_xy_px=((30.0, 14.0), (30.0, 34.0)))
         return Reading(
@@ -106,8 +107,11 @@ class FakeEngine:
             model_sha256="0" * 64,
         )
 
-    def engine(self) -> Engine:
-        return Engine(self.predict, self.read, "Fake 1.0", "auto", "none")
+    def engine(self) -> LoadedModel:
+        def read(prediction: Prediction, geometry: ImageGeometry | None, *_: object) -> Reading:
+            return self.read(prediction, geometry)
+
+        return LoadedModel(self.predict, "Fake 1.0", "auto", "none", read=read)
 
 
 def wait_until(condition: object, timeout_s: float = 10.0) -> None:

@@ -15,9 +15,10 @@ from tests.helpers.fakes import FakeClip, FakeDevice, FakeEngine, picture, wait_
 from usviewer.errors import UserError
 from usviewer.frame import Frame, ImageGeometry, Region
 from usviewer.infer.prediction import Prediction
+from usviewer.infer.temporal_gate import TemporalGate
 from usviewer.measure.reading import Status
-from usviewer.pipeline.attempt import AnalyzedFrame
-from usviewer.pipeline.live_run import JOIN_DEADLINE_S, MOST_FAILURES, Calibrate, LiveRun, Mailbox
+from usviewer.pipeline.analyzer import Calibrate, FrameResult
+from usviewer.pipeline.live_run import JOIN_DEADLINE_S, MOST_FAILURES, LiveRun, Mailbox
 from usviewer.pipeline.signal import SignalState
 from usviewer.units import ScaleSource, isotropic
 
@@ -137,11 +138,11 @@ def test_exchanging_the_model_keeps_the_picture_and_drops_the_old_result(
     run, device, _ = running
     device.frames.put(picture(0))
     wait_until(lambda: run.snapshot().pair is not None)
-    run.set_engine(None)
+    run.set_model(None)
     assert run.snapshot().pair is None
     assert run.snapshot().newest is not None
     other = FakeEngine()
-    run.set_engine(other.engine())
+    run.set_model(other.engine())
     device.frames.put(picture(1))
     wait_until(lambda: run.snapshot().pair is not None)
     assert other.seen
@@ -193,10 +194,10 @@ class Moody(FakeEngine):
         super().__init__()
         self.mood = mood
 
-    def predict(self, frame: Frame) -> Prediction:
+    def predict(self, frame: Frame, state: TemporalGate | None = None) -> Prediction:
         if self.mood is not None:
             raise self.mood
-        return super().predict(frame)
+        return super().predict(frame, state)
 
 
 @contextmanager
@@ -212,7 +213,7 @@ def live_run(device: FakeDevice, engine: FakeEngine, calibrate: Calibrate = same
         assert run.stop()
 
 
-def pair_of(run: LiveRun, index: int) -> AnalyzedFrame:
+def pair_of(run: LiveRun, index: int) -> FrameResult:
     wait_until(lambda: (pair := run.snapshot().pair) is not None and pair.frame.key.index == index)
     pair = run.snapshot().pair
     assert pair is not None

@@ -15,9 +15,10 @@ from usviewer.acquire import Source
 from usviewer.errors import UserError
 from usviewer.frame import Frame, ImageGeometry
 from usviewer.infer.prediction import Prediction
+from usviewer.infer.temporal_gate import TemporalGate
 from usviewer.measure.manual import Edit, edit_of
 from usviewer.measure.reading import Provenance, Reading, Status
-from usviewer.pipeline.live_run import Calibrate
+from usviewer.pipeline.analyzer import Calibrate
 from usviewer.pipeline.playback import media_times
 from usviewer.pipeline.review_run import ReviewRun
 
@@ -31,7 +32,7 @@ def new_run(clip: FakeClip, engine: FakeEngine | None = None, kept: FakeKept | N
     review = ReviewRun(lambda: clip, calibrate_for)
     review.start()
     if engine is not None:
-        review.set_engine(engine.engine(), kept)
+        review.set_model(engine.engine(), kept)
     return review
 
 
@@ -237,10 +238,10 @@ def test_a_new_model_takes_over_without_stopping_the_picture(run: ReviewRun) -> 
     other = FakeEngine()
     run.seek(12)
     wait_until(lambda: shown(run) == 12)
-    run.set_engine(other.engine())
+    run.set_model(other.engine())
     wait_until(lambda: run.snapshot().complete and len(other.seen) == 50)
     assert shown(run) == 12
-    run.set_engine(None)
+    run.set_model(None)
     assert run.snapshot().reading is None and run.snapshot().curve is None
 
 
@@ -267,7 +268,7 @@ def test_a_clip_that_cannot_be_opened_says_so_and_ends() -> None:
 
     review = ReviewRun(missing, calibrate_for)
     review.start()
-    review.set_engine(FakeEngine().engine())
+    review.set_model(FakeEngine().engine())
     wait_until(lambda: "gone.mp4" in review.snapshot().message)
     assert review.stop()
 
@@ -295,10 +296,10 @@ class Failing(FakeEngine):
         super().__init__()
         self.error, self.bad = error, bad
 
-    def predict(self, frame: Frame) -> Prediction:
+    def predict(self, frame: Frame, state: TemporalGate | None = None) -> Prediction:
         if frame.key.digest in self.bad:
             raise self.error
-        return super().predict(frame)
+        return super().predict(frame, state)
 
 
 @pytest.mark.parametrize("error", [UserError("Model 'm' gave values that are not numbers"), MemoryError()])

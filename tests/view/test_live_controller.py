@@ -15,6 +15,7 @@ from usviewer.calibrate.calibrator import GIVEN_FOR_OTHER_SIZE
 from usviewer.errors import UserError
 from usviewer.frame import Frame, digest_of
 from usviewer.infer.prediction import Prediction
+from usviewer.infer.temporal_gate import TemporalGate
 from usviewer.measure.reading import Status
 from usviewer.pipeline.signal import SignalState
 from usviewer.units import ScaleSource, isotropic
@@ -77,7 +78,7 @@ def test_freezing_a_bare_picture_analyses_that_very_picture(window: MainWindow, 
     device.frames.put(picture(3))
     live(lambda: window.desk.on_screen.frame is not None)
     assert window.desk.on_screen.reading is None
-    window.live._run.set_engine(None)  # the run stays without a model: only the freeze may analyse
+    window.live._run.set_model(None)  # the run stays without a model: only the freeze may analyse
     window.desk._engine = FakeEngine().engine()
     window.run("freeze")
     live(lambda: window.desk.on_screen.reading is not None)
@@ -205,10 +206,10 @@ class Moody(FakeEngine):
 
     mood: Exception | None = MemoryError()
 
-    def predict(self, frame: Frame) -> Prediction:
+    def predict(self, frame: Frame, state: TemporalGate | None = None) -> Prediction:
         if self.mood is not None:
             raise self.mood
-        return super().predict(frame)
+        return super().predict(frame, state)
 
 
 def put_until(device: FakeDevice, live: Any, condition: Callable[[], bool]) -> None:

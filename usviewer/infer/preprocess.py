@@ -58,6 +58,7 @@ class Workspace:
         return kept
 
 
+@functools.lru_cache(maxsize=64)  # a clip asks the same twice a frame: for its pixels, and for how far outlines are off
 def place(
     frame_size_px: tuple[int, int], spec: InputSpec, sector_box_px: PixelBox | None = None, pixel_aspect: float = 1.0
 ) -> Placement:

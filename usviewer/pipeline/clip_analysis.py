@@ -13,12 +13,12 @@ from usviewer.frame import Frame
 from usviewer.measure.exam_context import NO_CONTEXT, ExamContext
 from usviewer.measure.manual import Edit, read_edited
 from usviewer.measure.reading import Reading
-from usviewer.pipeline.attempt import as_user_error, attempt, is_bug, refusals
+from usviewer.pipeline.analyzer import FrameAnalyzer, LoadedModel
 from usviewer.pipeline.clip_report import EMPTY_REPORT, ClipReport, clip_report
 from usviewer.pipeline.clip_run import MOST_FIRST_FAILURES
 from usviewer.pipeline.curve import Curve, curve_of
-from usviewer.pipeline.live_run import Engine
 from usviewer.pipeline.playback import Playback
+from usviewer.pipeline.refusals import as_user_error, is_bug, refusals
 
 STEP_ASIDE_S = 0.002
 # The curve is drawn anew so often, and in no more than a twentieth of the time.
@@ -46,7 +46,7 @@ class ClipAnalysis:
         self,
         open_source: Callable[[], Source],
         playback: Playback,
-        engine: Engine,
+        model: LoadedModel,
         kept: ReadingStore | None = None,
         given: ExamContext = NO_CONTEXT,
         edits: Mapping[int, Edit] | None = None,
@@ -56,7 +56,7 @@ class ClipAnalysis:
         self._playback = playback
         self._edits: dict[int, Edit] | None = dict(edits) if edits is not None else None
         self._unmeasured: dict[int, Edit] = dict(edits or {})  # corrections whose frame was not measured yet
-        self._engine, self._given = engine.fresh(given), given
+        self._model, self._given = model, given
         self._kept = kept
         self._lock = threading.Lock()
         self._stop = threading.Event()
@@ -195,11 +195,11 @@ class ClipAnalysis:
             self._draw_curve()
 
     def _read_all(self, source: Source) -> bool:
+        analyzer = FrameAnalyzer(self._model, self._playback.calibrate, self._given, sequence=source.info.is_sequence)
         for frame in source:
             if not self._my_turn():
                 return False
-            # Pictures of a folder are each their own patient: no plane is carried from one to the next.
-            self._read(frame, self._engine if self._aggregated else self._engine.fresh(self._given))
+            self._read(frame, analyzer)
             if time.monotonic() >= self._curve_due_s:
                 self._draw_curve()
         return True
@@ -234,10 +234,9 @@ class ClipAnalysis:
             self._automatic = {index: self._given.named(reading) for index, reading in kept.items()}
             self._complete = True
 
-    def _read(self, frame: Frame, engine: Engine) -> None:
+    def _read(self, frame: Frame, analyzer: FrameAnalyzer) -> None:
         """One frame; what goes wrong costs that frame, unless nothing of the clip can be read."""
-        calibrated = self._playback.calibrate(frame)
-        done = attempt(calibrated, engine.predict, engine.read, engine.made)
+        done = analyzer(frame)
         if done.problem is not None:
             self._note(frame, done.problem, done.reading.reason)
         with self._lock:

@@ -12,8 +12,8 @@ from itertools import pairwise
 from usviewer.acquire import Source
 from usviewer.errors import UserError
 from usviewer.frame import FALLBACK_FRAMES_PER_SECOND, Frame, SourceInfo
-from usviewer.pipeline.attempt import as_user_error, is_bug
-from usviewer.pipeline.live_run import Calibrate
+from usviewer.pipeline.analyzer import Calibrate
+from usviewer.pipeline.refusals import as_user_error, is_bug
 
 # While the hand moves, the nearest key frame is shown; after this rest the exact frame is decoded.
 HAND_RESTS_S = 0.10

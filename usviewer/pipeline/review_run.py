@@ -15,10 +15,11 @@ from usviewer.frame import Frame, SourceInfo
 from usviewer.measure.exam_context import NO_CONTEXT, ExamContext
 from usviewer.measure.manual import Edit
 from usviewer.measure.reading import Reading, Summary
+from usviewer.pipeline.analyzer import LoadedModel
 from usviewer.pipeline.clip_analysis import ClipAnalysis, ReadingStore
 from usviewer.pipeline.clip_report import EMPTY_REPORT, ClipReport
 from usviewer.pipeline.curve import Curve
-from usviewer.pipeline.live_run import JOIN_DEADLINE_S, Engine
+from usviewer.pipeline.live_run import JOIN_DEADLINE_S
 from usviewer.pipeline.playback import CalibrateFor, Playback
 
 
@@ -73,9 +74,9 @@ class ReviewRun:
         """Open the clip, in the playback thread."""
         self._playback.start()
 
-    def set_engine(
+    def set_model(
         self,
-        engine: Engine | None,
+        model: LoadedModel | None,
         kept: ReadingStore | None = None,
         given: ExamContext = NO_CONTEXT,
         edits: Mapping[int, Edit] | None = None,
@@ -89,8 +90,8 @@ class ReviewRun:
             self._retired.append(self._analysis)
         self._retired = [analysis for analysis in self._retired if analysis.alive]
         self._analysis = None
-        if engine is not None:
-            self._analysis = ClipAnalysis(self._open_source, self._playback, engine, kept, given, edits)
+        if model is not None:
+            self._analysis = ClipAnalysis(self._open_source, self._playback, model, kept, given, edits)
             self._analysis.start()
 
     def request_stop(self) -> None:

@@ -22,22 +22,22 @@ from usviewer.calibrate.ruler import MAX_TICK_MM, MIN_TICK_MM
 from usviewer.calibrate.source import for_source, stills_in_words
 from usviewer.calibrate.user_spacing import spacing_from_text
 from usviewer.errors import UserError
-from usviewer.frame import FALLBACK_FRAMES_PER_SECOND, Frame, ImageGeometry
+from usviewer.frame import FALLBACK_FRAMES_PER_SECOND, Frame
 from usviewer.infer import trial
 from usviewer.infer.manifest import ModelSpec
-from usviewer.infer.prediction import Prediction
 from usviewer.infer.predictor import Predictor
 from usviewer.infer.registry import load_spec
 from usviewer.infer.session import ENGINES, engine_threads
-from usviewer.infer.temporal_gate import TemporalGate
-from usviewer.measure import PlaneTracker, Trend, aorta, bands, biometry, fetal_head, read, summarize
-from usviewer.measure.reading import NORMAL_95, Plane, Reading, Site, Status, Summary
+from usviewer.measure import Trend, aorta, bands, biometry, fetal_head, summarize
+from usviewer.measure.exam_context import ExamContext
+from usviewer.measure.reading import NORMAL_95, Plane, Site, Status, Summary
 from usviewer.measure.trend import other_sizes_note
 from usviewer.overlay import words
 from usviewer.overlay.annotated_frame import AnnotatedFrame
 from usviewer.overlay.scene import compose
-from usviewer.pipeline import AnalyzedFrame, Made, analyze_clip, read_ahead
-from usviewer.pipeline.attempt import refusals
+from usviewer.pipeline import FrameAnalyzer, FrameResult, analyze_clip, read_ahead
+from usviewer.pipeline.analyzer import Calibrate, loaded
+from usviewer.pipeline.refusals import refusals
 from usviewer.save import deidentify
 from usviewer.save.results import FILES, MASKS, PICTURES, ExportOptions, ResultFolder
 from usviewer.save.summary import AnalysisInfo
@@ -49,8 +49,6 @@ from usviewer.units import Spacing
 
 DEFAULT_FOLDER = Path("usviewer-results")
 OWN_NAMES = frozenset(path.parts for path in (*FILES, MASKS, PICTURES))
-
-Calibrate = Callable[[Frame], Frame]
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,7 +261,7 @@ def _run_frames(
     with (
         _asked_to_stop() as asked_to_stop,
         _progress(screen, source) as advance,
-        closing(_analysed(source, calibrate, job)) as frames,
+        closing(_analyzed(source, calibrate, job)) as frames,
     ):
         for done in frames:
             summary = trend.add(done.reading) if trend else None
@@ -303,22 +301,10 @@ def _asked_to_stop() -> Iterator[Callable[[], bool]]:
         signal.signal(signal.SIGINT, before)
 
 
-def _analysed(source: Source, calibrate: Calibrate, job: AnalyzeOptions) -> Generator[AnalyzedFrame, None, None]:
-    clip_tracker = PlaneTracker(job.plane, job.site)
-    carried = source.info.is_sequence
-
-    def measure(prediction: Prediction, geometry: ImageGeometry | None) -> Reading:
-        tracker = clip_tracker if carried else PlaneTracker(job.plane, job.site)
-        return read(prediction, geometry, job.predictor.spec.finding, tracker, job.gestational_age_weeks)
-
-    presence = TemporalGate() if carried else None
-
-    def predict(frame: Frame) -> Prediction:
-        return job.predictor.predict(frame, state=presence)
-
-    spec = job.predictor.spec
-    made = Made(spec.finding, spec.id, spec.sha256, job.predictor.session.actual)
-    return analyze_clip(source, calibrate, predict, measure, made)
+def _analyzed(source: Source, calibrate: Calibrate, job: AnalyzeOptions) -> Generator[FrameResult, None, None]:
+    context = ExamContext(job.plane, job.site, job.gestational_age_weeks)
+    analyzer = FrameAnalyzer(loaded(job.predictor), calibrate, context, sequence=source.info.is_sequence)
+    return analyze_clip(source, analyzer)
 
 
 class _ClipClock:

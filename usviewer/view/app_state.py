@@ -20,8 +20,8 @@ from usviewer.measure.exam_context import NO_CONTEXT, ExamContext
 from usviewer.measure.reading import Reading, Summary
 from usviewer.overlay.annotated_frame import AnnotatedFrame
 from usviewer.overlay.scene import MaskStyle, Style, compose
+from usviewer.pipeline.analyzer import LoadedModel, load_model
 from usviewer.pipeline.jobs import Job, Jobs
-from usviewer.pipeline.live_run import Engine
 from usviewer.settings import Settings
 from usviewer.units import ScaleSource, Spacing
 from usviewer.view.canvas import Canvas
@@ -78,8 +78,8 @@ class AppState(QObject):
         self.engine_problem = ""
         self._settings_path = settings_path
         self._kept_settings = settings
-        self._engine: Engine | None = None
-        self._load: Job[Engine] | None = None
+        self._engine: LoadedModel | None = None
+        self._load: Job[LoadedModel] | None = None
         self._spacing: Spacing | None = None
         self._spacing_size_px: tuple[int, int] | None = None
         self._confirmed: tuple[Confirmed, ...] = ()
@@ -126,7 +126,7 @@ class AppState(QObject):
 
     # -- the model
 
-    def engine(self) -> Engine | None:
+    def engine(self) -> LoadedModel | None:
         """The model that is loaded; None while it loads, or when there is none."""
         return self._engine
 
@@ -137,7 +137,7 @@ class AppState(QObject):
         if self.loading:
             _end_trials(self._loading_id)
         self.loading, self.engine_problem, self._loading_id = True, "", model_id
-        self._load = self._engines.submit(partial(_load, model_id, engine), self._loaded, self._not_loaded)
+        self._load = self._engines.submit(partial(load_model, model_id, engine), self._loaded, self._not_loaded)
         self.engine_changed.emit()
 
     def choose_model(self, model_id: str) -> None:
@@ -150,13 +150,13 @@ class AppState(QObject):
         self.set_setting("engine", engine)
         self.load_model(self.settings.model, engine)
 
-    def set_engine(self, engine: Engine | None) -> None:
+    def set_engine(self, engine: LoadedModel | None) -> None:
         """Work with this model from now on."""
         self._engine = engine
         self.loading = False
         self.engine_changed.emit()
 
-    def _loaded(self, engine: Engine) -> None:
+    def _loaded(self, engine: LoadedModel) -> None:
         if engine.notice:
             self.notify.warn(engine.notice, key="engine")
         self.notify.withdraw("model")
@@ -309,12 +309,6 @@ def style_of(settings: Settings) -> Style:
     """How the overlay is drawn on the screen: the numbers and the research line have their own places there."""
     mask = MaskStyle(settings.mask) if settings.mask in set(MaskStyle) else MaskStyle.OUTLINE
     return Style(mask=mask, fill_alpha=settings.mask_opacity, numbers=False, research_line=False)
-
-
-def _load(model_id: str, engine: str) -> Engine:
-    from usviewer.pipeline.engine import load_engine  # brings the inference engines, the slowest imports of all
-
-    return load_engine(model_id, engine)
 
 
 def _check_plausible(frame: Frame, spacing: Spacing) -> None:

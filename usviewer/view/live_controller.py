@@ -15,9 +15,9 @@ from usviewer.errors import UserError
 from usviewer.frame import Frame
 from usviewer.measure.exam_context import NO_CONTEXT
 from usviewer.measure.reading import Plane, Reading, Status, Summary
-from usviewer.pipeline.attempt import AnalyzedFrame, attempt
+from usviewer.pipeline.analyzer import FrameAnalyzer, FrameResult
 from usviewer.pipeline.clip_report import EMPTY_REPORT
-from usviewer.pipeline.live_run import MOST_FAILURES, Engine, LiveRun, LiveSnapshot, LiveStatus
+from usviewer.pipeline.live_run import MOST_FAILURES, LiveRun, LiveSnapshot, LiveStatus
 from usviewer.pipeline.signal import SignalState
 from usviewer.units import Spacing
 from usviewer.view import theme
@@ -50,7 +50,7 @@ class LiveController(QObject):
         self._uri = ""
         self._frozen_s: float | None = None
         self._held_as: Plane | None = None  # what was set when the held picture was read
-        self._last_pair: AnalyzedFrame | None = None
+        self._last_pair: FrameResult | None = None
         self._last_message = ""
         self._raised: Exception | None = None
         self._problem = ""  # why the model was taken off, as it was said last
@@ -79,7 +79,7 @@ class LiveController(QObject):
         self._desk.forget_scale()
         self._desk.set_given(NO_CONTEXT)
         self._uri = uri
-        self._run = LiveRun(partial(open_source, uri), self._calibrate(), self._own_engine())
+        self._run = LiveRun(partial(open_source, uri), self._calibrate(), self._desk.engine(), self._desk.given)
         self._run.start()
 
     def close(self) -> None:
@@ -105,13 +105,9 @@ class LiveController(QObject):
             return Calibrator(None, RulerScale(*self._desk.confirmed(), live=True))
         return calibrator_for(self._desk.user_spacing(), self._desk.user_spacing_size_px())
 
-    def _own_engine(self) -> Engine | None:
-        engine = self._desk.engine()
-        return engine.fresh(self._desk.given) if engine is not None else None
-
     def _use_engine(self) -> None:
         if self._run is not None and not self._desk.loading:
-            self._run.set_engine(self._own_engine())
+            self._run.set_model(self._desk.engine(), self._desk.given)
             self._withdraw()
 
     def _use_given(self) -> None:
@@ -164,14 +160,13 @@ class LiveController(QObject):
             self._analyse_held()
 
     def _analyse_held(self) -> None:
-        frame, engine = self._desk.on_screen.frame, self._own_engine()
-        if engine is not None and frame is not None:
+        frame, model = self._desk.on_screen.frame, self._desk.engine()
+        if model is not None and frame is not None:
             self._show_frozen(None, None, pending=True)
-            self._desk.loads.submit(
-                lambda: attempt(frame, engine.predict, engine.read, engine.made), partial(self._analysed, frame)
-            )
+            analyzer = FrameAnalyzer(model, context=self._desk.given)  # of its own: the live run goes on behind it
+            self._desk.loads.submit(partial(analyzer.analyze, frame), partial(self._analysed, frame))
 
-    def _analysed(self, frame: Frame, done: AnalyzedFrame) -> None:
+    def _analysed(self, frame: Frame, done: FrameResult) -> None:
         if self.frozen and self._desk.on_screen.frame is frame:
             self._show_frozen(done.reading, None)
 

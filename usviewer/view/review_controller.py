@@ -21,8 +21,8 @@ from usviewer.measure.exam_context import NO_CONTEXT, ExamContext
 from usviewer.measure.manual import Edit, read_edited
 from usviewer.measure.reading import Provenance, Reading, Status
 from usviewer.overlay import words
+from usviewer.pipeline.analyzer import Calibrate, LoadedModel
 from usviewer.pipeline.curve import Curve
-from usviewer.pipeline.live_run import Calibrate, Engine
 from usviewer.pipeline.review_run import ReviewRun, ReviewSnapshot
 from usviewer.save.cache import ClipResults, MadeBy
 from usviewer.units import Spacing
@@ -207,7 +207,7 @@ class ReviewController(QObject):
             return
         engine = self._desk.engine()
         if engine is None:
-            self._run.set_engine(None)
+            self._run.set_model(None)
             return
         made_by = _made_by(engine, self._given)
         rulers = "".join(f" {each.spacing} from {each.from_index}" for each in self._desk.confirmed())
@@ -216,7 +216,7 @@ class ReviewController(QObject):
         made_by = replace(made_by, spacing=self._desk.user_spacing(), settings=settings)
         known = self._work.known_edits(made_by.model_sha256)
         self._work.read_edits(made_by.model_sha256)
-        self._run.set_engine(engine, ClipResults(self._work.notes, made_by, str(self._path)), self._given, known)
+        self._run.set_model(engine, ClipResults(self._work.notes, made_by, str(self._path)), self._given, known)
         self._desk.renew()
         self._neighbours.look_up(self._path)
 
@@ -430,7 +430,7 @@ class ReviewController(QObject):
         return self._run.automatic(index) if self._run is not None else None
 
 
-def _made_by(engine: Engine, given: ExamContext) -> MadeBy:
+def _made_by(engine: LoadedModel, given: ExamContext) -> MadeBy:
     settings = f"{given.settings(engine.finding)} {fingerprint()}"  # a remembered ruler gives clips a scale
     return MadeBy(engine.sha256, engine.running, settings=settings)
 

@@ -9,7 +9,6 @@ import numpy as np
 
 from usviewer.errors import UserError
 from usviewer.frame import Frame
-from usviewer.infer.edge import edge_sd_px
 from usviewer.infer.manifest import ModelSpec, PromptSpec
 from usviewer.infer.onnx_file import inspect
 from usviewer.infer.prediction import Instance
@@ -17,7 +16,7 @@ from usviewer.infer.preprocess import Placement
 from usviewer.infer.prompt.feeds import points_and_labels, simplified
 from usviewer.infer.prompt.outline import outline
 from usviewer.infer.prompt.types import Embedding, LowResMask, Prompt, PromptOutline
-from usviewer.infer.runner import Runner
+from usviewer.infer.runner import Runner, edge_sd_px
 from usviewer.infer.session import Outputs, Session, open_call
 
 
