@@ -38,7 +38,7 @@ def main(argv: Sequence[str]) -> int:
         raise no_qt(error) from error
 
     from usviewer import settings as preferences
-    from usviewer.calibrate import layouts
+    from usviewer.calibrate.ruler import layouts
     from usviewer.view import theme
     from usviewer.view.actions import usable_keys
     from usviewer.view.main_window import MainWindow

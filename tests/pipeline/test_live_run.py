@@ -18,6 +18,7 @@ from usviewer.infer.prediction import Prediction
 from usviewer.infer.temporal_gate import TemporalGate
 from usviewer.measure.reading import Status
 from usviewer.pipeline.analyzer import Calibrate, FrameResult
+from usviewer.pipeline.clip_report import EMPTY_REPORT
 from usviewer.pipeline.live_run import JOIN_DEADLINE_S, MOST_FAILURES, LiveRun, Mailbox
 from usviewer.pipeline.signal import SignalState
 from usviewer.units import ScaleSource, isotropic
@@ -364,24 +365,83 @@ def test_an_aggregate_that_cannot_take_a_reading_costs_that_frame(device: FakeDe
 # --- what was exchanged meanwhile must not come back ------------------------------------------------------------------
 
 
-def scaled(frame: Frame) -> Frame:
-    return frame.with_geometry(ImageGeometry((Region((0.0, 0.0, 64.0, 48.0), isotropic(0.2, ScaleSource.USER)),)))
+def scaled(frame: Frame, mm_per_px: float = 0.2) -> Frame:
+    return frame.with_geometry(ImageGeometry((Region((0.0, 0.0, 64.0, 48.0), isotropic(mm_per_px, ScaleSource.USER)),)))
 
 
-def test_a_result_that_was_begun_before_a_withdrawal_is_not_published_after_it(device: FakeDevice) -> None:
-    """The model was exchanged (or the scale) while the old one was still at work on a frame."""
+def rescaled(frame: Frame) -> Frame:
+    return scaled(frame, 0.4)
+
+
+@pytest.mark.parametrize("what", ["model", "scale", "nothing"])
+def test_a_result_that_was_begun_before_an_exchange_is_not_published_after_it(device: FakeDevice, what: str) -> None:
+    """The model or the scale was exchanged (or all was withdrawn) while the old one was still at work on a frame."""
     gate = threading.Event()
-    engine = FakeEngine(gate)
+    engine, other = FakeEngine(gate), FakeEngine(gate)
+    with live_run(device, engine, scaled) as run:
+        device.frames.put(picture(0))
+        wait_until(lambda: run._reading)
+        match what:
+            case "model":
+                run.set_model(replace(other.engine(), sha256="1" * 64))
+            case "scale":
+                run.set_calibrate(rescaled)
+            case _:
+                run.reset()
+        gate.set()
+        wait_until(lambda: bool(engine.seen) and not run._reading)
+        gate.clear()
+        device.frames.put(picture(1))
+        wait_until(lambda: run._reading)  # so the thread has done with the first frame
+        assert run.snapshot().pair is None and run.snapshot().summary is None
+        gate.set()
+        geometry = pair_of(run, 1).frame.geometry
+        assert geometry is not None and geometry.regions[0].spacing is not None
+        assert geometry.regions[0].spacing.x_mm_per_px == (0.4 if what == "scale" else 0.2)
+
+
+@pytest.mark.parametrize("what", ["model", "scale"])
+def test_another_model_or_scale_begins_the_sweep_again(device: FakeDevice, what: str) -> None:
+    with live_run(device, FakeEngine(), scaled) as run:
+        device.frames.put(picture(0))
+        wait_until(lambda: run.snapshot().findings.frames == 1)
+        if what == "model":
+            run.set_model(replace(FakeEngine().engine(), sha256="1" * 64))
+        else:
+            run.set_calibrate(rescaled)
+        assert run.snapshot().findings is EMPTY_REPORT
+
+
+def test_the_same_model_with_another_site_goes_on_with_the_sweep(device: FakeDevice) -> None:
+    with live_run(device, FakeEngine(), scaled) as run:
+        device.frames.put(picture(0))
+        wait_until(lambda: run.snapshot().findings.frames == 1)
+        run.set_model(FakeEngine().engine())
+        assert run.snapshot().findings.frames == 1 and run.snapshot().pair is None
+
+
+class FailingLate(FakeEngine):
+    """Fails on each frame, once the gate is open."""
+
+    def predict(self, frame: Frame, state: TemporalGate | None = None) -> Prediction:
+        super().predict(frame, state)
+        raise MemoryError
+
+
+def test_a_failure_of_the_old_model_does_not_count_against_the_new_one(device: FakeDevice) -> None:
+    gate = threading.Event()
+    engine, other = FailingLate(gate), FailingLate()
     with live_run(device, engine) as run:
         device.frames.put(picture(0))
         wait_until(lambda: run._reading)
-        run.reset()
+        run.set_model(replace(other.engine(), sha256="1" * 64))
         gate.set()
         wait_until(lambda: bool(engine.seen) and not run._reading)
-        device.frames.put(picture(1))
-        wait_until(lambda: len(engine.seen) == 2)
-        pair_of(run, 1)
-        assert run.snapshot().status.latency_ms.count == 1, "only the second was published"
+        for value in range(1, MOST_FAILURES):
+            device.frames.put(picture(value))
+            pair_of(run, value)
+        wait_until(lambda: run._failures >= MOST_FAILURES - 1)
+        assert run.snapshot().status.model_problem == "", "the new one has not failed often enough"
 
 
 def test_a_frame_that_was_calibrated_with_the_old_scale_is_not_shown_after_the_exchange(device: FakeDevice) -> None:

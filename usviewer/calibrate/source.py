@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 from usviewer.acquire import Source, frame_count
 from usviewer.calibrate.calibrator import Calibrator, with_user_spacing
-from usviewer.calibrate.layouts import load
 from usviewer.calibrate.plausible import check_stated
-from usviewer.calibrate.proposal import UNCONFIRMED, propose
 from usviewer.calibrate.regions import NO_REGION, SPACING_ONLY, FileScale, regions_of
-from usviewer.calibrate.ruler import GIVE_BOTH, NO_RULER
-from usviewer.calibrate.watch import Confirmed, RulerScale
+from usviewer.calibrate.ruler.confirm import UNCONFIRMED, propose
+from usviewer.calibrate.ruler.detect import GIVE_BOTH, NO_RULER
+from usviewer.calibrate.ruler.layouts import load
+from usviewer.calibrate.ruler.watch import Confirmed, RulerScale
 from usviewer.errors import UserError
 from usviewer.frame import Frame, SourceInfo
 from usviewer.units import Spacing, is_square

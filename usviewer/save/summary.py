@@ -10,7 +10,7 @@ from typing import Any
 
 from usviewer import RESEARCH_USE, __version__
 from usviewer.calibrate.calibrator import GIVEN_FOR_OTHER_SIZE, OTHER_SIZE
-from usviewer.calibrate.watch import WITHDRAWALS
+from usviewer.calibrate.ruler.watch import WITHDRAWALS
 from usviewer.frame import SourceInfo
 from usviewer.infer.prediction import Edge
 from usviewer.measure import bands, biometry, sweep
