@@ -20,9 +20,9 @@ from tests.fuzz import seeds_kept
 from tests.fuzz.task import Read
 from usviewer import settings
 from usviewer.acquire import RecordedSource, Source, open_source
+from usviewer.calibrate import calibration_for
 from usviewer.calibrate.ruler import layouts
 from usviewer.calibrate.ruler.detect import find_ruler
-from usviewer.calibrate.source import for_source
 from usviewer.errors import UserError
 from usviewer.frame import Frame, make_frame
 from usviewer.infer import golden, onnx_file, registry, trial
@@ -90,7 +90,7 @@ class _Watcher:
 
     def calibrate(self, index: int) -> None:
         with self._noting():
-            calibrate = for_source(self._source)
+            calibrate = calibration_for(self._source)
             frame = self._source.seek_near(index)
             self._look_at(frame)
             _check_geometry(calibrate(frame))

@@ -19,7 +19,7 @@ from usviewer.infer.temporal_gate import TemporalGate
 from usviewer.measure.reading import Status
 from usviewer.pipeline.signal import SignalState
 from usviewer.units import ScaleSource, isotropic
-from usviewer.view.live_controller import RETRY, calibrator_for
+from usviewer.view.live_controller import RETRY
 from usviewer.view.main_window import MainWindow
 from usviewer.view.reading_text import DASH
 
@@ -141,16 +141,6 @@ def test_a_new_scale_withdraws_what_was_measured(window: MainWindow, device: Fak
     frame = window.desk.on_screen.frame
     assert frame is not None and frame.geometry is not None
     assert [region.spacing.y_mm_per_px for region in frame.geometry.regions if region.spacing] == [0.2]
-
-
-def test_the_users_scale_does_not_hold_on_another_picture_size() -> None:
-    from usviewer.frame import make_frame
-
-    calibrate = calibrator_for(isotropic(0.2, ScaleSource.USER), (64, 48))
-    same = calibrate(make_frame(picture(0), "s", 0))
-    other = calibrate(make_frame(picture(0, 80, 48), "s", 1))
-    assert same.geometry is not None and any(region.spacing for region in same.geometry.regions)
-    assert other.geometry is not None and not any(region.spacing for region in other.geometry.regions)
 
 
 def test_a_source_that_changes_its_size_loses_the_users_millimetres_until_it_is_back(

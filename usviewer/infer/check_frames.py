@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from usviewer.acquire import open_source
-from usviewer.calibrate import for_source
+from usviewer.calibrate.calibration import StatedScale, calibration_for
 from usviewer.errors import UserError
 from usviewer.frame import Frame, Pixels, make_frame
 from usviewer.infer import golden
@@ -41,7 +41,7 @@ def _sample() -> tuple[Frame, ...]:
     try:
         facts = tomllib.loads(path.with_suffix(".toml").read_text(encoding="utf-8"))
         with open_source(str(path)) as source:
-            calibrate = for_source(source, isotropic(float(facts["mm_per_px"]), ScaleSource.PHANTOM))
+            calibrate = calibration_for(source, StatedScale(isotropic(float(facts["mm_per_px"]), ScaleSource.PHANTOM)))
             return tuple(calibrate(source.seek(index)) for index in SAMPLE_FRAMES)
     except (OSError, UserError):  # an installation without its clip: the golden picture serves
         return ()

@@ -61,7 +61,7 @@ class ReviewSnapshot:
 class ReviewRun:
     """One clip with one scale, and with the model that is set. Every method returns at once.
 
-    ``calibrate_for`` gives the calibration of an open source (``calibrate.for_source``).
+    ``calibrate_for`` gives the calibration of an open source (``calibrate.calibration_for``).
     """
 
     def __init__(self, open_source: Callable[[], Source], calibrate_for: CalibrateFor, start_index: int = 0) -> None:

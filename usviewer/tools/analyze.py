@@ -17,9 +17,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from usviewer import RESEARCH_USE
 from usviewer.acquire import Source, frame_count, open_source
 from usviewer.acquire.images import ImageSource
+from usviewer.calibrate.calibration import StatedScale, calibration_for
 from usviewer.calibrate.ruler.confirm import UNCONFIRMED
 from usviewer.calibrate.ruler.detect import MAX_TICK_MM, MIN_TICK_MM
-from usviewer.calibrate.source import for_source, stills_in_words
+from usviewer.calibrate.source import stills_in_words
 from usviewer.calibrate.user_spacing import spacing_from_text
 from usviewer.errors import UserError
 from usviewer.frame import FALLBACK_FRAMES_PER_SECOND, Frame
@@ -230,11 +231,13 @@ def analyze_source(uri: str, folder: Path, job: AnalyzeOptions, screen: Terminal
             raise UserError(
                 f"{source.info.name} is live and has no end", "Record it in the window, then analyse the recording"
             )
-        calibrate = for_source(source, job.spacing, ruler_tick_mm=job.ruler_tick_mm)
+        calibrate = calibration_for(source, StatedScale(job.spacing, ruler_tick_mm=job.ruler_tick_mm))
         clip = source.info.is_sequence
         wanted = replace(job.wanted, video=job.wanted.video and clip, pictures=job.wanted.video and not clip)
         labels = tuple(label.name for label in job.predictor.spec.labels)
         with ResultFolder(folder, job.predictor.spec.finding, labels, wanted) as results:
+            for problem in calibrate.problems:
+                results.note(problem)
             clock = _ClipClock(source)
             stopped = _run_frames(source, calibrate, job, results, clock, screen)
             analysis = _analysis(source, job, results, stopped)

@@ -19,7 +19,7 @@ import numpy as np
 
 from usviewer.acquire import open_source
 from usviewer.atomic import make_folder, write_text
-from usviewer.calibrate import for_source
+from usviewer.calibrate import calibration_for
 from usviewer.errors import UserError
 from usviewer.pipeline.live_run import JOIN_DEADLINE_S
 from usviewer.pipeline.playback import Playback, PlaybackState
@@ -103,7 +103,7 @@ def make_clip(path: Path, seconds: int = 60, size: tuple[int, int] = (1920, 1080
 def measure(path: Path, count: int, play_s: float) -> SeekResult:
     """Seek to random frames, each exactly and near, then play. Raises ``UserError`` where the clip cannot be shown."""
     began = time.perf_counter()
-    playback = Playback(partial(open_source, path), lambda source: for_source(source, None))
+    playback = Playback(partial(open_source, path), calibration_for)
     playback.start()
     try:
         _wait(playback, lambda now: bool(now.times_s) and now.frame is not None)

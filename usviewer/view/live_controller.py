@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from functools import partial
 
 from PySide6.QtCore import QObject, Signal
 
 from usviewer.acquire import open_source
-from usviewer.calibrate import Calibrator
-from usviewer.calibrate.ruler.watch import RulerScale
+from usviewer.calibrate.calibration import live_calibration
 from usviewer.errors import UserError
 from usviewer.frame import Frame
 from usviewer.measure.exam_context import NO_CONTEXT
@@ -19,7 +17,6 @@ from usviewer.pipeline.analyzer import FrameAnalyzer, FrameResult
 from usviewer.pipeline.clip_report import EMPTY_REPORT
 from usviewer.pipeline.live_run import MOST_FAILURES, LiveRun, LiveSnapshot, LiveStatus
 from usviewer.pipeline.signal import SignalState
-from usviewer.units import Spacing
 from usviewer.view import theme
 from usviewer.view.app_state import AppState
 from usviewer.view.canvas import Banner
@@ -79,7 +76,9 @@ class LiveController(QObject):
         self._desk.forget_scale()
         self._desk.set_given(NO_CONTEXT)
         self._uri = uri
-        self._run = LiveRun(partial(open_source, uri), self._calibrate(), self._desk.engine(), self._desk.given)
+        self._run = LiveRun(
+            partial(open_source, uri), live_calibration(self._desk.stated_scale), self._desk.engine(), self._desk.given
+        )
         self._run.start()
 
     def close(self) -> None:
@@ -99,11 +98,6 @@ class LiveController(QObject):
     def _stopped(self, ended: bool) -> None:
         if not ended:
             self._desk.notify.warn("The source did not close in time: it may still be in use.", key="closing")
-
-    def _calibrate(self) -> Callable[[Frame], Frame]:
-        if self._desk.confirmed():
-            return Calibrator(None, RulerScale(*self._desk.confirmed(), live=True))
-        return calibrator_for(self._desk.user_spacing(), self._desk.user_spacing_size_px())
 
     def _use_engine(self) -> None:
         if self._run is not None and not self._desk.loading:
@@ -125,7 +119,7 @@ class LiveController(QObject):
 
     def _use_scale(self) -> None:
         if self._run is not None:
-            self._run.set_calibrate(self._calibrate())
+            self._run.set_calibrate(live_calibration(self._desk.stated_scale))
             self._withdraw()
 
     def _withdraw(self) -> None:
@@ -269,8 +263,3 @@ def _not_measured(reading: Reading) -> str:
     if reading.status is Status.NOT_VISUALISED:
         return f"{name} not seen" if name not in ("Other", "") else "Nothing found"
     return "Not measured"
-
-
-def calibrator_for(spacing: Spacing | None, size_px: tuple[int, int] | None) -> Callable[[Frame], Frame]:
-    """Calibration that uses the user's scale on pictures of the size it was given on, and on no other."""
-    return Calibrator(spacing, user_size_px=size_px)

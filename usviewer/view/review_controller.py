@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from PySide6.QtCore import QObject, Signal
 
-from usviewer.acquire import Source, open_source
-from usviewer.calibrate import for_source
+from usviewer.acquire import open_source
+from usviewer.calibrate import calibration_for
 from usviewer.calibrate.ruler.layouts import fingerprint
-from usviewer.calibrate.ruler.watch import Confirmed
 from usviewer.errors import UserError
 from usviewer.frame import Frame, ImageGeometry
 from usviewer.infer.prediction import Edge
@@ -21,11 +20,10 @@ from usviewer.measure.exam_context import NO_CONTEXT, ExamContext
 from usviewer.measure.manual import Edit, read_edited
 from usviewer.measure.reading import Provenance, Reading, Status
 from usviewer.overlay import words
-from usviewer.pipeline.analyzer import Calibrate, LoadedModel
+from usviewer.pipeline.analyzer import LoadedModel
 from usviewer.pipeline.curve import Curve
 from usviewer.pipeline.review_run import ReviewRun, ReviewSnapshot
 from usviewer.save.cache import ClipResults, MadeBy
-from usviewer.units import Spacing
 from usviewer.view import theme
 from usviewer.view.app_state import AppState
 from usviewer.view.canvas import Banner
@@ -152,14 +150,12 @@ class ReviewController(QObject):
 
     def _start(self, index: int) -> None:
         assert self._path is not None and self._work is not None
-        self._run = ReviewRun(partial(open_source, self._path), self._calibration(), index)
+        self._run = ReviewRun(
+            partial(open_source, self._path), partial(calibration_for, said=self._desk.stated_scale), index
+        )
         self._run.start()
         self._work.read_bookmarks()
         self._work.read_given(partial(self._take_given, self._work))
-
-    def _calibration(self) -> Callable[[Source], Calibrate]:
-        desk = self._desk
-        return partial(_calibrate_for, desk.user_spacing(), desk.user_spacing_size_px(), desk.confirmed())
 
     def _list(self, asked: Path, found: tuple[Path, ...]) -> None:
         """The clips of the folder are known: the first is shown where a folder was asked for."""
@@ -210,10 +206,11 @@ class ReviewController(QObject):
             self._run.set_model(None)
             return
         made_by = _made_by(engine, self._given)
-        rulers = "".join(f" {each.spacing} from {each.from_index}" for each in self._desk.confirmed())
-        given_for = f" {self._desk.user_spacing_size_px()}" if self._desk.user_spacing() is not None else ""
+        said = self._desk.stated_scale
+        rulers = "".join(f" {each.spacing} from {each.from_index}" for each in said.confirmed)
+        given_for = f" {said.size_px}" if said.spacing is not None else ""
         settings = made_by.settings + rulers + given_for  # on pictures of another size the scale does not hold
-        made_by = replace(made_by, spacing=self._desk.user_spacing(), settings=settings)
+        made_by = replace(made_by, spacing=said.spacing, settings=settings)
         known = self._work.known_edits(made_by.model_sha256)
         self._work.read_edits(made_by.model_sha256)
         self._run.set_model(engine, ClipResults(self._work.notes, made_by, str(self._path)), self._given, known)
@@ -433,13 +430,6 @@ class ReviewController(QObject):
 def _made_by(engine: LoadedModel, given: ExamContext) -> MadeBy:
     settings = f"{given.settings(engine.finding)} {fingerprint()}"  # a remembered ruler gives clips a scale
     return MadeBy(engine.sha256, engine.running, settings=settings)
-
-
-def _calibrate_for(
-    spacing: Spacing | None, size_px: tuple[int, int] | None, confirmed: Sequence[Confirmed], source: Source
-) -> Calibrate:
-    """The calibration of a source; the user's scale holds for pictures of the size it was given on."""
-    return for_source(source, spacing, confirmed=confirmed, from_start=False, user_size_px=size_px)
 
 
 def _banner(now: ReviewSnapshot, reading: Reading | None) -> Banner | None:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from usviewer.acquire import open_source
-from usviewer.calibrate import for_source
+from usviewer.calibrate.calibration import StatedScale, calibration_for
 from usviewer.errors import UserError
 from usviewer.evaluate.average_precision import LabelledBox
 from usviewer.frame import Frame, Mask
@@ -189,7 +189,7 @@ def calibrated_clip(
 ) -> Iterator[Frame]:
     """The wanted frames (by index) of a clip or a folder of stills, up to ``last``."""
     with open_source(uri) as source:
-        calibrate = for_source(source, spacing)
+        calibrate = calibration_for(source, StatedScale(spacing))
         for frame in source:
             if last is not None and frame.key.index > last:
                 return
