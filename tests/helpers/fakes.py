@@ -29,6 +29,7 @@ class FakeClip(RecordedSource):
         self.count = count
         self._info = SourceInfo(uri, uri, "video", 64, 48, frames_per_second, count)
         self.sought: list[int] = []
+        self._decoded: list[int] = []
 
     @property
     def info(self) -> SourceInfo:
@@ -37,8 +38,14 @@ class FakeClip(RecordedSource):
     def _frame(self, index: int) -> Frame:
         return make_frame(picture(index), self._info.uri, index, index / (self._info.frames_per_second or 25.0))
 
+    def count_decoded(self, decoded: list[int]) -> None:
+        """Put the number of each frame that is decoded from now on here."""
+        self._decoded = decoded
+
     def __iter__(self) -> Iterator[Frame]:
-        return (self._frame(index) for index in range(self.count))
+        for index in range(self.count):
+            self._decoded.append(index)
+            yield self._frame(index)
 
     def seek(self, index: int) -> Frame:
         self.check_index(index)

@@ -6,7 +6,7 @@ operator says (``StatedScale``) may change while it is open, and then only ``dec
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
@@ -145,6 +145,17 @@ class Calibration:
     def note(self, frame: Frame) -> None:
         """See ``ScaleEvidence.note``."""
         self.evidence.note(frame)
+
+    def noted(self) -> tuple[str, Mapping[str, str]]:
+        """The ruler that was watched (empty: none), and what its watch said of each frame, to be kept."""
+        reference = self.evidence.reference
+        return (reference.digest if reference is not None else "", dict(self.evidence.seen))
+
+    def recall(self, reference: str, seen: Mapping[str, str]) -> None:
+        """Take what was noted in an earlier session, where it was the same ruler."""
+        own = self.evidence.reference
+        if own is not None and own.digest == reference:
+            self.evidence.seen.update(seen)
 
     def without_pixels(self, key: FrameKey, size_px: tuple[int, int], stated_aspect: float) -> ImageGeometry | None:
         """The geometry of a frame that was looked at before; None where its pixels must be seen again."""

@@ -137,12 +137,17 @@ class FrameAnalyzer:
         except Exception as error:
             return frame.with_geometry(None), error
 
-    def analyze(self, frame: Frame, problem: Exception | None = None) -> FrameResult:
-        """A frame that is calibrated, or could not be (``problem``): then it is refused, and the model is not asked."""
+    def analyze(self, frame: Frame, problem: Exception | None = None, kept: Prediction | None = None) -> FrameResult:
+        """A frame that is calibrated, or could not be (``problem``): then it is refused, and the model is not asked.
+
+        ``kept`` is what the model said of it before: then it is not asked again.
+        """
         if problem is not None:
             return self.refuse(frame, problem)
         try:
-            prediction = self.predict(frame)
+            if kept is not None:
+                self._gate.follow(kept.instances, frame.key, frame.size_px)
+            prediction = kept if kept is not None else self.predict(frame)
             return FrameResult(frame, prediction, self.measure(prediction, frame.geometry))
         except Exception as error:  # also a full memory, and what an engine raises of its own
             return self.refuse(frame, error)

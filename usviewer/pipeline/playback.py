@@ -5,21 +5,99 @@ from __future__ import annotations
 import threading
 import time
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import Protocol
 
 from usviewer.acquire import Source
+from usviewer.calibrate.calibration import NOTHING_STATED, StatedScale
 from usviewer.errors import UserError
-from usviewer.frame import FALLBACK_FRAMES_PER_SECOND, Frame, SourceInfo
-from usviewer.pipeline.analyzer import Calibrate
+from usviewer.frame import FALLBACK_FRAMES_PER_SECOND, Frame, FrameKey, ImageGeometry, SourceInfo
 from usviewer.pipeline.refusals import as_user_error, is_bug
 
 # While the hand moves, the nearest key frame is shown; after this rest the exact frame is decoded.
 HAND_RESTS_S = 0.10
 SLOWEST, FASTEST = 0.25, 4.0
 
-CalibrateFor = Callable[[Source], Calibrate]
+
+class ClipCalibration(Protocol):
+    """The calibration of a clip (``calibrate.Calibration``)."""
+
+    def __call__(self, frame: Frame) -> Frame:
+        """The same picture, calibrated."""
+        ...
+
+    def note(self, frame: Frame) -> None:
+        """Keep what a later word of the operator's needs to know of the frame's pixels."""
+        ...
+
+    def without_pixels(self, key: FrameKey, size_px: tuple[int, int], stated_aspect: float) -> ImageGeometry | None:
+        """The geometry of a frame that was looked at before; None where its pixels must be seen again."""
+        ...
+
+    def noted(self) -> tuple[str, Mapping[str, str]]:
+        """What ``note`` has kept, to be kept between sessions."""
+        ...
+
+    def recall(self, reference: str, seen: Mapping[str, str]) -> None:
+        """Take what was kept in an earlier session."""
+        ...
+
+
+class ClipEvidence(Protocol):
+    """What a clip tells of its own scale (``calibrate.ScaleEvidence``)."""
+
+    def decide(self, said: StatedScale) -> ClipCalibration:
+        """The calibration, with what the operator says. Raises ``UserError`` where the two contradict each other."""
+        ...
+
+
+Gather = Callable[[Source], ClipEvidence]
+
+
+class _NoCalibration:
+    """Where no calibration could be made: pictures as they come."""
+
+    def __call__(self, frame: Frame) -> Frame:
+        return frame
+
+    def note(self, frame: Frame) -> None:
+        return
+
+    def without_pixels(self, key: FrameKey, size_px: tuple[int, int], stated_aspect: float) -> ImageGeometry | None:
+        return None
+
+    def noted(self) -> tuple[str, Mapping[str, str]]:
+        return "", {}
+
+    def recall(self, reference: str, seen: Mapping[str, str]) -> None:
+        return
+
+
+class _Shared:
+    """A calibration for several threads: the playback's and the analysis's."""
+
+    def __init__(self, calibration: ClipCalibration) -> None:
+        self._calibration = calibration
+        self._lock = threading.Lock()
+
+    def __call__(self, frame: Frame) -> Frame:
+        with self._lock:
+            return self._calibration(frame)
+
+    def note(self, frame: Frame) -> None:
+        self._calibration.note(frame)
+
+    def without_pixels(self, key: FrameKey, size_px: tuple[int, int], stated_aspect: float) -> ImageGeometry | None:
+        with self._lock:
+            return self._calibration.without_pixels(key, size_px, stated_aspect)
+
+    def noted(self) -> tuple[str, Mapping[str, str]]:
+        return self._calibration.noted()
+
+    def recall(self, reference: str, seen: Mapping[str, str]) -> None:
+        self._calibration.recall(reference, seen)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,27 +135,33 @@ def media_times(times_s: Sequence[float | None], frames_per_second: float | None
 class Playback:
     """Shows one clip. Every method returns at once; what it asked for shows in a later ``picture``.
 
-    ``calibrate_for`` gives the calibration of an open source. It looks at frames from all over the clip, so it has a
-    source and a thread of its own; until it is done the pictures are shown without a geometry. Where it raises
-    ``UserError`` they stay so, and the message says why.
+    ``gather`` looks at frames from all over the clip for its scale, so it has a source and a thread of its own; until
+    the calibration is known the pictures are shown without a geometry. Where there is a ``UserError`` they stay so,
+    and the message says why. ``said`` is what the operator says of the scale; it may change (``set_scale``).
     """
 
-    def __init__(self, open_source: Callable[[], Source], calibrate_for: CalibrateFor, start_index: int = 0) -> None:
+    def __init__(
+        self,
+        open_source: Callable[[], Source],
+        gather: Gather,
+        start_index: int = 0,
+        said: StatedScale = NOTHING_STATED,
+    ) -> None:
         self._open_source = open_source
-        self._calibrate_for = calibrate_for
+        self._gather, self._said = gather, said
         self._changed = threading.Condition()
         self._stop = threading.Event()
-        self._calibration_lock = threading.Lock()
-        self._calibration: Calibrate | None = None
+        self._calibration: _Shared | None = None  # None: not known yet
         self._ready = threading.Event()
         self._counted = threading.Event()
         self._unreadable: set[int] = set()
         self._wanted = PlaybackRequest(start_index)
+        self._raw: Frame | None = None  # the picture as it was decoded
         self._frame: Frame | None = None
-        self._shown_calibrated = False
+        self._shown_by: _Shared | None = None  # what gave it its geometry
         self._times_s: tuple[float, ...] = ()
         self._info: SourceInfo | None = None
-        self._message = self._problem = ""  # of the clip, of the frame that was asked for
+        self._message = self._scale_message = self._problem = ""  # of the clip, its scale, the frame that was asked for
         self.busy = threading.Event()
         self.failure: Exception | None = None
         self._thread = threading.Thread(target=self._run, name="usviewer-playback", daemon=True)
@@ -160,25 +244,35 @@ class Playback:
     def picture(self) -> PlaybackState:
         """The picture of this moment."""
         with self._changed:
-            return PlaybackState(self._frame, self._times_s, self._info, self._wanted, self._problem or self._message)
+            message = self._problem or self._message or self._scale_message
+            # A picture with the millimetres of a scale that holds no longer is shown without any.
+            frame = self._frame if self._shown_by is self._calibration else self._raw
+            return PlaybackState(frame, self._times_s, self._info, self._wanted, message)
 
-    def calibrated(self) -> bool:
-        """Wait until frames can be calibrated and are counted; False when the playback ended before that."""
+    def calibration(self) -> ClipCalibration | None:
+        """Wait until frames can be calibrated and are counted; None when the playback ended before that."""
         self._counted.wait()
         self._ready.wait()
-        return self._calibration is not None and bool(self._times_s) and not self._stop.is_set()
+        with self._changed:
+            found = self._calibration if self._times_s else None
+        return None if self._stop.is_set() else found
 
     def calibrate(self, frame: Frame) -> Frame:
         """The frame with its geometry; for every thread."""
         return self._calibrated(frame)[0]
 
-    def _calibrated(self, frame: Frame) -> tuple[Frame, bool]:
-        """The frame, and whether the calibration was known when it was asked: it may become known at any moment."""
+    def _calibrated(self, frame: Frame) -> tuple[Frame, _Shared | None]:
+        """The frame, and what it was calibrated by: another calibration may become known at any moment."""
         calibration = self._calibration
-        if calibration is None:
-            return frame, False
-        with self._calibration_lock:
-            return calibration(frame), True
+        return (frame, None) if calibration is None else (calibration(frame), calibration)
+
+    def set_scale(self, said: StatedScale) -> None:
+        """The operator says something else of the scale: nothing of the old one is shown from this moment on."""
+        with self._changed:
+            self._said = said
+            self._ready.clear()
+            self._calibration = None
+            self._changed.notify_all()
 
     # -- the thread
 
@@ -202,7 +296,7 @@ class Playback:
         if self._wanted.index == 0:
             first = next(iter(source), None)  # seeking would count the frames first
             if first is not None:
-                self._set_frame(first, False)
+                self._set_frame(first, first, None)
         times_s = media_times(source.times_s(), source.info.frames_per_second)
         with self._changed:
             self._info, self._times_s = source.info, times_s
@@ -210,18 +304,37 @@ class Playback:
         self._counted.set()
 
     def _find_calibration(self) -> None:
-        calibration: Calibrate = _unchanged
+        """Look at the clip once; then decide, again whenever the operator says something else."""
+        evidence: ClipEvidence | None = None
         try:
             with self._open_source() as source:
-                calibration = self._calibrate_for(source)
+                evidence = self._gather(source)
         except UserError as error:
             self._say(str(error))
         except Exception as error:  # a bug: the window raises it where the user hears of it
             self.failure = error
-        with self._changed:
-            self._calibration = calibration
-            self._changed.notify_all()
-        self._ready.set()
+        while not self._stop.is_set():
+            said = self._said
+            found, problem = self._decide(evidence, said)
+            with self._changed:
+                if said is self._said:
+                    self._calibration, self._scale_message = _Shared(found), problem
+                    self._ready.set()
+                    self._changed.notify_all()
+                while said is self._said and not self._stop.is_set():
+                    self._changed.wait()
+
+    def _decide(self, evidence: ClipEvidence | None, said: StatedScale) -> tuple[ClipCalibration, str]:
+        """The calibration; that of none, and why, where the clip and the operator contradict each other."""
+        if evidence is None:
+            return _NoCalibration(), ""
+        try:
+            return evidence.decide(said), ""
+        except UserError as error:
+            return _NoCalibration(), str(error)
+        except Exception as error:
+            self.failure = error
+            return _NoCalibration(), ""
 
     def _serve(self, source: Source) -> None:
         while not self._stop.is_set():
@@ -243,11 +356,11 @@ class Playback:
 
     def _lacks_geometry(self) -> bool:
         """Whether the picture was shown before the calibration was known."""
-        return not self._shown_calibrated and self._calibration is not None and self._frame is not None
+        return self._shown_by is not self._calibration and self._calibration is not None and self._raw is not None
 
     def _calibrate_shown(self) -> None:
-        assert self._frame is not None
-        self._set_frame(*self._calibrated(self._frame))
+        assert self._raw is not None
+        self._set_frame(self._raw, *self._calibrated(self._raw))
 
     def _is_settled(self, wanted: PlaybackRequest) -> bool:
         shown = self._frame is not None and self._frame.key.index == wanted.index
@@ -255,7 +368,8 @@ class Playback:
 
     def _show_near(self, source: Source, wanted: PlaybackRequest) -> None:
         try:
-            self._set_frame(*self._calibrated(source.seek_near(wanted.index)))
+            raw = source.seek_near(wanted.index)
+            self._set_frame(raw, *self._calibrated(raw))
         except Exception:
             return  # the exact frame, a moment later, says why
         with self._changed:
@@ -298,7 +412,8 @@ class Playback:
 
     def _show(self, source: Source, index: int) -> None:
         try:
-            shown = self._calibrated(source.seek(index))
+            raw = source.seek(index)
+            shown = self._calibrated(raw)
         except Exception as error:  # it costs this frame; a bug is raised by the window besides
             if is_bug(error) and self.failure is None:
                 self.failure = error
@@ -306,20 +421,16 @@ class Playback:
                 self._unreadable.add(index)
                 self._problem = str(as_user_error(error))
             return
-        self._set_frame(*shown)
+        self._set_frame(raw, *shown)
 
-    def _set_frame(self, frame: Frame, calibrated: bool) -> None:
+    def _set_frame(self, raw: Frame, frame: Frame, calibrated_by: _Shared | None) -> None:
         with self._changed:
-            self._frame, self._problem = frame, ""
-            self._shown_calibrated = calibrated
+            self._raw, self._frame, self._problem = raw, frame, ""
+            self._shown_by = calibrated_by
 
     def _say(self, message: str) -> None:
         with self._changed:
             self._message = message
-
-
-def _unchanged(frame: Frame) -> Frame:
-    return frame
 
 
 def _step_s(times_s: Sequence[float]) -> float:

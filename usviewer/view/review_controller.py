@@ -11,7 +11,7 @@ from pathlib import Path
 from PySide6.QtCore import QObject, Signal
 
 from usviewer.acquire import open_source
-from usviewer.calibrate import calibration_for
+from usviewer.calibrate.calibration import NOTHING_STATED, StatedScale, gather
 from usviewer.calibrate.ruler.layouts import fingerprint
 from usviewer.errors import UserError
 from usviewer.frame import Frame, ImageGeometry
@@ -46,6 +46,7 @@ class ReviewController(QObject):
         self._path: Path | None = None
         self._work: ClipWork | None = None
         self._given: ExamContext | None = None  # None: what was said of this clip is not read yet
+        self._scale = NOTHING_STATED  # what was said of its scale, as it is kept
         self._run: ReviewRun | None = None
         self._snapshot: ReviewSnapshot | None = None
         self._last_message = ""
@@ -138,6 +139,7 @@ class ReviewController(QObject):
         """Open one clip; a folder waits for its list."""
         self._end_run()
         self._path, self._work, self._given = path, ClipWork(self._desk, path), None
+        self._scale = NOTHING_STATED
         self._desk.forget_scale()
         self._desk.set_given(NO_CONTEXT)
         self._desk.show(None, None, None)
@@ -150,12 +152,10 @@ class ReviewController(QObject):
 
     def _start(self, index: int) -> None:
         assert self._path is not None and self._work is not None
-        self._run = ReviewRun(
-            partial(open_source, self._path), partial(calibration_for, said=self._desk.stated_scale), index
-        )
+        self._run = ReviewRun(partial(open_source, self._path), gather, index, self._desk.stated_scale)
         self._run.start()
         self._work.read_bookmarks()
-        self._work.read_given(partial(self._take_given, self._work))
+        self._work.read_said(partial(self._take_said, self._work))
 
     def _list(self, asked: Path, found: tuple[Path, ...]) -> None:
         """The clips of the folder are known: the first is shown where a folder was asked for."""
@@ -175,10 +175,13 @@ class ReviewController(QObject):
 
     # -- the model, the scale, and what the operator says
 
-    def _take_given(self, asked: ClipWork, given: ExamContext) -> None:
+    def _take_said(self, asked: ClipWork, given: ExamContext, scale: StatedScale) -> None:
         """What was said of this clip in an earlier session; with it the analysis begins."""
         if asked is not self._work or self._run is None:
             return
+        if self._scale == NOTHING_STATED != scale:
+            self._scale = scale
+            self._desk.set_stated_scale(scale)
         said_meanwhile = self._desk.given != NO_CONTEXT
         self._given = self._desk.given if said_meanwhile else given
         if said_meanwhile and self._given != given:
@@ -218,14 +221,17 @@ class ReviewController(QObject):
         self._neighbours.look_up(self._path)
 
     def _use_scale(self) -> None:
-        """Another scale is another analysis; the picture stays where it is."""
-        if self._run is None:
+        """Another scale: what the model said is measured again; the picture stays where it is."""
+        if self._run is None or self._work is None:
             return
-        index = self._snapshot.wanted_index if self._snapshot is not None else 0
-        self._end_run()
-        self._start(index)
+        said = self._desk.stated_scale
+        if said != self._scale:
+            self._scale = said
+            self._work.keep_scale(said)
+        self._run.set_scale(said)
         if self._desk.engine() is not None:
             self._desk.renew()
+        self._use_engine()
 
     # -- following
 
@@ -394,7 +400,8 @@ class ReviewController(QObject):
         if automatic is None:  # the frame is just being read anew: what was drawn is measured then
             self._run.await_edit(frame.key.index, edit)
         else:
-            reading = read_edited(automatic, edit, size_px, frame.geometry) if edit is not None else None
+            context = self._given or NO_CONTEXT
+            reading = read_edited(automatic, edit, size_px, frame.geometry, context) if edit is not None else None
             self._run.replace_reading(frame.key.index, reading)
         self._work.keep_edits({frame.key.index: edit})
 
@@ -403,10 +410,11 @@ class ReviewController(QObject):
         run, work = self._run, self._work
         if run is None or work is None:
             return
+        context = self._given or NO_CONTEXT
         automatic = {index: reading for index in edits if (reading := run.automatic(index)) is not None}
 
         def measure() -> dict[int, Reading]:
-            return {index: read_edited(reading, *edits[index]) for index, reading in automatic.items()}
+            return {index: read_edited(reading, *edits[index], context) for index, reading in automatic.items()}
 
         def take(readings: dict[int, Reading]) -> None:
             for index, (edit, _, _) in edits.items():

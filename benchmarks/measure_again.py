@@ -1,0 +1,92 @@
+"""How long a clip under review takes to be measured again: a ruler confirmed, a number stated, a site set.
+
+    python -m benchmarks.measure_again CLIP [--model aorta] [--tick-mm 10]
+
+Prints the seconds of the first analysis, of each time after it, and the memory of what is kept for that.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from functools import partial
+
+from usviewer.acquire import open_source
+from usviewer.calibrate.calibration import StatedScale, gather
+from usviewer.errors import UserError
+from usviewer.measure.exam_context import NO_CONTEXT, ExamContext
+from usviewer.measure.reading import Site
+from usviewer.pipeline.analyzer import LoadedModel, load_model
+from usviewer.pipeline.review_run import ReviewRun
+from usviewer.units import ScaleSource, isotropic
+
+POLL_S = 0.005
+DEADLINE_S = 1800.0
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("clip")
+    parser.add_argument("--model", default="aorta")
+    parser.add_argument("--tick-mm", type=float, default=10.0, help="what a tick of the clip's ruler is worth")
+    args = parser.parse_args()
+    model = load_model(args.model, "cpu")
+    run = ReviewRun(partial(open_source, args.clip), gather)
+    run.start()
+    try:
+        _report(run, model, _scales(args.clip, args.tick_mm))
+    finally:
+        run.stop()
+
+
+def _scales(clip: str, tick_mm: float) -> dict[str, StatedScale]:
+    """Rulers are confirmed as the window does it: found in a second look at the clip."""
+    with open_source(clip) as source:
+        proposal, _ = gather(source).ruler
+        size_px = source.info.width_px, source.info.height_px
+    number = StatedScale(isotropic(0.2, ScaleSource.USER), size_px, from_start=False)
+    if proposal is None:
+        return {"a number stated": number}
+    ruler = StatedScale(confirmed=(proposal.confirmed(tick_mm),), from_start=False)
+    return {"a ruler confirmed": ruler, "a number stated": number, "the scale taken back": StatedScale()}
+
+
+def _report(run: ReviewRun, model: LoadedModel, scales: dict[str, StatedScale]) -> None:
+    took_s = _timed(run, lambda: run.set_model(model))
+    count = run.snapshot().analysed
+    print(f"{count} frames; first analysis {took_s:.1f} s")
+    for name, said in scales.items():
+        print(f"{name}: {_timed(run, partial(_restate, run, model, said)):.2f} s, {_of(run, count)}")
+    site = partial(run.set_model, model, None, ExamContext(site=Site.MID))
+    print(f"a site set: {_timed(run, site):.2f} s, {_of(run, count)}")
+    print(f"kept predictions: {run.kept_bytes / 1e6:.2f} MB of masks")
+
+
+def _restate(run: ReviewRun, model: LoadedModel, said: StatedScale) -> None:
+    run.set_scale(said)
+    run.set_model(model, None, NO_CONTEXT)
+
+
+def _of(run: ReviewRun, count: int) -> str:
+    readings = [reading for index in range(count) if (reading := run.automatic(index)) is not None]
+    return f"{sum(reading.spacing is not None for reading in readings)} frames in mm"
+
+
+def _timed(run: ReviewRun, act: Callable[[], None]) -> float:
+    """Seconds until all is read again, and the curve is drawn."""
+    began_s = time.monotonic()
+    act()
+    while time.monotonic() - began_s < DEADLINE_S:
+        now = run.snapshot()
+        if run.failure is not None:
+            raise run.failure
+        if now.complete and now.curve is not None and bool(now.curve.analysed.all()):
+            return time.monotonic() - began_s
+        time.sleep(POLL_S)
+    raise UserError("The analysis did not end in time", "Try a shorter clip")
+
+
+if __name__ == "__main__":
+    main()
