@@ -219,7 +219,7 @@ def _by_ruler(evidence: ScaleEvidence, said: StatedScale, proposal: Proposal) ->
         confirmed = _beside_ruler(evidence, proposal, proposal.scale(layout.tick_mm))
         return _watched(evidence, ScaleState.REMEMBERED, confirmed, problems=problems)
     stated = evidence.stated.no_scale_reason if evidence.stated is not None else NO_REGION
-    # What the file says against itself comes first: a doubted recording is no place to invite a scale.
+    # What the file says against itself comes first: a recording in doubt must not be given a scale.
     reason = UNCONFIRMED if stated in ("", NO_REGION, SPACING_ONLY) else stated
     calibrator = Calibrator(None, FileScale(_beside(evidence), reason))
     return _primed(Calibration(evidence, calibrator, ScaleState.PROPOSAL, None, reason, problems), calibrator)

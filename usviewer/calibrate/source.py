@@ -18,11 +18,11 @@ PRIMING_FRAMES = 8
 SHAPES_AGREE = 0.05
 # What a file says of its pixels' shape in two places agrees to the rounding of its numbers.
 SHAPES_EQUAL = 0.01
-SHAPES_DIFFER = "Calibration inconsistent: the file and its ultrasound region say different shapes of a pixel"
+SHAPES_DIFFER = "Calibration inconsistent: the file and its ultrasound region state different shapes of a pixel"
 
 
 def stills_in_words(info: SourceInfo) -> str:
-    """What frames that are no clip are called in a sentence."""
+    """Name frames that are not a clip, for a sentence."""
     return "The pictures of a folder" if info.kind == "images" else "The pages of a file without times"
 
 
@@ -66,7 +66,7 @@ def sample_frames(source: Source, start: int = 0) -> list[Frame]:
 
 
 def _readable(seek: Callable[[int], Frame], indices: list[int]) -> list[Frame]:
-    """The frames that can be read; the others are the reader's business, not ours."""
+    """The frames that can be read; the reader reports the others."""
     frames: list[Frame] = []
     for index in indices:
         with suppress(UserError):

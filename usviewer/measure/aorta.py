@@ -1,4 +1,7 @@
-"""The abdominal aorta: diameters with their plane and convention, or a reason why there is none (``clinical.md`` 1)."""
+"""The abdominal aorta: diameters with their plane and convention, or a reason why there is none.
+
+Rules and their sources: ``docs/clinical.md``, "Abdominal aorta".
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The fetal head: circumference, diameters, gestational age, or a reason why there is none (``clinical.md`` 2)."""
+"""The fetal head: circumference, diameters, gestational age, or a reason why there is none.
+
+Formulas and their sources: ``docs/clinical.md``, "Fetal head".
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""A nerve for regional anaesthesia: outline, size, and depth from the probe; or "no nerve seen" (``clinical.md`` 3)."""
+"""A nerve for regional anaesthesia: outline, size, and depth from the probe; or "no nerve seen".
+
+What is shown, and why: ``docs/clinical.md``, "Nerve".
+"""
 
 from __future__ import annotations
 

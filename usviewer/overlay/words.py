@@ -33,7 +33,7 @@ _ESTIMATED_AGES = frozenset({"gestational_age_hadlock", "gestational_age_intergr
 _STRUCTURES = {"CSP": "CSP", "CHOROID_PLEXUS": "Choroid plexus", "MIDLINE_FALX": "Midline falx"}
 # Kept in the files, but neither drawn nor listed: beside the AP and transverse diameters they only confuse.
 AUXILIARY = frozenset({"major_diameter", "minor_diameter"})
-# Reported in cm to one decimal (clinical.md 1.2); everything else in mm.
+# Reported in cm to one decimal (docs/clinical.md, "Plane, direction and site"); everything else in mm.
 _IN_CENTIMETRES = frozenset({"aorta"})
 _CONVENTIONS = {Edge.INNER: "inner-inner", Edge.OUTER: "outer-outer", Edge.NOT_STATED: "edge not stated"}
 _MAX_OTHER_LINES = 3

@@ -71,7 +71,7 @@ def summary_document(analysis: AnalysisInfo, readings: Sequence[Reading]) -> dic
 
 
 def _over_the_clip(analysis: AnalysisInfo, readings: Sequence[Reading]) -> dict[str, Any]:
-    """What only some findings have, and only over frames of one patient; null for the others."""
+    """Entries that only some findings have, over frames of one patient; null for the others."""
     found: dict[str, Any] = dict.fromkeys(("sweep", "pulse", "reference", "biometry", "structures", "planes"))
     if not analysis.summed:
         return found

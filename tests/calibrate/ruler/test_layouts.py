@@ -58,7 +58,7 @@ def test_the_same_ticks_at_another_depth_are_not_recognized():
 
 
 def test_without_writing_beside_it_a_ruler_is_not_remembered():
-    with pytest.raises(UserError, match="written"):
+    with pytest.raises(UserError, match="no text beside this ruler"):
         remembered("sonosite", depth=" ")
 
 

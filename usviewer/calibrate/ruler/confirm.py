@@ -1,4 +1,4 @@
-"""A ruler that was found on the pictures of one source: a proposal, until somebody says what its ticks are worth."""
+"""A ruler that was found on the pictures of one source: a proposal until the operator says what its ticks are worth."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Proposal:
     from_index: int = 0
 
     def confirmed(self, tick_mm: float, across_tick_mm: float | None = None) -> Confirmed:
-        """The scale, by the word of the operator. Raises ``UserError`` for a value that cannot be right."""
+        """The scale that the operator confirms. Raises ``UserError`` for a value that cannot be right."""
         return self.watching(self.scale(tick_mm, across_tick_mm))
 
     def scale(self, tick_mm: float, across_tick_mm: float | None = None) -> Spacing:
@@ -62,7 +62,7 @@ class Proposal:
         return layout
 
     def reference(self) -> Reference:
-        """The pixels that must stay what they are."""
+        """The pixels that must not change."""
         sector = find_sector(self.frames, pixel_shape(self.pixel_aspect))
         return take_reference(self.ruler, self.frames, sector if sector.certain else None)
 
@@ -99,7 +99,7 @@ def _shown_on_most(frames: list[Frame], read: bool) -> tuple[list[Frame], RulerS
 
 
 def remember(proposal: Proposal, tick_mm: float, path: Path | None = None) -> None:
-    """Use this ruler again wherever the same screen is seen.
+    """Remember a ruler, for use wherever the same screen is seen.
 
     Raises ``UserError`` where another depth could not be told from this one, or the file cannot be written.
     """
@@ -111,7 +111,7 @@ def remember(proposal: Proposal, tick_mm: float, path: Path | None = None) -> No
         known, problems = layouts.load(target)
         if problems and keep_copy(target) is None:
             raise UserError(
-                f"{target.name} holds what is not understood, and it cannot be copied before it is written anew",
+                f"{target.name} cannot be understood, and no copy of it can be made before it is written again",
                 "Move it away, then confirm the ruler again",
             )
         write_text(target, layouts.to_text(layouts.with_layout(known, layout)))

@@ -1,8 +1,8 @@
-"""The depth ruler of the scanner's screen, of any vendor: a proposal until somebody says what its ticks are worth.
+"""The depth ruler of the scanner's screen, of any vendor: a proposal until the operator says what its ticks are worth.
 
 Ticks or dots, left or right, numbered or not: what all rulers share is that they are small, alike, still and equally
 spaced. What a tick is worth is never guessed: the numbers beside it are read where Tesseract is installed, and even
-then the operator confirms the first time (``clinical.md`` 7).
+then the operator confirms the first time (``docs/clinical.md``, "Scale without metadata").
 """
 
 from __future__ import annotations
@@ -204,7 +204,7 @@ def spacing(
     *,
     pixel_aspect: float = 1.0,
 ) -> Spacing:
-    """The scale that a ruler gives when one of its ticks is worth ``tick_mm``, by the word of the operator.
+    """The scale that a ruler gives when one of its ticks is worth ``tick_mm``, as the operator says.
 
     One ruler measures one axis: the other is taken to be equal and ``detail`` says so, unless a second ruler ``across``
     comes with the worth of its ticks. ``relative_sd`` is the standard error of the pitch (the larger of the two).

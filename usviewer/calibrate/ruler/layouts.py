@@ -40,7 +40,7 @@ RECORDING = "recording"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RulerLayout:
-    """A confirmed ruler: ``device`` names the screen it is on, ``tick_mm`` is the operator's word."""
+    """A confirmed ruler: ``device`` names the screen it is on, ``tick_mm`` is what the operator said."""
 
     device: str
     tick_mm: float
@@ -51,7 +51,7 @@ class RulerLayout:
 
 
 def device_of(info: SourceInfo) -> str:
-    """What a layout is remembered under: the live device, or any recording (its pixels must agree anyway)."""
+    """The key of a remembered layout: the live device, or any recording (its pixels must agree anyway)."""
     return info.uri if info.live else RECORDING
 
 
@@ -59,7 +59,7 @@ def layout_of(device: str, ruler: Ruler, tick_mm: float, reference: Reference, c
     """A layout to remember; ``confirmed`` is the date. ``UserError`` where another depth could not be told from it."""
     if not reference.has_writing:
         raise UserError(
-            "Nothing is written beside this ruler that would tell another depth from this one",
+            "There is no text beside this ruler by which another depth would be noticed",
             "Confirm its ticks each time",
         )
     return RulerLayout(device, tick_mm, ruler.origin_px, ruler.pitch_px, confirmed, reference)
@@ -81,7 +81,7 @@ def recognized(layouts: Sequence[RulerLayout], device: str, ruler: Ruler, pixels
 
 
 def with_layout(layouts: Sequence[RulerLayout], layout: RulerLayout) -> tuple[RulerLayout, ...]:
-    """The new one last, in place of the same ruler of the same device."""
+    """Append a layout; it replaces the same ruler of the same device."""
     place = _place(layout)
     return (*(other for other in layouts if _place(other) != place), layout)
 
@@ -97,7 +97,7 @@ def layouts_path() -> Path:
 
 
 def load(path: Path | None = None) -> tuple[tuple[RulerLayout, ...], tuple[str, ...]]:
-    """The remembered layouts and what was wrong with the file, a sentence each. A bad entry costs only itself."""
+    """Load the remembered layouts, and one sentence for each fault of the file. A bad entry costs only itself."""
     try:
         content = read_bytes(path or layouts_path(), MOST_BYTES)
         with foreign_parser(UNREADABLE):
@@ -152,7 +152,7 @@ def _entry(layout: RulerLayout) -> dict[str, Any]:
 
 
 def _parsed(entry: object) -> RulerLayout | None:
-    """The layout of an entry, whatever stands there; None where it is none that could be right."""
+    """Read the layout of an entry, whatever it holds; None where it cannot be right."""
     if not isinstance(entry, Mapping):
         return None
     axis, device, confirmed = (entry.get(key) for key in ("axis", "device", "confirmed"))
@@ -179,14 +179,14 @@ def _parsed(entry: object) -> RulerLayout | None:
 
 
 def _whole_numbers(value: object, count: int) -> tuple[int, ...]:
-    """So many pixels; empty where that is not what stands there."""
+    """That many whole numbers; empty where the entry holds anything else."""
     numbers = _real_numbers(value)
     whole = len(numbers) == count and all(each == int(each) and abs(each) <= MOST_SIDE_PX for each in numbers)
     return tuple(int(each) for each in numbers) if whole else ()
 
 
 def _real_numbers(value: object) -> tuple[float, ...]:
-    """Finite numbers, each at most a million; empty where that is not what stands there."""
+    """Finite numbers, each at most a million; empty where the entry holds anything else."""
     if not isinstance(value, list | tuple) or not all(
         isinstance(each, int | float) and not isinstance(each, bool) and abs(each) <= 1e6 for each in value
     ):
@@ -199,7 +199,7 @@ def _packed(picture: Pixels) -> str:
 
 
 def _unpacked(text: object, shape: tuple[int, int]) -> Pixels | None:
-    """The picture of a PNG of that height and width, read-only; None where it is none."""
+    """Decode a PNG of that height and width, read-only; None where it is not one."""
     try:
         with foreign_parser("A picture of a remembered ruler is damaged"):
             encoded = base64.b64decode(text, validate=True)  # type: ignore[arg-type]  # whatever stands there

@@ -38,8 +38,8 @@ SURROUND_PX = 8
 MIN_ALONE = 0.6
 PERIODS = (10, 5, 4, 2)
 # Work is counted, not timed: the same picture gives the same answer on every computer. One unit is a place that a
-# lattice is fitted to, about 7 microseconds; the others are what they cost beside it. Of 336 real pictures and screens
-# none takes more than 65,000, enlarged to 4K 230,000; a page of small print takes millions.
+# lattice is fitted to, about 7 microseconds; the others are their cost by comparison. Of 336 real pictures and
+# screens none takes more than 65,000, enlarged to 4K 230,000; a page of small print takes millions.
 MOST_WORK = 400_000
 COLUMN_WORK, MARK_WORK, DIVISIONS_WORK = 30, 8, 400
 MAJOR_RATIO = 1.25
@@ -78,17 +78,17 @@ class Column:
 
 
 class TooMuchWork(Exception):
-    """The picture holds more that looks like ticks than can be looked at."""
+    """More of the picture looks like ticks than can be examined."""
 
 
 class Work:
-    """What may still be spent on one picture, in both directions."""
+    """The work that is left for one picture, in both directions together."""
 
     def __init__(self, most: int = MOST_WORK) -> None:
         self.left = most
 
     def spend(self, units: int) -> None:
-        """Raise ``TooMuchWork`` where this is more than what is left."""
+        """Take from the work that is left; raise ``TooMuchWork`` when it does not suffice."""
         self.left -= units
         if self.left < 0:
             raise TooMuchWork
@@ -97,7 +97,7 @@ class Work:
 def find_columns(grey: Grey, work: Work) -> list[Column]:
     """Every distinct vertical ruler of the picture, the one with the most ticks first.
 
-    All of them or none, with ``TooMuchWork``: one that was not come to might contradict those that were.
+    Finds all of them or raises ``TooMuchWork``: one that was not reached might contradict the others.
     """
     contrast = stand_out(grey, thickest_px(grey.shape))
     found: list[Column] = []
@@ -191,7 +191,7 @@ def _hierarchy(ticks: Marks, lattice: Lattice) -> tuple[int | None, int]:
 
 
 def _misplaced(size: Values, major: NDArray[np.bool_]) -> int:
-    """How many ticks contradict that these are the larger ones; all of them when these are no larger."""
+    """How many ticks contradict that these are the larger ones; all of them when these are not larger."""
     if min(np.count_nonzero(major), np.count_nonzero(~major)) < 2:
         return len(size)
     large, small = float(np.median(size[major])), float(np.median(size[~major]))
@@ -253,7 +253,7 @@ def _held(places: Values, centres: Values, reach: float) -> float:
 
 
 def _distinct(found: list[Column]) -> list[Column]:
-    """Without those that are a part of a better one: the same ticks, or every fifth of them, or their numbers."""
+    """Drop the columns that are part of a better one: the same ticks, every fifth of them, or their numbers."""
     kept: list[Column] = []
     for column in sorted(found, key=lambda c: (not c.precise, -len(c.marks), c.lattice.residual_px)):
         if not any(_part_of(column, better) for better in kept):

@@ -40,13 +40,13 @@ class RulerLabel:
 
     @property
     def number(self) -> float | None:
-        """Its value; None where it is no plain number (a unit may follow)."""
+        """Its value; None where it is not a plain number (a unit may follow)."""
         match = NUMBER.match(self.text)
         return float(match[1].replace(",", ".")) if match else None
 
     @property
     def unit_mm(self) -> float | None:
-        """The unit that it names, in mm."""
+        """The unit in the word, in mm."""
         match = re.search(r"(?:^|\d|\s)(cm|mm)$", self.text, re.IGNORECASE)
         return UNIT_MM[match[1].lower()] if match else None
 
@@ -109,7 +109,7 @@ def _beside(left: Box, right: Box) -> bool:
 def tick_value_mm(
     labels: tuple[RulerLabel, ...], origin_px: float, pitch_px: float, intervals: int, along: int = 1
 ) -> float | None:
-    """What one tick is worth by the words beside it; None unless they say so without contradiction.
+    """Read what one tick is worth from the words beside it; None unless they say so without contradiction.
 
     Two numbers or more beside ticks give the step, a unit that is written there makes it millimetres. With a single
     depth ("4.5 cm") and no other number the whole ruler of so many intervals is that deep. ``along`` is 1 for a

@@ -55,7 +55,7 @@ class Marks:
     alone: NDArray[np.bool_]
 
     def take(self, chosen: NDArray[np.bool_] | NDArray[np.intp]) -> Marks:
-        """Some of them."""
+        """Select some of the marks."""
         return Marks(*(getattr(self, field.name)[chosen] for field in fields(self)))
 
     def __len__(self) -> int:
@@ -84,7 +84,7 @@ def steady_picture(frames: Sequence[Pixels]) -> Grey:
 
 
 def thickest_px(shape: tuple[int, ...]) -> int:
-    """So many rows a tick of a picture of this shape has at most."""
+    """The most rows that a tick can have in a picture of this shape."""
     return max(9, round(MAX_THICKNESS * max(shape)))
 
 
@@ -236,7 +236,7 @@ def _nearest(places: list[float], to: float) -> int:
 
 
 def _pruned(positions: Positions, chain: list[tuple[int, int]]) -> Lattice | None:
-    """The fit to those of the chain that lie within reach of it; the first site is 0 again."""
+    """Fit again to the members within reach; the first site is 0 again."""
     fit = _least_squares(positions, chain)
     near = [(i, k) for i, k in chain if abs(positions[i] - fit.origin_px - k * fit.pitch_px) <= REACH_PX]
     if len(near) < MIN_TICKS:
@@ -257,9 +257,9 @@ def _least_squares(positions: Positions, chain: list[tuple[int, int]]) -> Lattic
 
 
 def allow_for_rounding(lattice: Lattice, positions: Positions) -> Lattice:
-    """The same where ticks were drawn between rows. Where they were rounded to whole rows, what that leaves open.
+    """Allow for ticks that were rounded to whole rows, in the pitch and its error; else return the fit unchanged.
 
-    Rounding is no noise: at 22.99 px from tick to tick it makes one step in the middle of a long ruler, which least
+    Rounding is not noise: at 22.99 px from tick to tick it makes one step in the middle of a long ruler, which least
     squares takes for a slope. Every pitch that puts each tick within the rounding of where it was drawn is as good as
     any other: the middle of them is taken, and their spread (uniform) is its error.
     """

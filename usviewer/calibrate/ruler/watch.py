@@ -118,7 +118,7 @@ class Watch:
         self._share = (lit - self._dark_level) / max(1.0, self._bright_level - self._dark_level)
 
     def check(self, pixels: Pixels) -> str:
-        """Empty when ruler and writing are what they were; else one sentence saying what has changed."""
+        """Return an empty text where ruler and writing are unchanged, else one sentence that says what changed."""
         reference = self._reference
         if (pixels.shape[1], pixels.shape[0]) != reference.size_px:
             return OTHER_SIZE
@@ -144,7 +144,7 @@ class Watch:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Confirmed:
-    """A scale that somebody confirmed beside a ruler, for the frames of a source from ``from_index`` on."""
+    """A scale that the operator confirmed beside a ruler, for the frames of a source from ``from_index`` on."""
 
     spacing: Spacing
     reference: Reference
@@ -155,9 +155,9 @@ class RulerScale:
     """Confirmed scales under watch: the scale of each frame of one source.
 
     Each holds from its own frame to where the next one begins. From the first frame on whose ruler differs none of them
-    has a scale, even if the old ruler comes back, until the operator confirms anew. Frames before it are judged by
-    their own pixels. With ``live`` frames come in order but are numbered anew when the source comes back: only the last
-    confirmed scale counts, and what is withdrawn stays so.
+    has a scale, even if the old ruler comes back, until the operator confirms one again. Frames before it are judged by
+    their own pixels. With ``live`` frames come in order but their numbers begin again when the source comes back: only
+    the last confirmed scale counts, and what is withdrawn stays so.
 
     ``beside`` are regions that the file says have no scale: a length inside them stays refused. ``known`` is a
     reference, and what its watch said of frames before, by their digest: those are not looked at again.
@@ -205,7 +205,7 @@ class RulerScale:
         return FileScale((Region(box, stretch.confirmed.spacing), *self._beside), "")
 
     def _aspect_of(self, frame: Frame) -> float | None:
-        """Another depth has pixels of the same shape: it stays known while the scale does not hold."""
+        """The shape of a pixel, which stays known while the scale does not hold: another depth does not change it."""
         confirmed = self._stretches[0].confirmed
         fits = confirmed.reference.size_px == frame.size_px
         return confirmed.spacing.pixel_aspect if fits else None
@@ -230,7 +230,7 @@ class _Stretch:
         return key.digest in self._seen or (self.withdrawn is not None and key.index >= self.withdrawn[0])
 
     def judge(self, frame: Frame, *, latched: bool) -> str:
-        """Empty where the scale holds for this frame; else why it does not."""
+        """Return an empty text where the scale holds for this frame, else why it does not."""
         index = frame.key.index
         if self.withdrawn is not None and (latched or index >= self.withdrawn[0]):
             return self.withdrawn[1]

@@ -7,15 +7,17 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import seeks
+from benchmarks.command import end_with
+from benchmarks.seeks import main
 from tests.helpers.recordings import write_clip
-from usviewer.__main__ import main
 from usviewer.acquire import open_source
-from usviewer.tools import seeks
+from usviewer.errors import UserError
 
 
 def test_a_clip_is_sought_scrubbed_and_played(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     clip = write_clip(tmp_path / "clip.mp4", count=100, key_every=20)
-    assert main(["seeks", str(clip), "--count", "4", "--play", "0.5", "--out", str(tmp_path / "out")]) == 0
+    assert main([str(clip), "--count", "4", "--play", "0.5", "--out", str(tmp_path / "out")]) == 0
     said = capsys.readouterr().out
     assert "exact frame: p50" in said and "160 x 120, 100 frames" in said
     document = json.loads((tmp_path / "out" / "seeks.json").read_text())
@@ -31,10 +33,15 @@ def test_the_clip_that_is_made_has_a_key_frame_in_sixty_and_frames_that_nothing_
     assert table.key_indices == (0, 60, 120)
 
 
-def test_what_is_no_clip_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_is_not_a_clip_is_one_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "no.mp4").write_bytes(b"nothing")
-    assert main(["seeks", str(tmp_path / "no.mp4")]) == 2
-    assert "no.mp4" in capsys.readouterr().err
+    monkeypatch.setattr("sys.argv", ["seeks", str(tmp_path / "no.mp4")])
+    with pytest.raises(SystemExit, match="2"):
+        end_with(main)
+    said = capsys.readouterr().err
+    assert "no.mp4" in said and said.count("\n") == 1
 
 
 @pytest.mark.parametrize(
@@ -46,11 +53,8 @@ def test_what_is_no_clip_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureF
         (("--play", "nan"), "--play: 'nan' is no plain number"),
     ],
 )
-def test_numbers_that_cannot_be_right_are_refused(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, ...], says: str
-) -> None:
+def test_numbers_that_cannot_be_right_are_refused(tmp_path: Path, words: tuple[str, ...], says: str) -> None:
     clip = write_clip(tmp_path / "clip.mp4", count=10, key_every=5)
-    assert main(["seeks", str(clip), *words, "--out", str(tmp_path / "out")]) == 2
-    said = capsys.readouterr().err
-    assert says in said and said.count("\n") == 1
+    with pytest.raises(UserError, match=says):
+        main([str(clip), *words, "--out", str(tmp_path / "out")])
     assert not (tmp_path / "out").exists()

@@ -1,13 +1,12 @@
-"""``usviewer seeks``: how soon a sought frame is shown, exact and near, and whether playing keeps the clip's rate."""
+"""``python -m benchmarks.seeks``: how soon a sought frame is shown, and whether playing keeps the clip's rate."""
 
 from __future__ import annotations
 
-import argparse
 import json
 import random
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from functools import partial
@@ -17,6 +16,7 @@ from typing import Any
 import av
 import numpy as np
 
+from benchmarks.command import end_with
 from usviewer.acquire import open_source
 from usviewer.atomic import make_folder, write_text
 from usviewer.calibrate.calibration import gather
@@ -25,7 +25,7 @@ from usviewer.pipeline.live_run import JOIN_DEADLINE_S
 from usviewer.pipeline.playback import Playback, PlaybackState
 from usviewer.plain_text import printable
 from usviewer.tools.benchmark.cases import Spread, spread
-from usviewer.tools.command import MOST_SECONDS, number, require_least, whole
+from usviewer.tools.command import MOST_SECONDS, Parser, number, require_least, whole
 from usviewer.typed_number import SECONDS
 
 RATE_HZ = 30
@@ -50,9 +50,22 @@ class SeekResult:
     shown_share: float
 
 
-def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """The options of ``usviewer seeks``."""
-    parser = commands.add_parser("seeks", help="measure how fast a clip can be sought, scrubbed and played")
+def main(argv: Sequence[str]) -> int:
+    """Measure one clip and print the figures. Raises ``UserError`` for bad options or a clip that cannot be shown."""
+    args = _parser().parse_args(list(argv))
+    require_least("--count", args.count, 1)
+    require_least("--play", args.play, 0)
+    with tempfile.TemporaryDirectory(prefix="usviewer-seeks-") as folder:
+        clip = Path(args.clip).expanduser() if args.clip else make_clip(Path(folder) / "phantom-60s-1080p.mp4")
+        result = measure(clip, args.count, args.play)
+    print(words(result))
+    if args.out is not None:
+        write_text(make_folder(args.out) / "seeks.json", json.dumps(asdict(result), indent=1) + "\n")
+    return 0
+
+
+def _parser() -> Parser:
+    parser = Parser(prog="python -m benchmarks.seeks", description="Measure how fast a clip is sought and played.")
     parser.add_argument(
         "clip", nargs="?", help="a clip; without one a minute of 1920 x 1080 is made, a key frame in 60"
     )
@@ -65,20 +78,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help="seconds of playing (default: %(default)s)",
     )
     parser.add_argument("--out", type=Path, metavar="DIR", help="also write seeks.json there")
-    parser.set_defaults(run=run)
-
-
-def run(args: argparse.Namespace) -> int:
-    """Measure one clip and print what was found."""
-    require_least("--count", args.count, 1)
-    require_least("--play", args.play, 0)
-    with tempfile.TemporaryDirectory(prefix="usviewer-seeks-") as folder:
-        clip = Path(args.clip).expanduser() if args.clip else make_clip(Path(folder) / "phantom-60s-1080p.mp4")
-        result = measure(clip, args.count, args.play)
-    print(words(result))
-    if args.out is not None:
-        write_text(make_folder(args.out) / "seeks.json", json.dumps(asdict(result), indent=1) + "\n")
-    return 0
+    return parser
 
 
 def make_clip(path: Path, seconds: int = 60, size: tuple[int, int] = (1920, 1080)) -> Path:
@@ -165,7 +165,8 @@ def _wait(playback: Playback, there: Callable[[PlaybackState], bool]) -> int:
         if playback.failure is not None:
             raise playback.failure
         if now.message or time.perf_counter() - began > GIVE_UP_S:
-            raise UserError(now.message or "The clip does not come to the frame that was asked for", "Try another clip")
+            late = "The clip does not come to the frame that was asked for"
+            raise UserError(now.message or late, "" if now.message else "Try another clip")
         time.sleep(POLL_S)
     return now.frame.key.index if now.frame is not None else -1
 
@@ -180,3 +181,7 @@ def words(result: SeekResult) -> str:
         f"nearest while dragging: p50 {near.p50:.0f}, p95 {near.p95:.0f}, max {near.maximum:.0f} ms\n"
         f"playing: {result.rate:.4f} of its own rate, {result.shown_share:.1%} of the frames shown"
     )
+
+
+if __name__ == "__main__":
+    end_with(main)

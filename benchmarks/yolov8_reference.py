@@ -1,15 +1,15 @@
 """The reference model of the speed figures: YOLOv8n-seg with one class, trained briefly on phantoms.
 
 Speed does not depend on what a network has learnt, the check of an engine does: without masks there is nothing to
-compare. A few hundred steps are enough for masks to appear; this is **no** model for patients. The ONNX file (13 MB) is
-not kept in the repository:
+compare. A few hundred steps are enough for masks to appear; this is **not** a model for patients. The ONNX file
+(13 MB) is not kept in the repository:
 
-    python -m models.training.yolov8_reference --out reference.onnx
+    python -m benchmarks.yolov8_reference --out reference.onnx
     usviewer models add reference.onnx --id yolov8n-seg-reference
     usviewer bench --model yolov8n-seg-reference
 
 The file is laid out as an Ultralytics export of the same architecture is (dynamic height and width, names of the
-weights included), so that `usviewer bench --peer ultralytics` can run the very same weights.
+weights included), so that `python -m benchmarks.peer` can run the very same weights.
 """
 
 from __future__ import annotations
@@ -17,8 +17,10 @@ from __future__ import annotations
 import argparse
 import re
 import warnings
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -88,10 +90,12 @@ def render(count: int) -> list[tuple[NDArray[np.uint8], NDArray[np.bool_]]]:
     return frames
 
 
-def batches(frames: list[tuple[NDArray[np.uint8], NDArray[np.bool_]]], size: int, rng: np.random.Generator):  # type: ignore[no-untyped-def]
+def batches(
+    frames: list[tuple[NDArray[np.uint8], NDArray[np.bool_]]], size: int, rng: np.random.Generator
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """Endless windows of the frames as (images [N, 3, S, S] uint8, masks [N, S, S], truth [N, 1, 5])."""
     while True:
-        chosen = [_window(*frames[i], rng) for i in rng.integers(0, len(frames), size)]
+        chosen = [_window(*frames[int(i)], rng) for i in rng.integers(0, len(frames), size)]
         images = torch.from_numpy(np.stack([image for image, _ in chosen])).permute(0, 3, 1, 2)
         masks = torch.from_numpy(np.stack([mask for _, mask in chosen]))
         yield images, masks, torch.stack([_truth(mask) for mask in masks])
@@ -186,15 +190,16 @@ def train(steps: int, frames: int, batch: int, threads: int) -> YoloV8:
         optimizer.step()
         if step % 20 == 0:
             print(f"step {step} of {steps}: loss {loss.item():.3f}", flush=True)
-    return model.eval().to(memory_format=torch.contiguous_format)
+    trained: YoloV8 = model.eval().to(memory_format=torch.contiguous_format)
+    return trained
 
 
 def fuse(model: nn.Module) -> nn.Module:
     """Batch norms folded into their convolutions, as an export has them."""
-    for unit in model.modules():
-        if isinstance(unit, ConvUnit):
-            unit.conv = nn.utils.fuse_conv_bn_eval(unit.conv, unit.norm)  # type: ignore[arg-type]
-            unit.norm = nn.Identity()  # type: ignore[assignment]
+    units: list[Any] = [unit for unit in model.modules() if isinstance(unit, ConvUnit)]
+    for unit in units:
+        unit.conv = nn.utils.fuse_conv_bn_eval(unit.conv, unit.norm)
+        unit.norm = nn.Identity()
     return model
 
 

@@ -1,4 +1,7 @@
-"""A long run of the real window: how late its timer fires, how soon it showed something, and whether anything grows."""
+"""``python -m benchmarks.window_soak``: a long run of the real window, watched from outside.
+
+How late its timer fires, how soon it showed something, and whether memory, latency, threads, timers or handles grow.
+"""
 
 from __future__ import annotations
 
@@ -14,13 +17,18 @@ import psutil
 from PySide6.QtCore import QObject, Qt, QTimer
 from PySide6.QtWidgets import QApplication
 
+from benchmarks.command import end_with
+from usviewer import app
 from usviewer.atomic import make_folder, write_text
 from usviewer.pipeline.jobs import own_threads
 from usviewer.plain_text import in_markdown, printable
+from usviewer.tools.command import MOST_SECONDS, Parser, number
 
 if TYPE_CHECKING:
     from usviewer.view.main_window import MainWindow
 
+DEFAULT_FOLDER = Path("usviewer-soak")
+SIZE_PX = (1280, 800)
 TIMER_MS = 16
 SAMPLE_EVERY_S = 5.0
 # What loads, warms up and fills its buffers does so in this time: growth counts from here.
@@ -30,8 +38,36 @@ MAX_GROWTH_MB = 30.0
 MAX_LATENCY_GROWTH = 0.2
 
 
+def main(argv: Sequence[str]) -> int:
+    """Run the window with a source in it; give 1 where a limit was passed. Raises ``UserError`` for bad options."""
+    args = _parser().parse_args(list(argv))
+    application, window = app.open_window(args.source, SIZE_PX)
+    soak = WindowSoak(window, args.minutes, args.out, " ".join(["python -m benchmarks.window_soak", *argv]))
+    code = int(application.exec())
+    if soak.result is None:  # somebody closed the window
+        return code
+    print(markdown(soak.result))
+    return 1 if soak.result.failures() else code
+
+
+def _parser() -> Parser:
+    parser = Parser(prog="python -m benchmarks.window_soak", description="Watch the window for some minutes.")
+    parser.add_argument("source", help="a clip, a still, a folder, a DICOM file, device:, screen: or phantom:?live=1")
+    parser.add_argument(
+        "--minutes",
+        type=number(0.0, MOST_SECONDS / 60.0, {"min": 1.0}),
+        default=60.0,
+        metavar="N",
+        help="how long (default: %(default)g)",
+    )
+    parser.add_argument(
+        "--out", type=Path, default=DEFAULT_FOLDER, metavar="DIR", help="where the figures go (default: %(default)s)"
+    )
+    return parser
+
+
 @dataclass(frozen=True, slots=True)
-class Sample:
+class WindowSample:
     """The state of the process at one moment; ``latency_ms`` is the median from capture to overlay (None: no live)."""
 
     at_s: float
@@ -48,7 +84,7 @@ class Sample:
 
 
 @dataclass(slots=True)
-class SoakResult:
+class WindowSoakResult:
     """Everything of one run. Times since the start of the process in ``started``; ``delay_ms`` is of the timer.
 
     ``busy_ms`` is the processor time that the window's own thread used from one turn to the next.
@@ -64,7 +100,7 @@ class SoakResult:
     delay_ms: dict[str, float] = field(default_factory=dict)
     busy_ms: dict[str, float] = field(default_factory=dict)
     timer_count: int = 0
-    samples: list[Sample] = field(default_factory=list)
+    samples: list[WindowSample] = field(default_factory=list)
 
     def growth(self) -> dict[str, float]:
         """Last minute against the first one after settling: medians of what must not grow."""
@@ -92,8 +128,8 @@ class SoakResult:
         return found
 
 
-class Soak(QObject):
-    """Watches a window for some minutes, writes ``window.json`` and ``window.md``, and closes it."""
+class WindowSoak(QObject):
+    """Watch a window for some minutes, write ``window.json`` and ``window.md``, and close it."""
 
     def __init__(self, window: MainWindow, minutes: float, folder: Path, command: str) -> None:
         super().__init__(window)
@@ -103,10 +139,10 @@ class Soak(QObject):
         self._delays_ms: list[float] = []
         self._busy_ms: list[float] = []
         self._last_busy_s = time.thread_time()
-        self._samples: list[Sample] = []
+        self._samples: list[WindowSample] = []
         self._started: dict[str, float] = {}
         self._last_s = self._began_s = self._due_s = time.monotonic()
-        self.result: SoakResult | None = None
+        self.result: WindowSoakResult | None = None
         self._timer = QTimer(self, interval=TIMER_MS, timerType=Qt.TimerType.PreciseTimer)
         self._timer.timeout.connect(self._tick)
         self._timer.start()
@@ -137,10 +173,10 @@ class Soak(QObject):
             if there and name not in self._started:
                 self._started[name] = round(self._since_start_s(now), 3)
 
-    def _sample(self, now: float) -> Sample:
+    def _sample(self, now: float) -> WindowSample:
         status = self._window.live.status
         latency = status.latency_ms if status is not None and status.latency_ms.count else None
-        return Sample(
+        return WindowSample(
             round(now - self._began_s, 2),
             round(self._process.memory_info().rss / 1e6, 1),
             self._process.num_threads(),
@@ -159,7 +195,7 @@ class Soak(QObject):
 
         self._timer.stop()
         engine, status = self._window.desk.engine(), self._window.live.status
-        self.result = SoakResult(
+        self.result = WindowSoakResult(
             self._command,
             facts(),
             f"{status.source.name}, {status.source.width_px} x {status.source.height_px}"
@@ -178,7 +214,7 @@ class Soak(QObject):
         self._window.close()
 
 
-def write(result: SoakResult, folder: Path) -> None:
+def write(result: WindowSoakResult, folder: Path) -> None:
     """``window.json`` and ``window.md``, each whole or not at all."""
     make_folder(folder)
     document = {**asdict(result), "growth": result.growth(), "failures": result.failures()}
@@ -186,7 +222,7 @@ def write(result: SoakResult, folder: Path) -> None:
     write_text(folder / "window.md", markdown(result))
 
 
-def markdown(result: SoakResult) -> str:
+def markdown(result: WindowSoakResult) -> str:
     """The page."""
     grown, first, last = result.growth(), *_ends(result.samples)
     facts = ", ".join(f"{key.replace('_', ' ')}: {value}" for key, value in result.machine.items())
@@ -215,7 +251,7 @@ def markdown(result: SoakResult) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _ends(samples: Sequence[Sample]) -> tuple[Sequence[Sample], Sequence[Sample]]:
+def _ends(samples: Sequence[WindowSample]) -> tuple[Sequence[WindowSample], Sequence[WindowSample]]:
     """The first minute after settling, and the last; of a short run its two halves."""
     settled = [sample for sample in samples if sample.at_s >= SETTLED_S]
     if len(settled) < 2:
@@ -226,7 +262,7 @@ def _ends(samples: Sequence[Sample]) -> tuple[Sequence[Sample], Sequence[Sample]
     return first, last
 
 
-def _latency(samples: Sequence[Sample]) -> float:
+def _latency(samples: Sequence[WindowSample]) -> float:
     known = [sample.latency_ms for sample in samples if sample.latency_ms is not None]
     return float(np.median(known)) if known else 0.0
 
@@ -247,3 +283,7 @@ def _timers() -> int:
     """Qt's timers, wherever they hang."""
     roots: list[QObject] = [*QApplication.topLevelWidgets()]
     return sum(len(root.findChildren(QTimer)) for root in roots)
+
+
+if __name__ == "__main__":
+    end_with(main)

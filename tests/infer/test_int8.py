@@ -11,11 +11,12 @@ from tests.helpers import onnx_graphs
 from tests.helpers.pictures import disc_picture
 from usviewer.errors import UserError
 from usviewer.frame import Frame, make_frame
-from usviewer.infer import choice, parity, variants
+from usviewer.infer import choice, parity
+from usviewer.infer.choice import quantize
 from usviewer.infer.manifest import ModelSpec, parse_manifest
 from usviewer.infer.predictor import Predictor
-from usviewer.infer.quantize import exact_nodes, quantize
-from usviewer.infer.session import usable_engines
+from usviewer.infer.session import int8, usable_engines
+from usviewer.infer.session.int8 import exact_nodes
 
 
 def convolution(name: str, inputs: str, output: str, weights: np.ndarray, bias: list[float]) -> list[onnx.NodeProto]:
@@ -57,7 +58,7 @@ def test_a_variant_is_made_checked_and_kept(spec: ModelSpec) -> None:
     trials = {trial.engine: trial for trial in quantize(spec, discs())}
     assert {"cpu", "cpu-int8", "openvino-int8"} == set(trials)
     assert trials["cpu-int8"].passed and trials["cpu-int8"].deviation.iou > 0.99
-    path = variants.int8_file(spec)
+    path = int8.int8_file(spec)
     assert path is not None and {"cpu-int8", "openvino-int8"} <= set(usable_engines(spec))
     graph = onnx.load(path).graph
     assert any(node.op_type == "QuantizeLinear" for node in graph.node)
@@ -81,14 +82,14 @@ def test_one_that_does_not_agree_is_not_kept(spec: ModelSpec, monkeypatch: pytes
     monkeypatch.setattr(parity, "MIN_IOU", 1.1)
     with pytest.raises(UserError, match=r"is not exact enough and was not kept .*overlap"):
         quantize(spec, discs())
-    assert variants.int8_file(spec) is None and not set(usable_engines(spec)) & {"cpu-int8", "openvino-int8"}
+    assert int8.int8_file(spec) is None and not set(usable_engines(spec)) & {"cpu-int8", "openvino-int8"}
 
 
 def test_pictures_without_a_mask_prove_nothing(spec: ModelSpec) -> None:
     white = make_frame(np.full((96, 128, 3), 255, np.uint8), "x", 0)
     with pytest.raises(UserError, match=parity.NOTHING_FOUND):
         quantize(spec, (white,))
-    assert variants.int8_file(spec) is None
+    assert int8.int8_file(spec) is None
 
 
 def test_without_pictures_there_is_nothing_to_calibrate_on(spec: ModelSpec) -> None:
@@ -98,12 +99,12 @@ def test_without_pictures_there_is_nothing_to_calibrate_on(spec: ModelSpec) -> N
 
 def test_a_changed_variant_is_no_variant(spec: ModelSpec) -> None:
     quantize(spec, discs())
-    path = variants.int8_file(spec)
+    path = int8.int8_file(spec)
     assert path is not None
     path.write_bytes(path.read_bytes() + b"\0")
-    assert variants.int8_file(spec) is None
-    (variants.int8_folder(spec) / "int8.json").write_text("{")
-    assert variants.int8_file(spec) is None
+    assert int8.int8_file(spec) is None
+    (int8.int8_folder(spec) / "int8.json").write_text("{")
+    assert int8.int8_file(spec) is None
 
 
 def test_a_choice_with_the_variant_is_another_choice(spec: ModelSpec, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,11 +1,16 @@
-"""A peer in a process of its own, timed in turns with our own cases on the same frames."""
+"""``python -m benchmarks.peer``: another program (a peer), in a process of its own, timed in turns with this one.
+
+Both get the same frames. The peer is installed by the developer, in an environment of its own: it is never imported.
+"""
 
 from __future__ import annotations
 
 import json
 import os
 import subprocess
+import tempfile
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -13,14 +18,74 @@ from typing import Any, Self
 import cv2
 import numpy as np
 
+from benchmarks.command import end_with
 from usviewer.errors import UserError
 from usviewer.frame import Frame
 from usviewer.infer.manifest import ModelSpec
-from usviewer.tools.benchmark.cases import Stages
+from usviewer.plain_text import in_markdown
+from usviewer.terminal import console
+from usviewer.tools import bench
+from usviewer.tools.bench import BenchSetup
+from usviewer.tools.benchmark.cases import Case, Result, Stages
+from usviewer.tools.command import Parser, require_least
 
 PEERS = {"ultralytics": Path(__file__).with_name("peer_ultralytics.py")}
+SHAPES = ("rect", "square")
 # What other people's packages take for "do not call anybody".
 _AT_HOME = {"YOLO_OFFLINE": "true", "HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
+
+
+def main(argv: Sequence[str]) -> int:
+    """Measure, print, and write ``bench.json`` and ``bench.md``. Raises ``UserError`` for bad options."""
+    args = _parser().parse_args(list(argv))
+    if unknown := [shape for shape in args.shapes if shape not in SHAPES]:
+        raise UserError(f"There is no shape '{unknown[0]}'", f"Choose one of {', '.join(SHAPES)}")
+    require_least("--frames", args.frames, 1)
+    setup, screen = bench.set_up(args), console()
+    said = bench.command_line("python -m benchmarks.peer", args, (*bench.CASE_OPTIONS, "shapes", "kind", "weights"))
+    made = bench.begin_report(said, args, setup)
+    # A model of one size has no other shape.
+    shapes = ("rect",) if setup.spec.input.width_px else args.shapes
+    with ExitStack() as stack:
+        cases = bench.own_cases(setup, shapes, drawn=args.draw)
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="usviewer-bench-")))
+        peer = stack.enter_context(Peer(args.kind, args.python, setup.frames, folder))
+        cases += _peer_cases(peer, setup, args.weights, drawn=args.draw)
+        with screen.status("measuring in turns"):
+            bench.time_cases(made, cases, args.frames, [peer.pid])
+    bench.finish_report(made, args.out, screen, [format_ratios(made.results)])
+    return 0
+
+
+def _parser() -> Parser:
+    parser = Parser(prog="python -m benchmarks.peer", description="Time another program beside this one.")
+    bench.add_case_options(parser)
+    parser.add_argument(
+        "--shapes", type=bench.words, default=("rect",), metavar="A,B", help="our input: rect, square (default: rect)"
+    )
+    parser.add_argument("--kind", choices=tuple(PEERS), default="ultralytics", help="which peer (default: %(default)s)")
+    parser.add_argument(
+        "--python", required=True, metavar="PYTHON", help="the interpreter of an environment that has the peer"
+    )
+    parser.add_argument(
+        "--weights",
+        type=bench.words,
+        default=(),
+        metavar="A,B",
+        help="next to the model's ONNX file: FILE.pt, FILE.onnx, or NAME.yaml, filled with the model's weights",
+    )
+    return parser
+
+
+def _peer_cases(peer: Peer, setup: BenchSetup, weights: Sequence[str], *, drawn: bool) -> list[Case]:
+    """The model's own file and what else was named, with our number of threads; PyTorch also with the peer's own."""
+    spec, threads = setup.spec, max(setup.threads)
+    routes = [str(spec.path), *weights]
+    cases: list[Case] = [PeerCase(peer, route, spec, threads, drawn=False) for route in routes]
+    cases += [PeerCase(peer, route, spec, 0, drawn=False) for route in routes if not route.endswith(".onnx")]
+    if drawn:
+        cases += [PeerCase(peer, route, spec, threads, drawn=True) for route in routes]
+    return cases
 
 
 class Peer:
@@ -129,3 +194,36 @@ class PeerCase:
         self.notice = f"{answer['threads']} torch threads" + (f", masks {mask[0]}x{mask[1]}" if mask else ", no mask")
         self.notice += f", {self.found / self._frames:.2f} found a frame"
         return [{"total": float(ms)} for ms in answer["ms"]]
+
+
+def ratios_of(results: Sequence[Result]) -> list[tuple[str, str, float]]:
+    """How many times longer a peer's route takes (median) than each of our cases; drawn ones against drawn ones."""
+    own = [result for result in results if "infer" in result.stages_ms]
+    found = []
+    for peer in (result for result in results if "infer" not in result.stages_ms):
+        stage = "with drawing" if "plot" in peer.name else "total"
+        for ours in own:
+            mine, theirs = ours.clean_ms or ours.stages_ms, peer.clean_ms or peer.stages_ms
+            if stage in mine:
+                found.append((peer.name, ours.name, theirs["total"].p50 / mine[stage].p50))
+    return found
+
+
+def format_ratios(results: Sequence[Result]) -> str:
+    """The ratios as a table; empty where there are none."""
+    found = ratios_of(results)
+    if not found:
+        return ""
+    rows = [
+        "## Ratios of the medians (undisturbed blocks where there are any)",
+        "",
+        "| peer | against | times |",
+        "|---|---|---|",
+    ]
+    return "\n".join(
+        [*rows, *(f"| {in_markdown(peer)} | {in_markdown(ours)} | {times:.2f} |" for peer, ours, times in found)]
+    )
+
+
+if __name__ == "__main__":
+    end_with(main)

@@ -1,67 +1,89 @@
-"""The int8 variant of a model: static, weights per channel, calibrated on pictures. Kept only if its masks agree.
+"""The int8 variant of a model: made for this computer's user, static, weights per channel, calibrated on pictures.
 
 The last layers of the head stay in single precision: box sides, scores and mask coefficients are read as numbers there,
-and the steps of int8 would show in the diameter.
+and the steps of int8 would show in the diameter. Whether a variant is good enough is decided by ``infer.choice``.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import platformdirs
+
+from usviewer.atomic import make_folder, write_bytes
 from usviewer.errors import UserError
 from usviewer.frame import Frame
-from usviewer.infer import check_frames, choice, onnx_file, variants
+from usviewer.infer import onnx_file
 from usviewer.infer.manifest import ModelSpec
-from usviewer.infer.preprocess import Tensor, prepare
-from usviewer.infer.runner import make_square
-from usviewer.infer.session import engine_threads
+from usviewer.infer.places import keep_json, kept_json
+from usviewer.infer.preprocess import Tensor, make_square, prepare
 
 CALIBRATION_FRAMES = 24
+_RECORD = "int8.json"
+_FILE = "int8.onnx"
 _CONVOLUTIONS = ("Conv", "ConvTranspose")
 
 
-def quantize(spec: ModelSpec, frames: Sequence[Frame] = ()) -> tuple[choice.EngineTrial, ...]:
-    """Make the int8 variant, check it and keep it when it passes; its trials on the engines that run it.
+def int8_folder(spec: ModelSpec) -> Path:
+    """Where the int8 variant of exactly this file is kept: bundled models lie where nothing may be written."""
+    return Path(platformdirs.user_data_dir("usviewer", appauthor=False)) / "variants" / spec.sha256[:32]
 
-    ``frames`` are the user's own; without them bundled ones calibrate. Raises ``UserError``, and keeps nothing, when no
-    engine passes or the graph cannot be quantised.
+
+def int8_file(spec: ModelSpec) -> Path | None:
+    """The int8 variant, or None where there is none or it is not the file that was checked."""
+    folder = int8_folder(spec)
+    record, made = kept_json(folder / _RECORD), folder / _FILE
+    with contextlib.suppress(OSError, UserError):
+        if record.get("model_sha256") == spec.sha256 and record.get("sha256") == _hash_of(made):
+            return made
+    return None
+
+
+def int8_sha256(spec: ModelSpec) -> str:
+    """Hash of the int8 variant; empty where there is none."""
+    made = int8_file(spec)
+    return _hash_of(made) if made else ""
+
+
+def make_int8(spec: ModelSpec, pictures: Sequence[Frame]) -> None:
+    """Make the variant, calibrated on these pictures, and put it where the engines find it.
+
+    Raises ``UserError``, and keeps nothing, when the graph cannot be quantised.
     """
-    pictures = tuple(frames) or check_frames.bundled_frames(spec)
-    if not pictures:
-        raise UserError(f"There are no pictures to calibrate '{spec.id}' on", "Give a clip with --frames")
-    inputs = _inputs(spec, check_frames.choose_evenly(pictures, CALIBRATION_FRAMES))
     with tempfile.TemporaryDirectory(prefix="usviewer-int8-") as folder:
-        made = Path(folder) / "int8.onnx"
-        _quantise(spec, made, inputs)
+        made = Path(folder) / _FILE
+        _quantise(spec, made, _inputs(spec, pictures))
         onnx_file.check_fits(spec, onnx_file.inspect(made))
-        target = variants.int8_folder(spec)
-        target.mkdir(parents=True, exist_ok=True)
-        staged = target / "made.onnx"
-        staged.write_bytes(made.read_bytes())
-        variants.keep_int8(spec, staged)
-    return _judge(spec, (lambda: pictures) if frames else None)
+        content = made.read_bytes()
+    target = make_folder(int8_folder(spec)) / _FILE
+    drop_int8(spec)
+    write_bytes(target, content)
+    # The record is written last, so that half a variant is none.
+    record = {"model": spec.id, "model_sha256": spec.sha256, "sha256": _hash_of(target)}
+    keep_json(target.with_name(_RECORD), record)
 
 
-def _judge(spec: ModelSpec, frames: Any) -> tuple[choice.EngineTrial, ...]:
-    engines = ("cpu-int8", "openvino-int8")
-    try:
-        made = choice.choose_engine(spec, engine_threads(live=False), frames=frames, engines=engines, anew=True)
-    except BaseException:
-        variants.drop_int8(spec)
-        raise
-    trials = tuple(trial for trial in made.trials if trial.engine != "cpu" or trial.samples)
-    if not any(trial.passed for trial in trials if trial.engine in engines):
-        variants.drop_int8(spec)
-        why = made.notice or "; ".join(trial.describe() for trial in trials if trial.engine in engines)
-        raise UserError(
-            f"The int8 variant of '{spec.id}' is not exact enough and was not kept ({why})", "Use it as it is"
-        )
-    return trials
+def drop_int8(spec: ModelSpec) -> None:
+    """Remove the variant."""
+    for name in (_RECORD, _FILE):
+        (int8_folder(spec) / name).unlink(missing_ok=True)
+
+
+def _hash_of(path: Path) -> str:
+    """Hash of a file, computed once for as long as its time and size stay. Raises ``OSError`` where there is none."""
+    state = path.stat()
+    return _known_hash(path, state.st_mtime_ns, state.st_size)
+
+
+@functools.lru_cache(maxsize=16)
+def _known_hash(path: Path, _time_ns: int, _size_bytes: int) -> str:
+    return onnx_file.sha256_of(path)
 
 
 def _inputs(spec: ModelSpec, pictures: Sequence[Frame]) -> list[Tensor]:
