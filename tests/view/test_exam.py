@@ -86,6 +86,16 @@ def test_naming_a_frozen_picture_keeps_its_number(playing: MainWindow) -> None:
     assert playing.rail.answer.number == number.number and "distal" in playing.rail.answer.convention
 
 
+def test_naming_a_frozen_picture_leaves_the_trend(playing: MainWindow) -> None:
+    emptied: list[bool] = []
+    playing.live.withdrawn.connect(lambda: emptied.append(True))
+    playing.run("freeze")
+    playing.run("site_distal")
+    assert not emptied
+    playing.run("plane")
+    assert emptied, "with another plane what was measured before no longer holds"
+
+
 def test_another_plane_measures_the_frozen_picture_anew(playing: MainWindow, qtbot: Any) -> None:
     playing.run("freeze")
     frame = playing.desk.on_screen.frame

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from functools import partial
 
 from PySide6.QtCore import QObject, Signal
@@ -47,6 +48,7 @@ class LiveController(QObject):
         self._uri = ""
         self._frozen_s: float | None = None
         self._held_as: Plane | None = None  # what was set when the held picture was read
+        self._said = NO_CONTEXT  # what the operator said last
         self._last_pair: FrameResult | None = None
         self._last_message = ""
         self._raised: Exception | None = None
@@ -105,8 +107,15 @@ class LiveController(QObject):
             self._withdraw()
 
     def _use_given(self) -> None:
-        """What the operator said goes for what comes, and for the picture that is held."""
-        self._use_engine()
+        """What the operator said goes for what comes, and for the picture that is held.
+
+        A site that is set while a picture is held names that picture: what the trend has shown stays.
+        """
+        before, self._said = self._said, self._desk.given
+        if self.frozen and self._run is not None and replace(before, site=self._said.site) == self._said:
+            self._run.set_model(self._desk.engine(), self._said)
+        else:
+            self._use_engine()
         if not self.frozen:
             return
         given, on_screen = self._desk.given, self._desk.on_screen
