@@ -233,6 +233,7 @@ class ClipResults:
 
     def store_predictions(self, kept: KeptPredictions) -> None:
         """Keep what the model said, so that another scale needs no network in the next session either."""
+        make_folder(self._notes.folder)
         bits = [mask for one in kept.frames.values() for mask in one.masks if mask is not None]
         document = {
             "frames": [_prediction_document(one) for one in kept.frames.values()],

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -197,7 +196,7 @@ class ReviewController(QObject):
         self._use_engine()
 
     def _made_for(self) -> MadeFor | None:
-        """What results depend on, for each that may be said of a clip; of a clip's own scale."""
+        """What results depend on, for each that may be said of a clip and its scale."""
         engine = self._desk.engine()
         return partial(_made_by, engine) if engine is not None else None
 
@@ -208,12 +207,7 @@ class ReviewController(QObject):
         if engine is None:
             self._run.set_model(None)
             return
-        made_by = _made_by(engine, self._given)
-        said = self._desk.stated_scale
-        rulers = "".join(f" {each.spacing} from {each.from_index}" for each in said.confirmed)
-        given_for = f" {said.size_px}" if said.spacing is not None else ""
-        settings = made_by.settings + rulers + given_for  # on pictures of another size the scale does not hold
-        made_by = replace(made_by, spacing=said.spacing, settings=settings)
+        made_by = _made_by(engine, self._given, self._desk.stated_scale)
         known = self._work.known_edits(made_by.model_sha256)
         self._work.read_edits(made_by.model_sha256)
         self._run.set_model(engine, ClipResults(self._work.notes, made_by, str(self._path)), self._given, known)
@@ -435,9 +429,12 @@ class ReviewController(QObject):
         return self._run.automatic(index) if self._run is not None else None
 
 
-def _made_by(engine: LoadedModel, given: ExamContext) -> MadeBy:
+def _made_by(engine: LoadedModel, given: ExamContext, said: StatedScale) -> MadeBy:
     settings = f"{given.settings(engine.finding)} {fingerprint()}"  # a remembered ruler gives clips a scale
-    return MadeBy(engine.sha256, engine.running, settings=settings)
+    settings += "".join(f" {each.spacing} from {each.from_index}" for each in said.confirmed)
+    if said.spacing is not None:
+        settings += f" {said.size_px}"  # on pictures of another size the scale does not hold
+    return MadeBy(engine.sha256, engine.running, said.spacing, settings)
 
 
 def _banner(now: ReviewSnapshot, reading: Reading | None) -> Banner | None:
