@@ -1,44 +1,54 @@
-"""How long a clip under review takes to be measured again: a ruler confirmed, a number stated, a site set.
+"""``python -m benchmarks.measure_again CLIP``: how long a clip under review takes to be measured again.
 
-    python -m benchmarks.measure_again CLIP [--model aorta] [--tick-mm 10]
-
-Prints the seconds of the first analysis, of each time after it, and the memory of what is kept for that.
+A ruler is confirmed, a number stated, the scale taken back, a site set. Prints the seconds of the first analysis, of
+each time after it, and the memory of what is kept for that.
 """
 
 from __future__ import annotations
 
-import argparse
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
+from benchmarks.command import end_with
 from usviewer.acquire import open_source
 from usviewer.calibrate.calibration import StatedScale, gather
+from usviewer.calibrate.ruler.detect import MAX_TICK_MM, MIN_TICK_MM
 from usviewer.errors import UserError
 from usviewer.measure.exam_context import NO_CONTEXT, ExamContext
 from usviewer.measure.reading import Site
 from usviewer.pipeline.analyzer import LoadedModel, load_model
 from usviewer.pipeline.review_run import ReviewRun
+from usviewer.tools.command import DEFAULT_MODEL, Parser, number
+from usviewer.typed_number import LENGTH_IN_MM
 from usviewer.units import ScaleSource, isotropic
 
 POLL_S = 0.005
 DEADLINE_S = 1800.0
 
 
-def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("clip")
-    parser.add_argument("--model", default="aorta")
-    parser.add_argument("--tick-mm", type=float, default=10.0, help="what a tick of the clip's ruler is worth")
-    args = parser.parse_args()
-    model = load_model(args.model, "cpu")
+def main(argv: Sequence[str]) -> int:
+    """Measure and print. Raises ``UserError`` where the clip cannot be analysed."""
+    args = _parser().parse_args(list(argv))
+    model = load_model(args.model, args.engine)
+    scales = _scales(args.clip, args.tick_mm)
     run = ReviewRun(partial(open_source, args.clip), gather)
     run.start()
     try:
-        _report(run, model, _scales(args.clip, args.tick_mm))
+        _report(run, model, scales)
     finally:
         run.stop()
+    return 0
+
+
+def _parser() -> Parser:
+    parser = Parser(prog="python -m benchmarks.measure_again", description="Measure a clip again, without the network.")
+    parser.add_argument("clip", metavar="CLIP", help="a recorded clip")
+    parser.add_argument("--model", default=DEFAULT_MODEL, metavar="ID", help="which model (default: %(default)s)")
+    parser.add_argument("--engine", default="cpu", help="default: %(default)s")
+    tick = number(MIN_TICK_MM, MAX_TICK_MM, LENGTH_IN_MM)
+    parser.add_argument("--tick-mm", type=tick, default=10.0, metavar="N", help="what a tick of its ruler is worth")
+    return parser
 
 
 def _scales(clip: str, tick_mm: float) -> dict[str, StatedScale]:
@@ -86,6 +96,8 @@ def _timed(run: ReviewRun, act: Callable[[], None]) -> tuple[float, float]:
         now = run.snapshot()
         if run.failure is not None:
             raise run.failure
+        if now.message and not now.complete:
+            raise UserError(now.message, "Choose another clip or model")
         if now.complete and now.curve is not None and bool(now.curve.analysed.all()):
             return time.monotonic() - began_s, time.process_time() - began_work_s
         time.sleep(POLL_S)
@@ -93,4 +105,4 @@ def _timed(run: ReviewRun, act: Callable[[], None]) -> tuple[float, float]:
 
 
 if __name__ == "__main__":
-    main()
+    end_with(main)

@@ -18,7 +18,7 @@ from usviewer.pipeline.analyzer import FrameAnalyzer, FrameResult, LoadedModel
 from usviewer.pipeline.clip_report import EMPTY_REPORT, ClipReport, clip_report
 from usviewer.pipeline.clip_run import MOST_FIRST_FAILURES
 from usviewer.pipeline.curve import Curve, curve_of
-from usviewer.pipeline.playback import ClipCalibration, Playback
+from usviewer.pipeline.playback import Playback, SharedCalibration
 from usviewer.pipeline.refusals import as_user_error, is_bug, refusals
 from usviewer.save.kept_predictions import KeptPrediction, KeptPredictions
 
@@ -78,7 +78,7 @@ class ClipAnalysis:
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._corrected = threading.Event()
-        self._calibration: ClipCalibration  # set in the thread, before anything is measured
+        self._calibration: SharedCalibration  # set in the thread, before anything is measured
         self._automatic: dict[int, Reading] = {}
         self._problems: dict[str, list[int]] = {}  # frames that could not be read, by reason
         self._edited: dict[int, Reading] = {}

@@ -8,10 +8,9 @@ from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Protocol
 
 from usviewer.acquire import Source
-from usviewer.calibrate.calibration import NOTHING_STATED, StatedScale
+from usviewer.calibrate.calibration import NOTHING_STATED, Calibration, ScaleEvidence, StatedScale
 from usviewer.errors import UserError
 from usviewer.frame import FALLBACK_FRAMES_PER_SECOND, Frame, FrameKey, ImageGeometry, SourceInfo
 from usviewer.pipeline.refusals import as_user_error, is_bug
@@ -21,83 +20,43 @@ HAND_RESTS_S = 0.10
 SLOWEST, FASTEST = 0.25, 4.0
 
 
-class ClipCalibration(Protocol):
-    """The calibration of a clip (``calibrate.Calibration``)."""
-
-    def __call__(self, frame: Frame) -> Frame:
-        """The same picture, calibrated."""
-        ...
-
-    def note(self, frame: Frame) -> None:
-        """Keep what a later word of the operator's needs to know of the frame's pixels."""
-        ...
-
-    def without_pixels(self, key: FrameKey, size_px: tuple[int, int], stated_aspect: float) -> ImageGeometry | None:
-        """The geometry of a frame that was looked at before; None where its pixels must be seen again."""
-        ...
-
-    def noted(self) -> tuple[str, Mapping[str, str]]:
-        """What ``note`` has kept, to be kept between sessions."""
-        ...
-
-    def recall(self, reference: str, seen: Mapping[str, str]) -> None:
-        """Take what was kept in an earlier session."""
-        ...
+Gather = Callable[[Source], ScaleEvidence]
 
 
-class ClipEvidence(Protocol):
-    """What a clip tells of its own scale (``calibrate.ScaleEvidence``)."""
+class SharedCalibration:
+    """A clip's calibration for several threads; of a clip that has none, pictures stay as they come."""
 
-    def decide(self, said: StatedScale) -> ClipCalibration:
-        """The calibration, with what the operator says. Raises ``UserError`` where the two contradict each other."""
-        ...
-
-
-Gather = Callable[[Source], ClipEvidence]
-
-
-class _NoCalibration:
-    """Where no calibration could be made: pictures as they come."""
-
-    def __call__(self, frame: Frame) -> Frame:
-        return frame
-
-    def note(self, frame: Frame) -> None:
-        return
-
-    def without_pixels(self, key: FrameKey, size_px: tuple[int, int], stated_aspect: float) -> ImageGeometry | None:
-        return None
-
-    def noted(self) -> tuple[str, Mapping[str, str]]:
-        return "", {}
-
-    def recall(self, reference: str, seen: Mapping[str, str]) -> None:
-        return
-
-
-class _Shared:
-    """A calibration for several threads: the playback's and the analysis's."""
-
-    def __init__(self, calibration: ClipCalibration) -> None:
+    def __init__(self, calibration: Calibration | None) -> None:
         self._calibration = calibration
         self._lock = threading.Lock()
 
     def __call__(self, frame: Frame) -> Frame:
+        """The same picture, calibrated."""
+        if self._calibration is None:
+            return frame
         with self._lock:
             return self._calibration(frame)
 
     def note(self, frame: Frame) -> None:
-        self._calibration.note(frame)
+        """Keep what a later word of the operator's needs to know of the frame's pixels."""
+        if self._calibration is not None:
+            self._calibration.note(frame)
 
     def without_pixels(self, key: FrameKey, size_px: tuple[int, int], stated_aspect: float) -> ImageGeometry | None:
+        """The geometry of a frame that was looked at before; None where its pixels must be seen again."""
+        if self._calibration is None:
+            return None
         with self._lock:
             return self._calibration.without_pixels(key, size_px, stated_aspect)
 
     def noted(self) -> tuple[str, Mapping[str, str]]:
-        return self._calibration.noted()
+        """What ``note`` has kept, to be kept between sessions."""
+        return self._calibration.noted() if self._calibration is not None else ("", {})
 
     def recall(self, reference: str, seen: Mapping[str, str]) -> None:
-        self._calibration.recall(reference, seen)
+        """Take what was kept in an earlier session."""
+        if self._calibration is not None:
+            self._calibration.recall(reference, seen)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,14 +110,14 @@ class Playback:
         self._gather, self._said = gather, said
         self._changed = threading.Condition()
         self._stop = threading.Event()
-        self._calibration: _Shared | None = None  # None: not known yet
+        self._calibration: SharedCalibration | None = None  # None: not known yet
         self._ready = threading.Event()
         self._counted = threading.Event()
         self._unreadable: set[int] = set()
         self._wanted = PlaybackRequest(start_index)
         self._raw: Frame | None = None  # the picture as it was decoded
         self._frame: Frame | None = None
-        self._shown_by: _Shared | None = None  # what gave it its geometry
+        self._shown_by: SharedCalibration | None = None  # what gave it its geometry
         self._times_s: tuple[float, ...] = ()
         self._info: SourceInfo | None = None
         self._message = self._scale_message = self._problem = ""  # of the clip, its scale, the frame that was asked for
@@ -249,7 +208,7 @@ class Playback:
             frame = self._frame if self._shown_by is self._calibration else self._raw
             return PlaybackState(frame, self._times_s, self._info, self._wanted, message)
 
-    def calibration(self) -> ClipCalibration | None:
+    def calibration(self) -> SharedCalibration | None:
         """Wait until frames can be calibrated and are counted; None when the playback ended before that."""
         self._counted.wait()
         self._ready.wait()
@@ -261,7 +220,7 @@ class Playback:
         """The frame with its geometry; for every thread."""
         return self._calibrated(frame)[0]
 
-    def _calibrated(self, frame: Frame) -> tuple[Frame, _Shared | None]:
+    def _calibrated(self, frame: Frame) -> tuple[Frame, SharedCalibration | None]:
         """The frame, and what it was calibrated by: another calibration may become known at any moment."""
         calibration = self._calibration
         return (frame, None) if calibration is None else (calibration(frame), calibration)
@@ -305,7 +264,7 @@ class Playback:
 
     def _find_calibration(self) -> None:
         """Look at the clip once; then decide, again whenever the operator says something else."""
-        evidence: ClipEvidence | None = None
+        evidence: ScaleEvidence | None = None
         try:
             with self._open_source() as source:
                 evidence = self._gather(source)
@@ -318,23 +277,23 @@ class Playback:
             found, problem = self._decide(evidence, said)
             with self._changed:
                 if said is self._said:
-                    self._calibration, self._scale_message = _Shared(found), problem
+                    self._calibration, self._scale_message = SharedCalibration(found), problem
                     self._ready.set()
                     self._changed.notify_all()
                 while said is self._said and not self._stop.is_set():
                     self._changed.wait()
 
-    def _decide(self, evidence: ClipEvidence | None, said: StatedScale) -> tuple[ClipCalibration, str]:
+    def _decide(self, evidence: ScaleEvidence | None, said: StatedScale) -> tuple[Calibration | None, str]:
         """The calibration; that of none, and why, where the clip and the operator contradict each other."""
         if evidence is None:
-            return _NoCalibration(), ""
+            return None, ""
         try:
             return evidence.decide(said), ""
         except UserError as error:
-            return _NoCalibration(), str(error)
+            return None, str(error)
         except Exception as error:
             self.failure = error
-            return _NoCalibration(), ""
+            return None, ""
 
     def _serve(self, source: Source) -> None:
         while not self._stop.is_set():
@@ -423,7 +382,7 @@ class Playback:
             return
         self._set_frame(raw, *shown)
 
-    def _set_frame(self, raw: Frame, frame: Frame, calibrated_by: _Shared | None) -> None:
+    def _set_frame(self, raw: Frame, frame: Frame, calibrated_by: SharedCalibration | None) -> None:
         with self._changed:
             self._raw, self._frame, self._problem = raw, frame, ""
             self._shown_by = calibrated_by
