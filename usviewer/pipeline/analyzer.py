@@ -6,6 +6,7 @@ one model that is loaded.
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -17,10 +18,12 @@ from usviewer.infer.temporal_gate import TemporalGate
 from usviewer.measure import PlaneTracker, read
 from usviewer.measure.exam_context import NO_CONTEXT, ExamContext
 from usviewer.measure.reading import Reading, Status
-from usviewer.pipeline.refusals import reason_of
+from usviewer.pipeline.refusals import is_bug, reason_of
 
 if TYPE_CHECKING:
     from usviewer.infer.predictor import Predictor
+
+_log = logging.getLogger(__name__)
 
 Calibrate = Callable[[Frame], Frame]
 Predict = Callable[[Frame, TemporalGate | None], Prediction]
@@ -167,6 +170,10 @@ class FrameAnalyzer:
 
     def refuse(self, frame: Frame, error: Exception) -> FrameResult:
         """The frame without a number, and why."""
+        if is_bug(error):
+            _log.error("a frame is refused for an error in the program", exc_info=error)
+        else:
+            _log.warning("a frame is refused: %s", error)
         model = self.model
         prediction = Prediction(frame.key, frame.size_px, (), model.model_id, model.sha256, model.engine)
         reading = Reading(

@@ -25,6 +25,7 @@ from usviewer.infer.tracking.live import MAX_AGE_S
 from usviewer.infer.tracking.track import Segmenter, TrackStep, segmenter_of, track_outline
 from usviewer.measure.pointed import KNOWN, limit_quality, read_pointed
 from usviewer.pipeline.annotations import Annotation, ClipAccess, Origin
+from usviewer.pipeline.jobs import ended_in_time
 from usviewer.pipeline.live_outline import Live
 from usviewer.pipeline.live_run import JOIN_DEADLINE_S
 from usviewer.pipeline.prompt_messages import (
@@ -88,7 +89,7 @@ class Prompting:
         for thread in self._threads:
             if thread.is_alive():
                 thread.join(max(0.0, until_s - time.monotonic()))
-        return not any(thread.is_alive() for thread in self._threads)
+        return ended_in_time(not any(thread.is_alive() for thread in self._threads), "pointing")
 
     # -- for the window
 

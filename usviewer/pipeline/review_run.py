@@ -20,6 +20,7 @@ from usviewer.pipeline.analyzer import LoadedModel
 from usviewer.pipeline.clip_analysis import ClipAnalysis, ReadingStore
 from usviewer.pipeline.clip_report import EMPTY_REPORT, ClipReport
 from usviewer.pipeline.curve import Curve
+from usviewer.pipeline.jobs import ended_in_time
 from usviewer.pipeline.live_run import JOIN_DEADLINE_S
 from usviewer.pipeline.playback import Gather, Playback
 from usviewer.save.kept_predictions import KeptPredictions
@@ -130,7 +131,7 @@ class ReviewRun:
         self.request_stop()
         until_s = time.monotonic() + JOIN_DEADLINE_S
         joined = [worker.join(max(0.0, until_s - time.monotonic())) for worker in self._workers()]
-        return all(joined)
+        return ended_in_time(all(joined), "review")
 
     @property
     def alive(self) -> bool:
