@@ -229,10 +229,13 @@ class LiveRun:
         A sweep goes on from site to site: what it found so far stays, unless the model is another one.
         """
         with self._lock:
-            before = self._analyzer.model if self._analyzer is not None else None
-            if model is None or before is None or model.sha256 != before.sha256:
+            before = self._analyzer
+            if model is None or before is None or model.sha256 != before.model.sha256:
                 self._recent = RecentReport()
-            self._analyzer = FrameAnalyzer(model, context=context) if model is not None else None
+            if before is not None and model is before.model:
+                self._analyzer = before.with_context(context)
+            else:
+                self._analyzer = FrameAnalyzer(model, context=context) if model is not None else None
             self._taken_off, self._failures = None, 0
             self._withdraw()
 

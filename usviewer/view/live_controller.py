@@ -101,10 +101,11 @@ class LiveController(QObject):
         if not ended:
             self._desk.notify.warn("The source did not close in time: it may still be in use.", key="closing")
 
-    def _use_engine(self) -> None:
+    def _use_engine(self, *, withdraw: bool = True) -> None:
         if self._run is not None and not self._desk.loading:
             self._run.set_model(self._desk.engine(), self._desk.given)
-            self._withdraw()
+            if withdraw:
+                self._withdraw()
 
     def _use_given(self) -> None:
         """What the operator said goes for what comes, and for the picture that is held.
@@ -112,10 +113,7 @@ class LiveController(QObject):
         A site that is set while a picture is held names that picture: what the trend has shown stays.
         """
         before, self._said = self._said, self._desk.given
-        if self.frozen and self._run is not None and replace(before, site=self._said.site) == self._said:
-            self._run.set_model(self._desk.engine(), self._said)
-        else:
-            self._use_engine()
+        self._use_engine(withdraw=not self.frozen or replace(before, site=self._said.site) != self._said)
         if not self.frozen:
             return
         given, on_screen = self._desk.given, self._desk.on_screen
