@@ -47,7 +47,8 @@ class AtomicFile:
         self.part = path.with_name(f".{path.name[:_MOST_LETTERS]}.{secrets.token_hex(4)}.part")
         try:
             flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY
-            os.close(os.open(self.part, flags, 0o600 if own_root(path) else 0o666))
+            mode = 0o600 if own_root(path) else 0o666
+            os.close(os.open(self.part, flags, mode))
         except OSError as error:
             raise cannot_write(path, error) from error
 
@@ -56,7 +57,7 @@ class AtomicFile:
         try:
             with self.part.open("rb+") as file:
                 os.fsync(file.fileno())
-            os.replace(self.part, self.path)
+            os.replace(self.part, self.path)  # after the flush: else a power cut may leave the name without content
         except OSError as error:
             self.discard()
             raise cannot_write(self.path, error) from error

@@ -28,6 +28,7 @@ _LIBRARIES = (
     "openvino",
     "PySide6-Essentials",
 )
+# An endless recursion has a thousand frames, a retry that chains its errors any number of them.
 _MOST_FRAMES = 60
 _DEEPEST = 10
 
@@ -67,7 +68,10 @@ def chain_of(error: BaseException) -> Iterator[BaseException]:
         if link is None:
             return
         yield link
-        link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
+        following = link.__cause__
+        if following is None and not link.__suppress_context__:
+            following = link.__context__
+        link = following
 
 
 def trace_of(error: BaseException) -> Iterator[str]:
@@ -90,4 +94,7 @@ def _short(file: str) -> str:
     """A code file below the folder it is imported from; its name alone elsewhere."""
     path = Path(file)
     roots = sorted((root for root in sys.path if root and path.is_relative_to(root)), key=len)
-    return path.relative_to(roots[-1]).as_posix() if roots else path.name
+    if not roots:
+        return path.name
+    # Of a virtual environment inside a checkout the longest root is the one that was imported from.
+    return path.relative_to(roots[-1]).as_posix()

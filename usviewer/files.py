@@ -23,6 +23,8 @@ LOCK_WAIT_S, LOCK_STEP_S = 2.0, 0.01
 def open_regular(path: Path) -> BinaryIO:
     """Open a file for reading. ``OSError`` as ``open`` raises it, and for what is no regular file; it never waits."""
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
+    # O_NONBLOCK: a pipe without a writer would hold the program here. What it is can be asked safely only once it is
+    # open, since a name may lead elsewhere a moment later.
     try:
         descriptor = os.open(path, flags)
     except ValueError as error:  # a name with a null character
@@ -95,7 +97,8 @@ def keep_copy(path: Path) -> Path | None:
     """
     number = 1
     while True:
-        copy = path.with_name(f"{path.name}.damaged{f'-{number}' if number > 1 else ''}")
+        ending = ".damaged" if number == 1 else f".damaged-{number}"
+        copy = path.with_name(path.name + ending)
         try:
             with open_regular(path) as source, open(copy, "xb", opener=_for_the_user_alone) as target:
                 shutil.copyfileobj(source, target)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import platformdirs
 
+# Read, write and enter, of the group and of all others.
 _OTHERS = 0o077
 
 

@@ -23,15 +23,19 @@ class Terminal(Console):
 
 
 def results() -> Terminal:
-    """Where the results themselves go, for another program to read: lines are not broken at 80 columns there."""
-    terminal = Terminal()
-    return terminal if terminal.is_terminal else Terminal(width=200)
+    """Give where the results themselves go, for a person or another program to read."""
+    return _unbroken(Terminal(), 200)
 
 
 def console() -> Terminal:
-    """Where a command talks to the user; in a pipe or file lines are not broken at 80 columns."""
-    terminal = Terminal(stderr=True)
-    return terminal if terminal.is_terminal else Terminal(stderr=True, width=240)
+    """Give where a command talks to the user."""
+    return _unbroken(Terminal(stderr=True), 240)
+
+
+def _unbroken(terminal: Terminal, width: int) -> Terminal:
+    if not terminal.is_terminal:  # rich breaks lines at 80 columns in a pipe or file, inside of paths, too
+        terminal.width = width
+    return terminal
 
 
 def complain(text: str) -> None:

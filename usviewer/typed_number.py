@@ -40,7 +40,7 @@ def parse_number(
 
     ``units`` are the suffixes that may follow, each with what it multiplies by (``LENGTH_IN_MM``: ``5 cm`` is 50).
     ``grouping`` False: nobody who writes here groups digits, so ``1.234`` has one meaning (a table made by a program).
-    Raises ``UserError`` for what is no number, what may mean two, and what lies beyond the limits.
+    Raises ``UserError`` for what is not a number, what may mean two, and what lies beyond the limits.
     """
     typed = text.strip()
     digits, factor = _without_unit(typed, units)
@@ -49,6 +49,7 @@ def parse_number(
         raise _refusal(typed)
     sign, whole, _, part = found.groups(default="")
     value = float(f"{sign}{whole or '0'}.{part or '0'}") * factor
+    # Three digits behind the sign may be a group: refused where that number lies within the limits as well.
     if grouping and len(part) == 3 and len(whole) <= 3 and whole[:1] not in ("", "0"):
         if least <= float(f"{sign}{whole}{part}") * factor <= most:
             raise _ambiguous(typed, f"{sign}{whole}", part)
@@ -70,7 +71,9 @@ def parse_whole(text: str, *, least: int, most: int) -> int:
 def plain_number(value: float, decimals: int = 4) -> str:
     """A number as fields show it and ``parse_number`` reads it: with a point, and without an exponent."""
     text = f"{value:.{decimals}f}"
-    return text.rstrip("0").rstrip(".") if "." in text else text
+    if "." in text:  # the zeros of 100 stay
+        return text.rstrip("0").rstrip(".")
+    return text
 
 
 def _without_unit(typed: str, units: Mapping[str, float]) -> tuple[str, float]:
@@ -81,11 +84,10 @@ def _without_unit(typed: str, units: Mapping[str, float]) -> tuple[str, float]:
     if found[2].casefold() not in units:
         if re.fullmatch(r"[eE]", found[2]) or not _NUMBER.fullmatch(found[1]):
             raise _refusal(typed)
-        known = " or ".join(units)
-        raise UserError(
-            f"'{_short(typed)}' has a unit that does not belong here",
-            f"Give it in {known}" if known else "Give the number alone",
-        )
+        do = "Give the number alone"
+        if units:
+            do = f"Give it in {' or '.join(units)}"
+        raise UserError(f"'{_short(typed)}' has a unit that does not belong here", do)
     return found[1], units[found[2].casefold()]
 
 
@@ -107,7 +109,9 @@ def _ambiguous(typed: str, whole: str, part: str) -> UserError:
 
 
 def _short(typed: str) -> str:
-    return typed if len(typed) <= MOST_LETTERS else f"{typed[:MOST_LETTERS]}..."
+    if len(typed) <= MOST_LETTERS:
+        return typed
+    return f"{typed[:MOST_LETTERS]}..."
 
 
 def _plain(value: float) -> str:
@@ -115,6 +119,8 @@ def _plain(value: float) -> str:
 
 
 def _range(least: float, most: float) -> str:
-    if math.isinf(most):
-        return f"a number of {least:g} or more" if math.isfinite(least) else "a number"
-    return f"a number from {_plain(least)} to {_plain(most)}"
+    if math.isfinite(most):
+        return f"a number from {_plain(least)} to {_plain(most)}"
+    if math.isfinite(least):
+        return f"a number of {least:g} or more"
+    return "a number"

@@ -39,7 +39,9 @@ def is_square(pixel_aspect: float) -> bool:
 def pixel_shape(pixel_aspect: float) -> float:
     """Width over height of a pixel as it is worked with: exactly 1 for what counts as square or cannot be right."""
     believable = 1.0 / MOST_OBLONG <= pixel_aspect <= MOST_OBLONG
-    return pixel_aspect if believable and not is_square(pixel_aspect) else 1.0
+    if not believable or is_square(pixel_aspect):
+        return 1.0
+    return pixel_aspect
 
 
 class ScaleSource(StrEnum):

@@ -44,6 +44,7 @@ TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 SURE_SIGNATURES = (b"\x89PNG", *TIFF_SIGNATURES)
 # A file of several pages stays open while its pages are no larger: finding one walks through those before it.
 KEPT_OPEN_PX = 8_000_000
+# Colours of 16 bits are read by OpenCV, which wants the whole file in memory: a third of the work that is allowed.
 MAX_COLOUR_FILE_BYTES = 250_000_000
 # So many bad pages one after another: the way from page to page is broken, not they.
 MAX_BAD_IN_A_ROW = 8
@@ -163,6 +164,7 @@ def read_contents(path: Path, image: Any) -> ImageContents:
             errors = [bad.pop(name) for name in in_a_row]
             bad[f"{in_a_row[0]} and what follows"] = errors[0]
             break
+        # The other pictures of an MPO are previews or second views; a GIF of several is a clip, and not opened here.
         if image.format in ("MPO", "GIF"):
             break
     if not pages:
@@ -201,7 +203,10 @@ def _page(path: Path, image: Any, number: int, name: str) -> ImagePage:
         if image.format == "WEBP" and image.n_frames > 1:
             image.load()  # tells the duration only then
         duration_ms = float(image.info.get("duration") or 0)
-    return ImagePage(path, number, name, width * height, samples, duration_ms / 1000 if duration_ms > 0 else None)
+    shown_s = None
+    if duration_ms > 0:
+        shown_s = duration_ms / 1000
+    return ImagePage(path, number, name, width * height, samples, shown_s)
 
 
 def _check_memory(name: str, image: Any, samples: Samples | None) -> None:
@@ -270,6 +275,7 @@ class PageReader:
         except BaseException:
             self.close()
             raise
+        # The first page is found at once; a large one would stay in memory with its file.
         if page.number == 0 or page.size_px > KEPT_OPEN_PX:
             self.close()
 
@@ -281,6 +287,7 @@ def _orientation(image: Any, page: ImagePage) -> int:
 
 
 def _upright(pixels: Pixels, orientation: int) -> Pixels:
+    # EXIF 2.32, 4.6.4 A: where the first row and column lie. 5 to 8 swap rows and columns.
     if orientation in (5, 6, 7, 8):
         pixels = pixels.transpose(1, 0, 2)
     if orientation in (2, 3, 6, 7):
@@ -300,12 +307,16 @@ def _rgb(image: Any, page: ImagePage, scale: Scale | None) -> Iterator[tuple[int
             yield top, bottom, colours
         return
     transparent = image.has_transparency_data
+    mode = "RGBA" if transparent else "RGB"
     for top, bottom in bands(image.height, image.width):
         with foreign_parser(f"The colours of {page.path.name} ({image.mode}) cannot be shown", "Save it as PNG"):
             band = image.crop((0, top, image.width, bottom))
-            band = band.convert("LA") if band.mode == "La" else band
-            values = np.asarray(band.convert("RGBA" if transparent else "RGB"), dtype=np.uint8)
-        yield top, bottom, on_black(values) if transparent else values
+            if band.mode == "La":  # Pillow has no way from grey with premultiplied opacity to RGB
+                band = band.convert("LA")
+            values = np.asarray(band.convert(mode), dtype=np.uint8)
+        if transparent:
+            values = on_black(values)
+        yield top, bottom, values
 
 
 def _deep(image: Any, page: ImagePage) -> Iterator[tuple[int, int, Values]]:
@@ -324,7 +335,9 @@ def _deep(image: Any, page: ImagePage) -> Iterator[tuple[int, int, Values]]:
 
 def _coloured(image: Any, page: ImagePage) -> Values:
     with foreign_parser(f"The colours of {page.path.name} ({image.mode}) cannot be shown", "Save it with 8 bits"):
-        upper = np.asarray(image.convert("RGB" if image.mode == "RGB" else "RGBA"), dtype=np.uint8)
+        if image.mode != "RGB":  # grey with opacity: OpenCV gives it as colours with opacity
+            image = image.convert("RGBA")
+        upper = np.asarray(image, dtype=np.uint8)
     try:
         content = read_bytes(page.path, MAX_COLOUR_FILE_BYTES)
     except OSError as error:

@@ -100,11 +100,13 @@ class ImageSource(RecordedSource):
         self.check_index(index)
         page = self._pages[index]
         try:
-            pixels = self._files.pixels(page, self._scale(page.samples) if page.samples else None)
+            pixels = self._files.pixels(page, self._scale(page.samples))
         except UserError as error:
             self._fail(page.name, error.what)
             raise
-        name = page.path.name if self._kind == "images" else ""
+        name = ""
+        if self._kind == "images":
+            name = page.path.name
         return make_frame(pixels, self._uri, index, self._times_s[index], name=name)
 
     def times_s(self) -> Sequence[float | None]:
@@ -115,8 +117,13 @@ class ImageSource(RecordedSource):
         """Close the file that is open."""
         self._files.close()
 
-    def _scale(self, samples: Samples) -> Scale:
-        """The scale of all pictures with samples of this kind; looks at them when it is first asked for."""
+    def _scale(self, samples: Samples | None) -> Scale | None:
+        """The scale of all pictures with samples of this kind; looks at them when it is first asked for.
+
+        None where a picture has 8 bits and is shown as it is.
+        """
+        if samples is None:
+            return None
         if samples.kind not in self._scales:
             alike = [page for page in self._pages if page.samples and page.samples.kind == samples.kind]
             looked_at = spread_over([page.size_px for page in alike])
@@ -148,7 +155,9 @@ def _times_of(pages: Sequence[ImagePage]) -> tuple[float | None, ...]:
 
 def _about(name: str, why: str) -> str:
     """The reason of a failure, without the name that stands before it already."""
-    return f"it {why.removeprefix(f'{name} ')}" if why.startswith(f"{name} ") else why
+    if not why.startswith(f"{name} "):
+        return why
+    return f"it {why.removeprefix(f'{name} ')}"
 
 
 def open_image(path: Path) -> ImageSource | None:
@@ -159,8 +168,13 @@ def open_image(path: Path) -> ImageSource | None:
         found = read_contents(path, image)
     pages = found.pages
     moving = None not in _times_of(pages)
-    notes = [] if len(pages) == 1 or moving else [f"{len(pages)} pages of one file"]
-    return ImageSource(str(path), path.stem, "video" if moving else "image", pages, notes, found.failed)
+    # Pages that are shown for a time belong together; without times each may be of another patient.
+    if moving:
+        return ImageSource(str(path), path.stem, "video", pages, failed=found.failed)
+    notes = []
+    if len(pages) > 1:
+        notes.append(f"{len(pages)} pages of one file")
+    return ImageSource(str(path), path.stem, "image", pages, notes, found.failed)
 
 
 def _moves(gif: Any) -> bool:
@@ -175,6 +189,7 @@ def _moves(gif: Any) -> bool:
 def open_folder(path: Path) -> ImageSource:
     """The pictures directly in a folder. A note names the clips and DICOM files in it, which are not shown."""
     try:
+        # Hidden files are what systems and programs keep for themselves, pictures among them ("._name" of macOS).
         files = natsorted((p for p in path.iterdir() if not p.name.startswith(".")), key=lambda p: p.name, alg=ns.PATH)
     except OSError as error:
         raise UserError(f"The folder {path.name} cannot be opened", "Check that you may read it") from error
@@ -198,7 +213,9 @@ def open_folder(path: Path) -> ImageSource:
         pages.append(replace(found.pages[0], name=file.name, shown_s=None))
     if not pages:
         raise UserError(f"The folder {path.name} holds no pictures", _instead(others, failed))
-    notes = [f"{others} clips or DICOM files of the folder are not shown: give them by name"] if others else []
+    notes = []
+    if others:
+        notes.append(f"{others} clips or DICOM files of the folder are not shown: give them by name")
     if several:
         notes.append(f"{several} files hold several pages, of which only the first is shown: give them by name")
     return ImageSource(str(path), path.name, "images", pages, notes, failed)
@@ -227,7 +244,10 @@ def _kind_of(file: Path) -> str:
         return "other"
     if head.startswith(b"RIFF") and head[8:12] in (b"AVI ", b"AVIX"):
         return "other"
-    return "picture" if _is_picture(head) or file.suffix.lower() in SUFFIXES else "unknown"
+    # The name counts as well: a picture whose beginning is damaged must be named, not passed over.
+    if _is_picture(head) or file.suffix.lower() in SUFFIXES:
+        return "picture"
+    return "unknown"
 
 
 def _is_picture(head: bytes) -> bool:

@@ -25,19 +25,22 @@ NO_PICTURE_S = 2.0
 # A program of ours that lets the device go (the preview) needs a moment; only then is it really in use.
 BUSY_PATIENCE_S = 1.0
 BUSY_AGAIN_S = 0.05
+# More than drivers hold (V4L2: 32). A device that is faster than its reader must not keep it here for ever.
 MAX_WAITING = 64
+# Formats that are tried, each of which may take ``BUSY_PATIENCE_S``.
 MAX_TRIES = 3
 FINAL_ERRORS = (errno.EACCES, errno.EPERM, errno.ENODEV, errno.ENOENT, errno.ENXIO)
 
 
 def list_devices(backend: DeviceBackend | None = None) -> tuple[DeviceInfo, ...]:
     """Capture cards and cameras that are plugged in, each with a ``uri`` of its own."""
-    found = (backend or system_backend()).devices()
+    found = list((backend or system_backend()).devices())
     counts = Counter(device.uri for device in found)
-    return tuple(
-        replace(device, uri=_with_port(device)) if counts[device.uri] > 1 else device
-        for device in sorted(found, key=lambda device: (device.bus == "virtual", device.name, device.path))
-    )
+    for place, device in enumerate(found):
+        if counts[device.uri] > 1:  # two of a kind without serial numbers, or with the same one
+            found[place] = replace(device, uri=_with_port(device))
+    # Virtual cameras come last: they are seldom the scanner.
+    return tuple(sorted(found, key=lambda device: (device.bus == "virtual", device.name, device.path)))
 
 
 def open_device(uri: str, backend: DeviceBackend | None = None) -> DeviceSource:
@@ -147,20 +150,26 @@ class DeviceSource(LiveSource):
         with self._in_hand():
             if self._closed or (held := self._reader.grab(GRAB_S)) is None:
                 return None
+            # The newest one counts: each that waited would be one more picture behind the scanner's screen.
             for _ in range(MAX_WAITING):
                 newer = self._reader.grab(0)
                 if newer is None:
                     break
                 held = newer
-            pixels = self._reader.unpack(held[0])
-            return None if pixels is None else (pixels, held[1])
+            packet, captured_s = held
+            pixels = self._reader.unpack(packet)
+            if pixels is None:
+                return None
+            return pixels, captured_s
 
     def _release(self) -> None:
         self._reader.close()
 
 
 def _with_port(device: DeviceInfo) -> str:
-    return f"{device.uri}@{device.port}" if device.port and "@" not in device.uri else device.uri
+    if device.port and "@" not in device.uri:
+        return f"{device.uri}@{device.port}"
+    return device.uri
 
 
 def _open(device: DeviceInfo, formats: Sequence[DeviceFormat], backend: DeviceBackend) -> DeviceReader:

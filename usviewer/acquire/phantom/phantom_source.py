@@ -128,7 +128,9 @@ class PhantomSource:
 
     def times_s(self) -> Sequence[float]:
         """Media time of every frame; empty for a live phantom."""
-        return () if self.spec.live else tuple(index / self.spec.fps for index in range(self.spec.frames))
+        if self.spec.live:
+            return ()
+        return tuple(index / self.spec.fps for index in range(self.spec.frames))
 
     def close(self) -> None:
         """End a live phantom; nothing is held open."""
@@ -148,16 +150,18 @@ class PhantomSource:
         lumen = lumen_at(self._lumen, moment)
         inner_mm = self._outline_mm(lumen)
         outer_mm = move_scatterers(self._outline_mm(self._wall), self._lumen, moment)
-        along = spec.plane is PhantomPlane.LONGITUDINAL
+        across_mm: float | None
         across_mm, depth_mm = lumen.extents_mm()
+        if spec.plane is PhantomPlane.LONGITUDINAL:  # an endless band has no extent along, and a width across its axis
+            across_mm, depth_mm = None, 2 * lumen.semi_z_mm
         return PhantomTruth(
             index,
             time_s,
             spec.plane,
             True,
             self.layout.mm_per_px,
-            2 * lumen.semi_z_mm if along else depth_mm,
-            None if along else across_mm,
+            depth_mm,
+            across_mm,
             self._read_only(inner_mm),
             self._read_only(outer_mm),
             self._is_clipped(lumen, inner_mm),
@@ -271,9 +275,11 @@ def _draw_ruler(screen: NDArray[np.uint8], spec: PhantomSpec, layout: ScreenLayo
     for centimetre in range(int(spec.picture_depth_mm / 10 + 1e-6) + 1):
         y = round(layout.origin_y_px + centimetre * per_cm - 0.5)
         long = centimetre % 5 == 0
-        cv2.line(screen, (x - round((12 if long else 6) * size), y), (x, y), _INK, max(1, round(size)))
+        tick = 12 if long else 6
+        cv2.line(screen, (x - round(tick * size), y), (x, y), _INK, max(1, round(size)))
         if long:
-            _write(screen, str(centimetre), (x - (30 if centimetre < 10 else 39) * size, y + 5 * size), 0.45 * size)
+            left = x - (21 + 9 * len(str(centimetre))) * size
+            _write(screen, str(centimetre), (left, y + 5 * size), 0.45 * size)
     ends = [round(layout.origin_y_px - 0.5), round(layout.origin_y_px + spec.picture_depth_mm / 10 * per_cm - 0.5)]
     cv2.line(screen, (x, ends[0]), (x, ends[1]), _INK, max(1, round(size)))
 

@@ -173,7 +173,8 @@ def _value(name: str, kind: str, text: str) -> object:
     try:
         if kind == "int":
             return parse_whole(text, least=int(low), most=int(high))
-        return parse_number(text, least=low, most=high, units=LENGTH_IN_MM if name.endswith("_mm") else NO_UNIT)
+        units = LENGTH_IN_MM if name.endswith("_mm") else NO_UNIT
+        return parse_number(text, least=low, most=high, units=units)
     except UserError as error:
         raise UserError(f"The phantom's {name} cannot be '{text}': {error.what}", error.do) from None
 
@@ -190,10 +191,11 @@ def random_spec(
     rng = np.random.default_rng([seed, 71])
     ap_mm = float(rng.uniform(*ap_mm_range))
     across = plane is PhantomPlane.LONGITUDINAL
+    steepest = 12 if across else 30
     spec = PhantomSpec(
         ap_mm=ap_mm,
         axis_ratio=float(rng.uniform(0.9, 1.25)),
-        tilt_deg=float(rng.uniform(-12, 12) if across else rng.uniform(-30, 30)),
+        tilt_deg=float(rng.uniform(-steepest, steepest)),
         plane=plane,
         wall_mm=float(rng.uniform(1.2, 2.5)),
         thrombus_mm=float(rng.uniform(2, 8)) if ap_mm > 30 and not across and rng.random() < 0.3 else 0.0,
