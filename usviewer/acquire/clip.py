@@ -45,7 +45,7 @@ KEPT_BEHIND = 8
 
 
 @dataclass(frozen=True)
-class Timetable:
+class _Timetable:
     """Presentation time of every frame in the stream's ticks, in order, and which frames are key frames.
 
     ``counted`` is True when every frame was decoded to make it.
@@ -77,10 +77,10 @@ class ClipReader:
         self.pixel_aspect = Fraction(1)
         self._clip = clip
         self._convert = Converter()
-        self._table: Timetable | None = None
+        self._table: _Timetable | None = None
         self._cache: OrderedDict[int, VideoFrame] = OrderedDict()
         self._cursor: _Cursor | None = None
-        self._times_of: Timetable | None = None
+        self._times_of: _Timetable | None = None
         self._times: tuple[float | None, ...] = ()
         self._read_facts()
 
@@ -136,7 +136,7 @@ class ClipReader:
                 yield self._rgb(frame), times_s[number]
             else:
                 yield self._rgb(frame), self._time_s(number, frame.pts, ticks[0])
-        self._settle(Timetable(tuple(ticks), tuple(keys), self.tick_s, counted=True), damage)
+        self._settle(_Timetable(tuple(ticks), tuple(keys), self.tick_s, counted=True), damage)
 
     def picture(self, index: int) -> tuple[Pixels, float | None]:
         """Return exactly picture ``index``."""
@@ -170,7 +170,7 @@ class ClipReader:
             return index
         return min(keys, key=lambda key: abs(key - index))
 
-    def table(self) -> Timetable:
+    def table(self) -> _Timetable:
         """The timetable: from the packets where these can be trusted, else by decoding everything once."""
         if self._table is None:
             self._table = self._table_of_packets()
@@ -197,7 +197,7 @@ class ClipReader:
             return None
         return float((tick - start) * self.tick_s)
 
-    def _table_of_packets(self) -> Timetable | None:
+    def _table_of_packets(self) -> _Timetable | None:
         if self.format not in INDEXED_FORMATS or self.codec not in INDEXED_CODECS:
             return None
         container = open_container(self._clip, self.name)
@@ -218,19 +218,19 @@ class ClipReader:
         packets.sort()  # packets lie in the order of decoding, frames are shown by their times
         ticks = tuple(packet[0] for packet in packets)
         keys = tuple(index for index, packet in enumerate(packets) if packet[1])
-        table = Timetable(ticks, keys, self.tick_s, counted=False)
+        table = _Timetable(ticks, keys, self.tick_s, counted=False)
         whole = self.promised_frames in (0, len(ticks))
         if whole and table.timed and ticks[:1] == (self.first_tick,):
             return table
         return None
 
-    def _count(self) -> Timetable:
+    def _count(self) -> _Timetable:
         damage = Damage()
         frames = [(frame.pts, frame.key_frame) for frame in decode_all(self._clip, self.name, damage)]
         keys = tuple(index for index, (_, key) in enumerate(frames) if key)
-        return self._settle(Timetable(tuple(tick for tick, _ in frames), keys, self.tick_s, counted=True), damage)
+        return self._settle(_Timetable(tuple(tick for tick, _ in frames), keys, self.tick_s, counted=True), damage)
 
-    def _settle(self, table: Timetable, damage: Damage) -> Timetable:
+    def _settle(self, table: _Timetable, damage: Damage) -> _Timetable:
         """Take a counted timetable; what was decoded under another numbering is dropped."""
         if self._table is None or self._table.ticks != table.ticks:
             self.close()
@@ -311,7 +311,7 @@ class _Cursor:
     the very start on one thread repeats it.
     """
 
-    def __init__(self, clip: str | bytes, name: str, table: Timetable, threads: int) -> None:
+    def __init__(self, clip: str | bytes, name: str, table: _Timetable, threads: int) -> None:
         self._table, self._name = table, name
         self._container = open_container(clip, name)
         self._stream = picture_stream(self._container, name, threads)

@@ -95,7 +95,7 @@ def picture_stream(container: Any, name: str, threads: int = DECODER_THREADS) ->
     with foreign_parser(f"{name} is damaged", "Copy it again"):
         codec = stream.codec_context
         width, height, pixel_format = codec.width, codec.height, codec.format
-    check_memory(name, codec.name, width, height, pixel_format)
+    _check_memory(name, codec.name, width, height, pixel_format)
     most_px = MAX_WORK_BYTES / _work_bytes_per_px(codec.name, pixel_format, 1)
     fits = width * height * _work_bytes_per_px(codec.name, pixel_format, threads) <= MAX_WORK_BYTES
     with foreign_parser(f"{name} is damaged", "Copy it again"):
@@ -107,7 +107,7 @@ def picture_stream(container: Any, name: str, threads: int = DECODER_THREADS) ->
     return stream
 
 
-def check_memory(name: str, codec: str, width_px: int, height_px: int, pixel_format: Any) -> None:
+def _check_memory(name: str, codec: str, width_px: int, height_px: int, pixel_format: Any) -> None:
     """Raise ``UserError`` for pictures that take a decoder too much memory, even on one thread."""
     if width_px * height_px * _work_bytes_per_px(codec, pixel_format, 1) > MAX_WORK_BYTES:
         raise UserError(
@@ -185,7 +185,7 @@ def decode(
             continue
         if kind != (codec.width, codec.height, codec.pix_fmt):  # the codec's: frames come many packets later
             kind = codec.width, codec.height, codec.pix_fmt
-            check_memory(name, codec.name, codec.width, codec.height, codec.format)
+            _check_memory(name, codec.name, codec.width, codec.height, codec.format)
         for frame in frames:
             damage.frames += bool(frame.is_corrupt)
             yield frame

@@ -76,7 +76,7 @@ class PixelReader:
             raise self._unreadable()
         self.frame_count = self._plain_count() if self._frames is None else len(self._frames)
         self._tables = ValueTables(opened.dataset, self._layout, self._find_range)
-        self._values = stored_values(self._layout, masked=self._masked)
+        self._values = _stored_values(self._layout, masked=self._masked)
 
     def pixels(self, index: int) -> Pixels:
         """Frame ``index`` as RGB (height, width, 3); ``UserError`` if it does not decode."""
@@ -257,7 +257,7 @@ class PixelReader:
         return used
 
 
-def stored_values(layout: PixelLayout, *, masked: bool) -> Stored:
+def _stored_values(layout: PixelLayout, *, masked: bool) -> Stored:
     """The value that each code of a sample's container stands for; nothing for colours."""
     bits = layout.bits_allocated
     if layout.samples != 1:

@@ -29,7 +29,7 @@ UNUSED_BITS = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Window:
+class _Window:
     """Linear between its ends, or a sigmoid (PS3.3 C.11.2.1.2, C.11.2.1.3)."""
 
     centre: float
@@ -51,12 +51,12 @@ class Window:
 
 
 @dataclass(frozen=True, slots=True)
-class Rules:
+class _Rules:
     """From stored values to grey: what of it differs between frames."""
 
     slope: float
     intercept: float
-    window: Window | None
+    window: _Window | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +84,7 @@ class ValueTables:
         self._voi = _first_lookup(dataset, "VOILUTSequence", layout.signed)
         self._modality = _first_lookup(dataset, "ModalityLUTSequence", layout.signed)
         self._range: tuple[float, float] | None = None
-        self._kept: tuple[Rules | None, Pixels] | None = None
+        self._kept: tuple[_Rules | None, Pixels] | None = None
 
     def of(self, index: int, values: np.ndarray[Any, Any]) -> Pixels:
         """The table of frame ``index``, for stored ``values`` as they stand for the codes 0, 1, 2, ..."""
@@ -103,15 +103,15 @@ class ValueTables:
             yield from items(group, sequence)[:1]
         yield self._dataset
 
-    def _rules(self, index: int) -> Rules:
+    def _rules(self, index: int) -> _Rules:
         window = next(filter(None, map(_window, self._groups(index, "FrameVOILUTSequence"))), None)
         for place in self._groups(index, "PixelValueTransformationSequence"):
             slope, intercept = number(place, "RescaleSlope"), number(place, "RescaleIntercept")
             if slope is not None or intercept is not None:
-                return Rules(slope or 1.0, intercept or 0.0, window)  # a slope of 0 makes no picture
-        return Rules(1.0, 0.0, window)
+                return _Rules(slope or 1.0, intercept or 0.0, window)  # a slope of 0 makes no picture
+        return _Rules(1.0, 0.0, window)
 
-    def _grey(self, stored: np.ndarray[Any, Any], rules: Rules) -> Pixels:
+    def _grey(self, stored: np.ndarray[Any, Any], rules: _Rules) -> Pixels:
         if self._modality is not None:
             values = self._modality.of(stored.astype(np.float64))
         else:
@@ -128,7 +128,7 @@ class ValueTables:
             grey = 255 - grey
         return np.repeat(grey[:, None], 3, axis=1)
 
-    def _ends(self, rules: Rules) -> tuple[float, float]:
+    def _ends(self, rules: _Rules) -> tuple[float, float]:
         """Black and white where there is no window: the whole range, after the modality transformation."""
         if self._modality is not None:
             return 0.0, float(2**self._modality.bits - 1)
@@ -168,14 +168,14 @@ def _range_in_use(smallest: int, largest: int, stated: tuple[float, float], bits
     return stated
 
 
-def _window(place: Dataset) -> Window | None:
+def _window(place: Dataset) -> _Window | None:
     """The first window that can be one."""
     function = text(place, "VOILUTFunction").upper()
     # Width - 1 is divided by in the standard's own linear function (PS3.3 C.11.2.1.2.1).
     narrowest = 0.0 if function in ("LINEAR_EXACT", "SIGMOID") else 1.0
     for centre, width in zip(numbers(place, "WindowCenter") or (), numbers(place, "WindowWidth") or (), strict=False):
         if width > 0 and width >= narrowest:
-            return Window(centre, width, function)
+            return _Window(centre, width, function)
     return None
 
 

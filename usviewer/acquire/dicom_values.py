@@ -77,13 +77,13 @@ def numbers(dataset: Dataset, keyword: str, count: int | None = None) -> tuple[f
         parts = [value]
         if isinstance(value, MultiValue | list | tuple):
             parts = list(value)
-    values = parse_numbers(parts)
+    values = _parse_numbers(parts)
     if not values or count not in (None, len(values)):
         return None
     return values
 
 
-def parse_numbers(parts: list[Any]) -> tuple[float, ...] | None:
+def _parse_numbers(parts: list[Any]) -> tuple[float, ...] | None:
     """Numbers out of numbers and texts; None unless each of them is one, and can only be this one.
 
     A writer that follows the language of its computer puts a comma for the point. It is taken for one where it cannot

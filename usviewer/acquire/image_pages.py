@@ -93,7 +93,7 @@ def open_pillow(path: Path) -> Iterator[Any]:
             file.seek(0)
         except OSError as error:
             raise unreadable(path.name, error, was_there=True) from error
-        if size := webp_size_px(head):  # its decoder takes all its memory when it is opened
+        if size := _webp_size_px(head):  # its decoder takes all its memory when it is opened
             check_size(path.name, *size)
         sure = is_webp(head) or head.startswith(SURE_SIGNATURES)
         image = None
@@ -110,7 +110,7 @@ def open_pillow(path: Path) -> Iterator[Any]:
         yield image
 
 
-def webp_size_px(head: bytes) -> tuple[int, int] | None:
+def _webp_size_px(head: bytes) -> tuple[int, int] | None:
     """Width and height that the head of a WebP file states; None for anything else."""
     if not is_webp(head) or len(head) < 30:
         return None

@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl
 import cv2
 import numpy as np
 
-from usviewer.acquire.source import LiveSource, check_size
+from usviewer.acquire.source import LiveSource, Source, check_size
 from usviewer.errors import UserError
 from usviewer.frame import Frame, Pixels, SourceInfo, make_frame
 from usviewer.typed_number import parse_number
@@ -62,12 +62,12 @@ def parse_screen_uri(uri: str) -> ScreenAddress:
     return ScreenAddress(int(where or 1), (left, top, width, height), rate)
 
 
-def open_screen(uri: str) -> ScreenSource:
+def open_screen(uri: str) -> Source:
     """Open the screen or a region of it. Raises ``UserError`` where it is missing or may not be captured."""
-    return ScreenSource(uri)
+    return _ScreenSource(uri)
 
 
-class ScreenSource(LiveSource):
+class _ScreenSource(LiveSource):
     """A live source: pictures of a region of the screen, at a steady rate, until it is closed.
 
     Each step of the iteration waits until the next picture is due and takes what the screen shows then; a consumer that

@@ -14,7 +14,7 @@ from dataclasses import replace
 
 from usviewer.acquire.device.backend import SCHEME, DeviceBackend, DeviceInfo, DeviceReader
 from usviewer.acquire.device.formats import DeviceFormat, asked_formats, best_first
-from usviewer.acquire.source import LiveSource, check_size
+from usviewer.acquire.source import LiveSource, Source, check_size
 from usviewer.errors import UserError
 from usviewer.frame import Frame, Pixels, SourceInfo, make_frame
 
@@ -43,13 +43,13 @@ def list_devices(backend: DeviceBackend | None = None) -> tuple[DeviceInfo, ...]
     return tuple(sorted(found, key=lambda device: (device.bus == "virtual", device.name, device.path)))
 
 
-def open_device(uri: str, backend: DeviceBackend | None = None) -> DeviceSource:
+def open_device(uri: str, backend: DeviceBackend | None = None) -> Source:
     """Open the device of an address from ``list_devices``, and never another one.
 
     ``?size=1280x720&rate=30&format=mjpeg`` overrides the choice of format. ``UserError`` when it is not there, in use,
     or may not be opened.
     """
-    return DeviceSource(uri, backend or system_backend())
+    return _DeviceSource(uri, backend or system_backend())
 
 
 def check_device_uri(uri: str) -> None:
@@ -80,7 +80,7 @@ def system_backend() -> DeviceBackend:
     return MacBackend()
 
 
-def find_device(uri: str, backend: DeviceBackend) -> DeviceInfo:
+def _find_device(uri: str, backend: DeviceBackend) -> DeviceInfo:
     """Find the one device that an address names. Raises ``UserError`` when it is missing, or when two fit."""
     identity = uri.partition("?")[0]
     devices = list_devices(backend)
@@ -96,7 +96,7 @@ def find_device(uri: str, backend: DeviceBackend) -> DeviceInfo:
     )
 
 
-class DeviceSource(LiveSource):
+class _DeviceSource(LiveSource):
     """A live source: each step of the iteration gives the newest picture that the device has.
 
     Pictures that waited meanwhile are passed over. The iteration ends within ``GRAB_S`` of ``close``, which may come
@@ -106,13 +106,13 @@ class DeviceSource(LiveSource):
     def __init__(self, uri: str, backend: DeviceBackend) -> None:
         super().__init__()
         wanted = asked_formats(uri)
-        device = find_device(uri, backend)
+        device = _find_device(uri, backend)
         self._uri, self._name = uri, device.name
         self._reader = _open(device, wanted or best_first(device.formats), backend)
         self._index = 0
         try:
             # The system numbers its devices again when one is plugged in: was it still this one that was opened?
-            if find_device(uri, backend).path != device.path:
+            if _find_device(uri, backend).path != device.path:
                 raise UserError(f"{device.name} was plugged in again just now", "It is tried again")
             running = self._reader.format
             check_size(device.name, running.width_px, running.height_px)
