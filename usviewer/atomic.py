@@ -1,4 +1,4 @@
-"""A file is whole or it is not there: written aside in the same folder, then renamed.
+"""A file is whole or it is not there: written under another name in the same folder, then renamed.
 
 What lies in the program's own folders is for its user alone (0600, 0700); in a folder that the user named, the
 user's own umask says who may read.
@@ -37,7 +37,7 @@ _MOST_LETTERS = 60
 
 
 class AtomicFile:
-    """A new, empty file beside ``path`` that takes its place at ``commit``, and is gone after ``discard``.
+    """A new, empty file next to ``path`` that takes its place at ``commit``, and is gone after ``discard``.
 
     ``path`` stays as it was until then. Every failure to write is raised as ``UserError`` and leaves nothing behind.
     """

@@ -100,7 +100,7 @@ class ImageGeometry:
     pixel_aspect: float = 1.0
 
     def spacing_for(self, points_xy_px: Points) -> tuple[Spacing | None, str]:
-        """The spacing of the one region that holds all points, or None and the reason.
+        """Find the spacing of the one region that holds all points (N, 2), or None and the reason.
 
         A length whose ends lie in two regions, or in none, has no millimetres (``docs/clinical.md``,
         "Ultrasound regions and times").
@@ -235,7 +235,7 @@ class SourceInfo:
 
 
 def digest_of(pixels: Pixels) -> str:
-    """128-bit content hash of the pixels and their shape (xxh3: about 0.5 ms for 1080p)."""
+    """Hash pixels (uint8, height x width x 3) and their shape to 128 bits (xxh3: about 0.5 ms for 1080p)."""
     # The shape as well: the same bytes are another picture with another width.
     hasher = xxhash.xxh3_128(np.ascontiguousarray(pixels).data)
     hasher.update(repr(pixels.shape).encode())

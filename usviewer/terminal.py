@@ -18,7 +18,7 @@ class Terminal(Console):
         super().__init__(stderr=stderr, width=width, highlight=False, markup=False, emoji=False)
 
     def render_str(self, text: str, **options: Any) -> Text:
-        """As ``rich`` does it, for lines and the cells of tables alike; what is no letter shows as an escape."""
+        """As ``rich`` does it, for lines and the cells of tables alike; what is not a letter shows as an escape."""
         return super().render_str(printable(text), **options)
 
 
@@ -33,7 +33,7 @@ def console() -> Terminal:
 
 
 def _unbroken(terminal: Terminal, width: int) -> Terminal:
-    if not terminal.is_terminal:  # rich breaks lines at 80 columns in a pipe or file, inside of paths, too
+    if not terminal.is_terminal:  # rich breaks lines in a pipe or file at 80 columns, even inside a path
         terminal.width = width
     return terminal
 

@@ -36,7 +36,7 @@ def parse_number(
     units: Mapping[str, float] = NO_UNIT,
     grouping: bool = True,
 ) -> float:
-    """The number that a person typed, from ``least`` to ``most``.
+    """Read the number that a person typed, from ``least`` to ``most``.
 
     ``units`` are the suffixes that may follow, each with what it multiplies by (``LENGTH_IN_MM``: ``5 cm`` is 50).
     ``grouping`` False: nobody who writes here groups digits, so ``1.234`` has one meaning (a table made by a program).
@@ -59,17 +59,17 @@ def parse_number(
 
 
 def parse_whole(text: str, *, least: int, most: int) -> int:
-    """The whole number that a person typed, from ``least`` to ``most``; ``UserError`` for anything else."""
+    """Read the whole number that a person typed, from ``least`` to ``most``. Raises ``UserError`` for anything else."""
     typed = text.strip()
     if not re.fullmatch(r"[+-]?\d{1,15}", typed, re.ASCII):
-        raise UserError(f"'{_short(typed)}' is no whole number", "Write it with the digits 0 to 9 only")
+        raise UserError(f"'{_short(typed)}' is not a whole number", "Write it with the digits 0 to 9 only")
     if not least <= int(typed) <= most:
         raise UserError(f"'{_short(typed)}' is not {_range(least, most)}", "Check the number")
     return int(typed)
 
 
 def plain_number(value: float, decimals: int = 4) -> str:
-    """A number as fields show it and ``parse_number`` reads it: with a point, and without an exponent."""
+    """Write a number as fields show it and ``parse_number`` reads it: with a point, and without an exponent."""
     text = f"{value:.{decimals}f}"
     if "." in text:  # the zeros of 100 stay
         return text.rstrip("0").rstrip(".")
@@ -92,14 +92,14 @@ def _without_unit(typed: str, units: Mapping[str, float]) -> tuple[str, float]:
 
 
 def _refusal(typed: str) -> UserError:
-    """Why this is no number that could be taken."""
+    """Say why this is not a number that could be taken."""
     if not typed:
         return UserError("There is no number", "Type one")
     if any(letter.isdigit() and not letter.isascii() for letter in typed):
         return UserError(f"'{_short(typed)}' has digits that are not 0 to 9", "Write it with the digits 0 to 9")
     if _GROUPED.fullmatch(typed.rstrip("mcMC ")):
         return UserError(f"'{_short(typed)}' has digits in groups, and it is not certain what they mean", _ADVICE)
-    return UserError(f"'{_short(typed)}' is no plain number", "Write it like 52.5 or 52,5")
+    return UserError(f"'{_short(typed)}' is not a plain number", "Write it like 52.5 or 52,5")
 
 
 def _ambiguous(typed: str, whole: str, part: str) -> UserError:

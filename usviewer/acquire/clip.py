@@ -261,7 +261,7 @@ class ClipReader:
         here = self._cursor.next_index if self._cursor else None
         if self._cursor and here is not None and here <= index and (not before or before[-1] <= here + READ_ON_FRAMES):
             yield self._cursor
-        # Some key frames are none: then the frames do not follow (``_Cursor``), and the one before is tried.
+        # What is marked as a key frame may not be one: its frames then do not follow, and the one before is tried.
         for key_index in reversed(before[-2:]):
             if key_index > 0 and self.damage == Damage():
                 yield self._restart(key_index, SEEK_THREADS)

@@ -127,7 +127,7 @@ def extremes(parts: Iterable[Values]) -> tuple[float, float] | None:
     low, high = np.inf, -np.inf
     for part in parts:
         values = part
-        if np.issubdtype(part.dtype, np.floating):  # only these can hold what is no number
+        if np.issubdtype(part.dtype, np.floating):  # only these can hold what is not a number
             values = part[np.isfinite(part)]
         if values.size:
             low, high = min(low, float(values.min())), max(high, float(values.max()))

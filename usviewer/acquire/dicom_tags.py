@@ -61,7 +61,7 @@ class DicomTags:
 
 
 def read_tags(dataset: Dataset, syntax: UID) -> DicomTags:
-    """Geometry and device of a dataset; what is absent or unreadable is None or empty."""
+    """Read geometry and device of a dataset; what is absent or unreadable is None or empty."""
     uid = UID(text(dataset, "SOPClassUID"))
     return DicomTags(
         rows=whole(dataset, "Rows") or 0,

@@ -42,7 +42,7 @@ def _silence_gdcm() -> None:
 
 
 def value_of(dataset: Dataset, keyword: str) -> Any:
-    """The value of an element; None where it is absent, empty or cannot be understood."""
+    """Give the value of an element; None where it is absent, empty or cannot be understood."""
     try:
         value = dataset.get(keyword)
         if hasattr(value, "__len__") and len(value) == 0:
@@ -84,7 +84,7 @@ def numbers(dataset: Dataset, keyword: str, count: int | None = None) -> tuple[f
 
 
 def _parse_numbers(parts: list[Any]) -> tuple[float, ...] | None:
-    """Numbers out of numbers and texts; None unless each of them is one, and can only be this one.
+    """Read numbers from numbers and texts; None unless each of them is a number, and can only be this one.
 
     A writer that follows the language of its computer puts a comma for the point. It is taken for one where it cannot
     stand between thousands, or another value of the same element shows what it means.

@@ -84,7 +84,7 @@ def open_pillow(path: Path) -> Iterator[Any]:
     """Pillow's image, its pixels not yet decoded, or None if Pillow knows no such picture.
 
     Pillow gets a file that is open already. By its name it would map the file into memory, which shears turned grey
-    TIFFs, and ends the program where the file is shortened meanwhile.
+    TIFFs, and ends the program where the file becomes shorter in the meantime.
     """
     with ExitStack() as stack:
         try:
@@ -145,7 +145,10 @@ def _damaged(path: Path) -> AbstractContextManager[None]:
 
 
 def read_contents(path: Path, image: Any) -> ImageContents:
-    """All pages, by their headers. A bad one is named and left out; ``UserError`` where there is no good one."""
+    """List all pages by their headers. A bad one is named and left out.
+
+    Raises ``UserError`` where there is no good one.
+    """
     pages: list[ImagePage] = []
     bad: dict[str, UserError] = {}
     in_a_row: list[str] = []

@@ -118,7 +118,7 @@ class LiveSource(_Closing):
     """What sources without an end share: only the newest frame, and ``close`` from any thread.
 
     What is read from must not be released during a read: reads stand within ``_in_hand``, and a ``close`` that comes
-    meanwhile is carried out at their end.
+    during one is carried out at its end.
     """
 
     def __init__(self) -> None:
@@ -151,19 +151,19 @@ class LiveSource(_Closing):
             yield
         finally:
             self._in_use = False
-            if self._closed:  # closed from outside meanwhile
+            if self._closed:  # closed by another thread during the read
                 self._release()
 
 
 def frame_count(source: Source) -> int | None:
-    """How many frames there are, counted rather than read from a header; None where there is no end."""
+    """Count the frames of a source, rather than believe a header; None where there is no end."""
     if source.info.live:
         return None
     return len(source.times_s())
 
 
 def unreadable(name: str, error: OSError, *, was_there: bool = False) -> UserError:
-    """The error for a file or folder that cannot be opened; ``was_there``: it could be opened a moment ago."""
+    """Make the error for a file or folder that cannot be opened; ``was_there``: it could be opened a moment ago."""
     if isinstance(error, FileNotFoundError) and was_there:
         return UserError(f"{name} is gone", "It was moved, renamed or deleted, or its drive was taken out")
     if isinstance(error, FileNotFoundError):

@@ -14,6 +14,7 @@ from usviewer.acquire.phantom.spec import PhantomSpec
 from usviewer.frame import Mask
 
 BEAMS, SAMPLES = 224, 560
+# Hand and breath move tissue by up to this much into the fan.
 _MARGIN_RAD, _MARGIN_MM = 0.16, 12.0
 _WHITE_DB = 25.0
 _BAND_ROWS = 8

@@ -21,6 +21,7 @@ class PhantomPlane(StrEnum):
     ABSENT = "absent"
 
 
+# Wider than bodies and scanners: an address may ask for what a test needs, never for what cannot be drawn.
 _LIMITS = {
     "ap_mm": (5.0, 120.0),
     "axis_ratio": (0.5, 2.0),
@@ -215,6 +216,7 @@ def random_spec(
         face_radius_mm=float(rng.uniform(45, 62)),
         seed=seed,
     )
+    # Last, since how far it may lie to the side depends on what was drawn before.
     return replace(spec, lateral_mm=float(rng.uniform(-1, 1)) * _free_lateral_mm(spec))
 
 
