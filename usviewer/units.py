@@ -32,7 +32,7 @@ MOST_OBLONG = 3.0
 
 
 def is_square(pixel_aspect: float) -> bool:
-    """Whether a pixel of this width over height counts as square."""
+    """Tell whether a pixel of this width over height counts as square."""
     return abs(pixel_aspect - 1.0) <= SQUARE_WITHIN
 
 

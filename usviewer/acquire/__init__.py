@@ -96,7 +96,7 @@ def _at_home(path: Path) -> Path:
 
 
 def is_address(text: str) -> bool:
-    """Whether this is the address of a live source or phantom, and not a path."""
+    """Tell the address of a live source or phantom from a path."""
     return text.startswith(("phantom:", "device:", "screen:"))
 
 

@@ -80,9 +80,9 @@ def open_container(clip: str | bytes, name: str) -> Any:
 
 
 def picture_stream(container: Any, name: str, threads: int = DECODER_THREADS) -> Any:
-    """The stream of moving pictures (cover art does not count), set to decode on few threads.
+    """Find the stream of moving pictures (cover art does not count), and set it to decode on few threads.
 
-    ``UserError`` where there is none, its codec is not known, or its decoder would need too much memory.
+    Raises ``UserError`` where there is none, its codec is not known, or its decoder would need too much memory.
     """
     with foreign_parser(f"{name} is damaged", "Copy it again"):
         streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
@@ -127,7 +127,7 @@ def _work_bytes_per_px(codec: str, pixel_format: Any, threads: int) -> float:
 
 
 def decode_all(clip: str | bytes, name: str, damage: Damage) -> Iterator[VideoFrame]:
-    """Every frame of a clip, the same ones each time.
+    """Decode every frame of a clip, the same ones each time.
 
     How FFmpeg patches damage depends on the timing of its threads, so at the first damage the pass is taken up again
     on one thread, without the frames that were given already. Frames are given late by the depth of reordering, since
@@ -167,10 +167,10 @@ def decode(
     name: str,
     passed: Callable[[int | None], bool] | None = None,
 ) -> Iterator[VideoFrame]:
-    """Every frame from where the container stands to its end; damage is counted and skipped.
+    """Decode every frame from where the container stands to its end; damage is counted and skipped.
 
     A frame whose time ``passed`` says is only passed over need not come: it is not decoded where nothing else is
-    predicted from it. ``UserError`` where pictures become too large on the way.
+    predicted from it. Raises ``UserError`` where pictures become too large on the way.
     """
     codec, kind = stream.codec_context, None
     for packet in _packets(container, stream, damage):
@@ -251,14 +251,14 @@ def on_black(rgba: Pixels) -> Pixels:
 
 
 def bands(height: int, width: int) -> Iterator[tuple[int, int]]:
-    """Rows (from, to) of bands that cover a picture."""
+    """List the rows (from, to) of bands that cover a picture; ``to`` is not part of the band."""
     rows = max(1, BAND_PX // max(width, 1))
     for top in range(0, height, rows):
         yield top, min(height, top + rows)
 
 
 def display_matrix(frame: VideoFrame) -> Matrix | None:
-    """The signs of (a, b, c, d) of the frame's display matrix: ``x' = ax + cy``, ``y' = bx + dy``.
+    """Give the signs of (a, b, c, d) of the frame's display matrix: ``x' = ax + cy``, ``y' = bx + dy``.
 
     None where there is none, where it changes nothing, or where it is not a quarter turn. Asking makes PyAV hold the
     frame in a ring of references, with all its pixels, until the next garbage collection: not for every frame.

@@ -57,7 +57,7 @@ class Samples:
 
 
 def samples_of(image: Any) -> Samples | None:
-    """The samples of Pillow's image whose pixels are not decoded yet; None for 8 bits and fewer, which are shown as is.
+    """Describe the samples of Pillow's image before its pixels are decoded; None for 8 bits and fewer.
 
     Pillow takes 32 bits without a sign for signed, and does not turn 16 bits of which 0 is white.
     """
@@ -104,9 +104,10 @@ def grey_values(band: Any, samples: Samples) -> Values:
 
 
 def coloured_values(content: bytes, page: int, upper: Pixels, name: str) -> Values:
-    """Colours (and opacity) of 16 bits in the shape of ``upper``, their upper 8 bits, which is all that Pillow gives.
+    """Read colours (and opacity) of 16 bits (height, width, 3 or 4) of one page.
 
-    ``UserError`` where OpenCV reads anything else than Pillow: then one of the two is wrong.
+    ``upper`` holds their upper 8 bits in the same shape, which is all that Pillow gives.
+    Raises ``UserError`` where OpenCV reads anything else than Pillow: then one of the two is wrong.
     """
     with foreign_parser(f"{name} is damaged or cut off", "Copy it again"):
         cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # else its remarks reach the terminal
@@ -123,7 +124,7 @@ def coloured_values(content: bytes, page: int, upper: Pixels, name: str) -> Valu
 
 
 def extremes(parts: Iterable[Values]) -> tuple[float, float] | None:
-    """Smallest and largest value; None without any number."""
+    """Find the smallest and largest value of arrays of any shape; None without any number."""
     low, high = np.inf, -np.inf
     for part in parts:
         values = part
@@ -137,7 +138,7 @@ def extremes(parts: Iterable[Values]) -> tuple[float, float] | None:
 
 
 def scale_for(kind: str, found: Iterable[tuple[float, float] | None]) -> Scale:
-    """The one scale of all pictures of a kind, by the least and largest value of each.
+    """Choose the one scale of all pictures of a kind, by the least and largest value of each.
 
     Whole numbers: the smallest of 8, 10, 12, 14, 16, 24 or 32 bits that holds the largest. Fractions: 0 to 1 where all
     lie there. Anything else from its least to its largest value.
@@ -171,7 +172,7 @@ def to_8_bit(values: Values, scale: Scale, *, inverted: bool = False) -> Pixels:
 
 
 def spread_over(sizes_px: list[int]) -> list[int]:
-    """Which of so many pictures are looked at for their scale: all, or evenly as many as the limit allows."""
+    """Choose which of so many pictures are looked at for their scale: all, or evenly as many as the limit allows."""
     if sum(sizes_px) <= MAX_LOOKED_AT_PX:
         return list(range(len(sizes_px)))
     wanted = max(2, MAX_LOOKED_AT_PX * len(sizes_px) // sum(sizes_px))

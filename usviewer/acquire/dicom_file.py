@@ -98,7 +98,7 @@ class Opened:
 
 
 def is_dicom(path: Path, head: bytes) -> bool:
-    """Whether the file is DICOM by its content, with or without the preamble; ``head`` is its first 132 bytes."""
+    """Tell a DICOM file by its content, with or without the preamble; ``head`` is its first 132 bytes."""
     if head[128:132] == b"DICM":
         return True
     if head[:2] not in FIRST_GROUPS:

@@ -46,7 +46,10 @@ class Stream:
 
 
 def read_fragments(data: BinaryIO, offset: int, name: str) -> tuple[tuple[int, ...], list[Fragment]]:
-    """The Basic Offset Table and all fragments of packed pixels that begin at ``offset``."""
+    """Find the Basic Offset Table and all fragments of packed pixels that begin at ``offset``.
+
+    Raises ``UserError`` for pixels that are cut off or damaged.
+    """
     end = data.seek(0, 2)
     data.seek(offset)
     found: list[Fragment] = []
@@ -76,7 +79,7 @@ def frames_of(
     declared: int | None,
     begins: Callable[[Fragment], bool],
 ) -> list[Sequence[Fragment]]:
-    """Which fragments make which frame. ``begins``: whether a fragment's content looks like the head of a frame.
+    """Sort fragments into frames. ``begins``: whether a fragment's content looks like the head of a frame.
 
     Offset tables, and one fragment a frame, are believed where they give the stated number of frames and leave no head
     inside a frame. Else the heads count; and where there are none, a table that can be, or the stated number.
@@ -98,7 +101,7 @@ def frames_of(
 
 
 def heads_of(data: BinaryIO, syntax: UID) -> Callable[[Fragment], bool]:
-    """What tells whether a fragment begins a frame. A frame in RLE is always one fragment (PS3.5 A.4.2)."""
+    """Choose what tells whether a fragment begins a frame. A frame in RLE is always one fragment (PS3.5 A.4.2)."""
     if syntax == RLELossless:
         return lambda fragment: True
     # All JPEGs begin with SOI and another marker. JPEG 2000 may come with the boxes of a file, which DICOM forbids.
@@ -114,7 +117,7 @@ def heads_of(data: BinaryIO, syntax: UID) -> Callable[[Fragment], bool]:
 
 
 def stream_facts(packed: bytes, syntax: UID, sample_bytes: int) -> Stream:
-    """What the head of a packed frame says about itself."""
+    """Read what the head of a packed frame says about itself."""
     try:
         if syntax == RLELossless:
             segments = unpack("<L", packed[:4])[0]  # one for each byte of each sample (PS3.5 G.2)

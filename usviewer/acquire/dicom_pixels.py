@@ -329,7 +329,10 @@ def _extended_offsets(opened: Opened) -> tuple[int, ...]:
 
 
 def video_stream(opened: Opened, name: str) -> bytes:
-    """The clip inside a dataset: all fragments joined, the offset table left out (PS3.5 A.4)."""
+    """Join the fragments of the clip inside a dataset, without the offset table (PS3.5 A.4).
+
+    Raises ``UserError`` where it is damaged or too large.
+    """
     _, fragments = read_fragments(opened.data, opened.offset, name)
     if sum(length for _, length in fragments) > VIDEO_BYTES:
         raise UserError(f"The video inside {name} is larger than {VIDEO_BYTES // 1_000_000} MB", "Export a shorter one")

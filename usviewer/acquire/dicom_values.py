@@ -53,13 +53,13 @@ def value_of(dataset: Dataset, keyword: str) -> Any:
 
 
 def is_stated(dataset: Dataset, keyword: str) -> bool:
-    """Whether an element is there with any value at all, understood or not."""
+    """Tell whether an element is there with any value at all, understood or not."""
     element = _raw(dataset, keyword)
     return element is not None and element.value not in (None, b"", "")
 
 
 def items(dataset: Dataset, keyword: str) -> tuple[Dataset, ...]:
-    """The items of a sequence; none where it is absent or not a sequence."""
+    """List the items of a sequence; empty where it is absent or not a sequence."""
     value = value_of(dataset, keyword)
     if isinstance(value, Sequence):
         return tuple(value)
@@ -67,7 +67,7 @@ def items(dataset: Dataset, keyword: str) -> tuple[Dataset, ...]:
 
 
 def numbers(dataset: Dataset, keyword: str, count: int | None = None) -> tuple[float, ...] | None:
-    """All values of an element (just ``count`` of them, if given) as finite numbers, or None."""
+    """Read all values of an element (just ``count`` of them, if given) as finite numbers, or None."""
     element = _raw(dataset, keyword)
     # Text is parsed here: pydicom refuses a comma, and takes what only Python calls a number ("1_000", "nan").
     if isinstance(element, RawDataElement) and _vr(element) in ("DS", "IS") and element.value:
@@ -110,13 +110,13 @@ def _parse_numbers(parts: list[Any]) -> tuple[float, ...] | None:
 
 
 def number(dataset: Dataset, keyword: str) -> float | None:
-    """The only value of an element, as a number."""
+    """Read the only value of an element as a number; None where there is none, or are several."""
     values = numbers(dataset, keyword, 1)
     return values[0] if values else None
 
 
 def whole(dataset: Dataset, keyword: str) -> int | None:
-    """The only value of an element, as a whole number."""
+    """Read the only value of an element as a whole number, as ``number`` does."""
     value = number(dataset, keyword)
     if value is None:
         return None
@@ -124,7 +124,7 @@ def whole(dataset: Dataset, keyword: str) -> int | None:
 
 
 def text(dataset: Dataset, keyword: str) -> str:
-    """An element as text, empty where there is none."""
+    """Read an element as text; empty where there is none."""
     value = value_of(dataset, keyword)
     if value is None:
         return ""
@@ -134,7 +134,7 @@ def text(dataset: Dataset, keyword: str) -> str:
 
 
 def words(dataset: Dataset, keyword: str) -> np.ndarray[Any, np.dtype[np.uint16]] | None:
-    """An element of 16-bit words in the order of its file, as numbers; None where it is absent or empty."""
+    """Read an element of 16-bit words in the order of its file, as numbers; None where it is absent or empty."""
     packed = packed_bytes(dataset, keyword)
     if packed is None or len(packed[0]) < 2:
         return None
@@ -150,7 +150,7 @@ def words_in(data: bytes, little: bool) -> np.ndarray[Any, np.dtype[np.uint16]]:
 
 
 def packed_bytes(dataset: Dataset, keyword: str) -> tuple[bytes, bool] | None:
-    """An element's bytes as they are stored, and whether words among them are little endian; None if there are none."""
+    """Give an element's bytes as they are stored, and whether words among them are little endian; None without any."""
     element = _raw(dataset, keyword)
     if element is None or not element.value:
         return None
@@ -163,7 +163,7 @@ def packed_bytes(dataset: Dataset, keyword: str) -> tuple[bytes, bool] | None:
 
 
 def stored_as(dataset: Dataset, keyword: str) -> str:
-    """The VR that an element was written with, empty where the file does not say."""
+    """Give the VR that an element was written with; empty where the file does not say."""
     element = _raw(dataset, keyword)
     if element is None:
         return ""

@@ -81,7 +81,9 @@ class ImageContents:
 
 @contextmanager
 def open_pillow(path: Path) -> Iterator[Any]:
-    """Pillow's image, its pixels not yet decoded, or None if Pillow knows no such picture.
+    """Open Pillow's image, its pixels not yet decoded; None if Pillow knows no such picture.
+
+    Raises ``UserError`` for a picture that is damaged, too large, or cannot be opened.
 
     Pillow gets a file that is open already. By its name it would map the file into memory, which shears turned grey
     TIFFs, and ends the program where the file becomes shorter in the meantime.
@@ -123,7 +125,7 @@ def _webp_size_px(head: bytes) -> tuple[int, int] | None:
 
 
 def is_webp(head: bytes) -> bool:
-    """Whether a file that begins with these bytes is WebP."""
+    """Tell whether a file that begins with these bytes is WebP."""
     return head.startswith(b"RIFF") and head[8:12] == b"WEBP"
 
 

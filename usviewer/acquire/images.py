@@ -161,7 +161,10 @@ def _about(name: str, why: str) -> str:
 
 
 def open_image(path: Path) -> ImageSource | None:
-    """A picture file and all its pages, or None if it is not a still picture (an animated GIF is a clip)."""
+    """Open a picture file with all its pages; None if it is not a still picture (an animated GIF is a clip).
+
+    Raises ``UserError`` where none of its pages can be read.
+    """
     with open_pillow(path) as image:
         if image is None or (image.format == "GIF" and _moves(image)):
             return None
@@ -187,7 +190,10 @@ def _moves(gif: Any) -> bool:
 
 
 def open_folder(path: Path) -> ImageSource:
-    """The pictures directly in a folder. A note names the clips and DICOM files in it, which are not shown."""
+    """Open the pictures directly in a folder. A note counts the clips and DICOM files in it, which are not shown.
+
+    Raises ``UserError`` for a folder that cannot be opened or holds no picture.
+    """
     try:
         # Hidden files are what systems and programs keep for themselves, pictures among them ("._name" of macOS).
         files = natsorted((p for p in path.iterdir() if not p.name.startswith(".")), key=lambda p: p.name, alg=ns.PATH)

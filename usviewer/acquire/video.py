@@ -12,7 +12,7 @@ from usviewer.units import is_square
 
 
 def mean_rate(times_s: Sequence[float | None]) -> float | None:
-    """Frames a second over a whole recording, None where its times are not known."""
+    """Compute the frames a second over a whole recording; None where its times are not known."""
     known = [time_s for time_s in times_s if time_s is not None]
     if len(known) < 2 or len(known) != len(times_s) or known[-1] <= known[0]:
         return None
@@ -20,7 +20,7 @@ def mean_rate(times_s: Sequence[float | None]) -> float | None:
 
 
 def clip_notes(reader: ClipReader) -> tuple[str, ...]:
-    """What the user must know about a clip, as far as it has been read."""
+    """Say what the user must know about a clip, as far as it has been read."""
     notes = []
     if not is_square(float(reader.pixel_aspect)):
         notes.append(

@@ -64,7 +64,7 @@ def check_device_uri(uri: str) -> None:
 
 
 def system_backend() -> DeviceBackend:
-    """The backend of the system that the program runs on."""
+    """Choose the backend of the system that the program runs on."""
     import sys
 
     if sys.platform.startswith("linux"):

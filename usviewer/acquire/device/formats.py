@@ -74,7 +74,10 @@ def _up_to(most: float, value: float) -> tuple[bool, float]:
 
 
 def asked_formats(uri: str) -> tuple[DeviceFormat, ...]:
-    """The format that an address asks for with ``?size=1280x720&rate=30&format=mjpeg``; nothing where it does not."""
+    """Read the format that an address asks for with ``?size=1280x720&rate=30&format=mjpeg``; empty if it asks for none.
+
+    Raises ``UserError`` for one that cannot be read.
+    """
     query = uri.partition("?")[2]
     asked = dict(parse_qsl(query, keep_blank_values=True))
     if not asked:

@@ -75,7 +75,7 @@ class PhantomEllipse:
 
 
 def lumen_at_rest(spec: PhantomSpec) -> PhantomEllipse:
-    """The lumen at its mean size. In the longitudinal plane: an endless band along the vessel."""
+    """Make the lumen at its mean size. In the longitudinal plane: an endless band along the vessel."""
     tilt = math.radians(spec.tilt_deg)
     if spec.plane is PhantomPlane.LONGITUDINAL:
         return PhantomEllipse(spec.lateral_mm, spec.centre_depth_mm, math.inf, spec.ap_mm / 2, tilt)
@@ -86,7 +86,7 @@ def lumen_at_rest(spec: PhantomSpec) -> PhantomEllipse:
 
 
 def outer_wall_at_rest(spec: PhantomSpec) -> PhantomEllipse:
-    """The outer edge of the wall; around a thrombus it lies off the lumen's centre, thickest in front."""
+    """Make the outer edge of the wall; around a thrombus it lies off the lumen's centre, thickest in front."""
     lumen = lumen_at_rest(spec)
     wall = lumen.grown(spec.thrombus_mm * 0.6 + spec.wall_mm)
     shift = 0.35 * spec.thrombus_mm
@@ -94,12 +94,12 @@ def outer_wall_at_rest(spec: PhantomSpec) -> PhantomEllipse:
 
 
 def has_vein(spec: PhantomSpec) -> bool:
-    """Whether the picture shows the inferior vena cava; a plane along the aorta does not."""
+    """Tell whether the picture shows the inferior vena cava; a plane along the aorta does not."""
     return spec.ivc and spec.plane is not PhantomPlane.LONGITUDINAL
 
 
 def ivc_at_rest(spec: PhantomSpec) -> PhantomEllipse:
-    """The inferior vena cava: flat, to the patient's right (the picture's left) of the aorta."""
+    """Make the inferior vena cava: flat, to the patient's right (the picture's left) of the aorta."""
     wall = outer_wall_at_rest(spec)
     width = 0.0
     if spec.plane is not PhantomPlane.ABSENT:
@@ -176,7 +176,7 @@ def inside(distance_mm: Field, softness_mm: float = 0.4) -> Field:
 
 
 def build_tissue(spec: PhantomSpec, grid: PolarGrid) -> Tissue:
-    """The whole abdomen of a spec at rest."""
+    """Build the whole abdomen of a spec at rest."""
     tissue = Tissue(grid, spec.face_radius_mm, np.random.default_rng([spec.seed, 11]))
     wall = outer_wall_at_rest(spec)
     longitudinal = spec.plane is PhantomPlane.LONGITUDINAL

@@ -119,7 +119,7 @@ class PhantomSource:
             index += 1
 
     def seek(self, index: int) -> Frame:
-        """The frame of that index; a live phantom refuses."""
+        """Give the frame of that index. Raises ``UserError`` beyond the ends, and for a live phantom."""
         if self.spec.live:
             raise UserError("You cannot seek in a live phantom", "Open it without live=1")
         return self._frame(index)
@@ -246,7 +246,7 @@ class PhantomSource:
 
 
 def open_phantom(uri: str) -> PhantomSource:
-    """The phantom of an address such as ``phantom:?ap_mm=24&seed=3``; ``UserError`` where it cannot be read."""
+    """Open the phantom of an address such as ``phantom:?ap_mm=24&seed=3``. Raises ``UserError`` for any other."""
     return PhantomSource(parse_phantom_uri(uri), uri)
 
 

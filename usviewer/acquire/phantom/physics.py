@@ -22,7 +22,7 @@ _REACH_SD = 5.5  # beyond it the kernel is below what the picture's 256 levels s
 
 
 def beam_grid(spec: PhantomSpec) -> PolarGrid:
-    """Where a frame is sampled: from the face to the picture's depth, over the fan."""
+    """Make the grid where a frame is sampled: from the face to the picture's depth, over the fan."""
     half = math.radians(spec.fan_deg / 2)
     radius = spec.face_radius_mm
     ranges = np.linspace(radius, radius + spec.picture_depth_mm, SAMPLES, dtype=np.float32)

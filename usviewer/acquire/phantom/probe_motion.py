@@ -77,7 +77,7 @@ class ProbeMotion:
 
 
 def lumen_at(lumen: PhantomEllipse, moment: Moment) -> PhantomEllipse:
-    """The lumen at a moment, exactly: ``Warp`` maps its outline onto that of the lumen at rest."""
+    """Move the lumen to a moment, exactly: ``Warp`` maps its outline onto that of the lumen at rest."""
     return PhantomEllipse(
         lumen.x_mm + moment.shift_mm[0],
         lumen.z_mm + moment.shift_mm[1],
@@ -88,7 +88,7 @@ def lumen_at(lumen: PhantomEllipse, moment: Moment) -> PhantomEllipse:
 
 
 def move_scatterers(points_mm: np.ndarray, lumen: PhantomEllipse, moment: Moment) -> np.ndarray:
-    """Where material points (N, 2) at rest, on or outside the lumen's outline and close to it, are at a moment."""
+    """Move material points (N, 2), in mm, from rest to a moment; they lie on or close outside the lumen's outline."""
     a, b, c = lumen.matrix()
     dx, dz = points_mm[:, 0] - lumen.x_mm, points_mm[:, 1] - lumen.z_mm
     rho2 = a * dx**2 + 2 * b * dx * dz + c * dz**2

@@ -137,7 +137,7 @@ class PhantomSpec:
 
 
 def parse_phantom_uri(uri: str) -> PhantomSpec:
-    """The spec of ``phantom:?ap_mm=24&seed=3``; names are those of ``PhantomSpec``. ``UserError`` for any other."""
+    """Read ``phantom:?ap_mm=24&seed=3``; names are those of ``PhantomSpec``. Raises ``UserError`` for any other."""
     if not uri.lower().startswith("phantom:"):
         raise UserError(f"'{uri}' is not a phantom", "Write phantom: or phantom:?ap_mm=24&seed=3")
     query = uri[len("phantom:") :].lstrip("/")
@@ -185,7 +185,7 @@ def random_spec(
     ap_mm_range: tuple[float, float] = (15.0, 70.0),
     plane: PhantomPlane = PhantomPlane.TRANSVERSE,
 ) -> PhantomSpec:
-    """One member of a varied population: diameter uniform over the range, the rest as patients and scanners vary.
+    """Draw one member of a varied population: diameter uniform over the range, the rest as patients and scanners vary.
 
     The vessel stays inside the fan through all motion. The same seed gives the same spec.
     """
