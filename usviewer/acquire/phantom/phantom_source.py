@@ -49,7 +49,7 @@ class PhantomTruth:
 
 
 @dataclass(frozen=True, slots=True)
-class _ScreenLayout:
+class ScreenLayout:
     """Where the fan lies in the picture: pixel = origin + mm / mm_per_px; the origin is the middle of the face."""
 
     mm_per_px: float
@@ -61,7 +61,7 @@ class _ScreenLayout:
         return np.asarray(points_mm / self.mm_per_px + (self.origin_x_px, self.origin_y_px), np.float64)
 
 
-def _fit_screen(spec: PhantomSpec) -> _ScreenLayout:
+def _fit_screen(spec: PhantomSpec) -> ScreenLayout:
     """The largest fan that leaves room for the ruler and the margins, centred."""
     half, radius, depth = math.radians(spec.fan_deg / 2), spec.face_radius_mm, spec.picture_depth_mm
     rise_mm = radius * (1 - math.cos(half))  # the face's ends lie higher than its middle
@@ -69,10 +69,10 @@ def _fit_screen(spec: PhantomSpec) -> _ScreenLayout:
     room_x, room_y = spec.width * 0.88, spec.height * 0.94
     mm_per_px = max(wide_mm / room_x, high_mm / room_y)
     top_px = (spec.height - high_mm / mm_per_px) * 0.4
-    return _ScreenLayout(mm_per_px, spec.width / 2, top_px + rise_mm / mm_per_px)
+    return ScreenLayout(mm_per_px, spec.width / 2, top_px + rise_mm / mm_per_px)
 
 
-def _geometry_of(spec: PhantomSpec, layout: _ScreenLayout) -> ImageGeometry:
+def _geometry_of(spec: PhantomSpec, layout: ScreenLayout) -> ImageGeometry:
     """The fan as a certain sector, and one region over it with the exact scale."""
     half, radius = math.radians(spec.fan_deg / 2), spec.face_radius_mm
     angles = np.linspace(-half, half, 120)
@@ -99,8 +99,8 @@ class PhantomSource:
 
     def __init__(self, spec: PhantomSpec, uri: str = "phantom:") -> None:
         self.spec = spec
-        self._layout = _fit_screen(spec)
-        self.geometry = _geometry_of(spec, self._layout)
+        self.layout = _fit_screen(spec)
+        self.geometry = _geometry_of(spec, self.layout)
         count = None if spec.live else spec.frames
         notes = ("Simulated picture of known diameter",)
         self.info = SourceInfo(uri, "Phantom", "phantom", spec.width, spec.height, spec.fps, count, spec.live, notes)
@@ -109,7 +109,7 @@ class PhantomSource:
         self._x_mm, self._z_mm = self._pixel_centres_mm()
         positions, weights, self._fan = scan_maps(spec, self._x_mm, self._z_mm)
         self._maps = (positions, weights)
-        self._screen = _draw_screen(spec, self._layout)
+        self._screen = _draw_screen(spec, self.layout)
         self._closed = False
 
     def __iter__(self) -> Iterator[Frame]:
@@ -146,7 +146,7 @@ class PhantomSource:
         """What is really there in that frame."""
         moment, spec, time_s = self._moment(index), self.spec, index / self.spec.fps
         if spec.plane is PhantomPlane.ABSENT:
-            return PhantomTruth(index, time_s, spec.plane, False, self._layout.mm_per_px)
+            return PhantomTruth(index, time_s, spec.plane, False, self.layout.mm_per_px)
         lumen = lumen_at(self._lumen, moment)
         inner_mm = self._outline_mm(lumen)
         outer_mm = move_scatterers(self._outline_mm(self._wall), self._lumen, moment)
@@ -159,7 +159,7 @@ class PhantomSource:
             time_s,
             spec.plane,
             True,
-            self._layout.mm_per_px,
+            self.layout.mm_per_px,
             depth_mm,
             across_mm,
             self._read_only(inner_mm),
@@ -209,8 +209,8 @@ class PhantomSource:
     def _pixel_centres_mm(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """X and z of the pixel centres in the sector's box, each (rows, columns)."""
         x0, y0, x1, y1 = self._box
-        x = (np.arange(x0, x1) + 0.5 - self._layout.origin_x_px) * self._layout.mm_per_px
-        z = (np.arange(y0, y1) + 0.5 - self._layout.origin_y_px) * self._layout.mm_per_px
+        x = (np.arange(x0, x1) + 0.5 - self.layout.origin_x_px) * self.layout.mm_per_px
+        z = (np.arange(y0, y1) + 0.5 - self.layout.origin_y_px) * self.layout.mm_per_px
         grid_x, grid_z = np.meshgrid(x, z)
         return grid_x, grid_z
 
@@ -229,7 +229,7 @@ class PhantomSource:
         return np.column_stack([shape.x_mm + along * cos - across * sin, shape.z_mm + along * sin + across * cos])
 
     def _read_only(self, points_mm: NDArray[np.float64]) -> Points:
-        points = self._layout.to_px(points_mm)
+        points = self.layout.to_px(points_mm)
         points.setflags(write=False)
         return points
 
@@ -250,7 +250,7 @@ def open_phantom(uri: str) -> PhantomSource:
     return PhantomSource(parse_phantom_uri(uri), uri)
 
 
-def _draw_screen(spec: PhantomSpec, layout: _ScreenLayout) -> NDArray[np.uint8]:
+def _draw_screen(spec: PhantomSpec, layout: ScreenLayout) -> NDArray[np.uint8]:
     """Draw what a scanner's screen shows beside the fan: a depth ruler in centimetres, a grey bar, a label."""
     screen = np.zeros((spec.height, spec.width, 3), np.uint8)
     if not spec.screen:
@@ -268,7 +268,7 @@ def _draw_screen(spec: PhantomSpec, layout: _ScreenLayout) -> NDArray[np.uint8]:
     return screen
 
 
-def _draw_ruler(screen: NDArray[np.uint8], spec: PhantomSpec, layout: _ScreenLayout, size: float) -> None:
+def _draw_ruler(screen: NDArray[np.uint8], spec: PhantomSpec, layout: ScreenLayout, size: float) -> None:
     """A tick each centimetre, a long one with its number each five, at the right edge; 0 is the probe face."""
     x = spec.width - round(14 * size)
     per_cm = 10 / layout.mm_per_px
