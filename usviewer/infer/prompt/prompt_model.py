@@ -12,7 +12,7 @@ from usviewer.infer.manifest import ModelSpec
 from usviewer.infer.prediction import Prediction
 from usviewer.infer.predictor import Predictor
 from usviewer.infer.preprocess import PixelBox
-from usviewer.infer.prompt.feeds import low_res_of
+from usviewer.infer.prompt.decoder_io import low_res_of
 from usviewer.infer.prompt.prompt_runner import PromptRunner
 from usviewer.infer.prompt.types import Embedding, LowResMask, Prompt, PromptOutline
 

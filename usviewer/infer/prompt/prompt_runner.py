@@ -13,8 +13,7 @@ from usviewer.infer.manifest import ModelSpec, PromptSpec
 from usviewer.infer.onnx_file import inspect
 from usviewer.infer.prediction import Instance
 from usviewer.infer.preprocess import Placement
-from usviewer.infer.prompt.feeds import points_and_labels, simplified
-from usviewer.infer.prompt.outline import outline
+from usviewer.infer.prompt.decoder_io import outline, points_and_labels, simplified
 from usviewer.infer.prompt.types import Embedding, LowResMask, Prompt, PromptOutline
 from usviewer.infer.runner import Runner, edge_sd_px
 from usviewer.infer.session import Outputs, Session, open_call
