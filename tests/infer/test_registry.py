@@ -142,9 +142,9 @@ def _lies_about_shape(path: Path) -> None:
 @pytest.mark.parametrize(
     ("harm", "says"),
     [
-        (_text, "no ONNX model"),
-        (_empty, "no ONNX model"),
-        (_half, "no ONNX model"),
+        (_text, "not an ONNX model"),
+        (_empty, "not an ONNX model"),
+        (_half, "not an ONNX model"),
         (_no_metadata, "does not say what it takes"),
         (_batch, "batches of 4"),
         (_lies_about_shape, "shape"),

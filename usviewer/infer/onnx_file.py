@@ -81,20 +81,20 @@ def check_hashes(spec: ModelSpec) -> None:
 
 
 def inspect(path: Path) -> Graph:
-    """Read the outside of a graph, refusing what could reach out of the file or exhaust the machine.
+    """Read the outside of a graph, and refuse what could reach out of the file or exhaust the machine.
 
-    Raises ``UserError`` for a file that is no ONNX model, data kept outside the file, operators that are not of the
+    Raises ``UserError`` for a file that is not an ONNX model, data kept outside the file, operators that are not of the
     ONNX standard, and absurd sizes.
     """
     model, name = _load(path), path.name
-    # Every field of a damaged file may raise when it is looked at: text that is none, types that there are not.
-    with foreign_parser(f"{name} is no ONNX model, or is damaged", "Export the model again"):
+    # Every field of a damaged file may raise when it is looked at: bytes that are not text, types that do not exist.
+    with foreign_parser(f"{name} is not an ONNX model, or is damaged", "Export the model again"):
         return _graph_of(model, name)
 
 
 def _graph_of(model: Any, name: str) -> Graph:
     if not model.graph.node or not model.graph.output or not model.opset_import:
-        raise UserError(f"{name} is no ONNX model", "Export the model as ONNX")
+        raise UserError(f"{name} is not an ONNX model", "Export the model as ONNX")
     _refuse_custom_operators(model, name)
     for tensor in _tensors(model):
         _refuse_bad_tensor(tensor, name)
@@ -106,15 +106,17 @@ def _graph_of(model: Any, name: str) -> Graph:
         scales_bytes=_scales_bytes(model),
     )
     for port in (*graph.inputs, *graph.outputs):
-        if math.prod(side or 1 for side in port.shape) > MAX_TENSOR_ELEMENTS or any(
-            s is not None and s < 1 for s in port.shape
-        ):
+        known = [side for side in port.shape if side is not None]
+        if any(side < 1 for side in known) or math.prod(known) > MAX_TENSOR_ELEMENTS:
             raise UserError(f"{name} has an absurd shape {_shape_text(port.shape)}", "Export the model again")
     return graph
 
 
 def has_loop(path: Path) -> bool:
-    """Whether the graph repeats a part of itself, however often its input makes it. Raises ``UserError``."""
+    """Whether the graph repeats a part of itself as often as its input says: perhaps without an end.
+
+    Raises ``UserError`` where the file cannot be read.
+    """
     try:
         state = path.stat()
     except OSError as error:
@@ -123,12 +125,15 @@ def has_loop(path: Path) -> bool:
 
 
 @functools.lru_cache(maxsize=16)
-def _has_loop(path: Path, _time_ns: int, _size: int) -> bool:
+def _has_loop(path: Path, _time_ns: int, _size: int) -> bool:  # time and size: another file under the same name
     return any(node.op_type in LOOPS for node in _nodes(_load(path)))
 
 
 def check_graphs(spec: ModelSpec) -> None:
-    """Look into every ONNX file of a model: ``inspect``, then ``check_fits``, or its like for encoder and decoder."""
+    """Look into every ONNX file of a model: ``inspect`` it, then compare it with the manifest.
+
+    Raises ``UserError`` for the first that is not safe or does not fit.
+    """
     if spec.prompt is None:
         check_fits(spec, inspect(spec.path))
     else:
@@ -143,8 +148,8 @@ def check_prompt_fits(spec: ModelSpec, encoder: Graph, decoder: Graph) -> None:
     _check_range(spec, encoder)
     names = spec.prompt
     assert names is not None
-    wanted = [name for name in (names.embeddings, names.coords, names.labels, names.mask, names.has_mask) if name]
-    wanted += [names.size] if names.size else []
+    roles = (names.embeddings, names.coords, names.labels, names.mask, names.has_mask, names.size)
+    wanted = [name for name in roles if name]  # an empty name: the decoder takes no such input
     taken, given = {port.name: port for port in decoder.inputs}, {port.name: port for port in decoder.outputs}
     if set(taken) != set(wanted):
         raise _unfit(spec, f"(decoder) takes {', '.join(taken)}, not {', '.join(wanted)}")
@@ -175,7 +180,7 @@ def _check_prompt_ports(spec: ModelSpec, taken: Mapping[str, Port], given: Mappi
     if taken[names.coords].shape[1] is not None:
         raise _unfit(spec, "(decoder) takes a fixed number of points; export it with a dynamic one")
     masks, scores = given[spec.output.name], given[names.scores]
-    if not (_alike(masks, (1, None, None, None)) and _alike(scores, (1, masks.shape[1] if masks.shape else None))):
+    if not (_alike(masks, (1, None, None, None)) and _alike(scores, (1, masks.shape[1]))):
         raise _unfit(spec, f"(decoder) gives {_shape_text(masks.shape)} masks and {_shape_text(scores.shape)} scores")
 
 
@@ -206,9 +211,11 @@ def check_fits(spec: ModelSpec, graph: Graph) -> None:
 
 
 def input_shape(spec: InputSpec) -> Shape:
-    """The shape the manifest promises: one picture, open sides where they are dynamic."""
+    """Give the shape that the manifest promises: one picture, with open sides where they are dynamic."""
     height, width = spec.height_px or None, spec.width_px or None
-    return (1, spec.channels, height, width) if spec.layout == "NCHW" else (1, height, width, spec.channels)
+    if spec.layout == "NCHW":
+        return (1, spec.channels, height, width)
+    return (1, height, width, spec.channels)
 
 
 def _load(path: Path) -> Any:
@@ -217,7 +224,7 @@ def _load(path: Path) -> Any:
     try:
         with (
             _opened(path) as file,
-            foreign_parser(f"{path.name} is no ONNX model, or is cut short", "Export the model again"),
+            foreign_parser(f"{path.name} is not an ONNX model, or is cut short", "Export the model again"),
         ):
             return onnx.load(file, format="protobuf", load_external_data=False)
     except OSError as error:
@@ -236,7 +243,8 @@ def _refuse_custom_operators(model: Any, name: str) -> None:
 
 
 def _refuse_bad_tensor(tensor: Any, name: str) -> None:
-    if tensor.data_location == 1 or tensor.external_data:  # TensorProto.EXTERNAL
+    # Weights outside the file have no hash in the manifest, and the name of their file may lead anywhere.
+    if tensor.data_location == 1 or tensor.external_data:  # 1 is TensorProto.EXTERNAL
         raise UserError(
             f"{name} keeps its weights in another file",
             "Export the model into one single ONNX file (torch.onnx.export: external_data=False)",
@@ -273,29 +281,30 @@ def _tensors(model: Any) -> Iterator[Any]:
                 yield from attribute.tensors
                 if attribute.HasField("t"):
                     yield attribute.t
-                for sparse in (
-                    *attribute.sparse_tensors,
-                    *([attribute.sparse_tensor] if _has_sparse(attribute) else ()),
-                ):
+                if attribute.HasField("sparse_tensor"):
+                    yield from (attribute.sparse_tensor.values, attribute.sparse_tensor.indices)
+                for sparse in attribute.sparse_tensors:
                     yield from (sparse.values, sparse.indices)
 
 
 def _text(value: str | bytes) -> str:
     """What should be text: the library gives bytes where it is none, and ``ValueError`` says so."""
-    return value if isinstance(value, str) else value.decode("utf-8")
-
-
-def _has_sparse(attribute: Any) -> bool:
-    return bool(attribute.HasField("sparse_tensor"))
+    if isinstance(value, str):
+        return value
+    return value.decode("utf-8")
 
 
 def _port(value: Any) -> Port:
     import onnx
 
     kind = value.type.tensor_type
-    dtype = onnx.TensorProto.DataType.Name(kind.elem_type).lower() if value.type.HasField("tensor_type") else "none"
+    dtype = "none"  # a sequence or a map: fits no manifest
+    if value.type.HasField("tensor_type"):
+        dtype = onnx.TensorProto.DataType.Name(kind.elem_type).lower()
+    if dtype == "float":
+        dtype = "float32"  # ONNX says only "float", numpy and the manifest say how wide
     sides = (side.dim_value if side.HasField("dim_value") else None for side in kind.shape.dim)
-    return Port(_text(value.name), "float32" if dtype == "float" else dtype, tuple(sides))
+    return Port(_text(value.name), dtype, tuple(sides))
 
 
 def _check_input(spec: ModelSpec, port: Port) -> None:
@@ -321,7 +330,9 @@ def _check_range(spec: ModelSpec, graph: Graph) -> None:
 
 def _check_unet(spec: ModelSpec, port: Port) -> None:
     channels = len(spec.labels) + spec.output.background
-    shape = port.shape if spec.input.layout == "NCHW" else (*port.shape[:1], *port.shape[3:], *port.shape[1:3])
+    shape = port.shape
+    if spec.input.layout == "NHWC":
+        shape = (*shape[:1], *shape[3:], *shape[1:3])
     if port.dtype != "float32" or len(shape) != 4 or shape[0] not in (None, 1) or shape[1] not in (None, channels):
         raise _unfit(spec, f"gives {port.dtype} {_shape_text(port.shape)}; {channels} float32 channel(s) are expected")
     ratios = {
@@ -329,8 +340,9 @@ def _check_unet(spec: ModelSpec, port: Port) -> None:
         for inside, outside in zip((spec.input.height_px, spec.input.width_px), shape[2:], strict=True)
         if inside and outside
     }
+    # The decoder stretches the map over the whole input: one factor for both axes, or the mask would be displaced.
     if len(ratios) > 1 or any(ratio < 1 or ratio % 1 for ratio in ratios):
-        raise _unfit(spec, f"gives {_shape_text(port.shape)}, which is no whole fraction of the input")
+        raise _unfit(spec, f"gives {_shape_text(port.shape)}, which is not a whole fraction of the input")
 
 
 def _check_yolo(spec: ModelSpec, port: Port, masks: Port | None) -> None:
@@ -338,7 +350,7 @@ def _check_yolo(spec: ModelSpec, port: Port, masks: Port | None) -> None:
     if masks is not None:
         if len(masks.shape) != 4 or masks.dtype != "float32" or masks.shape[0] not in (None, 1) or not masks.shape[1]:
             raise _unfit(spec, f"gives mask prototypes of shape {_shape_text(masks.shape)}")
-        rows += masks.shape[1]
+        rows += masks.shape[1]  # a coefficient for each prototype
     if len(port.shape) != 3 or port.dtype != "float32" or port.shape[0] not in (None, 1):
         raise _unfit(spec, f"gives {port.dtype} {_shape_text(port.shape)}, not one table of boxes")
     if port.shape[1] not in (None, rows):
@@ -361,11 +373,13 @@ def _shape_text(shape: Shape) -> str:
 
 
 def _scales_bytes(model: Any) -> bool:
-    """Whether the steps straight after the only input divide by 255, or take away the mean of bytes."""
+    """Whether the first steps straight after the only input divide by 255, or take away the mean of bytes."""
     weights = {tensor.name: tensor for tensor in model.graph.initializer}
     inputs = [value.name for value in model.graph.input if value.name not in weights]
     makers = {name: node for node in model.graph.node for name in node.output}
-    names = set(inputs[:1]) if len(inputs) == 1 else set()
+    if len(inputs) != 1:
+        return False
+    names = set(inputs)
     for _ in range(MAX_STEPS):
         following = [node for node in model.graph.node if names & set(node.input)]
         if any(_scales(node, names, weights, makers) for node in following):
@@ -381,7 +395,9 @@ def _scales(node: Any, names: set[str], weights: dict[str, Any], makers: dict[st
     if node.op_type not in _ARITHMETIC or len(node.input) != 2:
         return False
     given = next((name for name in node.input if name not in names), None)
-    values = None if given is None else _constant(given, weights, makers)
+    if given is None:
+        return False
+    values = _constant(given, weights, makers)
     if values is None:
         return False
     low, high = min(values), max(values)
@@ -389,8 +405,9 @@ def _scales(node: Any, names: set[str], weights: dict[str, Any], makers: dict[st
         return 254 <= low <= high <= 256
     if node.op_type == "Mul":
         return 1 / 256 <= low <= high <= 1 / 254
-    means = (low, high) if node.op_type == "Sub" else (-high, -low)
-    return min(means) >= MIN_BYTE_MEAN
+    if node.op_type == "Sub":
+        return low >= MIN_BYTE_MEAN
+    return -high >= MIN_BYTE_MEAN  # to add a negative mean is to take it away
 
 
 def _constant(name: str, weights: dict[str, Any], makers: dict[str, Any]) -> list[float] | None:

@@ -42,7 +42,7 @@ _SINGLE_AND_THREE = 4
 # --- to the decoder ---------------------------------------------------------------------------------------------------
 
 
-def simplified(prompt: Prompt) -> Prompt:
+def _simplified(prompt: Prompt) -> Prompt:
     """Reduce a prompt to what a decoder of one point or one box takes: the box, or else the newest positive click."""
     if prompt.box_xyxy_px is not None:
         return Prompt(box_xyxy_px=prompt.box_xyxy_px)
@@ -56,7 +56,7 @@ def points_and_labels(prompt: Prompt, placement: Placement, spec: PromptSpec) ->
     Clicks come first, then the box's two corners, or the point that stands for no box.
     """
     if spec.prompts == "one":
-        prompt = simplified(prompt)
+        prompt = _simplified(prompt)
     positions: list[tuple[float, float]] = list(prompt.points_xy_px)
     labels = [POSITIVE if positive else NEGATIVE for positive in prompt.positive]
     if prompt.box_xyxy_px is not None:
