@@ -215,7 +215,7 @@ def test_ids_are_not_taken_twice(export: Callable[..., Path], bundled: Path, une
 @pytest.mark.parametrize("model_id", ["../x", "", "A", "a/b", ".hidden", "x" * 65])
 def test_ids_that_lead_elsewhere_are_refused(export: Callable[..., Path], model_id: str) -> None:
     for call in (registry.load_spec, registry.remove_model, registry.verify_model):
-        with pytest.raises(UserError, match="no name for a model"):
+        with pytest.raises(UserError, match="cannot be the name of a model"):
             call(model_id)
 
 
