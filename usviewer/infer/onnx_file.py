@@ -137,10 +137,10 @@ def check_graphs(spec: ModelSpec) -> None:
     if spec.prompt is None:
         check_fits(spec, inspect(spec.path))
     else:
-        check_prompt_fits(spec, inspect(spec.files["encoder"].path), inspect(spec.files["decoder"].path))
+        _check_prompt_fits(spec, inspect(spec.files["encoder"].path), inspect(spec.files["decoder"].path))
 
 
-def check_prompt_fits(spec: ModelSpec, encoder: Graph, decoder: Graph) -> None:
+def _check_prompt_fits(spec: ModelSpec, encoder: Graph, decoder: Graph) -> None:
     """Raise ``UserError`` when the two graphs of a prompt model do not take and give what the manifest says."""
     if len(encoder.inputs) != 1:
         raise _unfit(spec, f"(encoder) takes {len(encoder.inputs)} inputs instead of one")
@@ -210,7 +210,7 @@ def check_fits(spec: ModelSpec, graph: Graph) -> None:
         _check_yolo(spec, main, outputs.get(spec.output.masks))
 
 
-def input_shape(spec: InputSpec) -> Shape:
+def _input_shape(spec: InputSpec) -> Shape:
     """Give the shape that the manifest promises: one picture, with open sides where they are dynamic."""
     height, width = spec.height_px or None, spec.width_px or None
     if spec.layout == "NCHW":
@@ -308,7 +308,7 @@ def _port(value: Any) -> Port:
 
 
 def _check_input(spec: ModelSpec, port: Port) -> None:
-    wanted = input_shape(spec.input)
+    wanted = _input_shape(spec.input)
     if port.name != spec.input.name:
         raise _unfit(spec, f"has the input '{port.name}', not '{spec.input.name}'")
     if port.dtype == "float16":

@@ -26,7 +26,7 @@ BAND_PX = 1 << 15
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Axis:
+class _Axis:
     """One axis: the cells ``low`` and ``high`` beside the centre of each pixel of the crop, and the weight of ``high``.
 
     ``first`` and ``last`` are the outermost cells that take part, ``cells_per_px`` the step from pixel to pixel.
@@ -44,8 +44,8 @@ class Axis:
 class Resampler:
     """The grid of one output, seen from the frame. Windows are half-open boxes of whole frame pixels in the crop."""
 
-    x: Axis
-    y: Axis
+    x: _Axis
+    y: _Axis
     origin_px: tuple[int, int]
 
     def cells(self, window: PixelBox) -> tuple[slice, slice]:
@@ -123,7 +123,7 @@ def resampler(placement: Placement, grid_size: tuple[int, int]) -> Resampler:
     )
 
 
-def _axis(pixels: int, cells_per_px: float, pad_cells: float, cells: int) -> Axis:
+def _axis(pixels: int, cells_per_px: float, pad_cells: float, cells: int) -> _Axis:
     # 1e-9: a centre that lies exactly on the rim of the picture belongs to it, whatever rounding does.
     first = max(0, math.ceil(pad_cells - 0.5 - 1e-9))
     last = min(cells - 1, math.floor(pad_cells + pixels * cells_per_px - 0.5 + 1e-9))
@@ -131,10 +131,10 @@ def _axis(pixels: int, cells_per_px: float, pad_cells: float, cells: int) -> Axi
         first = last = min(cells - 1, int(pad_cells + pixels * cells_per_px / 2))
     position = np.clip((np.arange(pixels) + 0.5) * cells_per_px + pad_cells - 0.5, first, last)
     low = position.astype(np.intp)
-    return Axis(low, np.minimum(low + 1, last), position - low, first, last, cells_per_px)
+    return _Axis(low, np.minimum(low + 1, last), position - low, first, last, cells_per_px)
 
 
-def _touching(axis: Axis, cells: slice) -> tuple[int, int]:
+def _touching(axis: _Axis, cells: slice) -> tuple[int, int]:
     start = int(np.searchsorted(axis.high, cells.start, side="left"))
     stop = int(np.searchsorted(axis.low, cells.stop - 1, side="right"))
     return start, max(start, stop)

@@ -101,7 +101,7 @@ def low_res_of(mask: Mask, placement: Placement, grid_size: tuple[int, int]) -> 
 # --- from the decoder -------------------------------------------------------------------------------------------------
 
 
-def choose_mask(scores: Array, *, ambiguous: bool) -> int:
+def _choose_mask(scores: Array, *, ambiguous: bool) -> int:
     """Choose which of the decoder's masks is the answer.
 
     Of four, the first is for clear prompts, the best of the other three for an ``ambiguous`` one: a lone click. Of any
@@ -126,7 +126,7 @@ def outline(
         raise UserError(
             f"Model '{spec.id}' gave masks {list(masks.shape)} with scores {list(scores.shape)}", "Export it again"
         )
-    chosen = choose_mask(scores[0], ambiguous=ambiguous)
+    chosen = _choose_mask(scores[0], ambiguous=ambiguous)
     logits = np.array(masks[0, chosen], np.float32)
     if not (np.isfinite(logits).all() and math.isfinite(float(scores[0, chosen]))):
         raise UserError(f"Model '{spec.id}' gave values that are not numbers", "Try another engine or another model")
