@@ -282,7 +282,7 @@ def _check_unet_activation(output: NDArray[np.float32], spec: ModelSpec) -> None
         if _within_0_to_1(output):
             raise UserError(
                 f"Model '{spec.id}' gives values of 0 to 1 already: a {activation} would be applied twice",
-                'Say activation = "none" in its manifest, with background = true where channel 0 is no label',
+                'Say activation = "none" in its manifest, with background = true where channel 0 is not a label',
             )
     elif channels > 1 and not spec.output.background_said and _add_up_to_1(output, spec):
         raise UserError(

@@ -129,9 +129,9 @@ class PromptSpec:
     """How the decoder of a prompt model is called: names of its inputs and outputs, empty where it has none.
 
     ``embeddings`` is the encoder's output and the decoder's input. ``prompts`` is "any" for a decoder that takes
-    positive and negative points and a box together, "one" for one point or one box at a time. ``pad_point``: a point
-    that is none is added where there is no box. ``passes`` 2: every answer is asked again with the box and the logits
-    of the first, as the model was trained.
+    positive and negative points and a box together, "one" for one point or one box at a time. ``pad_point``: where
+    there is no box a point is added that stands for none. ``passes`` 2: the decoder is run again with the box and the
+    logits of its first answer, as the model was trained.
     """
 
     embeddings: str = "image_embeddings"
@@ -361,7 +361,7 @@ def _input(table: ManifestTable) -> InputSpec:
         side_px=table.whole("side", MIN_SIDE_PX, MAX_SIDE_PX, 640),
         stride_px=table.whole("stride", 1, 256, 32),
     )
-    table.done(INTO_THE_GRAPH)  # before the checks: "Unknown key: normalisation" would help nobody
+    table.done(INTO_THE_GRAPH)
     _check_input(spec, table)
     return spec
 
@@ -485,7 +485,7 @@ def _prompt(top: ManifestTable, task: str) -> PromptSpec | None:
             raise table.wrong(key, "the name of a tensor")
     if spec.has_mask and not spec.mask:
         raise table.wrong("has_mask", "empty where mask is empty")
-    if spec.passes > 1 and not spec.mask:
+    if spec.passes > 1 and not spec.mask:  # the second pass gives the decoder its own mask
         raise table.wrong("passes", "1 for a decoder that takes no mask")
     return spec
 
@@ -494,6 +494,7 @@ def _labels(rows: list[Any]) -> tuple[Label, ...]:
     if not 1 <= len(rows) <= MAX_LABELS:
         raise UserError(f"The manifest lists {len(rows)} labels", f"Give 1 to {MAX_LABELS}")
     labels = tuple(_label(ManifestTable(row, f"labels {number}")) for number, row in enumerate(rows, 1))
+    # An instance is known by its label's name: in files, golden cases and the window.
     if len({label.name for label in labels}) != len(labels):
         raise UserError("Two labels of the model have the same name", "Give each its own")
     if sum(label.measured for label in labels) > 1:

@@ -23,7 +23,7 @@ MAX_FILE_BYTES = (1 << 31) - 1  # the format's own limit
 MAX_TENSOR_ELEMENTS = 1 << 28
 LOOPS = ("Loop", "Scan")
 STANDARD_DOMAINS = ("", "ai.onnx")
-# What leaves values as they are; behind anything else the picture is no longer a picture.
+# What leaves the values of a picture as they are; behind any other operator it is no longer a picture.
 _PASSING = ("Cast", "Identity", "Transpose", "Reshape", "Squeeze", "Unsqueeze", "Resize", "Pad")
 _ARITHMETIC = ("Sub", "Add", "Mul", "Div")
 # Means of pictures of 0..255 lie around 115; those of 0..1 and of -1..1 are at most 1.
@@ -288,7 +288,7 @@ def _tensors(model: Any) -> Iterator[Any]:
 
 
 def _text(value: str | bytes) -> str:
-    """What should be text: the library gives bytes where it is none, and ``ValueError`` says so."""
+    """Text of the file. The library gives bytes where it is not valid UTF-8: then this raises ``ValueError``."""
     if isinstance(value, str):
         return value
     return value.decode("utf-8")

@@ -15,6 +15,7 @@ from usviewer.units import Box
 class Edge(StrEnum):
     """What the outline of a label follows; the convention of every length measured on it."""
 
+    # A length of one convention is never converted to another: no model says how thick the wall is.
     INNER = "inner"
     OUTER = "outer"
     NOT_STATED = "not stated"

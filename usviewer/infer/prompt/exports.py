@@ -1,8 +1,8 @@
 """Encoder and decoder as public projects export them (SAM, MobileSAM, EdgeSAM): from two graphs to a manifest.
 
-Names tell which tensor is which. How pixels become the encoder's numbers no file says, and the projects differ: SAM,
-MobileSAM and EdgeSAM take them minus their mean over their deviation, MedSAM takes 0 to 1. The wrong one outlines
-something, only not what was pointed at: so whoever adds the files is asked.
+Names tell which tensor is which. No file says how pixels become the encoder's numbers, and the projects differ: SAM,
+MobileSAM and EdgeSAM take them minus their mean over their deviation, MedSAM takes 0 to 1. With the wrong one something
+is outlined, but not what was pointed at: so the user who adds the files is asked.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from usviewer.infer.onnx_file import Graph, Port
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 PAD_VALUE = tuple(round(value) for value in MEAN)  # nearly the zero that SAM pads with after it took the mean away
 
-# What whoever adds the files may say: range, mean, deviation and what lies beside the picture.
+# What the user may say when adding the files: range, mean, deviation and what pads the picture.
 PIXELS: Mapping[str, dict[str, Any]] = {
     "sam": {"value_range": [0, 255], "mean": list(MEAN), "std": list(STD), "pad_value": list(PAD_VALUE)},
     "0-1": {"value_range": [0, 1], "pad_value": 0},

@@ -50,6 +50,7 @@ class Prompt:
 
     def with_point(self, point_xy_px: Point, *, positive: bool) -> Prompt:
         """Give the same prompt with one click more."""
+        # Never in place: an answer keeps the prompt that it answers.
         return replace(self, points_xy_px=(*self.points_xy_px, point_xy_px), positive=(*self.positive, positive))
 
 

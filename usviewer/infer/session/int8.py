@@ -68,7 +68,7 @@ def make_int8(spec: ModelSpec, pictures: Sequence[Frame]) -> None:
     target = make_folder(int8_folder(spec)) / _FILE
     drop_int8(spec)
     write_bytes(target, content)
-    # The record is written last, so that half a variant is none.
+    # The record is written last: a variant that is cut short is never taken for a whole one.
     record = {"model": spec.id, "model_sha256": spec.sha256, "sha256": _hash_of(target)}
     keep_json(target.with_name(_RECORD), record)
 
