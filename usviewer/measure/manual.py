@@ -12,6 +12,7 @@ import numpy as np
 from usviewer.frame import FrameKey, ImageGeometry, Mask, Points
 from usviewer.infer.prediction import Edge, Instance, Prediction
 from usviewer.measure import read
+from usviewer.measure.exam_context import NO_CONTEXT, ExamContext
 from usviewer.measure.geometry import Ellipse, Moments
 from usviewer.measure.plane import PlaneTracker
 from usviewer.measure.reading import Dimension, Measurement, Plane, Provenance, Reading, Status
@@ -237,17 +238,22 @@ def edited_prediction(automatic: Reading, edit: Edit, frame_size_px: tuple[int, 
 
 
 def read_edited(
-    automatic: Reading, edit: Edit, frame_size_px: tuple[int, int], geometry: ImageGeometry | None
+    automatic: Reading,
+    edit: Edit,
+    frame_size_px: tuple[int, int],
+    geometry: ImageGeometry | None,
+    context: ExamContext = NO_CONTEXT,
 ) -> Reading:
-    """The corrected frame measured by the same rules, marked as edited.
+    """The corrected frame measured by the same rules, marked as edited, with what the operator said of the exam.
 
     Each frame speaks for itself; where its outline alone does not tell the plane, the plane that the automatic reading
     had holds. The score is the model's word on its own outline, so an edited reading has none.
     """
-    prediction = edited_prediction(automatic, edit, frame_size_px)
-    reading = read(prediction, geometry, automatic.finding)
+    prediction, age = edited_prediction(automatic, edit, frame_size_px), context.gestational_age_weeks
+    reading = read(prediction, geometry, automatic.finding, context.tracker(), age)
     if reading.status is Status.REFUSED and reading.plane is Plane.UNDETERMINED is not automatic.plane:
-        reading = read(prediction, geometry, automatic.finding, PlaneTracker(pinned=automatic.plane))
+        tracker = PlaneTracker(automatic.plane, context.site)
+        reading = read(prediction, geometry, automatic.finding, tracker, age)
     return replace(reading, provenance=Provenance.EDITED, score=None)
 
 

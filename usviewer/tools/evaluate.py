@@ -29,9 +29,8 @@ from usviewer.infer.predictor import Predictor
 from usviewer.infer.prompt.prompt_model import PromptModel
 from usviewer.infer.registry import load_spec
 from usviewer.infer.session import ENGINES
-from usviewer.infer.temporal_gate import TemporalGate
-from usviewer.measure import read
-from usviewer.pipeline import prefetch
+from usviewer.pipeline import FrameAnalyzer, FrameResult, prefetch
+from usviewer.pipeline.analyzer import loaded
 from usviewer.terminal import Terminal, console
 from usviewer.tools.command import number, require_least, whole
 
@@ -181,18 +180,21 @@ def _plain(name: str) -> str:
 def evaluate(predictor: Predictor, dataset: Dataset, labels: Mapping[str, str], screen: Terminal) -> Evaluation:
     """Every sample through the model; reading the next ones goes on meanwhile."""
     spec = predictor.spec
-    found = Evaluation(spec, predictor.engine, dataset, labels)
-    worst, presence = _Worst(), TemporalGate()
+    found, worst = Evaluation(spec, predictor.engine, dataset, labels), _Worst()
+    model = loaded(predictor)
+    clip, stills = FrameAnalyzer(model), FrameAnalyzer(model, sequence=False)
     if dataset.kind is DatasetKind.BOXES:
         predictor.set_min_score(min(MAP_MIN_SCORE, spec.output.min_score))
     try:
         with _progress(screen) as progress, closing(prefetch(dataset.samples())) as samples:
             task = progress.add_task(dataset.name, total=dataset.count)
             for sample in samples:
-                prediction = predictor.predict(sample.frame, state=presence if _is_of_a_clip(sample) else None)
-                verdicts = _judge(found, sample, prediction)
+                done = (clip if _is_of_a_clip(sample) else stills)(sample.frame)
+                if done.problem is not None:
+                    raise done.problem
+                verdicts = _judge(found, sample, done)
                 found.verdicts += verdicts
-                worst.offer(sample, prediction, verdicts, spec.output.min_score, labels)
+                worst.offer(sample, done.prediction, verdicts, spec.output.min_score, labels)
                 progress.advance(task)
     finally:
         predictor.set_min_score(spec.output.min_score)
@@ -219,17 +221,16 @@ def _evaluate_prompts(model: PromptModel, dataset: Dataset, screen: Terminal) ->
 
 
 def _is_of_a_clip(sample: Sample) -> bool:
-    """Frames of a clip are seen as the product sees them: what was there a moment ago may stay."""
+    """Frames of a clip are seen and measured as the product does it: what was there a moment ago may stay."""
     return sample.frame.key.media_time_s is not None
 
 
-def _judge(found: Evaluation, sample: Sample, prediction: Prediction) -> list[Verdict]:
-    spec, dataset = found.spec, found.dataset
+def _judge(found: Evaluation, sample: Sample, done: FrameResult) -> list[Verdict]:
+    spec, dataset, prediction, reading = found.spec, found.dataset, done.prediction, done.reading
     if dataset.kind is DatasetKind.BOXES:
         boxes = box_sample(sample, prediction, dataset, found.labels)
         found.boxes.append(boxes)
         return judge_boxes(sample, boxes, found.box_names, spec.output.min_score)
-    reading = read(prediction, sample.frame.geometry, spec.finding)
     if dataset.kind is DatasetKind.NEGATIVES:
         return [judge_negative(sample, prediction, reading)]
     return judge_masks(sample, prediction, reading, found.labels, spec)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
+from usviewer.calibrate.calibration import NOTHING_STATED, StatedScale
 from usviewer.errors import UserError
 from usviewer.measure.exam_context import NO_CONTEXT, ExamContext
 from usviewer.measure.manual import Edit
@@ -44,14 +45,22 @@ class ClipWork:
         keep = partial(self.notes.keep_bookmarks, self.bookmarks)
         self._desk.jobs.submit(keep, failed=partial(self._notify.report, key="bookmarks"))
 
-    def read_given(self, done: Callable[[ExamContext], None]) -> None:
-        """Fetch what the operator said of this clip; nothing where it cannot be read."""
+    def read_said(self, done: Callable[[ExamContext, StatedScale], None]) -> None:
+        """Fetch what the operator said of this clip and its scale; nothing where it cannot be read."""
 
-        def take(given: ExamContext) -> None:
-            done(given)
+        def take(said: tuple[ExamContext, StatedScale]) -> None:
+            done(*said)
             self._tell_problems()
 
-        self._desk.jobs.submit(self.notes.given, take, lambda _error: done(NO_CONTEXT))
+        def read() -> tuple[ExamContext, StatedScale]:
+            return self.notes.given(), self.notes.scale()
+
+        self._desk.jobs.submit(read, take, lambda _error: done(NO_CONTEXT, NOTHING_STATED))
+
+    def keep_scale(self, said: StatedScale) -> None:
+        """Keep what the operator says of this clip's scale."""
+        keep = partial(self.notes.keep_scale, said)
+        self._desk.jobs.submit(keep, failed=partial(self._notify.report, key="kept scale"))
 
     def keep_given(self, given: ExamContext) -> None:
         """Keep what the operator says of this clip."""

@@ -38,8 +38,11 @@ class Proposal:
 
     def confirmed(self, tick_mm: float, across_tick_mm: float | None = None) -> Confirmed:
         """The scale that the operator confirms. Raises ``UserError`` for a value that cannot be right."""
-        scale = spacing(self.ruler, tick_mm, self.across, across_tick_mm, pixel_aspect=self.pixel_aspect)
-        return self.watching(scale)
+        return self.watching(self.scale(tick_mm, across_tick_mm))
+
+    def scale(self, tick_mm: float, across_tick_mm: float | None = None) -> Spacing:
+        """What its ticks make of a pixel. Raises ``UserError`` for a value that cannot be right."""
+        return spacing(self.ruler, tick_mm, self.across, across_tick_mm, pixel_aspect=self.pixel_aspect)
 
     def watching(self, scale: Spacing) -> Confirmed:
         """A scale of any origin that holds as long as this ruler stays what it is."""

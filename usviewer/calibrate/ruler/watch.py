@@ -7,16 +7,17 @@ by a pixel or a digit that became another does.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
+import xxhash
 from numpy.typing import NDArray
 
 from usviewer.calibrate.regions import FileScale
 from usviewer.calibrate.ruler.detect import Ruler, along_across
-from usviewer.frame import Frame, Pixels, Region, Sector
+from usviewer.frame import Frame, FrameKey, Pixels, Region, Sector
 from usviewer.units import Spacing
 
 Grey = NDArray[np.uint8]
@@ -59,6 +60,15 @@ class Reference:
     axis: str
     ticks_px: tuple[int, int]
     along_px: tuple[float, ...]
+
+    @property
+    def digest(self) -> str:
+        """Equal for references that judge all frames alike."""
+        said = (self.size_px, self.box_px, self.axis, self.ticks_px, self.along_px)
+        hasher = xxhash.xxh3_128(repr(said).encode())
+        hasher.update(self.grey.tobytes())
+        hasher.update(self.compared.tobytes())
+        return str(hasher.hexdigest())
 
     @property
     def has_writing(self) -> bool:
@@ -157,14 +167,26 @@ class RulerScale:
     their own pixels. With ``live`` frames come in order but their numbers begin again when the source comes back: only
     the last confirmed scale counts, and what is withdrawn stays so.
 
-    ``beside`` are regions that the file says have no scale: a length inside them stays refused.
+    ``beside`` are regions that the file says have no scale: a length inside them stays refused. ``known`` is a
+    reference, and what its watch said of frames before, by their digest: those are not looked at again.
     """
 
-    def __init__(self, *confirmed: Confirmed, live: bool = False, beside: Sequence[Region] = ()) -> None:
+    def __init__(
+        self,
+        *confirmed: Confirmed,
+        live: bool = False,
+        beside: Sequence[Region] = (),
+        known: tuple[Reference | None, Mapping[str, str]] | None = None,
+    ) -> None:
         if not confirmed:
             raise ValueError("nothing was confirmed")
         ordered = sorted(confirmed, key=lambda each: each.from_index)
-        self._stretches = [_Stretch(each) for each in (confirmed[-1:] if live else ordered)]
+        reference, seen = known or (None, {})
+        same = reference.digest if reference is not None else ""
+        self._stretches = [
+            _Stretch(each, seen if each.reference.digest == same else {})
+            for each in (confirmed[-1:] if live else ordered)
+        ]
         self._live = live
         self._beside = tuple(beside)
 
@@ -172,6 +194,11 @@ class RulerScale:
     def withdrawn(self) -> tuple[int, str] | None:
         """The last frame that the scale was withdrawn from, and why; None while it holds."""
         return next((each.withdrawn for each in reversed(self._stretches) if each.withdrawn is not None), None)
+
+    def knows(self, key: FrameKey) -> bool:
+        """Whether the scale of this frame can be told without its pixels."""
+        stretch = self._stretch_at(key.index)
+        return stretch is None or stretch.knows(key)
 
     def __call__(self, frame: Frame) -> FileScale:
         """The whole frame with the spacing, or no region and the reason."""
@@ -201,17 +228,24 @@ class RulerScale:
 class _Stretch:
     """The frames of one confirmed scale."""
 
-    def __init__(self, confirmed: Confirmed) -> None:
+    def __init__(self, confirmed: Confirmed, seen: Mapping[str, str]) -> None:
         self.confirmed = confirmed
+        self._seen = seen
         self.withdrawn: tuple[int, str] | None = None
         self._watch = Watch(confirmed.reference)
+
+    def knows(self, key: FrameKey) -> bool:
+        """Whether the frame was judged before, or comes after one on which the ruler differed."""
+        return key.digest in self._seen or (self.withdrawn is not None and key.index >= self.withdrawn[0])
 
     def judge(self, frame: Frame, *, latched: bool) -> str:
         """Return an empty text where the scale holds for this frame, else why it does not."""
         index = frame.key.index
         if self.withdrawn is not None and (latched or index >= self.withdrawn[0]):
             return self.withdrawn[1]
-        reason = self._watch.check(frame.pixels)
+        reason = self._seen.get(frame.key.digest)
+        if reason is None:
+            reason = self._watch.check(frame.pixels)
         if reason:
             self.withdrawn = (index, reason)
         return reason

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from usviewer.acquire import open_source
-from usviewer.calibrate import for_source
+from usviewer.calibrate.calibration import StatedScale, calibration_for
 from usviewer.errors import UserError
 from usviewer.evaluate.average_precision import LabelledBox
 from usviewer.frame import Frame, Mask
@@ -197,7 +197,7 @@ def calibrated_clip(
     ``spacing`` holds where the source states none. Raises ``UserError`` for a source that cannot be opened.
     """
     with open_source(uri) as source:
-        calibrate = for_source(source, spacing)
+        calibrate = calibration_for(source, StatedScale(spacing))
         for frame in source:
             # Of a long clip the labelled frames may be the first few: the rest is not decoded.
             if last is not None and frame.key.index > last:
