@@ -20,7 +20,7 @@ from models.training.networks import parameter_count
 from models.training.pictures import bootstrap_interval, input_spec, load_picture, place_picture
 from models.training.sources import list_images, read_gray
 from usviewer.infer.prediction import full_mask
-from usviewer.measure.fetal_head import MIN_OVERLAP
+from usviewer.measure.findings.fetal_head import MIN_OVERLAP
 from usviewer.measure.reading import NORMAL_95
 from usviewer.measure.uncertainty import CIRCUMFERENCE_GAIN
 

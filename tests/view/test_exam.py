@@ -13,13 +13,13 @@ import pytest
 from tests.helpers.fakes import FakeClip, FakeEngine
 from tests.helpers.recordings import write_clip
 from tests.helpers.workbench import Workbench
-from tests.pipeline.test_clip_report import beats, reading
+from tests.measure.test_clip_report import beats, reading
 from usviewer.frame import ImageGeometry
 from usviewer.infer.prediction import Edge, Prediction
+from usviewer.measure.clip_report import clip_report
 from usviewer.measure.exam_context import NO_CONTEXT, ExamContext
-from usviewer.measure.pulse import Pulse
+from usviewer.measure.findings import EMPTY_REPORT, ClipReport
 from usviewer.measure.reading import Plane, Reading, Site, Summary
-from usviewer.pipeline.clip_report import EMPTY_REPORT, ClipReport, clip_report
 from usviewer.pipeline.live_run import Engine
 from usviewer.settings import Settings
 from usviewer.view import exam_words
@@ -213,25 +213,30 @@ def test_the_sweep_says_the_largest_of_each_site_with_its_interval_and_frame() -
     assert live[0].frame is None and live[0].detail.endswith("s ago")
 
 
+def rows_of(found: ClipReport, title: str, *, live: bool = False) -> tuple[exam_words.ExamRow, ...]:
+    section = next(section for section in found.sections if section.title == title)
+    return exam_words.section_rows(section, live=live)
+
+
 def test_no_pulse_says_why() -> None:
-    assert exam_words.pulse_rows(Pulse(reason="The diameter shows no heart beat"))[0].value == DASH
-    assert exam_words.pulse_pairs(Pulse(reason="x")) == ()
-    names = [row.name for row in exam_words.pulse_rows(clip_report(beats(200)).pulse)]
+    still = clip_report([reading(0)] * 3)
+    assert rows_of(still, "Pulse")[0].value == DASH and rows_of(still, "Pulse")[0].detail
+    assert still.pairs == ()
+    names = [row.name for row in rows_of(clip_report(beats(200)), "Pulse")]
     assert names == ["Systolic diameter", "Diastolic diameter", "Pulsatility", "Heart rate"]
 
 
 def test_structures_over_a_clip_say_where_they_are_best() -> None:
-    from usviewer.measure.fetal_brain import planes_over, structures_over
-
     base = reading(0)
     seen = [
         replace(base, key=replace(base.key, index=i), finding="fetal-brain", labels=("CSP",), scores=(0.1 * i,))
         for i in range(1, 5)
     ]
-    found = ClipReport("fetal-brain", structures=structures_over(seen), planes=planes_over(seen), frames=4)
-    rows = {row.name: row for row in exam_words.structure_rows(found)}
+    found = clip_report(seen)
+    rows = {row.name: row for row in rows_of(found, "Structures")}
     assert rows["CSP"].value == "4 of 4 frames" and rows["CSP"].frame == 4
     assert rows["CSP"].detail == "best 0.40 in frame 4"
     assert rows["Midline falx"].value == "not seen" and rows["Midline falx"].frame is None
-    planes = exam_words.plane_rows(found)
+    planes = rows_of(found, "Standard planes")
     assert all(row.value == DASH and "Midline falx" in row.detail for row in planes)
+    assert all(row.frame is None for row in rows_of(found, "Structures", live=True)), "live there is none to show"

@@ -24,8 +24,8 @@ GAMMAS = (1.0, 0.85, 1.2)
 
 
 def bundled_frames(spec: ModelSpec) -> tuple[Frame, ...]:
-    """For the aorta frames of the bundled clip, for other findings the golden picture; each darker and brighter too."""
-    frames = _sample() if spec.finding == "aorta" else ()
+    """Frames of the bundled clip if it shows the model's finding, else the golden picture; darker and brighter too."""
+    frames = _sample(spec.finding)
     return tuple(_brighter(frame, gamma) for frame in (frames or _golden(spec)) for gamma in GAMMAS)
 
 
@@ -36,10 +36,12 @@ def choose_evenly(frames: Sequence[Frame], count: int) -> tuple[Frame, ...]:
     return tuple(frames[round(i * (len(frames) - 1) / (count - 1))] for i in range(count))
 
 
-def _sample() -> tuple[Frame, ...]:
+def _sample(finding: str) -> tuple[Frame, ...]:
     path = resource_path("resources", SAMPLE)
     try:
         facts = tomllib.loads(path.with_suffix(".toml").read_text(encoding="utf-8"))
+        if facts.get("finding") != finding:
+            return ()
         with open_source(str(path)) as source:
             calibrate = for_source(source, isotropic(float(facts["mm_per_px"]), ScaleSource.PHANTOM))
             return tuple(calibrate(source.seek(index)) for index in SAMPLE_FRAMES)

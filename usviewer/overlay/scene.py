@@ -148,7 +148,7 @@ def _calipers(reading: Reading) -> Iterator[CaliperMark]:
     manual = reading.provenance is Provenance.MANUAL
     colour, line = (palette.MANUAL, LineStyle.DASHED) if manual else (palette.CALIPER, LineStyle.SOLID)
     for index, measurement in enumerate(reading.measurements):
-        if measurement.ends_xy_px is not None and measurement.name not in words.AUXILIARY:
+        if measurement.ends_xy_px is not None and words.is_listed(measurement.name):
             yield CaliperMark(measurement.ends_xy_px, colour, line, 2.0 if index == 0 else 1.0)
 
 

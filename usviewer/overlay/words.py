@@ -2,42 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import dataclass
 
 from usviewer.infer.prediction import Edge
-from usviewer.measure import biometry, fetal_brain, nerve
+from usviewer.measure.findings import column_of, finding_of
+from usviewer.measure.findings.biometry import age_sd_days, age_words
 from usviewer.measure.reading import NORMAL_95, Dimension, Measurement, Plane, Provenance, Reading, Status, Summary
 from usviewer.overlay import palette
 from usviewer.overlay.palette import Colour, Size
 
-_TITLES = {
-    "ap_diameter": "AP diameter",
-    "transverse_diameter": "Transverse diameter",
-    "longitudinal_diameter": "Longitudinal diameter",
-    "major_diameter": "Long axis",
-    "minor_diameter": "Short axis",
-    "head_circumference": "HC",
-    "biparietal_diameter": "BPD",
-    "occipitofrontal_diameter": "OFD",
-    "cephalic_index": "Cephalic index",
-    "gestational_age_hadlock": "GA, Hadlock 1984",
-    "gestational_age_intergrowth": "GA, INTERGROWTH-21st",
-    "gestational_age_given": "GA given",
-    "head_circumference_centile": "HC centile, INTERGROWTH-21st",
-    "depth": "Depth of the nearest edge",
-    "centroid_depth": "Depth of the middle",
-}
-# Ages from a measurement; they carry their error. The age that the operator gave has none here.
-_ESTIMATED_AGES = frozenset({"gestational_age_hadlock", "gestational_age_intergrowth"})
-_STRUCTURES = {"CSP": "CSP", "CHOROID_PLEXUS": "Choroid plexus", "MIDLINE_FALX": "Midline falx"}
-# Kept in the files, but neither drawn nor listed: beside the AP and transverse diameters they only confuse.
-AUXILIARY = frozenset({"major_diameter", "minor_diameter"})
-# Reported in cm to one decimal (clinical.md 1.2); everything else in mm.
-_IN_CENTIMETRES = frozenset({"aorta"})
 _CONVENTIONS = {Edge.INNER: "inner-inner", Edge.OUTER: "outer-outer", Edge.NOT_STATED: "edge not stated"}
-_MAX_OTHER_LINES = 3
-_MAX_HEAD_LINES = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +26,14 @@ class TextLine:
 
 def title(name: str) -> str:
     """What a measurement is called on the screen."""
-    return _TITLES.get(name, name.replace("_", " ").capitalize())
+    column = column_of(name)
+    return (column.title if column is not None else "") or name.replace("_", " ").capitalize()
+
+
+def is_listed(name: str) -> bool:
+    """Whether a measurement is drawn and listed; some are only kept in the files."""
+    column = column_of(name)
+    return column is None or not column.is_auxiliary
 
 
 def convention(edge: Edge) -> str:
@@ -95,9 +76,7 @@ def matches_summary(summary: Summary | None, reading: Reading) -> Summary | None
 
 def big_number(value: float, unit: str, finding: str) -> tuple[str, str]:
     """A length for the headline and its unit: cm with one decimal for vessels, mm with one, or whole pixels."""
-    if unit == "px":
-        return f"{value:.0f}", "px"
-    return (f"{value / 10:.1f}", "cm") if finding in _IN_CENTIMETRES else (f"{value:.1f}", "mm")
+    return finding_of(finding).number(value, unit)
 
 
 def value_text(measurement: Measurement) -> str:
@@ -125,38 +104,16 @@ def _percent(name: str) -> str:
 
 
 def _age_text(name: str, weeks: float) -> str:
-    spread = f" ± {NORMAL_95 * biometry.age_sd_days(weeks):.0f} days" if name in _ESTIMATED_AGES else ""
-    return f"{biometry.age_words(weeks)}{spread}"
-
-
-def structure_name(label: str) -> str:
-    """A structure of the brain in the clinician's words."""
-    return _STRUCTURES.get(fetal_brain.structure(label), label.replace("_", " ").capitalize())
-
-
-def checklist_lines(reading: Reading) -> tuple[str, ...]:
-    """Which structures were seen, with the model's score, and what each standard plane still needs."""
-    seen = fetal_brain.scores_of(reading)
-    found = [
-        f"{structure_name(n)} {seen[n]:.2f}" if n in seen else f"{structure_name(n)} not seen" for n in _STRUCTURES
-    ]
-    return (*found, *plane_checks(reading))
+    column = column_of(name)
+    if column is None or not column.is_estimated_age:
+        return age_words(weeks)
+    return f"{age_words(weeks)} ± {NORMAL_95 * age_sd_days(weeks):.0f} days"
 
 
 def plane_checks(reading: Reading) -> tuple[str, ...]:
-    """What each standard plane of the fetal brain still needs; nothing for anything else."""
-    if reading.finding != fetal_brain.FINDING:
-        return ()
-    seen = fetal_brain.scores_of(reading)
-    return tuple(plane_check(plane, seen) for plane in fetal_brain.PLANES)
-
-
-def plane_check(plane: fetal_brain.StandardPlane, seen: Collection[str]) -> str:
-    """One standard plane: what is missing, or what only the operator can check."""
-    lacking = fetal_brain.missing(plane, seen)
-    if lacking:
-        return f"{plane.name.capitalize()} plane: {' and '.join(structure_name(name) for name in lacking)} missing"
-    return f"{plane.name.capitalize()} plane: all found; check by eye {', '.join(plane.by_eye)}"
+    """What each standard plane still needs, of a finding that is answered by a checklist; nothing for others."""
+    checklist = finding_of(reading.finding).checklist
+    return () if checklist is None else checklist(reading).checks
 
 
 def beside_words(reading: Reading) -> str:
@@ -184,14 +141,15 @@ def panel_lines(reading: Reading, summary: Summary | None, model_label: str) -> 
 
 def finding_name(reading: Reading) -> str:
     """The structure's name at the start of a sentence."""
-    return reading.finding.replace("_", " ").replace("-", " ").capitalize() or "Structure"
+    return finding_of(reading.finding).title
 
 
 def _measured(reading: Reading, summary: Summary | None) -> list[TextLine]:
     main = headline_of(reading)
-    if reading.finding == fetal_brain.FINDING:
-        lines = [TextLine(line) for line in checklist_lines(reading)]
-        return [TextLine(finding_name(reading).upper()), *lines]
+    checklist = finding_of(reading.finding).checklist
+    if checklist is not None:
+        answer = checklist(reading)
+        return [TextLine(finding_name(reading).upper()), *map(TextLine, (*answer.seen, *answer.checks))]
     if main is None:
         return [TextLine(finding_name(reading), Size.TITLE)]
     heading = TextLine(f"{finding_name(reading).upper()}  {title(main.name)}")
@@ -231,16 +189,14 @@ def _single(reading: Reading, main: Measurement) -> list[TextLine]:
 
 
 def _others(reading: Reading) -> list[TextLine]:
-    most = _MAX_HEAD_LINES if reading.finding == "fetal-head" else _MAX_OTHER_LINES
-    rest = [m for m in reading.measurements[1:] if m.name not in AUXILIARY][:most]
+    rest = [m for m in reading.measurements[1:] if is_listed(m.name)][: finding_of(reading.finding).most_lines]
     return [TextLine(f"{title(m.name)} {value_text(m)}", Size.SMALL, palette.QUIET) for m in rest]
 
 
 def _not_visualised(reading: Reading, _summary: Summary | None) -> list[TextLine]:
-    # "No nerve seen" is the nerve's own word: beside it "not visualised" would be said twice.
-    said = reading.reason if reading.finding == nerve.FINDING and reading.reason else ""
-    lines = [TextLine(said or f"{finding_name(reading)} not visualised", Size.TITLE)]
-    return lines + ([TextLine(reading.reason)] if _adds_something(reading.reason, lines[0].text) else [])
+    absent = finding_of(reading.finding).absent
+    reason = [TextLine(reading.reason)] if _adds_something(reading.reason, absent) else []
+    return [TextLine(absent, Size.TITLE), *reason]
 
 
 def _refused(reading: Reading, _summary: Summary | None) -> list[TextLine]:
@@ -256,7 +212,7 @@ def _origins(reading: Reading, model_label: str) -> list[TextLine]:
     lines = []
     if reading.spacing is not None:
         lines.append(TextLine(f"Scale {reading.spacing.describe()}", Size.SMALL, palette.QUIET))
-    elif reading.status is Status.MEASURED and reading.finding != fetal_brain.FINDING:
+    elif reading.status is Status.MEASURED and finding_of(reading.finding).checklist is None:
         reason = reading.no_scale_reason or "No scale: lengths in pixels"
         lines.append(TextLine(reason, Size.SMALL, palette.WARNING))
     model = model_label or reading.model_id

@@ -18,11 +18,12 @@ from typing import Generic, TypeVar
 from usviewer.acquire import Source
 from usviewer.frame import Frame, ImageGeometry, SourceInfo
 from usviewer.infer.prediction import Prediction
+from usviewer.measure.clip_report import RecentReport
 from usviewer.measure.exam_context import NO_CONTEXT, ExamContext
+from usviewer.measure.findings import EMPTY_REPORT, ClipReport
 from usviewer.measure.reading import Reading, Summary
 from usviewer.measure.trend import Trend
 from usviewer.pipeline.attempt import AnalyzedFrame, Made, as_user_error, attempt, is_bug, reason_of, refused
-from usviewer.pipeline.clip_report import EMPTY_REPORT, ClipReport, RecentReport
 from usviewer.pipeline.signal import SignalState, SignalWatch
 from usviewer.pipeline.timing import Percentiles, Timings
 

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from usviewer.acquire import Source
 from usviewer.frame import Frame, SourceInfo
 from usviewer.measure.exam_context import NO_CONTEXT, ExamContext
+from usviewer.measure.findings import EMPTY_REPORT, ClipReport
 from usviewer.measure.manual import Edit
 from usviewer.measure.reading import Reading, Summary
 from usviewer.pipeline.clip_analysis import ClipAnalysis, ReadingStore
-from usviewer.pipeline.clip_report import EMPTY_REPORT, ClipReport
 from usviewer.pipeline.curve import Curve
 from usviewer.pipeline.live_run import JOIN_DEADLINE_S, Engine
 from usviewer.pipeline.playback import CalibrateFor, Playback

@@ -13,14 +13,13 @@ from usviewer import RESEARCH_USE, __version__
 from usviewer.atomic import make_folder, short_name
 from usviewer.frame import Frame
 from usviewer.measure.exam_context import NO_CONTEXT, ExamContext
-from usviewer.measure.pulse import Pulse
+from usviewer.measure.findings import EMPTY_REPORT, ClipReport
 from usviewer.measure.reading import Dimension, Measurement, Reading, Summary
 from usviewer.overlay.annotated_frame import AnnotatedFrame
 from usviewer.overlay.words import convention
 from usviewer.save.corrections import free_name
 from usviewer.save.deidentify import privacy_notice
 from usviewer.save.media import write_png
-from usviewer.save.summary import pulse_row, sweep_row
 from usviewer.save.tables import reading_row, write_json
 from usviewer.save.unfinished import remove_leftovers
 
@@ -33,8 +32,8 @@ _MOST_NAME_BYTES = 80
 class Snapshot:
     """One picture with what was said about it.
 
-    ``manual`` are the operator's own measurements on it, ``given`` what the operator said of the source; ``sweep`` and
-    ``pulse`` are what the frames up to it (or the whole clip) amount to. ``prompts`` is what was pointed at on it.
+    ``manual`` are the operator's own measurements on it, ``given`` what the operator said of the source; ``report`` is
+    what the frames up to it (or the whole clip) amount to. ``prompts`` is what was pointed at on it.
     """
 
     shown: AnnotatedFrame
@@ -45,8 +44,7 @@ class Snapshot:
     model_label: str
     engine: str
     given: ExamContext = NO_CONTEXT
-    sweep: tuple[Summary, ...] = ()
-    pulse: Pulse | None = None
+    report: ClipReport = EMPTY_REPORT
     prompts: tuple[Mapping[str, Any], ...] = ()
 
 
@@ -100,8 +98,8 @@ def snapshot_document(kept: Snapshot, file: str, surroundings: str) -> dict[str,
             "site": str(kept.given.site) or None,
             "gestational_age_weeks": kept.given.gestational_age_weeks,
         },
-        "sweep": [sweep_row(summary) for summary in kept.sweep],
-        "pulse": None if kept.pulse is None else pulse_row(kept.pulse),
+        "sweep": kept.report.document.get("sweep", []),
+        "pulse": kept.report.document.get("pulse"),
         "manual": [_manual(each) for each in kept.manual],
         "prompts": [dict(prompt) for prompt in kept.prompts],
         "model": None

@@ -30,7 +30,10 @@ from usviewer.infer.predictor import Predictor
 from usviewer.infer.registry import load_spec
 from usviewer.infer.session import ENGINES, engine_threads
 from usviewer.infer.temporal_gate import TemporalGate
-from usviewer.measure import PlaneTracker, Trend, aorta, bands, biometry, fetal_head, read, summarize
+from usviewer.measure import PlaneTracker, Trend, read, summarize
+from usviewer.measure.findings import Finding, biometry, finding_of, registered
+from usviewer.measure.findings.fetal_brain import structure_name
+from usviewer.measure.findings.reference_tables import TABLES, ReferenceTable, table_of
 from usviewer.measure.reading import NORMAL_95, Plane, Reading, Site, Status, Summary
 from usviewer.measure.trend import other_sizes_note
 from usviewer.overlay import words
@@ -62,7 +65,7 @@ class AnalyzeOptions:
     wanted: ExportOptions
     site: Site = Site.NOT_SET
     gestational_age_weeks: float | None = None
-    reference: bands.ReferenceTable | None = None
+    reference: ReferenceTable | None = None
     ruler_tick_mm: float | None = None
     plane: Plane | None = None
 
@@ -120,7 +123,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     parser.add_argument(
         "--reference",
-        choices=[table.id for table in bands.TABLES],
+        choices=[table.id for table in TABLES],
         help="compare an aorta's largest diameter with this table, where conventions match (default: none)",
     )
     parser.add_argument("--engine", choices=ENGINES, default="auto", help="what runs the model (default: %(default)s)")
@@ -139,7 +142,7 @@ def run(args: argparse.Namespace) -> int:
     )
     age = args.gestational_age_weeks
     given = biometry.weeks_from_text(age) if age is not None else None
-    reference = bands.table_of(args.reference) if args.reference else None
+    reference = table_of(args.reference) if args.reference else None
     plane = Plane(args.plane) if args.plane else None
     spec = load_spec(args.model)
     _refuse_idle_options(args, spec)
@@ -168,18 +171,17 @@ def run(args: argparse.Namespace) -> int:
 
 def _refuse_idle_options(args: argparse.Namespace, spec: ModelSpec) -> None:
     """What only another finding needs must not be dropped without a word."""
-    needed = {
-        "reference": aorta.FINDING,
-        "site": aorta.FINDING,
-        "plane": aorta.FINDING,
-        "gestational_age_weeks": fetal_head.FINDING,
-    }
-    for name, finding in needed.items():
-        if getattr(args, name) is not None and spec.finding != finding:
+    for name in ("reference", "site", "plane", "gestational_age_weeks"):
+        if getattr(args, name) is not None and not _uses(finding_of(spec.finding), name):
+            users = " and ".join(finding.id for finding in registered().values() if _uses(finding, name))
             raise UserError(
-                f"--{name.replace('_', '-')} is for the finding {finding}, the model '{spec.id}' is of {spec.finding}",
+                f"--{name.replace('_', '-')} is for the finding {users}, the model '{spec.id}' is of {spec.finding}",
                 "Leave it out, or name another model with --model",
             )
+
+
+def _uses(finding: Finding, option: str) -> bool:
+    return option in finding.context or (option == "reference" and bool(finding.reference_tables))
 
 
 def _refuse_own_results(uri: str, folder: Path) -> None:
@@ -423,9 +425,9 @@ def _over_the_clip(document: Mapping[str, Any]) -> Iterator[str]:
         yield reference["says"] or reference["reason"]
     yield from _head_lines(document["biometry"])
     for name, seen in (document["structures"] or {}).items():
-        yield f"{words.structure_name(name)}: seen in {seen['frames']} of {document['frames']['read']} frames"
+        yield f"{structure_name(name)}: seen in {seen['frames']} of {document['frames']['read']} frames"
     for name, plane in (document["planes"] or {}).items():
-        lacking = " and ".join(words.structure_name(each) for each in plane["missing"])
+        lacking = " and ".join(structure_name(each) for each in plane["missing"])
         yield f"{name.capitalize()} plane: {lacking + ' never seen' if lacking else str(plane['frames']) + ' frames'}"
 
 

@@ -15,6 +15,7 @@ from usviewer.acquire import open_source
 from usviewer.errors import UserError
 from usviewer.frame import Frame
 from usviewer.infer.prediction import Prediction
+from usviewer.measure.findings import EMPTY_REPORT, ClipReport
 from usviewer.measure.manual import Edit, edited_prediction
 from usviewer.measure.reading import Reading, Summary
 from usviewer.overlay.annotated_frame import AnnotatedFrame
@@ -22,7 +23,6 @@ from usviewer.overlay.items import Item, Scene
 from usviewer.overlay.palette import unit_px
 from usviewer.overlay.scene import Style, compose
 from usviewer.own_folders import pictures_folder
-from usviewer.pipeline.clip_report import EMPTY_REPORT, ClipReport
 from usviewer.pipeline.jobs import Jobs
 from usviewer.save.corrections import export_corrections
 from usviewer.save.recording import ClipRecorder, RecordedFrame, Recorder
@@ -99,7 +99,7 @@ class CaptureController(QObject):
         pair = AnnotatedFrame(now.frame, replace(scene, items=(*scene.items, *items)))
         kept = Snapshot(pair, now.reading, summary, manual, source_name(now.frame), label, ran, self._desk.given)
         if now.is_current:
-            kept = replace(kept, sweep=findings.sweep, pulse=findings.pulse)
+            kept = replace(kept, report=findings)
         kept = replace(kept, prompts=prompts)
         write = partial(save_snapshot, kept, self.folder(), keep_surroundings=self._desk.settings.keep_surroundings)
         self._desk.jobs.submit(write, self._saved, partial(self._desk.notify.report, key="save"))

@@ -14,9 +14,9 @@ from usviewer.calibrate.watch import RulerScale
 from usviewer.errors import UserError
 from usviewer.frame import Frame
 from usviewer.measure.exam_context import NO_CONTEXT
+from usviewer.measure.findings import EMPTY_REPORT, finding_of
 from usviewer.measure.reading import Plane, Reading, Status, Summary
 from usviewer.pipeline.attempt import AnalyzedFrame, attempt
-from usviewer.pipeline.clip_report import EMPTY_REPORT
 from usviewer.pipeline.live_run import MOST_FAILURES, Engine, LiveRun, LiveSnapshot, LiveStatus
 from usviewer.pipeline.signal import SignalState
 from usviewer.units import Spacing
@@ -120,9 +120,10 @@ class LiveController(QObject):
         if not self.frozen:
             return
         given, on_screen = self._desk.given, self._desk.on_screen
-        if self._held_as == given.plane and on_screen.reading is not None and on_screen.reading.finding == "aorta":
-            named = given.named_summary(on_screen.summary, on_screen.reading.finding)
-            self._show_frozen(given.named(on_screen.reading), named)
+        reading = on_screen.reading
+        if self._held_as == given.plane and reading is not None and "site" in finding_of(reading.finding).context:
+            named = given.named_summary(on_screen.summary, reading.finding)
+            self._show_frozen(given.named(reading), named)
         else:
             self._analyse_held()
         self._held_as = given.plane
@@ -270,9 +271,8 @@ def _banner_of_reading(reading: Reading | None) -> Banner | None:
 
 
 def _not_measured(reading: Reading) -> str:
-    name = {"aorta": "Vessel"}.get(reading.finding, reading.finding.replace("-", " ").replace("_", " ").capitalize())
     if reading.status is Status.NOT_VISUALISED:
-        return f"{name} not seen" if name not in ("Other", "") else "Nothing found"
+        return finding_of(reading.finding).absent_banner
     return "Not measured"
 
 

@@ -14,8 +14,8 @@ from PySide6.QtCore import QByteArray, QEvent, QRect, Qt, QTimer
 from PySide6.QtGui import QCloseEvent, QDragEnterEvent, QDropEvent, QKeyEvent, QResizeEvent, QShowEvent
 from PySide6.QtWidgets import QHBoxLayout, QStackedLayout, QVBoxLayout, QWidget
 
+from usviewer.measure.findings import EMPTY_REPORT, ClipReport
 from usviewer.overlay.scene import MaskStyle
-from usviewer.pipeline.clip_report import EMPTY_REPORT, ClipReport
 from usviewer.settings import Settings
 from usviewer.view import theme
 from usviewer.view.action import Action

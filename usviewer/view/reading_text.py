@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from usviewer.measure.findings import finding_of
 from usviewer.measure.reading import NORMAL_95, Dimension, Measurement, Provenance, Reading, Status, Summary
 from usviewer.overlay import words
 
@@ -100,13 +101,13 @@ def reading_text(
         scale=_scale(reading),
         has_scale=reading.spacing is not None,
         reason="" if is_current else withdrawn,
-        reference=reference if is_current and reading.finding == "aorta" else "",
+        reference=reference if is_current and finding_of(reading.finding).reference_tables else "",
         checks=words.plane_checks(reading),
     )
     if main is None:
         return base
     answer = _with_number(base, reading, main, fitting, over, waiting)
-    return replace(answer, pairs=answer.pairs + beyond) if reading.finding == "aorta" else answer
+    return replace(answer, pairs=answer.pairs + beyond)
 
 
 def _with_number(
@@ -130,13 +131,14 @@ def _with_number(
 
 def _aggregated(reading: Reading) -> bool:
     """A pulsating vessel is never quoted from a single automatic frame; a head, or the operator's own line, is."""
-    return reading.finding == "aorta" and reading.provenance is Provenance.AUTOMATIC
+    return finding_of(reading.finding).needs_aggregate and reading.provenance is Provenance.AUTOMATIC
 
 
 def _quantity_of(reading: Reading, summary: Summary | None) -> str:
     if summary is not None:
         return words.title(summary.name)
-    return "AP diameter" if reading.finding == "aorta" else ""
+    quoted = finding_of(reading.finding).quoted
+    return "" if quoted is None else words.title(quoted)
 
 
 def _convention(reading: Reading, main: Measurement | None) -> str:
@@ -168,7 +170,7 @@ def _single(main: Measurement, finding: str) -> tuple[str, str]:
 
 
 def _others(reading: Reading) -> tuple[tuple[str, str], ...]:
-    rest = (m for m in reading.measurements[1:] if m.name not in words.AUXILIARY)
+    rest = (m for m in reading.measurements[1:] if words.is_listed(m.name))
     return tuple((_short_title(m.name), _value(m, reading.finding)) for m in rest)
 
 

@@ -18,9 +18,9 @@ from usviewer.errors import UserError
 from usviewer.frame import Frame, ImageGeometry
 from usviewer.infer.prediction import Edge
 from usviewer.measure.exam_context import NO_CONTEXT, ExamContext
+from usviewer.measure.findings import finding_of
 from usviewer.measure.manual import Edit, read_edited
 from usviewer.measure.reading import Provenance, Reading, Status
-from usviewer.overlay import words
 from usviewer.pipeline.curve import Curve
 from usviewer.pipeline.live_run import Calibrate, Engine
 from usviewer.pipeline.review_run import ReviewRun, ReviewSnapshot
@@ -450,5 +450,4 @@ def _banner(now: ReviewSnapshot, reading: Reading | None) -> Banner | None:
         return None
     if reading.status is Status.REFUSED:
         return Banner("Not measured", reading.reason, at_top=True)
-    name = {"aorta": "Vessel"}.get(reading.finding, words.finding_name(reading))
-    return Banner(f"{name} not seen", at_top=True)
+    return Banner(finding_of(reading.finding).absent_banner, at_top=True)

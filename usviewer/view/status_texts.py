@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from usviewer.pipeline.signal import SignalState
 from usviewer.view import theme
-from usviewer.view.exam_words import pulse_pairs, reference_words, sweep_pairs
+from usviewer.view.exam_words import reference_words, sweep_pairs
 from usviewer.view.panels.scale_panel import scale_words
 from usviewer.view.reading_text import reading_text
 
@@ -64,10 +64,10 @@ class StatusTexts:
 
     def _beyond(self) -> tuple[tuple[str, str], ...]:
         """What more frames than the summary's say: the pulse, and of a live sweep its largest diameter."""
-        if not self._window.desk.on_screen.is_current:
+        now, findings = self._window.desk.on_screen, self._window.findings()
+        if not now.is_current or now.reading is None or now.reading.finding != findings.finding:
             return ()
-        findings = self._window.findings()
-        return (sweep_pairs(findings) if self._window.live.active else ()) + pulse_pairs(findings.pulse)
+        return (sweep_pairs(findings) if self._window.live.active else ()) + findings.pairs
 
     def _over(self) -> str:
         if self._window.live.active:

@@ -22,12 +22,12 @@ from PySide6.QtWidgets import (
 )
 
 from usviewer.errors import UserError
-from usviewer.measure import bands, biometry
+from usviewer.measure.findings import ClipReport, biometry, finding_of
+from usviewer.measure.findings.reference_tables import TABLES
 from usviewer.measure.reading import Plane, Site
-from usviewer.pipeline.clip_report import ClipReport
 from usviewer.view import exam_words, theme
 from usviewer.view.app_state import AppState
-from usviewer.view.exam_words import AORTA, BRAIN, HEAD, ExamRow
+from usviewer.view.exam_words import ExamRow
 from usviewer.view.panels.side_panel import PanelBase
 from usviewer.view.panels.widgets import button, words
 
@@ -44,7 +44,7 @@ _SITES = (
 
 
 class ExamPanel(PanelBase):
-    """Plane, site and reference for the aorta; age for a fetal head; below, what was found over all frames.
+    """What the finding on show needs to be told: plane, site, reference, age; below, what was found over all frames.
 
     ``findings`` gives what the frames say together, ``go`` shows a frame of the clip under review (None: live).
     """
@@ -59,14 +59,19 @@ class ExamPanel(PanelBase):
         self.planes: dict[Plane | None, QPushButton] = {}
         self.sites: dict[Site, QPushButton] = {}
         self._shown_s = 0.0
-        self._aorta, self._head = self._aorta_part(), self._head_part()
+        self._parts = {
+            "plane": self._plane_part(),
+            "site": self._site_part(),
+            "reference": self._reference_part(),
+            "gestational_age_weeks": self._age_part(),
+        }
         self._nothing = words("This model needs nothing to be said.", quiet=True)
         self.found = Rows(self._show_frame)
         sheet = QWidget()
         column = QVBoxLayout(sheet)
         column.setContentsMargins(0, 0, 8, 0)
         column.setSpacing(theme.GRID_PX)
-        for part in (self._aorta, self._head, self._nothing, self.found):
+        for part in (*self._parts.values(), self._nothing, self.found):
             column.addWidget(part)
         column.addStretch(1)
         area = QScrollArea()
@@ -82,7 +87,7 @@ class ExamPanel(PanelBase):
 
     # -- what is said
 
-    def _aorta_part(self) -> QWidget:
+    def _plane_part(self) -> QWidget:
         part, column = _part()
         column.addWidget(words("Plane", bold=True))
         row = QHBoxLayout()
@@ -93,6 +98,10 @@ class ExamPanel(PanelBase):
             self.planes[plane] = _choice(group, text, f"{said} (A changes)", partial(self._say_plane, plane))
             row.addWidget(self.planes[plane], 1)
         column.addLayout(row)
+        return part
+
+    def _site_part(self) -> QWidget:
+        part, column = _part()
         column.addWidget(words("Site", bold=True))
         grid = QGridLayout()
         grid.setSpacing(4)
@@ -104,6 +113,10 @@ class ExamPanel(PanelBase):
             grid.addWidget(self.sites[site], at // 6, at % 6, 1, wide)
             at += wide
         column.addLayout(grid)
+        return part
+
+    def _reference_part(self) -> QWidget:
+        part, column = _part()
         column.addWidget(words("Compare the largest diameter with", bold=True))
         self.reference = QComboBox()
         self.reference.setAccessibleName("Reference table")
@@ -112,7 +125,7 @@ class ExamPanel(PanelBase):
         self.reference.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         self.reference.setMinimumContentsLength(12)
         self.reference.addItem("Nothing", "")
-        for table in bands.TABLES:
+        for table in TABLES:
             self.reference.addItem(table.title, table.id)
         self.reference.activated.connect(
             lambda _index: self._desk.set_setting("reference", self.reference.currentData())
@@ -120,7 +133,7 @@ class ExamPanel(PanelBase):
         column.addWidget(self.reference)
         return part
 
-    def _head_part(self) -> QWidget:
+    def _age_part(self) -> QWidget:
         part, column = _part()
         column.addWidget(words("Gestational age that is known otherwise", bold=True))
         self.age = QLineEdit()
@@ -177,10 +190,11 @@ class ExamPanel(PanelBase):
 
     def _show_given(self) -> None:
         engine, given = self._desk.engine(), self._desk.given
-        finding = engine.finding if engine is not None else ""
-        self._aorta.setVisible(finding == AORTA)
-        self._head.setVisible(finding == HEAD)
-        self._nothing.setVisible(finding not in (AORTA, HEAD, BRAIN))
+        finding = finding_of(engine.finding if engine is not None else "")
+        wanted = finding.context | ({"reference"} if finding.reference_tables else set())
+        for name, part in self._parts.items():
+            part.setVisible(name in wanted)
+        self._nothing.setVisible(not wanted and finding.checklist is None)
         self.planes[given.plane].setChecked(True)
         self.sites[given.site].setChecked(True)
         self.reference.setCurrentIndex(max(0, self.reference.findData(self._desk.settings.reference)))
@@ -196,19 +210,15 @@ class ExamPanel(PanelBase):
         if findings.finding == "" and self._go() is not None:
             return {"Over the clip": (ExamRow("", "", exam_words.NOTHING_YET),)}
         over = "over the last two minutes" if live else "over the clip"
-        if findings.finding == AORTA:
-            said = exam_words.reference_words(findings, self._desk.settings.reference)
-            return {
-                f"Largest diameter {over}": exam_words.sweep_rows(findings, now_s if live else None),
-                "Reference": (ExamRow("", "", said),) if said else (),
-                "Pulse": exam_words.pulse_rows(findings.pulse),
-            }
-        if findings.finding == BRAIN:
-            rows, planes = exam_words.structure_rows(findings), exam_words.plane_rows(findings)
-            if live:
-                rows, planes = (tuple(replace(row, frame=None) for row in part) for part in (rows, planes))
-            return {f"Structures {over}": rows, "Standard planes": planes}
-        return {}
+        said = exam_words.reference_words(findings, self._desk.settings.reference)
+        sections = {}
+        if "site" in finding_of(findings.finding).context:
+            sections[f"Largest diameter {over}"] = exam_words.sweep_rows(findings, now_s if live else None)
+            sections["Reference"] = (ExamRow("", "", said),) if said else ()
+        for section in findings.sections:
+            title = f"{section.title} {over}" if section.over_frames else section.title
+            sections[title] = exam_words.section_rows(section, live=live)
+        return sections
 
     def _show_frame(self, index: int) -> None:
         go = self._go()

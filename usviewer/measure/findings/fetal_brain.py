@@ -7,20 +7,32 @@ thalami, is left to the operator and said so.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
 from usviewer.frame import ImageGeometry
 from usviewer.infer.prediction import Prediction
-from usviewer.measure.generic import base_reading
+from usviewer.measure.findings.base import (
+    Checklist,
+    ClipReport,
+    FileValue,
+    Finding,
+    ReadState,
+    ReportRow,
+    ReportSection,
+    base_reading,
+    plain_report,
+    register,
+    rounded_floats,
+)
 from usviewer.measure.reading import Reading, Status
 
-FINDING = "fetal-brain"
 CHOROID_PLEXUS, CSP, MIDLINE_FALX = "CHOROID_PLEXUS", "CSP", "MIDLINE_FALX"
 STRUCTURES = (CHOROID_PLEXUS, CSP, MIDLINE_FALX)
 _OTHER_NAMES = {"CAVUM_SEPTI_PELLUCIDI": CSP, "FALX": MIDLINE_FALX}
+_WORDS = {CSP: "CSP", CHOROID_PLEXUS: "Choroid plexus", MIDLINE_FALX: "Midline falx"}
 NONE = "No structure of the brain is recognised"
 
 
@@ -58,13 +70,13 @@ class PlaneOver:
     missing: tuple[str, ...]
 
 
-def read(prediction: Prediction, geometry: ImageGeometry | None) -> Reading:
+def read(prediction: Prediction, geometry: ImageGeometry | None, _state: ReadState) -> Reading:
     """The structures of one frame with their boxes and scores; no measurement.
 
     ``quality`` is the mean of the best scores of all structures, 0 for one that is not seen: the frame that shows most
     is the best one.
     """
-    reading = replace(base_reading(prediction, FINDING, geometry), no_scale_reason="")
+    reading = replace(base_reading(prediction, FETAL_BRAIN.id, geometry), no_scale_reason="")
     instances = prediction.instances
     if not instances:
         return replace(reading, reason=NONE)
@@ -126,3 +138,107 @@ def _plane_over(plane: StandardPlane, scores: Sequence[tuple[int, Mapping[str, f
     whole = [(min(score[name] for name in plane.needs), index) for index, score in scores if not missing(plane, score)]
     best = max(whole, key=lambda pair: (pair[0], -pair[1]), default=(0.0, None))[1]
     return PlaneOver(len(whole), best, missing(plane, ever))
+
+
+# --- in words ---------------------------------------------------------------------------------------------------------
+
+
+def structure_name(label: str) -> str:
+    """A structure of the brain in the clinician's words."""
+    return _WORDS.get(structure(label), label.replace("_", " ").capitalize())
+
+
+def checklist(reading: Reading) -> Checklist:
+    """Which structures were seen, with the model's score, and what each standard plane still needs."""
+    seen = scores_of(reading)
+    found = tuple(
+        f"{structure_name(n)} {seen[n]:.2f}" if n in seen else f"{structure_name(n)} not seen" for n in _WORDS
+    )
+    return Checklist(found, tuple(plane_check(plane, seen) for plane in PLANES))
+
+
+def plane_check(plane: StandardPlane, seen: Collection[str]) -> str:
+    """One standard plane: what is missing, or what only the operator can check."""
+    lacking = missing(plane, seen)
+    if lacking:
+        return f"{plane.name.capitalize()} plane: {_and(lacking)} missing"
+    return f"{plane.name.capitalize()} plane: all found; check by eye {', '.join(plane.by_eye)}"
+
+
+def _and(names: Iterable[str]) -> str:
+    return " and ".join(structure_name(name) for name in names)
+
+
+def report(readings: Sequence[Reading], _recent_s: float | None) -> ClipReport:
+    """Every structure and every standard plane over a clip."""
+    structures, planes = structures_over(readings), planes_over(readings)
+    return replace(
+        plain_report(readings),
+        sections=(
+            ReportSection("Structures", structure_rows(structures, len(readings)), over_frames=True),
+            ReportSection("Standard planes", plane_rows(planes)),
+        ),
+        document={
+            "structures": {name: rounded_floats(asdict(seen)) for name, seen in structures.items()},
+            "planes": {name: asdict(plane) for name, plane in planes.items()},
+        },
+    )
+
+
+def structure_rows(structures: Mapping[str, Seen], frames: int) -> tuple[ReportRow, ...]:
+    """Every structure: in how many of the frames, and where it was seen best."""
+    return tuple(
+        ReportRow(
+            structure_name(name),
+            f"{seen.frames} of {frames} frames" if seen.frames else "not seen",
+            "" if seen.best_score is None else f"best {seen.best_score:.2f} in frame {seen.best_frame}",
+            seen.best_frame,
+        )
+        for name, seen in structures.items()
+    )
+
+
+def plane_rows(planes: Mapping[str, PlaneOver]) -> tuple[ReportRow, ...]:
+    """Every standard plane: frames that show all it needs, or what was never seen."""
+    return tuple(
+        ReportRow(
+            f"{name.capitalize()} plane",
+            f"{plane.frames} frames" if plane.frames else None,
+            _plane_detail(plane),
+            plane.best_frame,
+        )
+        for name, plane in planes.items()
+    )
+
+
+def _plane_detail(plane: PlaneOver) -> str:
+    if plane.missing:
+        return f"never seen: {_and(plane.missing)}"
+    return "" if plane.best_frame is not None else "never all in one frame"
+
+
+def _cells(reading: Reading) -> dict[str, FileValue]:
+    seen = scores_of(reading)
+    scores = {name: None if name not in seen else round(float(seen[name]), 4) for name in STRUCTURES}
+    lacking = {f"{plane.name}_missing": " ".join(missing(plane, seen)) for plane in PLANES}
+    return {**{f"{name.lower()}_score": score for name, score in scores.items()}, **lacking}
+
+
+FETAL_BRAIN = register(
+    Finding(
+        "fetal-brain",
+        "Fetal brain",
+        absent="Fetal brain not visualised",
+        absent_banner="Fetal brain not seen",
+        read=read,
+        labels=("choroid plexus", "csp", "cavum septi pellucidi", "falx", "midline falx"),
+        extra_columns=(
+            *(f"{name.lower()}_score" for name in STRUCTURES),
+            *(f"{plane.name}_missing" for plane in PLANES),
+        ),
+        extra_cells=_cells,
+        from_outline=False,
+        checklist=checklist,
+        report=report,
+    )
+)
