@@ -20,7 +20,6 @@ COMMANDS = {
     "agreement": "compare readings with the operator's calipers over many clips",
     "bench": "measure how fast this computer is, stage by stage",
     "latency-test": "measure the delay from a window through a grabber into the program",
-    "seeks": "measure how fast a clip can be sought, scrubbed and played",
     "devices": "list capture cards and cameras, or say why there is none",
     "calibrate": "find the scale of a source, confirm its ruler and remember it",
 }

@@ -28,22 +28,38 @@ _MOST_PROBLEMS = 4
 
 def main(argv: Sequence[str]) -> int:
     """Open the window as the command line says, and give its exit code. ``UserError`` for bad options or without Qt."""
+    options = _parse(argv)
+    source = DEMO if options.demo else options.source
+    # Before a script's picture nobody sits: nothing of the last session is opened then.
+    application, window = open_window(source, options.size, restored=not options.screenshot)
+    if options.screenshot:
+        _shoot(window, options)
+    return int(application.exec())
+
+
+def open_window(
+    source: str | None, size_px: tuple[int, int], *, restored: bool = False
+) -> tuple[QApplication, MainWindow]:
+    """Show a window with a source in it, its model loading in the background; the caller runs the application.
+
+    ``restored`` takes place, size and, without a source, the source of the last session. Raises ``UserError`` for an
+    address or a path that cannot be opened, and where there is no Qt or no screen.
+    """
     from usviewer.view.display import check_display, keep_decimal_point, no_qt
 
-    options = _parse(argv)
-    _check_source(options.source)
+    _check_source(source)
     try:
         from PySide6.QtWidgets import QApplication
     except ImportError as error:
         raise no_qt(error) from error
 
     from usviewer import settings as preferences
-    from usviewer.calibrate import layouts
+    from usviewer.calibrate.ruler import layouts
     from usviewer.view import theme
     from usviewer.view.actions import usable_keys
     from usviewer.view.main_window import MainWindow
 
-    check_display(", or with QT_QPA_PLATFORM=offscreen for --screenshot and --soak")
+    check_display(", or with QT_QPA_PLATFORM=offscreen for --screenshot")
     application = QApplication.instance() or QApplication(sys.argv[:1])
     assert isinstance(application, QApplication)
     keep_decimal_point()
@@ -53,18 +69,14 @@ def main(argv: Sequence[str]) -> int:
     problems += usable_keys(found.keys)[1] + layouts.load()[1]
     window = MainWindow(found)
     sys.excepthook = _hook(window)
-    window.resize(*options.size)
-    if not _scripted(options):
+    window.resize(*size_px)
+    if restored:
         window.restore_geometry()
     window.show()
     if problems:
         window.desk.notify.warn(_together(problems), key="settings")
-    _begin(window, options)
-    if options.screenshot:
-        _shoot(window, options)
-    if options.soak:
-        return _soak(window, options, application)
-    return int(application.exec())
+    _begin(window, source, restored=restored)
+    return application, window
 
 
 def _together(problems: Sequence[str]) -> str:
@@ -89,13 +101,6 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         metavar="N",
         help="so long after the first reading",
     )
-    parser.add_argument(
-        "--soak",
-        type=number(0.0, MOST_SECONDS / 60.0, {"min": 1.0}),
-        metavar="MINUTES",
-        help="run so long, write how late and how steady it was, and close",
-    )
-    parser.add_argument("--out", type=Path, default=Path("usviewer-soak"), metavar="DIR", help="where --soak writes")
     parser.add_argument("--do", action="append", default=[], metavar="ACTION", help="an action to run for the picture")
     return parser.parse_args(list(argv))
 
@@ -127,16 +132,14 @@ def _exists(path: str) -> bool:
         raise UserError(f"'{path}' cannot be the name of a file", "Check the name") from error
 
 
-def _begin(window: MainWindow, options: argparse.Namespace) -> None:
-    """Load the model beside the window, and open what was asked for."""
+def _begin(window: MainWindow, source: str | None, *, restored: bool) -> None:
+    """Load the model in the background, and open what was asked for."""
     window.desk.load_model(window.desk.settings.model, window.desk.settings.engine)
-    if options.demo:
-        window.open_live(DEMO)
-    elif options.source and is_address(options.source):
-        window.open_live(options.source)
-    elif options.source:
-        window.open_path(Path(options.source).expanduser())
-    elif not _scripted(options):
+    if source and is_address(source):
+        window.open_live(source)
+    elif source:
+        window.open_path(Path(source).expanduser())
+    elif restored:
         window.session.restore()
 
 
@@ -151,23 +154,6 @@ def _hook(window: MainWindow):  # type: ignore[no-untyped-def]
         window.desk.notify.report(error, key="bug")
 
     return tell
-
-
-def _scripted(options: argparse.Namespace) -> bool:
-    """Whether nobody sits before the window: nothing of the last session is opened then."""
-    return bool(options.screenshot or options.soak)
-
-
-def _soak(window: MainWindow, options: argparse.Namespace, application: QApplication) -> int:
-    """Run for some minutes, print what was found, and give 1 where something was beyond its limit."""
-    from usviewer.view.soak import Soak, markdown
-
-    soak = Soak(window, options.soak, options.out, " ".join(["usviewer", *sys.argv[1:]]))
-    code = int(application.exec())
-    if soak.result is None:
-        return code
-    print(markdown(soak.result))
-    return 1 if soak.result.failures() else code
 
 
 def _shoot(window: MainWindow, options: argparse.Namespace) -> None:

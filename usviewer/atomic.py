@@ -37,7 +37,7 @@ _MOST_LETTERS = 60
 class AtomicFile:
     """A new, empty file beside ``path`` that takes its place at ``commit``, and is gone after ``discard``.
 
-    ``path`` stays as it was until then. Every failure to write is a ``UserError`` and leaves nothing behind.
+    ``path`` stays as it was until then. Every failure to write is raised as ``UserError`` and leaves nothing behind.
     """
 
     def __init__(self, path: Path) -> None:
@@ -50,7 +50,7 @@ class AtomicFile:
             raise cannot_write(path, error) from error
 
     def commit(self) -> None:
-        """Have the content on the disk, then give it its name."""
+        """Flush the content to the disk, then give the file its name."""
         try:
             with self.part.open("rb+") as file:
                 os.fsync(file.fileno())
@@ -66,7 +66,7 @@ class AtomicFile:
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """Write to the given path inside the block; it becomes ``path`` at its end, or nothing if the block fails."""
+    """Give a temporary path to write to; it becomes ``path`` at the end of the block, or is removed if that fails."""
     file = AtomicFile(path)
     try:
         yield file.part
@@ -80,18 +80,18 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write a whole file, or nothing."""
+    """Write a file whole, or not at all."""
     with atomic_path(path) as part:
         part.write_bytes(content)
 
 
 def write_text(path: Path, content: str) -> None:
-    """Write a whole UTF-8 text, or nothing. Lines end as they are given, on every system."""
+    """Write a UTF-8 text whole, or not at all. Line ends stay as given, on every system."""
     write_bytes(path, encodable(content).encode("utf-8"))
 
 
 def make_folder(path: Path) -> Path:
-    """The folder, made with its parents where it is missing; one of the program's own is closed to others."""
+    """Make a folder with its parents where it is missing; one of the program's own is closed to others."""
     own = own_root(path)
     try:
         path.mkdir(0o700 if own else 0o777, parents=True, exist_ok=True)
@@ -103,12 +103,12 @@ def make_folder(path: Path) -> Path:
 
 
 def short_name(name: str, most_bytes: int) -> str:
-    """As much of a name as has room: a disk counts bytes, of which a letter takes up to four."""
+    """Shorten a name to what fits: a disk counts bytes, of which a letter takes up to four."""
     return name.encode("utf-8", "replace")[:most_bytes].decode("utf-8", "ignore")
 
 
 def cannot_write(path: Path, error: OSError) -> UserError:
-    """The sentence for a failed write."""
+    """Return the ``UserError`` for a failed write."""
     other = (error.strerror or "the disk refused it", "Try again or choose another folder")
     why, do = _ADVICE.get(error.errno or 0, other)
     return UserError(f"Could not write {path.name}: {why}", do)

@@ -98,7 +98,8 @@ class ImageGeometry:
     def spacing_for(self, points_xy_px: Points) -> tuple[Spacing | None, str]:
         """The spacing of the one region that holds all points, or None and the reason.
 
-        A length whose ends lie in two regions, or in none, has no millimetres (``clinical.md`` 4.1).
+        A length whose ends lie in two regions, or in none, has no millimetres (``docs/clinical.md``,
+        "Ultrasound regions and times").
         """
         if not any(region.spacing for region in self.regions):
             return None, self.no_scale_reason

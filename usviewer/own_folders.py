@@ -1,4 +1,4 @@
-"""The places that the program chose by itself: settings, clips' work, caches, reports, pictures where no folder is set.
+"""The folders that the program chose by itself: settings, clips' work, caches, reports, pictures without a folder set.
 
 What lies there is for its user alone: folders 0700, files 0600. (On Windows a profile is closed to others by itself.)
 """
@@ -27,7 +27,7 @@ def own_folders() -> tuple[Path, ...]:
 
 
 def pictures_folder() -> Path:
-    """Where pictures and recordings go that were given no other folder."""
+    """The folder for pictures and recordings where the user set no other."""
     return Path(platformdirs.user_pictures_dir()) / "usviewer"
 
 
@@ -37,7 +37,7 @@ def own_root(path: Path) -> Path | None:
 
 
 def close_to_others(root: Path, path: Path) -> None:
-    """Take everybody else's rights from the folders from ``root`` to ``path``: earlier versions left them open."""
+    """Remove the rights of others from the folders from ``root`` to ``path``: earlier versions left them open."""
     for folder in (root, *(each for each in path.parents if each.is_relative_to(root)), path):
         mode = folder.stat().st_mode
         if mode & _OTHERS:

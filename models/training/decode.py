@@ -51,6 +51,6 @@ def dice(first: Mask, second: Mask) -> float:
 
 
 def ap_extent_px(mask: Mask) -> float:
-    """Antero-posterior size of a mask by its second moment, in rows (clinical.md 1.6)."""
+    """Antero-posterior size of a mask by its second moment, in rows (docs/clinical.md, "The diameter from a mask")."""
     moments = cv2.moments(mask, binaryImage=True)
     return 4 * float(np.sqrt(moments["mu02"] / moments["m00"] + 1 / 12))

@@ -33,7 +33,7 @@ from models.training.prompt_network import (
     PromptNetwork,
 )
 from models.training.prompt_scenes import Labelled
-from usviewer.evaluate.prompt_clicks import box_of, depth_map, next_click
+from usviewer.evaluate.prompts import box_of, depth_map, next_click
 from usviewer.evaluate.statistics import overlap
 
 Gray = NDArray[np.uint8]

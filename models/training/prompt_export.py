@@ -29,7 +29,7 @@ from models.training.pictures import input_spec, input_table
 from models.training.prompt_data import fitted, targets
 from models.training.prompt_network import EMBEDDING, GRID, LOGIT_PX, SIDE_PX
 from models.training.prompt_scenes import Labelled
-from usviewer.evaluate.prompt_clicks import next_click
+from usviewer.evaluate.prompts import next_click
 from usviewer.infer.manifest import MANIFEST
 from usviewer.infer.registry import record_golden
 

@@ -76,7 +76,7 @@ def test_two_cards_with_one_serial_number_are_told_apart_by_their_ports() -> Non
     assert uris == [f"{URI}@2-0", f"{URI}@2-1"]
     with open_device(uris[1], backend):
         assert (len(first.asked), len(second.asked)) == (0, 1)
-    with pytest.raises(UserError, match="Choose again"):
+    with pytest.raises(UserError, match="Choose one of them again"):
         open_device(URI, backend)
     first.plugged = False
     with open_device(uris[1], backend), open_device(URI, backend):
@@ -87,7 +87,7 @@ def test_two_cards_with_one_serial_number_are_told_apart_by_their_ports() -> Non
 
 def test_two_of_one_name_that_nothing_tells_apart_are_refused() -> None:
     twins = FakeBackend(*(card(number, uri="device:virtual-OBS", port="", bus="virtual") for number in (0, 1)))
-    with pytest.raises(UserError, match="called the same"):
+    with pytest.raises(UserError, match="have the same name"):
         open_device("device:virtual-OBS", twins)
 
 
@@ -241,7 +241,7 @@ def test_close_from_another_thread_ends_the_iteration_promptly(monkeypatch: pyte
     ("number", "sentence"),
     [
         (errno.EBUSY, r"^Another program is using USB Video\. Close it there"),
-        (errno.EACCES, r"^You may not use USB Video\."),
+        (errno.EACCES, r"^You have no permission to use USB Video\."),
         (errno.ENODEV, r"^USB Video was unplugged\."),
         (errno.EIO, r"^USB Video does not answer"),
     ],

@@ -15,6 +15,7 @@ import av
 import numpy as np
 import pytest
 
+from tests.helpers.recordings import write_clip
 from usviewer.acquire import device_ffmpeg
 from usviewer.acquire.device import list_devices, open_device
 from usviewer.acquire.device_ffmpeg import FFmpegReader, _from_dshow, dshow_formats
@@ -274,3 +275,12 @@ def test_what_ffmpeg_cannot_open_or_unpack_is_an_error_of_the_system(tmp_path: P
             FFmpegReader(format_name, path, {}, None)
         assert caught.value.errno in (errno.ENOENT, errno.EIO, errno.EINVAL)
     assert device_ffmpeg.as_os_error(ValueError("odd")).errno == errno.EIO
+
+
+def test_a_device_whose_compression_nobody_knows_is_an_error_of_the_system(tmp_path: Path) -> None:
+    """FFmpeg opens it, and has no decoder for it: its stream has no codec at all."""
+    path = write_clip(tmp_path / "card.avi", "mjpeg", 1, pixel_format="yuvj420p")
+    path.write_bytes(path.read_bytes().replace(b"MJPG", b"Q9Z7"))
+    with pytest.raises(OSError, match="no pictures that are understood") as caught:
+        FFmpegReader("avi", str(path), {}, None)
+    assert caught.value.errno == errno.EIO

@@ -241,14 +241,14 @@ def test_a_still_has_neither_time_nor_rate(tmp_path: Path) -> None:
 
 def test_a_wrong_number_of_frames_is_counted_and_said(tmp_path: Path) -> None:
     with DicomSource(saved(tmp_path / "plain.dcm", GREY, NumberOfFrames=9)) as source:
-        assert len(list(source)) == 5 and source.info.notes[0] == "The file says 9 frames, 5 are there"
+        assert len(list(source)) == 5 and source.info.notes[0] == "The file says that it has 9 frames; 5 were found"
     dataset = dicom_dataset(COLOUR, PhotometricInterpretation="YBR_FULL", NumberOfFrames=8)
     for table in (True, False):
         packed = [jpeg(frame, subsampling=0) for frame in COLOUR]
         path = save_packed(dataset, tmp_path / "packed.dcm", JPEGBaseline8Bit, packed, table=table)
         with DicomSource(path) as source:
             assert [number_in(frame.pixels) for frame in source] == list(range(5))
-            assert source.info.notes[0] == "The file says 8 frames, 5 are there"
+            assert source.info.notes[0] == "The file says that it has 8 frames; 5 were found"
 
 
 @pytest.mark.parametrize(
@@ -272,7 +272,9 @@ def test_video_inside_dicom(tmp_path: Path, codec: str, syntax: str, container: 
         frames = list(source)
         assert [number_in(frame.pixels) for frame in frames] == list(range(20))
         assert source.seek(13).key.digest == frames[13].key.digest
-        assert source.info.frame_count == 20 and "The file says 21 frames, 20 are there" in source.info.notes
+        assert (
+            source.info.frame_count == 20 and "The file says that it has 21 frames; 20 were found" in source.info.notes
+        )
         assert source.times_s() == pytest.approx([index * 0.033333 for index in range(20)])
         assert source.seek(3).key.media_time_s == frames[3].key.media_time_s
 

@@ -61,11 +61,11 @@ def test_what_stands_before_the_pixels_is_read_within_a_budget(tmp_path: Path, m
     small = b"".join(struct.pack("<HH2sH", 9, number, b"SH", 0) for number in range(0x1000, 0x2000))
     (tmp_path / "a.dcm").write_bytes(meta + body[:0] + small + body)
     monkeypatch.setattr(dicom_file, "HEADER_READS", 2000)
-    with pytest.raises(UserError, match="more before its pictures"):
+    with pytest.raises(UserError, match="more data before its pictures"):
         DicomSource(tmp_path / "a.dcm")
     monkeypatch.undo()
     monkeypatch.setattr(dicom_file, "HEADER_BYTES", 20_000)
-    with pytest.raises(UserError, match="more before its pictures"):
+    with pytest.raises(UserError, match="more data before its pictures"):
         DicomSource(tmp_path / "a.dcm")
 
 

@@ -253,7 +253,7 @@ def test_a_wrong_offset_table_costs_no_frame(tmp_path: Path, offsets: list[int],
     dataset.save_as(tmp_path / "a.dcm", enforce_file_format=True)
     with DicomSource(tmp_path / "a.dcm") as source:
         assert [number_in(frame.pixels) for frame in source] == [0, 1, 2]
-        note = () if declared == 3 else (f"The file says {declared} frames, 3 are there",)
+        note = () if declared == 3 else (f"The file says that it has {declared} frames; 3 were found",)
         assert source.info.notes[: len(note)] == note
 
 

@@ -146,7 +146,7 @@ def test_folders_without_pictures_say_what_they_hold(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="holds no pictures"):
         open_folder(tmp_path)
     write_clip(tmp_path / "clip.mkv", count=2)
-    with pytest.raises(UserError, match="1 clips or DICOM files: give these by name"):
+    with pytest.raises(UserError, match="Give the clip or DICOM file in it by name"):
         open_folder(tmp_path)
 
 

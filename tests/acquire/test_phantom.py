@@ -37,7 +37,7 @@ def small(**changes: object) -> PhantomSource:
 
 
 def moments_ap_px(mask: Mask) -> float:
-    """``clinical.md`` 1.6, independently of usviewer.measure."""
+    """``docs/clinical.md``, "The diameter from a mask", independently of usviewer.measure."""
     rows = np.nonzero(mask)[0]
     return 4 * math.sqrt(rows.var() + 1 / 12)
 
@@ -400,7 +400,7 @@ def test_wrong_parameters_are_refused_in_one_sentence(query: str, named: str) ->
 
 
 def test_only_its_own_scheme_is_read() -> None:
-    with pytest.raises(UserError, match="no phantom"):
+    with pytest.raises(UserError, match="not a phantom"):
         parse_phantom_uri("file:aorta.mp4")
 
 
@@ -416,7 +416,7 @@ def test_live_phantom_goes_on_until_closed() -> None:
         assert source.info.live and source.info.frame_count is None and list(source.times_s()) == []
         frames = iter(source)
         assert [next(frames).key.index for _ in range(4)] == [0, 1, 2, 3]
-        with pytest.raises(UserError, match="sought"):
+        with pytest.raises(UserError, match="cannot seek"):
             source.seek(0)
         assert source.truth(1000).present
         source.close()

@@ -56,7 +56,7 @@ def test_an_address_that_cannot_be_meant_is_refused(uri: str) -> None:
 
 def test_without_a_display_it_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DISPLAY", ":987")
-    with pytest.raises(UserError, match="no screen here"):
+    with pytest.raises(UserError, match="No screen can be captured here"):
         open_source("screen:")
 
 

@@ -126,7 +126,7 @@ def test_pixel_spacing_that_contradicts_is_an_alarm():
 def test_pixel_spacing_alone_is_no_scale_of_an_ultrasound_picture():
     scale = scale_of(spacing=(0.3, 0.3))
     assert scale.regions == ()
-    assert "no scale" in scale.no_scale_reason
+    assert "is not a scale" in scale.no_scale_reason
 
 
 @pytest.mark.parametrize(

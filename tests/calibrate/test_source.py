@@ -13,12 +13,11 @@ from tests.helpers.screens import screen
 from usviewer.acquire import open_source
 from usviewer.calibrate import for_source
 from usviewer.calibrate.calibrator import GIVEN_FOR_OTHER_SIZE
-from usviewer.calibrate.proposal import UNCONFIRMED, propose
+from usviewer.calibrate.ruler.confirm import UNCONFIRMED, propose, remember
+from usviewer.calibrate.ruler.watch import WITHDRAWALS
 from usviewer.calibrate.source import SHAPES_DIFFER, sample_frames
 from usviewer.calibrate.user_spacing import spacing_from_text
-from usviewer.calibrate.watch import WITHDRAWALS
 from usviewer.errors import UserError
-from usviewer.save.rulers import remember
 from usviewer.units import ScaleSource
 
 SIZE = (800, 600)

@@ -22,14 +22,14 @@ from usviewer.measure.exam_context import ExamContext
 from usviewer.measure.findings import (
     EMPTY_REPORT,
     ClipReport,
-    Column,
     Finding,
+    Quantity,
     ReadState,
     ReportRow,
     ReportSection,
     base,
-    column_of,
     finding_of,
+    quantity_of,
     register,
     registered,
 )
@@ -105,10 +105,10 @@ def test_without_a_geometry_there_are_no_millimetres(finding: Finding) -> None:
 def test_its_readings_hold_what_its_columns_say_and_the_quoted_one_first(finding: Finding) -> None:
     reading = disc(finding)
     assert {m.name: m.dimension for m in reading.measurements}.items() <= {
-        name: column.dimension for name, column in finding.columns.items()
+        name: quantity.dimension for name, quantity in finding.quantities.items()
     }.items()
     if finding.quoted is not None:
-        assert finding.quoted in finding.columns and reading.measurements[0].name == finding.quoted
+        assert finding.quoted in finding.quantities and reading.measurements[0].name == finding.quoted
 
 
 @every_finding
@@ -122,9 +122,9 @@ def test_its_row_has_every_column_once_and_its_extra_cells_are_announced(finding
 
 @every_finding
 def test_a_measurement_is_called_the_same_whichever_finding_has_it(finding: Finding) -> None:
-    for name, column in finding.columns.items():
-        known = column_of(name)
-        assert known is not None and (known.title, known.dimension) == (column.title, column.dimension)
+    for name, quantity in finding.quantities.items():
+        known = quantity_of(name)
+        assert known is not None and (known.title, known.dimension) == (quantity.title, quantity.dimension)
 
 
 @every_finding
@@ -224,7 +224,7 @@ def a_bladder() -> Finding:
         labels=("bladder", "urinary bladder"),
         label_required=True,  # nothing else is ever measured in its place
         quoted=LENGTH,
-        columns={LENGTH: Column(Dimension.LENGTH, "Length"), WIDTH: Column(Dimension.LENGTH, "Width")},
+        quantities={LENGTH: Quantity(Dimension.LENGTH, "Length"), WIDTH: Quantity(Dimension.LENGTH, "Width")},
         report=bladder_report,
     )
 

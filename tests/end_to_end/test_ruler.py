@@ -14,8 +14,8 @@ import pytest
 from tests.conftest import ROOT
 from tests.helpers.recordings import write_clip
 from usviewer.__main__ import main
-from usviewer.calibrate.proposal import UNCONFIRMED
-from usviewer.calibrate.watch import WITHDRAWALS
+from usviewer.calibrate.ruler.confirm import UNCONFIRMED
+from usviewer.calibrate.ruler.watch import WITHDRAWALS
 
 SAMPLE = ROOT / "resources" / "sample.mp4"
 SAMPLE_MM = 0.2572

@@ -39,7 +39,7 @@ def square(value: int = 1) -> np.ndarray:
 
 
 def test_ellipse_extents_match_the_checked_vectors() -> None:
-    # clinical.md 1.6: semi-axes 36 and 30, AP 60.00, 61.52 and 66.27 at 0, 20 and 45 degrees.
+    # docs/clinical.md, "The diameter from a mask": semi-axes 36 and 30 turned by 0, 20 and 45 degrees.
     for angle, expected in ((0, 60.00), (20, 61.52), (45, 66.27)):
         assert EllipseTruth((100, 100), 36, 30, angle).extent_px() == pytest.approx(expected, abs=0.005)
     assert EllipseTruth((100, 100), 36, 30, 0).extent_px((1.0, 0.0)) == pytest.approx(72)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from usviewer.evaluate.prompt_clicks import Click, box_of, depth_map, next_click
-from usviewer.evaluate.prompts import structures
+from usviewer.evaluate.prompts import Click, box_of, depth_map, next_click, structures
 
 
 def block(*rows_columns: tuple[int, int, int, int], shape: tuple[int, int] = (20, 30)) -> np.ndarray:

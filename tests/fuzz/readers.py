@@ -20,8 +20,8 @@ from tests.fuzz import seeds_kept
 from tests.fuzz.task import Read
 from usviewer import settings
 from usviewer.acquire import RecordedSource, Source, open_source
-from usviewer.calibrate import layouts
-from usviewer.calibrate.ruler import find_ruler
+from usviewer.calibrate.ruler import layouts
+from usviewer.calibrate.ruler.detect import find_ruler
 from usviewer.calibrate.source import for_source
 from usviewer.errors import UserError
 from usviewer.frame import Frame, make_frame

@@ -21,9 +21,9 @@ from tests.helpers.prompt_graphs import recorded_prompt_model
 from tests.helpers.scenes import aorta_reading, circle, flat_frame
 from tests.helpers.screens import screen
 from usviewer import settings
-from usviewer.calibrate import layouts
-from usviewer.calibrate.ruler import find_ruler
-from usviewer.calibrate.watch import take_reference
+from usviewer.calibrate.ruler import layouts
+from usviewer.calibrate.ruler.detect import find_ruler
+from usviewer.calibrate.ruler.watch import take_reference
 from usviewer.infer import registry
 from usviewer.measure.exam_context import ExamContext
 from usviewer.measure.manual import edit_of, fill_outline

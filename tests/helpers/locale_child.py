@@ -87,7 +87,6 @@ def options() -> dict[str, Any]:
         "calibrate --tick-mm": option("calibrate", "tick-mm", "clip"),
         "calibrate --across-tick-mm": option("calibrate", "across-tick-mm", "clip"),
         "evaluate --scale-sd": option("evaluate", "scale-sd", "model", "data"),
-        "seeks --play": option("seeks", "play"),
         "bench --live": option("bench", "live"),
         "bench --rate": option("bench", "rate"),
         "latency-test --hold-ms": option("latency-test", "hold-ms"),

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from usviewer.infer.manifest import ModelSpec, read_manifest
 from usviewer.infer.parity import Deviation
 from usviewer.infer.predictor import Predictor
 from usviewer.infer.preprocess import Placement, Tensor
-from usviewer.infer.session import KINDS, tensorrt, usable_engines
+from usviewer.infer.session import KINDS, ort, usable_engines
 from usviewer.infer.session.base import Session
 
 Run = Callable[[Tensor], tuple[np.ndarray, ...]]
@@ -41,14 +41,9 @@ def choose(spec: ModelSpec, **options: object) -> choice.EngineChoice:
     return choice.choose_engine(spec, 1, **options)  # type: ignore[arg-type]
 
 
-def at_once(spec: ModelSpec) -> set[str]:
-    """Engines that are tried when a model is first used; TensorRT is built in the background, where its wheel is."""
-    return {engine for engine in usable_engines(spec) if not engine.startswith("tensorrt")}
-
-
 def test_every_engine_that_is_here_is_checked_and_timed(spec: ModelSpec) -> None:
     made = choose(spec)
-    assert {trial.engine for trial in made.trials} == at_once(spec) >= {"cpu", "openvino"}
+    assert {trial.engine for trial in made.trials} == set(usable_engines(spec)) >= {"cpu", "openvino"}
     for engine in ("cpu", "openvino"):
         trial = made.trial(engine)
         assert trial is not None and trial.passed and 0 < trial.p50_ms <= trial.p95_ms
@@ -69,7 +64,7 @@ def test_a_choice_is_kept_for_the_same_file_and_threads_only(spec: ModelSpec, mo
         with pytest.raises(TypeError):
             choose(other)
         with pytest.raises(TypeError):
-            choose(spec, anew=True)
+            choose(spec, again=True)
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"engine": "npu"}', "null"])
@@ -130,7 +125,7 @@ def test_the_fastest_wins_and_lower_precision_must_be_worth_it() -> None:
 def test_time_that_is_over_leaves_engines_out_but_never_the_cpu(spec: ModelSpec, tmp_path: Path) -> None:
     made = choose(spec, budget_s=0.0)
     assert made.engine == "cpu" and not (tmp_path / "xdg_cache_home").exists()
-    assert {trial.engine for trial in made.trials if trial.problem} == at_once(spec) - {"cpu"}
+    assert {trial.engine for trial in made.trials if trial.problem} == set(usable_engines(spec)) - {"cpu"}
 
 
 def test_the_aspect_ratio_is_kept_only_if_it_agrees(unet: SpecFactory, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -150,7 +145,7 @@ def test_the_aspect_ratio_is_kept_only_if_it_agrees(unet: SpecFactory, monkeypat
     assert made.rectangular and made.rectangle is not None and made.rectangle.iou > 0.99
     assert set(shapes) == {(1, 1, 256, 256), (1, 1, 128, 256)} and shapes[-1] == (1, 1, 128, 256)
     monkeypatch.setattr(parity, "MIN_IOU", 1.1)
-    made = choose(spec, frames=lambda: wide, engines=(), anew=True)
+    made = choose(spec, frames=lambda: wide, engines=(), again=True)
     assert not made.rectangular and shapes[-1] == (1, 1, 256, 256)
     assert made.lines()[-1].endswith("left out")
     predictor = Predictor(spec, "auto", 1, frames=lambda: wide)
@@ -281,42 +276,18 @@ def test_another_golden_case_decides_anew(spec: ModelSpec) -> None:
     assert choice._path(read_manifest(spec.folder), 1, False, ("cpu",)) != first
 
 
-def test_tensorrt_is_built_in_the_background_while_another_serves(
-    spec: ModelSpec, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """There is no GPU here: its presence is claimed (the CPU serves as CUDA), the building is only noted."""
-    started: list[tuple[str, ...]] = []
-    usable: Sequence[str] = ("cpu", "cuda", "tensorrt")
-    open_session = choice.open_session
+def test_a_gpu_that_does_not_start_is_named_and_left_out(spec: ModelSpec, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The wheel for GPUs names CUDA on every computer."""
+    start = ort._start
 
-    def claimed(asked: ModelSpec, engine: str, *rest: object, **named: object) -> Session:
-        opened = open_session(asked, "cpu" if engine == "cuda" else engine, *rest, **named)  # type: ignore[arg-type]
-        opened.actual = "cuda" if engine == "cuda" else opened.actual
-        return opened
+    def without_gpu(library: object, path: object, options: object, _: object) -> object:
+        return start(library, path, options, [])  # type: ignore[arg-type]
 
-    monkeypatch.setattr(choice, "open_session", claimed)
-    monkeypatch.setattr(session, "usable_engines", lambda _: usable)
-    monkeypatch.setattr(tensorrt, "start_build", lambda _, engine: started.append((engine,)))
+    monkeypatch.setattr(ort, "_start", without_gpu)
+    monkeypatch.setattr(session, "usable_engines", lambda _: ("cpu", "cuda"))
     made = choose(spec)
-    assert made.engine in ("cpu", "cuda") and (made.pending, started) == (("tensorrt",), [("tensorrt",)])
-    assert made.lines()[-1] == "TensorRT: is being built in the background"
-    assert choose(spec) == made and len(started) == 1
-    tensorrt.mark_built(spec, "tensorrt", session.versions()["onnxruntime"])
-    again = choose(spec)
-    assert again.pending == () and len(started) == 1
-    trial = again.trial("tensorrt")
-    assert trial is not None and trial.problem == "it does not start on this computer"
-
-
-def test_without_a_gpu_nothing_is_built(spec: ModelSpec, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The wheel for GPUs names CUDA and TensorRT on every computer."""
-    if "cuda" in usable_engines(spec):
-        pytest.skip("the wheel for GPUs is installed")
-    monkeypatch.setattr(session, "usable_engines", lambda _: ("cpu", "cuda", "tensorrt"))
-    monkeypatch.setattr(tensorrt, "start_build", None)
-    made = choose(spec)
-    assert (made.engine, made.pending, made.trial("tensorrt")) == ("cpu", (), None)
     trial = made.trial("cuda")
+    assert made.engine == "cpu"
     assert trial is not None and trial.problem == "it does not start on this computer"
 
 

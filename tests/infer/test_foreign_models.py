@@ -15,9 +15,10 @@ import pytest
 from tests.helpers import onnx_graphs
 from tests.helpers.pictures import SpecFactory
 from usviewer.errors import UserError
-from usviewer.infer import choice, golden, onnx_file, registry, variants
+from usviewer.infer import choice, golden, onnx_file, registry
 from usviewer.infer.manifest import MANIFEST, ModelSpec, read_manifest
 from usviewer.infer.onnx_file import inspect
+from usviewer.infer.session import int8
 
 
 @pytest.fixture
@@ -267,10 +268,10 @@ def test_branches_nested_without_end_are_refused(unet: SpecFactory, depth: int) 
 @pytest.mark.parametrize("content", [b"[" * 100_000, b"\xff", b"[]", b"1e999", b'{"model_sha256": 1}'])
 def test_what_was_kept_and_is_damaged_is_made_again(unet: SpecFactory, content: bytes) -> None:
     spec: ModelSpec = unet()
-    folder = variants.int8_folder(spec)
+    folder = int8.int8_folder(spec)
     folder.mkdir(parents=True)
     (folder / "int8.json").write_bytes(content)
-    assert variants.int8_file(spec) is None
+    assert int8.int8_file(spec) is None
     (folder / "engines.json").write_bytes(content)
     assert choice._load(folder / "engines.json") is None
 

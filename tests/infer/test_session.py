@@ -142,21 +142,15 @@ def test_every_engine_has_a_name_and_the_cpu_is_always_there(unet: SpecFactory) 
     assert all(name_of(engine) for engine in KINDS)
 
 
-def test_gpu_options() -> None:
-    """What a GPU would be asked for, as far as the wheel here allows to look."""
-    spec = _Spec()
-    options = ort._provider_options(spec, "tensorrt-fp16", "TensorrtExecutionProvider")  # type: ignore[arg-type]
-    assert options["trt_fp16_enable"] == "1" and options["trt_engine_cache_enable"] == "1"
-    assert spec.sha256[:32] in options["trt_engine_cache_path"]
-    plain = ort._provider_options(spec, "tensorrt", "TensorrtExecutionProvider")  # type: ignore[arg-type]
-    assert plain["trt_fp16_enable"] == "0"
-    assert ort._actual("tensorrt-fp16", "TensorrtExecutionProvider") == "tensorrt-fp16"
-    assert ort._actual("tensorrt", "CUDAExecutionProvider") == "cuda"
+def test_an_engine_is_asked_for_only_where_the_installation_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is no GPU here: what it would be asked for, as far as the wheel allows to look."""
+    monkeypatch.setattr(ort, "installed", lambda: ("CUDAExecutionProvider", "CPUExecutionProvider"))
+    ((provider, options),) = ort._providers("cuda")
+    assert provider == "CUDAExecutionProvider" and options["cudnn_conv_algo_search"] == "HEURISTIC"
+    assert ort._providers("auto") == ort._providers("cuda")
+    assert ort._providers("coreml") == ort._providers("cpu") == ort._providers("cpu-int8") == []
+    assert ort._actual("cuda", "CUDAExecutionProvider") == "cuda"
     assert ort._actual("auto", "CPUExecutionProvider") == "cpu"
-
-
-class _Spec:
-    sha256 = "ab" * 32
 
 
 def test_pip_libraries_of_cuda_are_preloaded_quietly(

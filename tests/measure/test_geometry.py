@@ -58,7 +58,7 @@ def test_moments_have_no_bias_on_digitised_circles():
 
 
 def test_moments_stay_within_a_sixth_of_a_pixel_of_a_circle():
-    """The figure of clinical.md 1.6: 60 circles of 36 to 120 px."""
+    """The figure of docs/clinical.md, "The diameter from a mask": 60 circles of 36 to 120 px."""
     diameters = np.linspace(36, 120, 60)
     shapes = [shape_of(ellipse_mask((100.3, 100.7), d / 2, d / 2, size=(200, 200))) for d in diameters]
     assert np.max(np.abs([s.moments.extent(VERTICAL) for s in shapes] - diameters)) < 0.16
@@ -66,7 +66,7 @@ def test_moments_stay_within_a_sixth_of_a_pixel_of_a_circle():
 
 
 def test_contour_based_sizes_are_a_pixel_short():
-    """Why none of them is used: the bias of clinical.md 1.6 is there."""
+    """Why none of them is used: the bias of docs/clinical.md, "The diameter from a mask", is there."""
     errors = []
     for diameter, mask in circles():
         contour = cv2.findContours(mask.view(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)[0][0]

@@ -1,4 +1,4 @@
-"""The estimators that the clinical notes measured: ours holds their tolerance, each wrong one fails it on purpose."""
+"""The estimators of docs/clinical.md, "The diameter from a mask": ours holds the tolerance, each wrong one fails."""
 
 from __future__ import annotations
 

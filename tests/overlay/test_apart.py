@@ -7,7 +7,7 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
-from usviewer.overlay.apart import avoid_overlap
+from usviewer.overlay.layout import avoid_overlap
 
 ROOM = (0.0, 0.0, 400.0, 300.0)
 

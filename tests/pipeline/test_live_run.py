@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from tests.helpers.fakes import FakeClip, FakeDevice, FakeEngine, picture, wait_
 from usviewer.errors import UserError
 from usviewer.frame import Frame, ImageGeometry, Region
 from usviewer.infer.prediction import Prediction
+from usviewer.measure.findings import EMPTY_REPORT
 from usviewer.measure.reading import Status
 from usviewer.pipeline.attempt import AnalyzedFrame
 from usviewer.pipeline.live_run import JOIN_DEADLINE_S, MOST_FAILURES, Calibrate, LiveRun, Mailbox
@@ -148,15 +150,26 @@ def test_exchanging_the_model_keeps_the_picture_and_drops_the_old_result(
 
 
 def test_a_recording_is_played_at_its_own_rate_and_again() -> None:
-    engine = FakeEngine()
-    run = LiveRun(lambda: FakeClip(10, frames_per_second=100.0), same, engine.engine())
+    """Of times only what holds on a busy computer: never early, and a frame that came late does not delay the next."""
+    taken: list[tuple[int, float]] = []
+
+    def noting(frame: Frame) -> Frame:
+        taken.append((frame.key.index, frame.key.capture_time_s))
+        return frame
+
+    run = LiveRun(lambda: FakeClip(3, frames_per_second=10.0), noting, FakeEngine().engine())
+    began_s = time.monotonic()
     run.start()
     try:
-        wait_until(lambda: run.snapshot().status.captured >= 25)
-        assert run.snapshot().status.source_rate == pytest.approx(100.0, rel=0.4)
-        assert run.snapshot().status.latency_ms.count > 0
+        wait_until(lambda: len(taken) >= 8)
+        wait_until(lambda: run.snapshot().status.source_rate > 0)
+        wait_until(lambda: run.snapshot().status.latency_ms.count > 0)
     finally:
         assert run.stop()
+    indices, times_s = [index for index, _ in taken], [at_s for _, at_s in taken]
+    assert indices == [number % 3 for number in range(len(taken))]
+    assert all(at_s - began_s >= 0.1 * number for number, at_s in enumerate(times_s))
+    assert min(after_s - before_s for before_s, after_s in pairwise(times_s)) < 0.15
 
 
 def test_an_overlay_at_the_limit_does_not_flicker(device: FakeDevice) -> None:
@@ -363,24 +376,83 @@ def test_an_aggregate_that_cannot_take_a_reading_costs_that_frame(device: FakeDe
 # --- what was exchanged meanwhile must not come back ------------------------------------------------------------------
 
 
-def scaled(frame: Frame) -> Frame:
-    return frame.with_geometry(ImageGeometry((Region((0.0, 0.0, 64.0, 48.0), isotropic(0.2, ScaleSource.USER)),)))
+def scaled(frame: Frame, mm_per_px: float = 0.2) -> Frame:
+    return frame.with_geometry(ImageGeometry((Region((0.0, 0.0, 64.0, 48.0), isotropic(mm_per_px, ScaleSource.USER)),)))
 
 
-def test_a_result_that_was_begun_before_a_withdrawal_is_not_published_after_it(device: FakeDevice) -> None:
-    """The model was exchanged (or the scale) while the old one was still at work on a frame."""
+def rescaled(frame: Frame) -> Frame:
+    return scaled(frame, 0.4)
+
+
+@pytest.mark.parametrize("what", ["model", "scale", "nothing"])
+def test_a_result_that_was_begun_before_an_exchange_is_not_published_after_it(device: FakeDevice, what: str) -> None:
+    """The model or the scale was exchanged (or all was withdrawn) while the old one was still at work on a frame."""
     gate = threading.Event()
-    engine = FakeEngine(gate)
+    engine, other = FakeEngine(gate), FakeEngine(gate)
+    with live_run(device, engine, scaled) as run:
+        device.frames.put(picture(0))
+        wait_until(lambda: run._reading)
+        match what:
+            case "model":
+                run.set_engine(replace(other.engine(), sha256="1" * 64))
+            case "scale":
+                run.set_calibrate(rescaled)
+            case _:
+                run.reset()
+        gate.set()
+        wait_until(lambda: bool(engine.seen) and not run._reading)
+        gate.clear()
+        device.frames.put(picture(1))
+        wait_until(lambda: run._reading)  # so the thread has done with the first frame
+        assert run.snapshot().pair is None and run.snapshot().summary is None
+        gate.set()
+        geometry = pair_of(run, 1).frame.geometry
+        assert geometry is not None and geometry.regions[0].spacing is not None
+        assert geometry.regions[0].spacing.x_mm_per_px == (0.4 if what == "scale" else 0.2)
+
+
+@pytest.mark.parametrize("what", ["model", "scale"])
+def test_another_model_or_scale_begins_the_sweep_again(device: FakeDevice, what: str) -> None:
+    with live_run(device, FakeEngine(), scaled) as run:
+        device.frames.put(picture(0))
+        wait_until(lambda: run.snapshot().findings.frames == 1)
+        if what == "model":
+            run.set_engine(replace(FakeEngine().engine(), sha256="1" * 64))
+        else:
+            run.set_calibrate(rescaled)
+        assert run.snapshot().findings is EMPTY_REPORT
+
+
+def test_the_same_model_with_another_site_goes_on_with_the_sweep(device: FakeDevice) -> None:
+    with live_run(device, FakeEngine(), scaled) as run:
+        device.frames.put(picture(0))
+        wait_until(lambda: run.snapshot().findings.frames == 1)
+        run.set_engine(FakeEngine().engine())
+        assert run.snapshot().findings.frames == 1 and run.snapshot().pair is None
+
+
+class FailingLate(FakeEngine):
+    """Fails on each frame, once the gate is open."""
+
+    def predict(self, frame: Frame) -> Prediction:
+        super().predict(frame)
+        raise MemoryError
+
+
+def test_a_failure_of_the_old_model_does_not_count_against_the_new_one(device: FakeDevice) -> None:
+    gate = threading.Event()
+    engine, other = FailingLate(gate), FailingLate()
     with live_run(device, engine) as run:
         device.frames.put(picture(0))
         wait_until(lambda: run._reading)
-        run.reset()
+        run.set_engine(replace(other.engine(), sha256="1" * 64))
         gate.set()
         wait_until(lambda: bool(engine.seen) and not run._reading)
-        device.frames.put(picture(1))
-        wait_until(lambda: len(engine.seen) == 2)
-        pair_of(run, 1)
-        assert run.snapshot().status.latency_ms.count == 1, "only the second was published"
+        for value in range(1, MOST_FAILURES):
+            device.frames.put(picture(value))
+            pair_of(run, value)
+        wait_until(lambda: run._failures >= MOST_FAILURES - 1)
+        assert run.snapshot().status.model_problem == "", "the new one has not failed often enough"
 
 
 def test_a_frame_that_was_calibrated_with_the_old_scale_is_not_shown_after_the_exchange(device: FakeDevice) -> None:

@@ -12,7 +12,7 @@ import pytest
 from tests.conftest import ROOT
 from tests.helpers.drawing import ellipse_mask, geometry, instance, predicted, reading
 from tests.helpers.scenes import GIVEN, aorta_reading, flat_frame, summary_of
-from usviewer.calibrate.watch import TICKS
+from usviewer.calibrate.ruler.watch import TICKS
 from usviewer.errors import UserError
 from usviewer.frame import SourceInfo
 from usviewer.infer.prediction import Edge, Instance, Prediction

@@ -8,7 +8,7 @@ import pytest
 
 from tests.helpers.recordings import dicom_dataset, write_clip
 from tests.helpers.screens import screen
-from usviewer.calibrate import layouts
+from usviewer.calibrate.ruler import layouts
 from usviewer.errors import UserError
 from usviewer.tools import calibrate
 from usviewer.tools.command import Parser

@@ -35,7 +35,7 @@ def test_coverage_has_the_area_and_centre_of_the_ellipse() -> None:
 
 
 def test_circumference_of_known_ellipses() -> None:
-    # Complete elliptic integrals: clinical.md 2.1.
+    # Complete elliptic integrals: docs/clinical.md, "Circumference, diameters and cephalic index".
     for axes, expected in (((50, 50), 314.1593), ((50, 40), 283.6167), ((60, 45), 331.5524)):
         assert fetal_head.circumference(geometry.Ellipse((0, 0), *axes, 0.0)) == pytest.approx(expected, abs=1e-3)
 

@@ -16,9 +16,9 @@ from tests.helpers.fakes import FakeEngine, wait_until
 from tests.helpers.recordings import write_clip
 from tests.helpers.screens import screen
 from tests.helpers.workbench import Workbench
-from usviewer.calibrate import layouts
-from usviewer.calibrate.proposal import UNCONFIRMED
-from usviewer.calibrate.watch import WITHDRAWALS
+from usviewer.calibrate.ruler import layouts
+from usviewer.calibrate.ruler.confirm import UNCONFIRMED
+from usviewer.calibrate.ruler.watch import WITHDRAWALS
 from usviewer.frame import ImageGeometry
 from usviewer.infer.prediction import Prediction
 from usviewer.measure.reading import Reading

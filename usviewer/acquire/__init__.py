@@ -65,7 +65,7 @@ def _path_of(rest: str) -> Path:
 
 
 def _at_home(path: Path) -> Path:
-    """``~`` as the home folder; as it is where there is no such user."""
+    """Replace ``~`` by the home folder; leave it where the user does not exist."""
     try:
         return path.expanduser()
     except RuntimeError:
@@ -73,12 +73,12 @@ def _at_home(path: Path) -> Path:
 
 
 def is_address(text: str) -> bool:
-    """Whether this is the address of a live source (or phantom), and no path."""
+    """Whether this is the address of a live source or phantom, and not a path."""
     return text.startswith(("phantom:", "device:", "screen:"))
 
 
 def check_address(uri: str) -> None:
-    """``UserError`` for an address that can never be opened. Nothing is opened: what it names may still come."""
+    """Raise ``UserError`` for an address that can never be opened. Opens nothing: a device may come later."""
     if uri.startswith("phantom:"):
         from usviewer.acquire.phantom import parse_phantom_uri
 

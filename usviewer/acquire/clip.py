@@ -1,4 +1,4 @@
-"""Pictures of a clip by number: the timetable, exact seeking by timestamp, and the decoder that stands somewhere."""
+"""Pictures of a clip by number: the timetable, exact seeking by timestamp, and a decoder with a position."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ class ClipReader:
         self._settle(Timetable(tuple(ticks), tuple(keys), self.tick_s, counted=True), damage)
 
     def picture(self, index: int) -> tuple[Pixels, float | None]:
-        """Exactly picture ``index``."""
+        """Return exactly picture ``index``."""
         frame = self._cache.get(index) or self._fetch(index)
         return self._rgb(frame), self.times_s()[index]
 
@@ -218,7 +218,7 @@ class ClipReader:
         return table
 
     def _fetch(self, index: int) -> VideoFrame:
-        """Decode up to ``index``: from where the cursor stands, from a key frame before it, or from the start."""
+        """Decode up to ``index``: from the cursor's position, from a key frame before it, or from the start."""
         for cursor in self._cursors(index):
             frame = self._advance(cursor, index)
             if not cursor.intact:
@@ -247,7 +247,7 @@ class ClipReader:
         yield self._restart(0, 1)
 
     def _restart(self, key_index: int, threads: int) -> _Cursor:
-        """Stand before a key frame: the open decoder, moved, or for the very start a fresh one."""
+        """Go to a key frame with the open decoder; for the very start, open a new one."""
         if key_index and self._cursor and self._cursor.intact and self._cursor.threads == threads:
             self._cursor.go(key_index)
             return self._cursor
@@ -276,7 +276,7 @@ class ClipReader:
 
 
 class _Cursor:
-    """A decoder that stands somewhere in a clip and numbers the frames it gives by their times.
+    """A decoder at a position in a clip. Numbers the frames that it gives by their times.
 
     Iteration ends early (and ``next_index`` becomes None) when a frame is not the one the timetable has next: then
     the key frame it started from was not one. Frames before ``whole_from`` may be left out. ``intact`` is False once
@@ -302,7 +302,7 @@ class _Cursor:
         return self.whole_from > 0 and self._table.numbers.get(tick, self.whole_from) < self.whole_from
 
     def go(self, key_index: int) -> None:
-        """Stand at or before a key frame, as near as the container can; the first frame will tell where."""
+        """Seek to a key frame or before it, as near as the container can; the first frame tells where."""
         self._frames.close()  # type: ignore[attr-defined]
         self.next_index = None
         try:

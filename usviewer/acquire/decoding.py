@@ -45,7 +45,7 @@ REORDER_FRAMES = 8
 HELD_FRAMES = {"gif": 5, "mjpeg": 4, "png": 5, "rawvideo": 4, "ffv1": 5, "prores": 4, "mpeg1video": 7, "mpeg2video": 7}
 HELD_FRAMES |= {"mpeg4": 7, "wmv1": 7, "wmv2": 7, "vp8": 8, "vp9": 12, "libdav1d": 12, "av1": 12}
 MOST_HELD_FRAMES = 20  # H.264 and HEVC: 16 to predict from
-# A frame on its way to RGB: the scaler's picture and its copy, of 4 bytes a pixel at most, beside our own.
+# A frame on its way to RGB: the scaler's picture and its copy, of 4 bytes a pixel at most, in addition to our own.
 CONVERSION_BYTES_PER_PX = 8
 UNKNOWN_BYTES_PER_PX = 4.0
 
@@ -62,7 +62,7 @@ class Damage:
 
 
 def open_container(clip: str | bytes, name: str) -> Any:
-    """Open a file path or the bytes of a clip; ``UserError`` if FFmpeg cannot make anything of it."""
+    """Open a file path or the bytes of a clip. Raises ``UserError`` if FFmpeg cannot read it."""
     if isinstance(clip, str):
         try:
             open_regular(Path(clip)).close()
@@ -85,9 +85,9 @@ def picture_stream(container: Any, name: str, threads: int = DECODER_THREADS) ->
         streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
         known = [stream for stream in streams if stream.codec_context is not None]
     if not streams:
-        raise UserError(f"{name} holds no moving pictures", "Give a video, a picture or a DICOM file")
+        raise UserError(f"{name} has no video in it", "Give a video, a picture or a DICOM file")
     if not known:
-        raise UserError(f"{name} is packed with a codec that is not known here", "Convert it to H.264 in an MP4 file")
+        raise UserError(f"{name} uses a codec that is not known here", "Convert it to H.264 in an MP4 file")
     stream = known[0]
     with foreign_parser(f"{name} is damaged", "Copy it again"):
         codec = stream.codec_context
@@ -103,7 +103,7 @@ def picture_stream(container: Any, name: str, threads: int = DECODER_THREADS) ->
 
 
 def check_memory(name: str, codec: str, width_px: int, height_px: int, pixel_format: Any) -> None:
-    """Refuse pictures of which a decoder would hold too many bytes, even on one thread."""
+    """Raise ``UserError`` for pictures that take a decoder too much memory, even on one thread."""
     if width_px * height_px * _work_bytes_per_px(codec, pixel_format, 1) > MAX_WORK_BYTES:
         raise UserError(
             f"{name} is {width_px} x {height_px} pixels: too large to decode as a clip", "Save it smaller, or as stills"
@@ -111,7 +111,7 @@ def check_memory(name: str, codec: str, width_px: int, height_px: int, pixel_for
 
 
 def _work_bytes_per_px(codec: str, pixel_format: Any, threads: int) -> float:
-    """What decoding takes, in bytes for a pixel of the picture, beside the one picture that is wanted."""
+    """What decoding takes, in bytes for a pixel of the picture, in addition to the picture that is returned."""
     bytes_per_px = pixel_format.padded_bits_per_pixel / 8 if pixel_format is not None else UNKNOWN_BYTES_PER_PX
     waiting = 0 if threads == 1 else REORDER_FRAMES + 2 * threads
     return bytes_per_px * (HELD_FRAMES.get(codec, MOST_HELD_FRAMES) + waiting) + CONVERSION_BYTES_PER_PX
@@ -204,15 +204,15 @@ class Converter:
         return upright(self.as_stored(frame), self.matrix(frame))
 
     def matrix(self, frame: VideoFrame) -> Matrix | None:
-        """The frame's display matrix. It is read anew only where the rotation is not that of the frame before."""
+        """The frame's display matrix. Read again only where the rotation changes."""
         rotation = int(frame.rotation)
         if self._turned is None or self._turned[0] != rotation:
-            with foreign_parser("The recording says in a damaged way how it is turned", "Copy it again"):
+            with foreign_parser("What the recording says about its rotation is damaged", "Copy it again"):
                 self._turned = rotation, display_matrix(frame)
         return self._turned[1]
 
     def as_stored(self, frame: VideoFrame) -> Pixels:
-        """The same without the display matrix."""
+        """Pixels (height, width, 3) without the display matrix."""
         transparent = frame.format.name == "pal8" or any(part.is_alpha for part in frame.format.components)
         with foreign_parser(f"Pictures of the kind {frame.format.name} cannot be shown", "Convert it to H.264"):
             converted = self._scaler.reformat(
@@ -247,8 +247,8 @@ def bands(height: int, width: int) -> Iterator[tuple[int, int]]:
 def display_matrix(frame: VideoFrame) -> Matrix | None:
     """The signs of (a, b, c, d) of the frame's display matrix: ``x' = ax + cy``, ``y' = bx + dy``.
 
-    None where there is none, where it changes nothing, or where it is no quarter turn. Asking makes PyAV hold the frame
-    in a ring of references, with all its pixels, until the next garbage collection: not for every frame.
+    None where there is none, where it changes nothing, or where it is not a quarter turn. Asking makes PyAV hold the
+    frame in a ring of references, with all its pixels, until the next garbage collection: not for every frame.
     """
     side_data: Any = frame.side_data.get("DISPLAYMATRIX")
     if side_data is None:

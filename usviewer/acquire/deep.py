@@ -117,7 +117,7 @@ def coloured_values(content: bytes, page: int, upper: Pixels, name: str) -> Valu
 
 
 def extremes(parts: Iterable[Values]) -> tuple[float, float] | None:
-    """Least and largest value; None where there is no number at all."""
+    """Smallest and largest value; None without any number."""
     low, high = np.inf, -np.inf
     for part in parts:
         values = part[np.isfinite(part)] if np.issubdtype(part.dtype, np.floating) else part
@@ -142,7 +142,7 @@ def scale_for(kind: str, found: Iterable[tuple[float, float] | None]) -> Scale:
 
 
 def to_8_bit(values: Values, scale: Scale, *, inverted: bool = False) -> Pixels:
-    """Samples as 0 to 255 by a scale; what lies beyond its ends, or is no number, as its ends."""
+    """Samples as 0 to 255 by a scale; values beyond its ends, and not-a-numbers, become its ends."""
     if values.dtype.kind == "u" and values.dtype.itemsize == 2 and values.size > ALL_OF_16_BITS.size:
         return to_8_bit(ALL_OF_16_BITS, scale, inverted=inverted)[values]
     with np.errstate(invalid="ignore"):  # some kinds of "no number" are remarked on when they are converted

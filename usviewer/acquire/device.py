@@ -85,17 +85,17 @@ class DeviceReader(Protocol):
         """RGB (height, width, 3); None where the packet is damaged."""
 
     def close(self) -> None:
-        """Let the device go."""
+        """Release the device."""
 
 
 class DeviceBackend(Protocol):
     """How one system finds and opens devices."""
 
     def devices(self) -> Sequence[DeviceInfo]:
-        """What is plugged in now; ``uri`` without regard to others of the same name."""
+        """List what is plugged in now; ``uri`` without regard to others of the same name."""
 
     def open(self, device: DeviceInfo, wanted: DeviceFormat | None) -> DeviceReader:
-        """Open exactly that device; None leaves the format to it. ``OSError`` when it cannot be done."""
+        """Open exactly that device; None leaves the format to it. Raises ``OSError`` on failure."""
 
 
 def list_devices(backend: DeviceBackend | None = None) -> tuple[DeviceInfo, ...]:
@@ -118,16 +118,18 @@ def open_device(uri: str, backend: DeviceBackend | None = None) -> DeviceSource:
 
 
 def check_device_uri(uri: str) -> None:
-    """``UserError`` for an address that no device of any system has; whether it is there is not asked."""
+    """Raise ``UserError`` for an address that no device can have. Does not look whether it is connected."""
     identity = uri.partition("?")[0].removeprefix(SCHEME)
     kind, _, rest = identity.partition("-")
     if kind not in KINDS or not rest:
-        raise UserError(f"The address '{uri}' of a device cannot be read", "'usviewer devices' lists those there are")
+        raise UserError(
+            f"The address '{uri}' of a device cannot be read", "Choose one of those that 'usviewer devices' lists"
+        )
     asked_formats(uri)
 
 
 def system_backend() -> DeviceBackend:
-    """That of the system the program runs on."""
+    """The backend of the system that the program runs on."""
     import sys
 
     if sys.platform.startswith("linux"):
@@ -144,7 +146,7 @@ def system_backend() -> DeviceBackend:
 
 
 def find_device(uri: str, backend: DeviceBackend) -> DeviceInfo:
-    """The one device that an address means; ``UserError`` when it is not there, or when two could be meant."""
+    """Find the one device that an address names. Raises ``UserError`` when it is missing, or when two fit."""
     identity = uri.partition("?")[0]
     devices = list_devices(backend)
     # Of two cards with one serial number each is told by its port; the one that is left keeps both names.
@@ -153,9 +155,7 @@ def find_device(uri: str, backend: DeviceBackend) -> DeviceInfo:
         return meant[0]
     name = identity.removeprefix(SCHEME) or "without a name"
     if meant or sum(device.uri.startswith(f"{identity}@") for device in devices) > 1:
-        raise UserError(
-            f"Two devices that are called the same are connected ({name})", "Choose again which of them is meant"
-        )
+        raise UserError(f"Two connected devices have the same name ({name})", "Choose one of them again")
     raise UserError(
         f"The chosen device is not connected ({name})", "Plug it in again; no other one is opened in its place"
     )
@@ -176,7 +176,7 @@ class DeviceSource(LiveSource):
         self._reader = _open(device, wanted or best_first(device.formats), backend)
         self._index = 0
         try:
-            # Numbers of devices are given anew when one is plugged in: was it still this one that was opened?
+            # The system numbers its devices again when one is plugged in: was it still this one that was opened?
             if find_device(uri, backend).path != device.path:
                 raise UserError(f"{device.name} was plugged in again just now", "It is tried again")
             running = self._reader.format
@@ -232,7 +232,7 @@ def _with_port(device: DeviceInfo) -> str:
 
 
 def _open(device: DeviceInfo, formats: Sequence[DeviceFormat], backend: DeviceBackend) -> DeviceReader:
-    """In the first of the best formats that the device really takes."""
+    """Open the device in the first of the best formats that it really takes."""
     if device.hindrance:
         raise UserError(device.hindrance)
     failure: OSError = OSError(errno.EIO, "")
@@ -262,7 +262,7 @@ def _why(name: str, error: OSError) -> UserError:
     if error.errno == errno.EBUSY:
         return UserError(f"Another program is using {name}", "Close it there (OBS, a browser, a meeting)")
     if error.errno in (errno.EACCES, errno.EPERM):
-        return UserError(f"You may not use {name}", "'usviewer devices' says how to allow it")
+        return UserError(f"You have no permission to use {name}", "Run 'usviewer devices': it says how to get it")
     if error.errno in FINAL_ERRORS:
         return UserError(f"{name} was unplugged", "Plug it in again; no other one is opened in its place")
     return UserError(f"{name} does not answer as it should", "Unplug it, wait a moment and plug it in again")

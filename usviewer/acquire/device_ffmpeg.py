@@ -43,7 +43,9 @@ class FFmpegReader:
         except (FFmpegError, ValueError) as error:
             raise as_os_error(error) from error
         videos = self._container.streams.video
-        if not videos or videos[0].codec_context.name not in CODECS:
+        # A stream whose compression FFmpeg does not know has no codec context.
+        codec = videos[0].codec_context if videos else None
+        if codec is None or codec.name not in CODECS:
             self.close()
             raise OSError(errno.EIO, "no pictures that are understood")
         self._stream: Any = videos[0]
@@ -54,7 +56,7 @@ class FFmpegReader:
 
     @property
     def format(self) -> DeviceFormat:
-        """As the driver has set it."""
+        """The format that the driver has set."""
         return self._format
 
     def grab(self, timeout_s: float) -> tuple[Any, float] | None:
@@ -106,14 +108,14 @@ class FFmpegReader:
         return self._convert.as_stored(frames[-1]) if frames else None
 
     def close(self) -> None:
-        """Let the device go; may be called twice."""
+        """Release the device; may be called twice."""
         container, self._container = getattr(self, "_container", None), None
         if container is not None:
             container.close()
 
 
 def as_os_error(error: Exception) -> OSError:
-    """With the number of the system; FFmpeg's own errors become an input error."""
+    """Keep the system's error number; turn FFmpeg's own errors into an input error."""
     number = getattr(error, "errno", None)
     return OSError(number if isinstance(number, int) and 0 < number < 1000 else errno.EIO, str(error))
 

@@ -45,7 +45,7 @@ class DeviceFormat:
 
 
 def best_first(formats: Iterable[DeviceFormat]) -> tuple[DeviceFormat, ...]:
-    """Those that are understood, in the order in which they are tried.
+    """Sort the formats that are understood into the order in which they are tried.
 
     Slow ones come last: a USB 2 card offers its full size uncompressed at 5 a second, and then compression is the
     lesser evil. Among the others: full size, uncompressed, fast.
@@ -86,7 +86,7 @@ def asked_formats(uri: str) -> tuple[DeviceFormat, ...]:
 
 
 def _rate(text: str) -> float:
-    """Pictures a second; 0 where this is none."""
+    """Pictures per second; 0 where the text is not a rate."""
     try:
         return parse_number(text, least=0.0, most=MOST_ASKED_RATE)
     except UserError:

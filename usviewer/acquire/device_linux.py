@@ -79,7 +79,7 @@ class LinuxBackend:
 
 
 def _identified(node: Path, index: int, device: DeviceInfo) -> DeviceInfo:
-    """With identity and bus from the device's place in sysfs; ``index`` counts the nodes of one device."""
+    """Add identity and bus from the device's place in sysfs; ``index`` counts the nodes of one device."""
     channel = f"+{index}" if index else ""
     home = (node / "device").resolve()
     around = (home, *home.parents)

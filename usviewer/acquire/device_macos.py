@@ -32,7 +32,7 @@ class MacBackend:
         return from_names([name for name in names if not name.startswith("Capture screen")], _report())
 
     def open(self, device: DeviceInfo, wanted: DeviceFormat | None) -> FFmpegReader:
-        """By name; ``OSError`` where no rate is taken."""
+        """Open a device by its name. Raises ``OSError`` where it takes no rate."""
         for rate in (None,) if wanted else ("60", "30", "29.97", "25", "50"):
             options = {"framerate": rate} if rate else format_options(wanted)
             try:

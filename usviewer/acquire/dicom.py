@@ -57,14 +57,14 @@ class DicomSource(RecordedSource):
         else:
             self._pixels = PixelReader(opened, self._name)
             if self._pixels.frame_count == 0:
-                raise UserError(f"{self._name} holds no whole frame", "Copy it again")
+                raise UserError(f"{self._name} has no complete frame", "Copy it again")
             self._times = frame_times(opened.dataset, self._pixels.frame_count)
         self._times_s = self._times.times_s
         self._height_px, self._width_px = self._picture(0).shape[:2]
 
     @property
     def info(self) -> SourceInfo:
-        """Frames a second only where the file says so."""
+        """What is known so far; frames per second only where the file states them."""
         return SourceInfo(
             uri=self._uri,
             name=Path(self._uri).stem,
@@ -130,9 +130,9 @@ class DicomSource(RecordedSource):
         notes = list(clip_notes(self._clip)) if self._clip else []
         count = len(self._times_s)
         if self._declared is None:
-            notes.append(f"The file does not say how many frames it has: {count} are there")
+            notes.append(f"The file does not say how many frames it has; {count} were found")
         elif count != self._declared:
-            notes.append(f"The file says {self._declared} frames, {count} are there")
+            notes.append(f"The file says that it has {self._declared} frames; {count} were found")
         if self._damaged:
             notes.append(f"Damaged, left out: frame {', '.join(map(str, sorted(self._damaged)))}")
         if self.tags.modality not in ("US", "IVUS", ""):

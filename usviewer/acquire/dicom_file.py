@@ -42,18 +42,18 @@ INFLATE_STEP = 1 << 20
 
 
 class _Header:
-    """A file of which only so much is read: pydicom reads whatever length an element states."""
+    """A file with a limit on what is read of it: pydicom would read whatever length an element states."""
 
     def __init__(self, file: BinaryIO, name: str) -> None:
         self._file, self._name, self._bytes, self._reads = file, name, 0, 0
         file.seek(0)
 
     def read(self, size: int = -1) -> bytes:
-        """As a file's, within the budget."""
+        """Read like a file, within the budget."""
         content = self._file.read(size if 0 <= size <= HEADER_BYTES else HEADER_BYTES)
         self._bytes, self._reads = self._bytes + len(content), self._reads + 1
         if self._bytes >= HEADER_BYTES or self._reads > HEADER_READS:
-            raise UserError(f"{self._name} is DICOM with more before its pictures than can be read", "Export it anew")
+            raise UserError(f"{self._name} has more data before its pictures than can be read", "Export it again")
         return content
 
     def seek(self, offset: int, whence: int = SEEK_SET) -> int:
@@ -67,7 +67,7 @@ class _Header:
 
 @dataclass
 class _Stop:
-    """Where the pixels begin: told by the reader when it comes to them."""
+    """Where the pixels begin: the reader reports it when it reaches them."""
 
     file: _Header
     tag: int = 0
@@ -109,7 +109,7 @@ def is_dicom(path: Path, head: bytes) -> bool:
 
 
 def read_file(file: BinaryIO, name: str) -> Opened:
-    """Read everything but the pixels. ``UserError`` for damaged files and those that hold no picture."""
+    """Read everything but the pixels. Raises ``UserError`` for damaged files and for files without a picture."""
     with quiet(), foreign_parser(f"{name} is a damaged DICOM file", "Copy it again"):
         dataset, pixels, data = _parse(file, name)
         syntax = _complete_meta(dataset)
@@ -145,13 +145,13 @@ def _meta(file: BinaryIO, name: str) -> FileMetaDataset:
 
 
 def _inflated(file: BinaryIO, name: str) -> BinaryIO:
-    """What a deflated dataset unpacks to: a few bytes may promise any number of them."""
+    """Unpack a deflated dataset within a limit: a few bytes may unpack to any number of them."""
     unpacked, inflate = BytesIO(), zlib.decompressobj(-zlib.MAX_WBITS)
     while not inflate.eof and (packed := inflate.unconsumed_tail or file.read(INFLATE_STEP)):
         unpacked.write(inflate.decompress(packed, INFLATE_STEP))
         if unpacked.tell() > INFLATED_BYTES:
             raise UserError(
-                f"{name} unpacks to more than {INFLATED_BYTES // 1_000_000} MB", "Export it with another packing"
+                f"{name} unpacks to more than {INFLATED_BYTES // 1_000_000} MB", "Export it with another compression"
             )
     if not inflate.eof:
         raise UserError(f"{name} is cut off", "Copy it again")
@@ -174,7 +174,7 @@ def _check_is_picture(dataset: Dataset, pixels: int, name: str) -> None:
     sop_class = UID(text(dataset, "SOPClassUID"))
     kind = sop_class.name if sop_class.name != sop_class else ""  # what is in no list may be anything, a name too
     if text(dataset.file_meta, "MediaStorageSOPClassUID") == MediaStorageDirectoryStorage:
-        raise UserError(f"{name} is the index of a DICOM medium, not a picture", "Give the files beside it")
+        raise UserError(f"{name} is the index of a DICOM medium, not a picture", "Give one of the files next to it")
     if any(word in kind for word in NOT_PICTURES):
         raise UserError(f"{name} is a DICOM {kind}, not a picture", "Give the ultrasound picture itself")
     if pixels != PIXELS or not whole(dataset, "Rows") or not whole(dataset, "Columns"):

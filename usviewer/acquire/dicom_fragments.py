@@ -57,7 +57,7 @@ def read_fragments(data: BinaryIO, offset: int, name: str) -> tuple[tuple[int, .
         if begin + length > end:
             raise UserError(f"{name} is cut off", "Copy it again")
         if len(found) > MAX_FRAGMENTS:
-            raise UserError(f"{name} is packed in more than {MAX_FRAGMENTS} pieces", "Export it anew")
+            raise UserError(f"{name} is packed in more than {MAX_FRAGMENTS} pieces", "Export it again")
         found.append((begin, length))
         data.seek(length, 1)
     if mark != DELIMITER or not found:

@@ -51,7 +51,7 @@ class PixelLayout:
 
 
 def declared_frames(dataset: Dataset) -> int | None:
-    """Number of Frames: 1 where absent; None where it is stated, but is no number above 0."""
+    """Number of Frames: 1 where absent; None where it is stated but is not a number above 0."""
     if not is_stated(dataset, "NumberOfFrames"):
         return 1
     count = number(dataset, "NumberOfFrames")
@@ -59,7 +59,7 @@ def declared_frames(dataset: Dataset) -> int | None:
 
 
 def read_pixel_layout(dataset: Dataset, name: str) -> PixelLayout:
-    """The description of the pixels. ``UserError`` for one that nothing can be made of."""
+    """Read the description of the pixels. Raises ``UserError`` for one that makes no sense."""
     samples = whole(dataset, "SamplesPerPixel")
     colour = text(dataset, "PhotometricInterpretation").upper()
     if not samples:
@@ -96,7 +96,7 @@ def read_pixel_layout(dataset: Dataset, name: str) -> PixelLayout:
 
 
 def check_colour(layout: PixelLayout, name: str) -> None:
-    """``UserError`` for colours that do not go with the samples."""
+    """Raise ``UserError`` for colours that do not fit the number of samples."""
     known = (*GREY, PALETTE) if layout.samples == 1 else COLOURS
     if layout.colour not in known:
         raise _damaged(name, f"{layout.samples} samples a pixel, but {layout.colour}")

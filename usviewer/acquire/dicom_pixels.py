@@ -1,7 +1,7 @@
 """DICOM pixel data, one frame at a time, as 8-bit RGB.
 
 pydicom decodes to the stored values (``raw``) and says which colour space they are in; the one conversion to RGB is
-here, so that nothing is converted twice and nothing not at all. Where the description and the data disagree, the data
+here, so that everything is converted exactly once. Where the description and the data disagree, the data
 decide: the length of plain data, the fragments of packed ones, the head of a frame's own stream.
 """
 
@@ -87,7 +87,7 @@ class PixelReader:
 
     def _unreadable(self) -> UserError:
         return UserError(
-            f"{self._name} is packed in a way that cannot be read ({self._opened.syntax.name})", "Export it anew"
+            f"{self._name} is packed in a way that cannot be read ({self._opened.syntax.name})", "Export it again"
         )
 
     def _decoder_of(self, syntax: UID) -> Any:
@@ -115,7 +115,7 @@ class PixelReader:
         return frames_of(fragments, tables, self._layout.frames, heads_of(opened.data, self._syntax))
 
     def _adopt(self, stream: Stream) -> None:
-        """Take over what the first frame's own head says about its samples."""
+        """Adopt what the head of the first frame says about its samples."""
         layout = self._layout
         if stream.samples in (1, 3):
             layout = replace(layout, samples=stream.samples, signed=layout.signed and stream.samples == 1)
@@ -176,7 +176,7 @@ class PixelReader:
         return options if not self._masked or layout.samples == 3 else {**options, "correct_unused_bits": False}
 
     def _true_colour(self, colour: str, stream: Stream) -> str:
-        """What the colours of a decoded frame are; writers of JPEG leave behind what they were before packing."""
+        """The colour space of a decoded frame; writers of JPEG often state the one before compression."""
         if self._syntax not in BY_PILLOW or stream.samples != 3:
             return colour
         if stream.adobe_transform is not None:
@@ -189,14 +189,14 @@ class PixelReader:
         size = sum(length for _, length in fragments)
         plain = self._layout.pixels * self._layout.samples * self._layout.bits_allocated // 8
         if size > plain * PACKED_SHARE + PACKED_SPARE_BYTES:
-            raise UserError(f"A frame of {self._name} is packed in more bytes than it can have", "Export it anew")
+            raise UserError(f"A frame of {self._name} is packed in more bytes than it can have", "Export it again")
         return b"".join(_content(self._opened, fragment) for fragment in fragments)
 
     def _stream(self, fragments: list[Fragment]) -> Stream:
         return stream_facts(self._packed(fragments), self._syntax, self._layout.bits_allocated // 8)
 
     def _check_stream(self, stream: Stream, index: int) -> None:
-        """Before a decoder makes room for whatever a stream states."""
+        """Check what a stream states, before a decoder allocates memory for it."""
         layout = self._layout
         if stream.size_px not in (None, (layout.columns, layout.rows)):
             width, height = stream.size_px or (0, 0)
@@ -209,7 +209,7 @@ class PixelReader:
             raise UserError(f"Frame {index} of {self._name} has {stream.samples} samples a pixel", "Export it again")
 
     def _codes(self, values: Stored) -> Stored:
-        """Stored values as places in the table: unsigned, in the computer's order, shifted down where they lie high."""
+        """Stored values as indices into the table: unsigned, in native byte order, shifted down where they lie high."""
         codes = _as_codes(values)
         return codes >> self._high_shift if self._layout.high_bit >= self._layout.bits_stored else codes
 

@@ -32,7 +32,7 @@ class FrameTimes:
 
 
 class _Refused(Exception):
-    """What a file says about its times cannot be: the text says why."""
+    """What a file says about its times is impossible; the text says why."""
 
 
 def frame_times(dataset: Dataset, count: int, clip_times_s: Sequence[float | None] = ()) -> FrameTimes:
@@ -74,7 +74,7 @@ def _clocks(dataset: Dataset) -> Iterable[tuple[str, Clock]]:
 
 
 def _checked(times_s: tuple[float, ...] | None, what: str, shown: float | None) -> tuple[float, ...] | None:
-    """The times, if a recording can have them."""
+    """Return the times if a recording can have them; raise ``_Refused`` if not."""
     if times_s is None:
         return None
     if times_s[-1] <= 0:
@@ -96,7 +96,7 @@ def _by_vector(dataset: Dataset, count: int) -> tuple[float, ...] | None:
         return None
     steps_ms = numbers(dataset, "FrameTimeVector")
     if steps_ms is None:
-        raise _Refused("Frame Time Vector has values that are no numbers")
+        raise _Refused("Frame Time Vector has values that are not numbers")
     if len(steps_ms) < count:
         raise _Refused(f"Frame Time Vector has {len(steps_ms)} values for {count} frames")
     if any(step < 0 for step in steps_ms[1:count]):
@@ -109,7 +109,7 @@ def _by_frame_time(dataset: Dataset, count: int) -> tuple[float, ...] | None:
         return None
     step_ms = number(dataset, "FrameTime")
     if step_ms is None:
-        raise _Refused("Frame Time is no number")
+        raise _Refused("Frame Time is not a number")
     return tuple(index * step_ms / 1000 for index in range(count))
 
 

@@ -1,4 +1,4 @@
-"""Values of a dataset as they were meant: what is empty, unreadable or no number counts as absent.
+"""Values of a dataset as they were meant: what is empty, unreadable or not a number counts as absent.
 
 pydicom raises whatever it meets in a value, at the moment the value is asked for: an unknown VR, a text where a number
 should be, sequences nested without end. So every value is asked for here and nowhere else.
@@ -57,7 +57,7 @@ def is_stated(dataset: Dataset, keyword: str) -> bool:
 
 
 def items(dataset: Dataset, keyword: str) -> tuple[Dataset, ...]:
-    """The items of a sequence; none where it is absent or no sequence."""
+    """The items of a sequence; none where it is absent or not a sequence."""
     value = value_of(dataset, keyword)
     return tuple(value) if isinstance(value, Sequence) else ()
 
@@ -99,13 +99,13 @@ def parse_numbers(parts: list[Any]) -> tuple[float, ...] | None:
 
 
 def number(dataset: Dataset, keyword: str) -> float | None:
-    """The one value of an element."""
+    """The only value of an element, as a number."""
     values = numbers(dataset, keyword, 1)
     return values[0] if values else None
 
 
 def whole(dataset: Dataset, keyword: str) -> int | None:
-    """The one value of an element, as a whole number."""
+    """The only value of an element, as a whole number."""
     value = number(dataset, keyword)
     return None if value is None else int(value)
 
@@ -141,7 +141,7 @@ def stored_as(dataset: Dataset, keyword: str) -> str:
 
 
 def _raw(dataset: Dataset, keyword: str) -> Any:
-    """An element as it was read, not yet understood."""
+    """An element as it was read, before its value is converted."""
     tag = tag_for_keyword(keyword)
     assert tag is not None, keyword
     try:

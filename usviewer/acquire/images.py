@@ -54,12 +54,12 @@ KEPT_OPEN_PX = 8_000_000
 MAX_COLOUR_FILE_BYTES = 250_000_000
 # So many bad pages one after another: the way from page to page is broken, not they.
 MAX_BAD_IN_A_ROW = 8
-# What a decoder takes at its peak, in bytes a pixel beside the picture of 3: (format, whether it is an animation).
+# What a decoder takes at its peak, in bytes a pixel on top of the picture's own 3: (format, whether an animation).
 WORK_BYTES_PER_PX = {("WEBP", False): 14, ("WEBP", True): 26, ("PNG", True): 13}
 LEAST_WORK_BYTES_PER_PX = 8
 COLOURED_BYTES_PER_PX = 26
 ROWS_PER_STRIP, TILE_WIDTH, TILE_LENGTH = 278, 322, 323
-SUBFILE, SMALLER_COPY_OR_MASK = 254, 1 | 4  # TIFF: a page that is no picture of its own
+SUBFILE, SMALLER_COPY_OR_MASK = 254, 1 | 4  # TIFF: a page that is not a picture of its own
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +149,7 @@ class ImageSource(RecordedSource):
             yield frame
 
     def seek(self, index: int) -> Frame:
-        """Exactly picture ``index``."""
+        """Return exactly picture ``index``."""
         self.check_index(index)
         page = self._pages[index]
         try:
@@ -193,12 +193,12 @@ class ImageSource(RecordedSource):
 
 
 def _about(name: str, why: str) -> str:
-    """The reason of a failure behind a name that was said already."""
+    """The reason of a failure, without the name that stands before it already."""
     return f"it {why.removeprefix(f'{name} ')}" if why.startswith(f"{name} ") else why
 
 
 def open_image(path: Path) -> ImageSource | None:
-    """A picture file and all its pages, or None if it is no still picture (an animated GIF is a clip)."""
+    """A picture file and all its pages, or None if it is not a still picture (an animated GIF is a clip)."""
     with _opened(path) as image:
         if image is None or (image.format == "GIF" and _moves(image)):
             return None
@@ -210,7 +210,7 @@ def open_image(path: Path) -> ImageSource | None:
 
 
 def open_folder(path: Path) -> ImageSource:
-    """The pictures directly in a folder. Clips and DICOM files in it are not shown, and said so."""
+    """The pictures directly in a folder. A note names the clips and DICOM files in it, which are not shown."""
     try:
         files = natsorted((p for p in path.iterdir() if not p.name.startswith(".")), key=lambda p: p.name, alg=ns.PATH)
     except OSError as error:
@@ -226,7 +226,7 @@ def open_folder(path: Path) -> ImageSource:
         try:
             with _opened(file) as image:
                 if image is None:
-                    raise UserError(f"{file.name} is no picture, or damaged", "Copy it again")
+                    raise UserError(f"{file.name} is not a picture, or is damaged", "Copy it again")
                 found = _contents(file, image)
         except UserError as error:
             failed.append((file.name, error.what))
@@ -242,10 +242,12 @@ def open_folder(path: Path) -> ImageSource:
 
 
 def _instead(others: int, failed: Sequence[tuple[str, str]]) -> str:
+    if others == 1:
+        return "Give the clip or DICOM file in it by name"
     if others:
-        return f"It holds {others} clips or DICOM files: give these by name"
+        return f"Give the {others} clips or DICOM files in it by name"
     if failed:
-        return f"{len(failed)} files in it look like pictures but cannot be read"
+        return f"Copy the files in it again: {len(failed)} look like pictures but cannot be read"
     return "Give a folder of PNG, JPEG, BMP, TIFF or WebP files"
 
 
@@ -270,7 +272,7 @@ def _is_picture(head: bytes) -> bool:
 
 
 def _moves(gif: Any) -> bool:
-    """Whether a GIF has several pictures; one that Pillow cannot read to its end is left to the reader of clips."""
+    """Whether a GIF has several pictures. One that Pillow cannot read to its end is left to the clip reader."""
     try:
         with _quiet():
             return bool(gif.n_frames > 1)
@@ -372,7 +374,7 @@ def _contents(path: Path, image: Any) -> ImageContents:
 
 
 def _go_to(path: Path, image: Any, number: int) -> bool:
-    """Stand at a page; False beyond the last."""
+    """Go to a page. Returns False beyond the last one."""
     with _quiet(strict=image.format == "TIFF"), _damaged(path):
         try:
             image.seek(number)
@@ -390,7 +392,7 @@ def _is_own_picture(path: Path, image: Any, number: int) -> bool:
 
 
 def _page(path: Path, image: Any, number: int, name: str) -> ImagePage:
-    """The page at which the image stands, by its header."""
+    """Describe the current page of an image by its header."""
     with _quiet(), _damaged(path):
         width, height = image.size
         samples = samples_of(image)

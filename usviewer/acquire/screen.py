@@ -42,7 +42,7 @@ class ScreenAddress:
 
 
 def parse_screen_uri(uri: str) -> ScreenAddress:
-    """Read an address; ``UserError`` for one that cannot be meant."""
+    """Read an address. Raises ``UserError`` for one that is not valid."""
     where, _, query = uri.removeprefix(SCHEME).partition("?")
     asked = dict(parse_qsl(query, keep_blank_values=True))
     region = re.fullmatch(r"(\d{1,5}),(\d{1,5}),(\d{1,5})[x,](\d{1,5})", asked.get("region", "0,0,1x1"), re.ASCII)
@@ -55,14 +55,14 @@ def parse_screen_uri(uri: str) -> ScreenAddress:
     except UserError as error:
         raise UserError(f"The address '{uri}' of a screen cannot be read: {error.what}", EXAMPLE) from None
     if not 0 < rate <= MOST_RATE:
-        raise UserError(f"A screen cannot be taken {rate:g} times a second", f"Give a rate up to {MOST_RATE:.0f}")
+        raise UserError(f"A screen cannot be captured {rate:g} times a second", f"Give a rate up to {MOST_RATE:.0f}")
     left, top, width, height = (int(number) for number in region.groups())
     chosen = (left, top, width, height) if "region" in asked else None
     return ScreenAddress(int(where or 1), chosen, rate)
 
 
 def open_screen(uri: str) -> ScreenSource:
-    """Open the screen, or a region of it; ``UserError`` where there is none, or none that may be seen."""
+    """Open the screen or a region of it. Raises ``UserError`` where it is missing or may not be captured."""
     return ScreenSource(uri)
 
 
@@ -107,7 +107,7 @@ class ScreenSource(LiveSource):
             self._index += 1
 
     def _newest(self) -> Pixels | None:
-        """What the region shows now; None once closed."""
+        """The picture that the region shows now; None once closed."""
         with self._in_hand():
             return None if self._closed else self._grab()
 
@@ -121,7 +121,7 @@ class ScreenSource(LiveSource):
         try:
             shot = self._screen.grab({"left": left, "top": top, "width": width, "height": height})
         except (mss.ScreenShotError, OSError) as error:
-            raise UserError("The screen cannot be seen any more", _hint()) from error
+            raise UserError("The screen can no longer be captured", _hint()) from error
         picture: Pixels = np.frombuffer(shot.raw, np.uint8).reshape(shot.height, shot.width, 4)
         if (shot.height, shot.width) != (height, width):  # more pixels than points: screens of high density
             picture = np.asarray(cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
@@ -134,14 +134,14 @@ def _connect() -> Any:
     try:
         return mss.MSS()
     except (mss.ScreenShotError, OSError, ValueError) as error:
-        raise UserError("There is no screen here that could be seen", _hint()) from error
+        raise UserError("No screen can be captured here", _hint()) from error
 
 
 def _hint() -> str:
     if sys.platform == "darwin":
         return "Allow it under System Settings, Privacy & Security, Screen Recording"
     if os.environ.get("WAYLAND_DISPLAY"):
-        return "Wayland shows no program another one's window: log in to an X11 session"
+        return "Wayland hides the windows of other programs: log in to an X11 session"
     return "Start usviewer on the desktop that shows the picture"
 
 
@@ -149,13 +149,15 @@ def _area(address: ScreenAddress, monitors: Sequence[dict[str, Any]]) -> Area:
     """The region on the desktop that all monitors share; the first entry of ``monitors`` is that desktop."""
     if address.monitor >= len(monitors):
         count = len(monitors) - 1
-        raise UserError(f"There is no screen {address.monitor}", f"There {'is one' if count == 1 else f'are {count}'}")
+        known = "Give screen:1, the only one" if count == 1 else f"Choose one of screen:1 to screen:{count}"
+        raise UserError(f"There is no screen {address.monitor}", known)
     whole = monitors[address.monitor]
     if address.region is None:
         return int(whole["left"]), int(whole["top"]), int(whole["width"]), int(whole["height"])
     left, top, width, height = address.region
     if left + width > whole["width"] or top + height > whole["height"]:
         raise UserError(
-            f"The region reaches beyond the screen of {whole['width']} x {whole['height']} pixels", "Give a smaller one"
+            f"The region reaches beyond the screen of {whole['width']} x {whole['height']} pixels",
+            "Give a region inside it",
         )
     return int(whole["left"]) + left, int(whole["top"]) + top, width, height

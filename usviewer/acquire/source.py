@@ -15,8 +15,8 @@ from usviewer.frame import Frame, SourceInfo
 MIN_SIDE_PX = 32
 MAX_SIDE_PX = 16_384
 MAX_PIXELS = 64_000_000
-# What reading one picture may take beside its own height x width x 3 bytes. With the program itself and its libraries
-# that stays below 1 GB over the picture, measured for every format (``tests/acquire/test_memory.py``).
+# What reading one picture may take on top of its own height x width x 3 bytes. With the program itself and its
+# libraries that stays below 1 GB over the picture, measured for every format (``tests/acquire/test_memory.py``).
 MAX_WORK_BYTES = 750_000_000
 
 
@@ -62,7 +62,7 @@ class _Closing(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Let go of everything."""
+        """Release everything."""
 
     def __enter__(self) -> Self:
         return self
@@ -74,7 +74,7 @@ class _Closing(ABC):
 
 
 class RecordedSource(_Closing):
-    """What all sources with an end share. ``times_s`` decides how many frames there are."""
+    """What all sources with an end share. ``times_s`` gives the number of frames."""
 
     @property
     @abstractmethod
@@ -103,16 +103,21 @@ class RecordedSource(_Closing):
     def check_index(self, index: int) -> None:
         """Raise ``UserError`` unless there is a frame ``index``."""
         count = len(self.times_s())
-        if not 0 <= index < count:
-            held = f"Its frames are numbered 0 to {count - 1}" if count > 1 else "Its only frame is 0" if count else ""
-            raise UserError(f"{self.info.name} has no frame {index}", held)
+        if 0 <= index < count:
+            return
+        what = f"{self.info.name} has no frame {index}"
+        if count == 0:
+            raise UserError(what, "Choose another file: it has no frames")
+        raise UserError(
+            what, f"Ask for a frame from 0 to {count - 1}" if count > 1 else "Ask for frame 0, its only one"
+        )
 
 
 class LiveSource(_Closing):
-    """What sources without an end share: there is only now, and ``close`` may come from another thread.
+    """What sources without an end share: only the newest frame, and ``close`` from any thread.
 
-    Whatever is read from must not be let go under the reader's hands: reads stand within ``_in_hand``, and a ``close``
-    that comes meanwhile is carried out at their end.
+    What is read from must not be released during a read: reads stand within ``_in_hand``, and a ``close`` that comes
+    meanwhile is carried out at their end.
     """
 
     def __init__(self) -> None:
@@ -120,11 +125,11 @@ class LiveSource(_Closing):
 
     @abstractmethod
     def _release(self) -> None:
-        """Let go of what is read from. May be called twice."""
+        """Release what is read from. May be called twice."""
 
     def seek(self, index: int) -> Frame:
-        """Refused: there is only now."""
-        raise UserError("A live source cannot be sought", "Record it first")
+        """Raise ``UserError``: a live source has only its newest frame."""
+        raise UserError("You cannot seek in a live source", "Record it first")
 
     seek_near = seek
 
@@ -133,7 +138,7 @@ class LiveSource(_Closing):
         return ()
 
     def close(self) -> None:
-        """End the iteration and let go, at once or when the thread that reads is done with it."""
+        """End the iteration and release the source, at once or when the reading thread is done with it."""
         self._closed = True
         if not self._in_use:
             self._release()
@@ -155,7 +160,7 @@ def frame_count(source: Source) -> int | None:
 
 
 def unreadable(name: str, error: OSError, *, was_there: bool = False) -> UserError:
-    """Why a file or folder cannot be opened, in one sentence; ``was_there``: it could be opened a moment ago."""
+    """The error for a file or folder that cannot be opened; ``was_there``: it could be opened a moment ago."""
     if isinstance(error, FileNotFoundError) and was_there:
         return UserError(f"{name} is gone", "It was moved, renamed or deleted, or its drive was taken out")
     if isinstance(error, FileNotFoundError):
@@ -166,14 +171,15 @@ def unreadable(name: str, error: OSError, *, was_there: bool = False) -> UserErr
 
 
 def check_size(name: str, width_px: int, height_px: int) -> None:
-    """Refuse pictures that no scanner makes, before memory is spent on them."""
+    """Raise ``UserError`` for sizes that no scanner makes, before memory is spent on them."""
     size = f"{width_px} x {height_px} pixels"
     if min(width_px, height_px) < MIN_SIDE_PX:
         raise UserError(
-            f"{name} is {size}: too small for an ultrasound picture", f"Give one of at least {MIN_SIDE_PX} a side"
+            f"{name} is {size}: too small for an ultrasound picture",
+            f"Give one with sides of at least {MIN_SIDE_PX} pixels",
         )
     if max(width_px, height_px) > MAX_SIDE_PX or width_px * height_px > MAX_PIXELS:
         raise UserError(
             f"{name} is {size}: too large to open",
-            f"Give one of at most {MAX_PIXELS // 1_000_000} megapixels and {MAX_SIDE_PX} a side",
+            f"Give one of at most {MAX_PIXELS // 1_000_000} megapixels, with sides of at most {MAX_SIDE_PX} pixels",
         )

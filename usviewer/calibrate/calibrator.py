@@ -22,7 +22,7 @@ GIVEN_FOR_OTHER_SIZE = "The picture has another size than the scale was given fo
 
 
 def calibrate(frame: Frame, *, sector: Sector | None, scale: FileScale) -> Frame:
-    """The same frame with its geometry; ``calibration_id`` is a short hash of what it holds."""
+    """Return the same frame with its geometry; ``calibration_id`` is a short hash of the geometry."""
     reason = "" if scale.spacings else scale.no_scale_reason or NO_SCALE
     aspect = _aspect_of(frame, scale)
     identity = _identity(scale, sector, frame.size_px, aspect)
@@ -30,7 +30,7 @@ def calibrate(frame: Frame, *, sector: Sector | None, scale: FileScale) -> Frame
 
 
 def with_user_spacing(scale: FileScale, spacing: Spacing, width_px: int, height_px: int) -> FileScale:
-    """One region over the whole frame, with the user's spacing.
+    """Put one region over the whole frame, with the user's spacing.
 
     Where the file states a scale of its own that differs by more than 1 %, one of the two is wrong: raises
     ``UserError`` with both values. Where they agree, the file's regions stay.
@@ -92,7 +92,7 @@ class Calibrator:
         seen.finder.finish()
 
     def __call__(self, frame: Frame) -> Frame:
-        """The same picture, calibrated."""
+        """Return the same picture, calibrated."""
         scale = self._scale_of(frame)
         seen = self._seen_at(frame, _aspect_of(frame, scale))
         sector = self._sector_of(frame, seen)
@@ -104,7 +104,7 @@ class Calibrator:
 
     @property
     def sector(self) -> Sector | None:
-        """What was found on the frames so far."""
+        """The sector that was found on the frames so far."""
         return self._seen.sector if self._seen is not None else None
 
     def reset(self) -> None:
@@ -143,12 +143,12 @@ class Calibrator:
 
 
 def _aspect_of(frame: Frame, scale: FileScale) -> float:
-    """A pixel's width over its height: by the scale, which was measured on the picture, before what is stated."""
+    """A pixel's width over its height: by the scale, which was measured, else as the recording states it."""
     return pixel_shape(scale.pixel_aspect or frame.stated_aspect)
 
 
 def _own_scale(frame: Frame) -> FileScale:
-    """What came with the frame (a phantom's or a probe's own geometry)."""
+    """The scale that came with the frame (a phantom's or a probe's own geometry)."""
     if frame.geometry is None:
         return FileScale(no_scale_reason=NO_SCALE)
     return FileScale(frame.geometry.regions, frame.geometry.no_scale_reason)

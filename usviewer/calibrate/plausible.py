@@ -25,7 +25,7 @@ Size = tuple[float, float]
 
 
 def implausible(x_mm_per_px: float, y_mm_per_px: float, size_px: Size, *, screen: bool = False) -> str:
-    """What this scale would make of a picture of that width and height that cannot be; empty where it may be right.
+    """Say what is impossible about a picture of that width and height by this scale; empty where it may be right.
 
     ``screen``: the picture is a whole screen, and the ultrasound only a part of it.
     """
@@ -45,7 +45,7 @@ def implausible(x_mm_per_px: float, y_mm_per_px: float, size_px: Size, *, screen
 
 
 def implausible_on_screen(spacing: Spacing, size_px: Size, sector: Sector | None = None) -> str:
-    """The same for a scale of a whole picture: of all of it, and of the ``sector`` where that is certain."""
+    """Say the same for a scale of a whole picture: of all of it, and of the ``sector`` where that is certain."""
     found = implausible(spacing.x_mm_per_px, spacing.y_mm_per_px, size_px, screen=True)
     if found or sector is None or not sector.certain:
         return found
@@ -64,7 +64,7 @@ def check_stated(spacing: Spacing, size_px: Size, sector: Sector | None = None) 
 
 
 def implausible_ruler(length_mm: float) -> str:
-    """What a ruler of this length would mean that cannot be; empty where it may be right."""
+    """Say what is impossible about a ruler of this length; empty where it may be right."""
     within = MIN_EXTENT_MM / 2.0 <= length_mm <= MAX_WIDTH_MM  # of a short picture it may be a part
     return "" if within else f"a ruler {_cm(length_mm)} cm long"
 

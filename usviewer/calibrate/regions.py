@@ -1,7 +1,7 @@
-"""DICOM ultrasound regions: which parts of a picture have a scale, validated (PS3.3 C.8.5.5, ``clinical.md`` 4.1).
+"""DICOM ultrasound regions: which parts of a picture have a scale, validated (PS3.3 C.8.5.5).
 
 The tags are often wrong where a picture was shrunk or cropped and they were not. One inconsistent region therefore
-costs the whole file its millimetres.
+costs the whole file its millimetres. The rules: ``docs/clinical.md``, "Ultrasound regions and times".
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ TOLERANCE = 0.01
 
 INCONSISTENT = "Calibration inconsistent"
 NO_REGION = "The file states no scale: lengths are in pixels"
-SPACING_ONLY = "The file states a Pixel Spacing, which is no scale of an ultrasound picture: lengths are in pixels"
+SPACING_ONLY = "The file states a Pixel Spacing, which is not a scale of an ultrasound picture: lengths are in pixels"
 _FORMATS = {0: "no image", 1: "2D", 2: "M-mode", 3: "spectral", 4: "waveform", 5: "graphics"}
 
 
@@ -47,7 +47,7 @@ class FileScale:
 
     @property
     def pixel_aspect(self) -> float | None:
-        """A pixel's width over its height by the largest region with a scale; None where nothing is said of it."""
+        """A pixel's width over its height by the largest region with a scale; None where it is not known."""
         scaled = [(_area(region.box_xyxy_px), region.spacing) for region in self.regions if region.spacing]
         largest = max(scaled, key=lambda pair: pair[0], default=None)
         return self.known_aspect if largest is None else largest[1].pixel_aspect
@@ -64,8 +64,8 @@ def regions_of(
     """Validate the regions of a file whose picture has ``rows`` x ``columns`` pixels.
 
     ``pixel_spacing`` is DICOM's (between rows, between columns), in mm; it never gives the scale of an ultrasound
-    picture, but it must not contradict the regions. Regions that are no 2D image keep their place without a spacing, so
-    that a length inside them is refused.
+    picture, but it must not contradict the regions. Regions that are not a 2D image keep their place without a spacing,
+    so that a length inside them is refused.
     """
     stated = [region for region in raw if not _says_nothing(region)]
     boxes = [_box(region, rows, columns) for region in stated]
@@ -87,7 +87,7 @@ def regions_of(
 
 
 def _says_nothing(region: RawRegion) -> bool:
-    """Some scanners describe the whole screen as a region of no kind; it neither gives nor takes a scale."""
+    """Some scanners describe the whole screen as a region without a kind; it neither gives a scale nor removes one."""
     return (region.spatial_format or NO_FORMAT) == NO_FORMAT and (region.data_type or NO_DATA) == NO_DATA
 
 
@@ -99,7 +99,7 @@ def _box(region: RawRegion, rows: int, columns: int) -> Box | str:
     """
     limits = (region.min_x0, region.min_y0, region.max_x1, region.max_y1)
     if any(limit is None for limit in limits):
-        return f"{INCONSISTENT}: a region states no place in the picture"
+        return f"{INCONSISTENT}: a region does not say where it lies"
     x0, y0, x1, y1 = (int(limit) for limit in limits if limit is not None)
     if x0 < 0 or y0 < 0 or x1 > columns or y1 > rows:
         return (
@@ -123,7 +123,7 @@ def _deltas_mm(region: RawRegion) -> tuple[float, float]:
 
 
 def _impossible(placed: Sequence[tuple[RawRegion, Box]]) -> str:
-    """What the deltas of a region would make of the picture that cannot be; empty where all may be right.
+    """Say what is impossible about the picture by the deltas of a region; empty where all may be right.
 
     Regions of one scale are judged together, by the largest width and height: a box of colour flow inside the picture
     may be smaller than any picture is.
@@ -137,10 +137,10 @@ def _impossible(placed: Sequence[tuple[RawRegion, Box]]) -> str:
 
 
 def without_implausible(scale: FileScale, size_px: tuple[int, int], sector: Sector | None = None) -> FileScale:
-    """The same scale, without one that holds for a whole picture of this size and cannot be right for it.
+    """Remove a scale that holds for a whole picture of this size and cannot be right for it.
 
-    Whoever states it: a person, a ruler, or what came with the frame. A part of a picture was judged by itself before.
-    The shape of its pixels goes with it, unless only the ``sector`` shows what is wrong.
+    It does not matter who states it: a person, a ruler, or what came with the frame. A part of a picture was judged by
+    itself before. The shape of its pixels goes with it, unless only the ``sector`` shows what is wrong.
     """
     for region in scale.regions:
         spacing, box = region.spacing, region.box_xyxy_px
@@ -163,12 +163,12 @@ def _unusable(region: RawRegion) -> str:
         return "This part of the picture is not scaled in cm: lengths are in pixels"
     for delta in (region.delta_x, region.delta_y):
         if delta is None or not math.isfinite(delta) or delta == 0.0:
-            return "The file states no size of a pixel here: lengths are in pixels"
+            return "The file does not state the size of a pixel here: lengths are in pixels"
     return ""
 
 
 def _contradiction(regions: tuple[Region, ...], pixel_spacing: tuple[float, float] | None) -> str:
-    """Two statements about the same pixels that differ; empty when there are none."""
+    """Name two statements about the same pixels that differ; empty where there are none."""
     scaled = [region for region in regions if region.spacing]
     for index, first in enumerate(scaled):
         for second in scaled[index + 1 :]:
@@ -181,7 +181,7 @@ def _contradiction(regions: tuple[Region, ...], pixel_spacing: tuple[float, floa
 
 
 def _from_pixel_spacing(pixel_spacing: tuple[float, float] | None) -> Spacing | None:
-    """As a Spacing, to compare with; None when it is not a size that any picture has."""
+    """Pixel Spacing as a Spacing, to compare with; None where no picture has pixels of that size."""
     try:
         return Spacing(pixel_spacing[1], pixel_spacing[0], ScaleSource.DICOM) if pixel_spacing else None
     except UserError:

@@ -52,7 +52,7 @@ class SectorFinder:
         self._size_px = (0, 0)
 
     def add(self, pixels: Pixels, always: bool = False) -> bool:
-        """Take in a frame; True when it was looked at: fewer and fewer are as time goes on, unless ``always``."""
+        """Add a frame. Returns True when it was used: fewer and fewer are over time, unless ``always``."""
         looked_at = not self._finished and (always or self._count in FRAMES_AT)
         self._count += 1
         if looked_at:
@@ -66,7 +66,7 @@ class SectorFinder:
         self._finished = True
 
     def sector(self) -> Sector:
-        """The sector; the whole picture, not certain, when none is found."""
+        """The sector; the whole picture, not certain, where none is found."""
         if self._brightest is None:
             raise ValueError("no frame was added")
         return _sector_of(self._brightest, self._size_px)

@@ -1,4 +1,4 @@
-"""Whether an outline explains the picture: what it needs before anything outside it may be blanked."""
+"""Whether an outline explains the picture well enough that everything outside it may be blanked."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def judge(
     filled: Bytes,
     lit: Bools,
 ) -> Fit:
-    """How well the outline explains the picture, and whether it may be relied on."""
+    """Judge how well the outline explains the picture, and whether it is certain."""
     region = draw_region(outline, filled.shape)
     outside = _count(filled & ~_grown(region, 2) & 1) / max(1, _count(filled))
     border = _walk(outline)

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 from usviewer.acquire import Source, frame_count
 from usviewer.calibrate.calibrator import Calibrator, with_user_spacing
-from usviewer.calibrate.layouts import load
 from usviewer.calibrate.plausible import check_stated
-from usviewer.calibrate.proposal import UNCONFIRMED, propose
 from usviewer.calibrate.regions import NO_REGION, SPACING_ONLY, FileScale, regions_of
-from usviewer.calibrate.ruler import GIVE_BOTH, NO_RULER
-from usviewer.calibrate.watch import Confirmed, RulerScale
+from usviewer.calibrate.ruler.confirm import UNCONFIRMED, propose
+from usviewer.calibrate.ruler.detect import GIVE_BOTH, NO_RULER
+from usviewer.calibrate.ruler.layouts import load
+from usviewer.calibrate.ruler.watch import Confirmed, RulerScale
 from usviewer.errors import UserError
 from usviewer.frame import Frame, SourceInfo
 from usviewer.units import Spacing, is_square
@@ -24,12 +24,12 @@ PRIMING_FRAMES = 8
 SHAPES_AGREE = 0.05
 # What a file says of its pixels' shape in two places agrees to the rounding of its numbers.
 SHAPES_EQUAL = 0.01
-SHAPES_DIFFER = "Calibration inconsistent: the file and its ultrasound region say different shapes of a pixel"
+SHAPES_DIFFER = "Calibration inconsistent: the file and its ultrasound region state different shapes of a pixel"
 FOLDER = "The pictures of a folder may be of different screens"
 
 
 def stills_in_words(info: SourceInfo) -> str:
-    """What frames that are no clip are called in a sentence."""
+    """Name frames that are not a clip, for a sentence."""
     return "The pictures of a folder" if info.kind == "images" else "The pages of a file without times"
 
 
@@ -102,7 +102,7 @@ class _Asked:
 
 
 def _by_ruler(asked: _Asked, frames: list[Frame]) -> FileScale | RulerScale | None:
-    """The scale that the ruler on the pictures gives or guards; None where there is no ruler to speak of.
+    """The scale that the ruler on the pictures gives or guards; None where there is no ruler to use.
 
     Pictures of a folder may be of different screens: no ruler serves them all.
     """
@@ -122,7 +122,7 @@ def _by_ruler(asked: _Asked, frames: list[Frame]) -> FileScale | RulerScale | No
     worth = known.tick_mm if known is not None else asked.tick_mm
     if worth is None:
         stated = asked.scale.no_scale_reason if asked.scale is not None else NO_REGION
-        # What the file says against itself comes first: a doubted recording is no place to invite a scale.
+        # What the file says against itself comes first: a recording in doubt must not be given a scale.
         return FileScale(beside, UNCONFIRMED if stated in ("", NO_REGION, SPACING_ONLY) else stated)
     return RulerScale(proposal.confirmed(worth), beside=beside)
 
@@ -182,7 +182,7 @@ def sample_frames(source: Source, start: int = 0) -> list[Frame]:
 
 
 def _readable(seek: Callable[[int], Frame], indices: list[int]) -> list[Frame]:
-    """The frames that can be read; the others are the reader's business, not ours."""
+    """The frames that can be read; the reader reports the others."""
     frames: list[Frame] = []
     for index in indices:
         with suppress(UserError):

@@ -22,7 +22,7 @@ from usviewer.units import Spacing
 def length_name(finding: str) -> str | None:
     """The measurement that a finding is judged by, as readings call it; None where what it quotes is not a length."""
     known = finding_of(finding)
-    if known.quoted is None or known.columns[known.quoted].dimension is not Dimension.LENGTH:
+    if known.quoted is None or known.quantities[known.quoted].dimension is not Dimension.LENGTH:
         return None
     return known.quoted
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 from rich.table import Table as ScreenTable
 
 from usviewer import RESEARCH_USE, __version__
@@ -21,7 +22,6 @@ from usviewer.atomic import write_text
 from usviewer.errors import UserError
 from usviewer.evaluate import page
 from usviewer.evaluate.datasets import Dataset, DatasetKind, Sample
-from usviewer.evaluate.prompt_clicks import box_of, next_click
 from usviewer.evaluate.scores import Score, ScoreSection
 from usviewer.evaluate.statistics import bootstrap, mean_absolute, overlap
 from usviewer.frame import Mask
@@ -31,6 +31,7 @@ from usviewer.infer.prompt import Embedding, PromptOutline, at_point, in_box
 from usviewer.infer.prompt.prompt_model import PromptModel
 from usviewer.save.tables import write_csv, write_json
 from usviewer.terminal import Terminal
+from usviewer.units import Box, Point
 
 FORMAT = 1
 CLICKS = 3
@@ -41,6 +42,7 @@ COLUMNS = ("name", "group", "label", "area_px", *(f"{what}_{way}" for way in WAY
 # A part of a mask that is smaller than both is a crumb of its drawing, not a structure.
 _LEAST_PX = 25
 _LEAST_SHARE = 0.02
+Map = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,3 +253,42 @@ def document(found: PromptEvaluation) -> dict[str, Any]:
         "notes": found.notes(),
         "scores": scores,
     }
+
+
+@dataclass(frozen=True)
+class Click:
+    """A click in pixels of the mask's picture (corner convention); positive: this belongs to it."""
+
+    xy_px: Point
+    positive: bool
+
+
+def depth_map(region: Mask) -> Map:
+    """Distance of every pixel [H, W] of a region to what lies outside it, in pixels; beyond the picture is outside."""
+    padded = cv2.copyMakeBorder(region.astype(np.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
+    return np.asarray(cv2.distanceTransform(padded, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[1:-1, 1:-1], np.float32)
+
+
+def next_click(truth: Mask, found: Mask | None = None) -> Click | None:
+    """Where the imitated user clicks next; None where nothing is wrong.
+
+    The click falls on the pixel that lies deepest in a region that is wrong: missed (a positive click) or
+    outlined although it does not belong (a negative one). Of equally deep pixels the first in reading order; missed
+    goes before too much. Without an outline all of the structure is missed: the first click falls on its innermost
+    pixel.
+    """
+    if found is None:
+        found = np.zeros_like(truth)
+    missed, extra = depth_map(truth & ~found), depth_map(found & ~truth)
+    positive = bool(missed.max() >= extra.max())
+    depth = missed if positive else extra
+    if depth.max() <= 0:
+        return None
+    row, column = np.unravel_index(int(depth.argmax()), depth.shape)
+    return Click((float(column) + 0.5, float(row) + 0.5), positive)
+
+
+def box_of(mask: Mask) -> Box:
+    """The tight box x0, y0, x1, y1 (corner convention) of a mask that is not empty."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    return float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1)

@@ -24,19 +24,19 @@ import numpy as np
 from usviewer.errors import UserError, foreign_parser
 from usviewer.files import read_bytes
 from usviewer.frame import Frame
-from usviewer.infer import check_frames, golden, parity, session
+from usviewer.infer import golden, parity, session
 from usviewer.infer.manifest import ModelSpec
 from usviewer.infer.parity import Deviation
 from usviewer.infer.places import cache_folder, keep_json, kept_json
 from usviewer.infer.prediction import Instance
-from usviewer.infer.preprocess import place
-from usviewer.infer.runner import Runner, check_golden, make_square
-from usviewer.infer.runners import runner_for
-from usviewer.infer.session import KINDS, name_of, open_session, tensorrt
+from usviewer.infer.preprocess import make_square, place
+from usviewer.infer.prompt.prompt_runner import runner_for
+from usviewer.infer.runner import Runner, check_golden
+from usviewer.infer.session import KINDS, engine_threads, int8, name_of, open_session
 from usviewer.infer.trial import require as require_trial
-from usviewer.infer.variants import int8_sha256
 
-SCHEMA = 2  # 2: the golden case is part of every engine's trial
+# 2: the golden case is part of every engine's trial. 3: no engine is built in the background.
+SCHEMA = 3
 ENGINE_VARIABLE = "USVIEWER_ENGINE"
 
 BUDGET_S = 6.0
@@ -86,8 +86,7 @@ class EngineChoice:
     """What runs a model, and why.
 
     ``rectangular``: a model of dynamic size runs at the picture's aspect ratio; ``rectangle`` is how far that is from
-    the full square. ``pending`` engines are still being built in the background. ``notice`` is one sentence when
-    nothing could be compared, empty otherwise.
+    the full square. ``notice`` is one sentence when nothing could be compared, empty otherwise.
     """
 
     engine: str
@@ -95,7 +94,6 @@ class EngineChoice:
     threads: int
     trials: tuple[EngineTrial, ...] = ()
     rectangle: Deviation | None = None
-    pending: tuple[str, ...] = ()
     notice: str = ""
 
     def trial(self, engine: str) -> EngineTrial | None:
@@ -109,7 +107,6 @@ class EngineChoice:
         if self.rectangle is not None:
             kept = "used" if self.rectangular else "left out"
             lines.append(f"Input at the picture's aspect ratio: {self.rectangle.describe()}, {kept}")
-        lines += [f"{name_of(engine)}: is being built in the background" for engine in self.pending]
         return (*lines, self.notice) if self.notice else tuple(lines)
 
 
@@ -127,24 +124,55 @@ def choose_engine(
     engines: Sequence[str] | None = None,
     spinning: bool = False,
     budget_s: float = BUDGET_S,
-    anew: bool = False,
+    again: bool = False,
 ) -> EngineChoice:
     """The choice that was kept, or a new one, which takes about ``budget_s``.
 
     ``frames`` gives the user's own pictures; without it, or where no mask appears on them, bundled ones serve.
-    ``engines`` restricts what is tried (the CPU is always there to compare with). Raises ``UserError`` where the model
-    does not run on the CPU or does not reproduce its golden case there.
+    ``engines`` restricts what is tried (the CPU is always there to compare with). ``again`` makes a new choice even
+    where one was kept. Raises ``UserError`` where the model does not run on the CPU or does not reproduce its golden
+    case there.
     """
     tried = _candidates(spec, engines)
     path = _path(spec, threads, spinning, tried)
-    kept = None if anew else _load(path)
-    if kept is not None and not _finished(spec, kept.pending):
+    kept = None if again else _load(path)
+    if kept is not None:
         return kept
     made = _Bench(spec, threads, spinning, budget_s).choose(tried, frames)
     # A choice is kept for months: one that saw nothing, or not everything, is not worth that.
     if not made.notice and not any(trial.problem == NO_TIME for trial in made.trials):
         _store(path, made)
     return made
+
+
+def quantize(spec: ModelSpec, frames: Sequence[Frame] = ()) -> tuple[EngineTrial, ...]:
+    """Make the int8 variant, try it and keep it when it passes; give its trials on the engines that run it.
+
+    ``frames`` are the user's own; without them bundled ones calibrate. Raises ``UserError``, and keeps nothing, when no
+    engine passes or the graph cannot be quantised.
+    """
+    pictures = tuple(frames) or parity.bundled_frames(spec)
+    if not pictures:
+        raise UserError(f"There are no pictures to calibrate '{spec.id}' on", "Give a clip with --frames")
+    int8.make_int8(spec, parity.choose_evenly(pictures, int8.CALIBRATION_FRAMES))
+    try:
+        return _try_int8(spec, (lambda: pictures) if frames else None)
+    except BaseException:
+        int8.drop_int8(spec)
+        raise
+
+
+def _try_int8(spec: ModelSpec, frames: Callable[[], Sequence[Frame]] | None) -> tuple[EngineTrial, ...]:
+    """The trials of a variant that was just made. Raises ``UserError`` where no engine passes with it."""
+    engines = tuple(name for name, kind in KINDS.items() if kind.precision == "int8")
+    made = choose_engine(spec, engine_threads(live=False), frames=frames, engines=engines, again=True)
+    tried = tuple(trial for trial in made.trials if trial.engine in engines)
+    if not any(trial.passed for trial in tried):
+        why = made.notice or "; ".join(trial.describe() for trial in tried)
+        raise UserError(
+            f"The int8 variant of '{spec.id}' is not exact enough and was not kept ({why})", "Use it as it is"
+        )
+    return tuple(trial for trial in made.trials if trial.engine in engines or trial.samples)
 
 
 def _candidates(spec: ModelSpec, engines: Sequence[str] | None) -> tuple[str, ...]:
@@ -174,24 +202,19 @@ class _Bench:
             return EngineChoice("cpu", True, self._threads, notice=notice)
         rectangle = self._rectangle(pictures, expected)
         rectangular = rectangle is None or rectangle.passed
-        unbuilt = _unbuilt(self._spec, engines)
-        trials = self._trials([e for e in engines if e not in unbuilt], pictures, expected, rectangular)
-        # Without CUDA there is no GPU for which TensorRT could build.
-        pending = unbuilt if any(trial.engine == "cuda" and not trial.problem for trial in trials) else ()
-        for engine in pending:
-            tensorrt.start_build(self._spec, engine)
-        return EngineChoice(_best(trials), rectangular, self._threads, trials, rectangle, pending)
+        trials = self._trials(engines, pictures, expected, rectangular)
+        return EngineChoice(_best(trials), rectangular, self._threads, trials, rectangle)
 
     def _pictures(
         self, reference: Runner, frames: Callable[[], Sequence[Frame]] | None
     ) -> tuple[tuple[Frame, ...], list[Found]]:
         """Pictures of one source on which the reference finds something, and what it finds."""
         sources: list[Callable[[], Sequence[Frame]]] = [] if frames is None else [frames]
-        sources.append(functools.partial(check_frames.bundled_frames, self._spec))
+        sources.append(functools.partial(parity.bundled_frames, self._spec))
         pictures: tuple[Frame, ...] = ()
         found: list[Found] = []
         for give in sources:
-            pictures = check_frames.choose_evenly(give(), self._frames)
+            pictures = parity.choose_evenly(give(), self._frames)
             found = [reference.instances(picture)[0] for picture in pictures]
             if any(found):
                 break
@@ -277,20 +300,6 @@ def _differs(spec: ModelSpec, frame: Frame) -> bool:
     return place(size, spec.input, box, aspect) != place(size, make_square(spec.input), box, aspect)
 
 
-# --- engines that are built in the background -------------------------------------------------------------------------
-
-
-def _unbuilt(spec: ModelSpec, engines: Sequence[str]) -> tuple[str, ...]:
-    """Engines of TensorRT that were not built yet: loading one would take minutes."""
-    library = session.versions()["onnxruntime"]
-    return tuple(e for e in engines if e.startswith("tensorrt") and not tensorrt.is_built(spec, e, library))
-
-
-def _finished(spec: ModelSpec, pending: Sequence[str]) -> bool:
-    library = session.versions()["onnxruntime"]
-    return any(tensorrt.is_built(spec, engine, library) for engine in pending)
-
-
 # --- what is kept -----------------------------------------------------------------------------------------------------
 
 
@@ -314,7 +323,7 @@ def _path(spec: ModelSpec, threads: int, spinning: bool, engines: Sequence[str])
         "machine": machine(),
         "bf16": "openvino-bf16" in engines,
         "model": spec.sha256,
-        "int8": int8_sha256(spec),
+        "int8": int8.int8_sha256(spec),
         "manifest": repr((spec.input, spec.output)),
         "golden": _golden_hash(spec),
         "versions": session.versions(),
@@ -356,10 +365,9 @@ def _parse(values: dict[str, Any]) -> EngineChoice:
         int(values["threads"]),
         trials,
         rectangle,
-        tuple(map(str, values["pending"])),
         str(values["notice"]),
     )
-    named = (choice.engine, *choice.pending, *(trial.engine for trial in trials))
+    named = (choice.engine, *(trial.engine for trial in trials))
     if any(engine not in KINDS for engine in named):
         raise ValueError("an engine that there is not")
     return choice

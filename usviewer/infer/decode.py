@@ -1,7 +1,7 @@
 """From a model's raw outputs to instances in frame pixels. Pure functions; the decoder is the manifest's.
 
-Masks are thresholded **after** bilinear upsampling to the frame's own pixels (``clinical.md`` 1.6): the other way round
-every edge would be off by up to a cell of the output, 2 to 4 pixels.
+Masks are thresholded **after** bilinear upsampling to the frame's own pixels: the other way round every edge would be
+off by up to a cell of the output, 2 to 4 pixels (``docs/clinical.md``, "The diameter from a mask").
 """
 
 from __future__ import annotations

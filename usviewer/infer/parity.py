@@ -1,22 +1,38 @@
-"""Whether an engine says the same as the CPU in single precision, in what matters: the mask and its diameters."""
+"""Whether an engine says the same as the CPU in single precision, in what matters: the mask and its diameters.
+
+And the pictures on which engines are compared: masks appear on them, and they came with the program.
+"""
 
 from __future__ import annotations
 
 import math
+import tomllib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
-from usviewer.frame import Frame, Mask
+from usviewer.acquire import open_source
+from usviewer.calibrate import for_source
+from usviewer.errors import UserError
+from usviewer.frame import Frame, Mask, Pixels, make_frame
+from usviewer.infer import golden
+from usviewer.infer.manifest import ModelSpec
 from usviewer.infer.prediction import Instance
+from usviewer.resources import resource_path
+from usviewer.units import ScaleSource, isotropic
 
 MIN_IOU = 0.99
 MAX_DIAMETER_MM = 0.3
 MAX_DIAMETER_PX = 1.0
 # An instance whose score is this close to the gate may be there for one engine and not for the other.
 GATE_MARGIN = 0.02
+
+_SAMPLE = "sample.mp4"
+_SAMPLE_FRAMES = (5, 33, 61, 89)
+# Darker and brighter, as another gain would make it.
+_GAMMAS = (1.0, 0.85, 1.2)
 
 NOTHING_FOUND = "no mask appeared on the pictures of the check"
 
@@ -146,3 +162,47 @@ def _box_overlap(first: Instance, second: Instance) -> float:
     shared = max(0.0, min(ax1, bx1) - max(ax0, bx0)) * max(0.0, min(ay1, by1) - max(ay0, by0))
     union = (ax1 - ax0) * (ay1 - ay0) + (bx1 - bx0) * (by1 - by0) - shared
     return shared / union if union else 0.0
+
+
+# --- pictures to compare on -------------------------------------------------------------------------------------------
+
+
+def bundled_frames(spec: ModelSpec) -> tuple[Frame, ...]:
+    """Frames of the bundled clip if it shows the model's finding, else the golden picture; darker and brighter too."""
+    frames = _sample_frames(spec.finding)
+    return tuple(_brighter(frame, gamma) for frame in (frames or _golden_frames(spec)) for gamma in _GAMMAS)
+
+
+def choose_evenly(frames: Sequence[Frame], count: int) -> tuple[Frame, ...]:
+    """Take so many frames from all over a sequence; all of them where there are no more."""
+    if len(frames) <= count or count == 1:
+        return tuple(frames[:count])
+    return tuple(frames[round(i * (len(frames) - 1) / (count - 1))] for i in range(count))
+
+
+def _sample_frames(finding: str) -> tuple[Frame, ...]:
+    path = resource_path("resources", _SAMPLE)
+    try:
+        facts = tomllib.loads(path.with_suffix(".toml").read_text(encoding="utf-8"))
+        if facts.get("finding") != finding:
+            return ()
+        with open_source(str(path)) as source:
+            calibrate = for_source(source, isotropic(float(facts["mm_per_px"]), ScaleSource.PHANTOM))
+            return tuple(calibrate(source.seek(index)) for index in _SAMPLE_FRAMES)
+    except (OSError, UserError):  # an installation without its clip: the golden picture serves
+        return ()
+
+
+def _golden_frames(spec: ModelSpec) -> tuple[Frame, ...]:
+    if spec.golden is None:
+        return ()
+    return (make_frame(golden.read_picture(spec.golden.frame), "golden picture", 0),)
+
+
+def _brighter(frame: Frame, gamma: float) -> Frame:
+    if gamma == 1.0:
+        return frame
+    table = np.clip(255.0 * (np.arange(256) / 255.0) ** gamma + 0.5, 0, 255).astype(np.uint8)
+    pixels: Pixels = np.asarray(cv2.LUT(frame.pixels, table), np.uint8)
+    key = frame.key
+    return make_frame(pixels, key.source, key.index, key.media_time_s, geometry=frame.geometry)

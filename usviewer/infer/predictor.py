@@ -12,9 +12,9 @@ from usviewer.infer import golden, onnx_file, trial
 from usviewer.infer.edge import edge_sd_px
 from usviewer.infer.manifest import ModelSpec
 from usviewer.infer.prediction import Prediction
+from usviewer.infer.prompt.prompt_runner import runner_for
 from usviewer.infer.runner import Runner, observe
 from usviewer.infer.runner import check_golden as reproduce_golden
-from usviewer.infer.runners import runner_for
 from usviewer.infer.session import ENGINES, KINDS, Session, engine_threads, name_of, open_session
 from usviewer.infer.temporal_gate import TemporalGate
 

@@ -81,6 +81,11 @@ def place(
 
 
 @functools.lru_cache(maxsize=16)
+def make_square(spec: InputSpec) -> InputSpec:
+    """The same input at its full square where its size is dynamic."""
+    return spec if spec.width_px else replace(spec, width_px=spec.side_px, height_px=spec.side_px)
+
+
 def bytes_alone(spec: InputSpec) -> InputSpec:
     """The same input without its last steps, for an engine that does them: bytes (height, width, RGB or grey)."""
     order = "gray" if spec.channels == 1 else "rgb"

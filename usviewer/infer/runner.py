@@ -11,7 +11,7 @@ from usviewer.infer import activation, golden
 from usviewer.infer.decode import decode
 from usviewer.infer.manifest import InputSpec, ModelSpec
 from usviewer.infer.prediction import Instance
-from usviewer.infer.preprocess import PixelBox, Placement, Tensor, Workspace, bytes_alone, prepare
+from usviewer.infer.preprocess import PixelBox, Placement, Tensor, Workspace, bytes_alone, make_square, prepare
 from usviewer.infer.session import KINDS, Outputs, Session
 
 Timings = dict[str, float]
@@ -83,11 +83,6 @@ class Runner:
     ) -> tuple[Outputs, tuple[Instance, ...]]:
         """The outputs that a golden case keeps, and what they say."""
         return outputs, decode(outputs, placement, spec)
-
-
-def make_square(spec: InputSpec) -> InputSpec:
-    """The same input at its full square where its size is dynamic."""
-    return spec if spec.width_px else replace(spec, width_px=spec.side_px, height_px=spec.side_px)
 
 
 def observe(runner: Runner, pixels: Pixels, source: str = golden.RECORDED) -> golden.GoldenOutput:

@@ -1,8 +1,9 @@
 """Pure geometry of one mask: moments, ellipse, extents, outline, borders. Pixels in, pixels (or scaled units) out.
 
 Positions follow ``usviewer.units``: column ``i`` covers ``[i, i + 1)``. Lengths come from second moments, because
-everything that is read off an OpenCV contour is about one pixel short: its points are pixel centres (``clinical.md``
-1.6: ``fitEllipse`` -0.95 px, ``minAreaRect`` -1.21 px, moments +0.01 px on digitised circles).
+everything that is read off an OpenCV contour is about one pixel short: its points are pixel centres (``fitEllipse``
+-0.95 px, ``minAreaRect`` -1.21 px, moments +0.01 px on digitised circles; ``docs/clinical.md``, "The diameter from a
+mask").
 """
 
 from __future__ import annotations
@@ -40,7 +41,8 @@ class Moments:
     def extent(self, direction_xy: Point) -> float:
         """Full extent of the ellipse of these moments, projected on a direction: ``4 sqrt(u' C u)``.
 
-        For the vertical this is ``2 sqrt((ra sin t)^2 + (rb cos t)^2)`` of ``clinical.md`` 1.6.
+        For the vertical this is ``2 sqrt((ra sin t)^2 + (rb cos t)^2)`` (``docs/clinical.md``, "The diameter from a
+        mask").
         """
         unit = np.asarray(direction_xy, dtype=np.float64)
         unit = unit / np.hypot(unit[0], unit[1])
@@ -80,7 +82,10 @@ class Ellipse:
 
     @property
     def circumference(self) -> float:
-        """Perimeter by Ramanujan's second approximation (1914): exact to 0.0001 mm for heads (``clinical.md`` 2.1)."""
+        """Perimeter by Ramanujan's second approximation (1914), exact to 0.0001 mm for heads.
+
+        Against the elliptic integral: ``docs/clinical.md``, "Circumference, diameters and cephalic index".
+        """
         a, b = self.semi_major, self.semi_minor
         if a + b == 0.0:
             return 0.0

@@ -11,7 +11,8 @@ from usviewer.measure.geometry import Shape
 from usviewer.measure.reading import Plane, Site
 from usviewer.units import Point
 
-# clinical.md 1.6: below the first a section across the vessel, above the second along it, between them ask.
+# docs/clinical.md, "The diameter from a mask": below the first a section across the vessel, above the second along it,
+# between them ask.
 TRANSVERSE_BELOW = 1.6
 LONGITUDINAL_ABOVE = 2.5
 HOLD_S = 0.5
@@ -49,7 +50,7 @@ def contact_of(shape: Shape, touching_xy_px: Points, scale_xy: Point = (1.0, 1.0
 
 
 def plane_of(elongation: float, contact: Contact) -> Plane:
-    """The plane that one mask shows (``clinical.md`` 1.6).
+    """The plane that one mask shows (``docs/clinical.md``, "The diameter from a mask").
 
     A round mask that meets the border is undetermined: it may be the part of a larger one.
     """

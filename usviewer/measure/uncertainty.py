@@ -11,9 +11,9 @@ harmonic, a circumference and an area to the mean, one side's depth to the displ
 harmonic.
 
 **Plane.** Nobody holds a probe exactly across a vessel: up to 10 degrees go unnoticed and lengthen the section by up to
-1.5 % (``clinical.md`` 1.5). What the section is longer than its short axis may all be obliquity, or none of it. Cut
-lengthwise beside the middle, up to a quarter of the diameter off, a vessel looks up to 13 % too narrow. For heads and
-nerves one picture does not tell.
+1.5 % (``docs/clinical.md``, "What can go wrong"). What the section is longer than its short axis may all be obliquity,
+or none of it. Cut lengthwise beside the middle, up to a quarter of the diameter off, a vessel looks up to 13 % too
+narrow. For heads and nerves one picture does not tell.
 
 **Frames.** The scatter of the median over several frames, from ``trend``.
 """

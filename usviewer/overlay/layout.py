@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from usviewer.overlay.apart import avoid_overlap
 from usviewer.overlay.items import Anchor, BoxMark, Item, Outline, ScaleBar, Scene, Text, TextPanel
 from usviewer.overlay.lettering import Lettering, Stamp, stamp, wrap
 from usviewer.overlay.palette import Colour, Size, font_px
 from usviewer.overlay.words import TextLine
-from usviewer.units import Point
+from usviewer.units import Box, Point
 
 Corners = tuple[int, int, int, int]
 
@@ -180,3 +180,33 @@ def _inside(corner: Point, size: tuple[int, int], scene: Scene) -> tuple[int, in
     limits = (scene.frame_size_px[0] - size[0], scene.frame_size_px[1] - size[1])
     left, top = (round(min(max(0.0, place), max(0, limit))) for place, limit in zip(corner, limits, strict=True))
     return left, top
+
+
+def avoid_overlap(boxes: Sequence[Box], room: Box, taken: Sequence[Box] = ()) -> list[Point]:
+    """Top-left corners at which boxes lie within ``room`` and over neither ``taken`` nor one another.
+
+    The first keep their places; a later one goes up or down, whichever is nearer. Without any free place it stays.
+    """
+    held, corners = list(taken), []
+    for box in boxes:
+        left, top, right, bottom = _within(box, room)
+        height = bottom - top
+        beside = [other for other in held if other[0] < right and left < other[2]]
+        tops = [top, *(other[1] - height for other in beside), *(other[3] for other in beside)]
+        free = [
+            each
+            for each in tops
+            if room[1] <= each <= room[3] - height
+            and not any(each < other[3] and other[1] < each + height for other in beside)
+        ]
+        chosen = min(free, key=lambda each: abs(each - top), default=top)
+        held.append((left, chosen, right, chosen + height))
+        corners.append((left, chosen))
+    return corners
+
+
+def _within(box: Box, room: Box) -> Box:
+    """Moved into the room; what is larger keeps its top left corner there."""
+    dx = max(room[0] - box[0], min(0.0, room[2] - box[2]))
+    dy = max(room[1] - box[1], min(0.0, room[3] - box[3]))
+    return box[0] + dx, box[1] + dy, box[2] + dx, box[3] + dy

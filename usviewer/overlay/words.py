@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from usviewer.infer.prediction import Edge
-from usviewer.measure.findings import column_of, finding_of
+from usviewer.measure.findings import finding_of, quantity_of
 from usviewer.measure.findings.biometry import age_sd_days, age_words
 from usviewer.measure.reading import NORMAL_95, Dimension, Measurement, Plane, Provenance, Reading, Status, Summary
 from usviewer.overlay import palette
@@ -26,14 +26,14 @@ class TextLine:
 
 def title(name: str) -> str:
     """What a measurement is called on the screen."""
-    column = column_of(name)
-    return (column.title if column is not None else "") or name.replace("_", " ").capitalize()
+    quantity = quantity_of(name)
+    return (quantity.title if quantity is not None else "") or name.replace("_", " ").capitalize()
 
 
 def is_listed(name: str) -> bool:
     """Whether a measurement is drawn and listed; some are only kept in the files."""
-    column = column_of(name)
-    return column is None or not column.is_auxiliary
+    quantity = quantity_of(name)
+    return quantity is None or not quantity.is_auxiliary
 
 
 def convention(edge: Edge) -> str:
@@ -104,8 +104,8 @@ def _percent(name: str) -> str:
 
 
 def _age_text(name: str, weeks: float) -> str:
-    column = column_of(name)
-    if column is None or not column.is_estimated_age:
+    quantity = quantity_of(name)
+    if quantity is None or not quantity.is_estimated_age:
         return age_words(weeks)
     return f"{age_words(weeks)} ± {NORMAL_95 * age_sd_days(weeks):.0f} days"
 

@@ -1,1 +1,1 @@
-"""What is kept."""
+"""Writing results, pictures, recordings and the user's work to files."""

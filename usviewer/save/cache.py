@@ -57,7 +57,7 @@ T = TypeVar("T")
 
 
 def clips_folder() -> Path:
-    """Where all this lies: the platform's data folder."""
+    """The folder of all this: inside the platform's data folder."""
     return Path(platformdirs.user_data_dir("usviewer", appauthor=False)) / "clips"
 
 
@@ -76,7 +76,7 @@ def content_hash(path: Path) -> str:
 
 @dataclass(frozen=True, slots=True)
 class MadeBy:
-    """What readings depend on beside the picture: the model (by hash), the engine that ran, and the user's scale.
+    """What readings depend on besides the picture: the model (by hash), the engine that ran, and the user's scale.
 
     ``settings`` is whatever else they depend on, such as a plane that the operator has set.
     """
@@ -95,8 +95,8 @@ class MadeBy:
 class ClipNotes:
     """The bookmarks and corrections of one content. Reading and writing is slow work: not for the window's thread.
 
-    ``problems`` says in a sentence each what could not be read. It stays as it is until it is written anew, and then a
-    copy is kept beside it.
+    ``problems`` says in a sentence each what could not be read. A damaged file stays as it is until it is written
+    again, and then a copy is kept beside it.
     """
 
     def __init__(self, path: Path, folder: Path | None = None) -> None:
@@ -142,7 +142,7 @@ class ClipNotes:
         _write_arrays(self.folder / _edits_name(model_sha256), document, arrays)
 
     def _read(self, name: str, parse: Callable[[bytes], T], nothing: T) -> T:
-        """What a file says; ``nothing`` where it is not there, or damaged, which ``problems`` then tells."""
+        """Read a file. Returns ``nothing`` where it is missing or damaged; ``problems`` then says so."""
         try:
             return _parsed(self.folder / name, parse)
         except FileNotFoundError:
@@ -165,7 +165,7 @@ class ClipNotes:
             self.problems.append(sentence)
 
     def _keep(self, name: str, parse: Callable[[bytes], object]) -> None:
-        """Before a file is written anew: what cannot be read is copied beside it."""
+        """Copy a file that cannot be read, before it is written again."""
         path = make_folder(self.folder) / name
         try:
             _parsed(path, parse)
@@ -194,7 +194,7 @@ class ClipResults:
         return {reading.key.index: reading for reading in named} or None
 
     def store(self, readings: Mapping[int, Reading]) -> None:
-        """Keep them, and make room where the kept readings of all clips have become too large."""
+        """Store readings, and drop the oldest of all clips where they have become too large."""
         _forget_paths(self._notes.parent)
         remove_leftovers(make_folder(self._notes.folder))
         outlines = [outline for reading in readings.values() for outline in reading.outlines_xy_px]
@@ -220,7 +220,7 @@ def _write_arrays(path: Path, document: Mapping[str, Any], arrays: Mapping[str, 
 
 
 def _parsed(path: Path, parse: Callable[[bytes], T]) -> T:
-    """What a kept file says. ``OSError`` where it cannot be read, ``UserError`` for whatever its content makes fail.
+    """Read a kept file. Raises ``OSError`` where it cannot be read, ``UserError`` where its content is not valid.
 
     Everything here is foreign: a number may be a list, a list may never end. So the values are taken apart inside the
     boundary, too.
@@ -255,11 +255,11 @@ def _edits_from(content: bytes) -> dict[int, Edit]:
 
 
 def _readings_from(content: bytes) -> list[Reading]:
-    """Under no source: whose they are is told by the folder they lie in."""
+    """Readings without a source: the folder they lie in tells whose they are."""
     arrays = _arrays(content)
     points, ends = arrays["points"], arrays["ends"]
     if points.dtype != np.float64 or points.ndim != 2 or points.shape[1] != 2 or not np.isfinite(points).all():
-        raise ValueError("outlines are no points")
+        raise ValueError("outlines are not points")
     falls = ends.dtype != np.int64 or ends.ndim != 1 or (np.diff(ends, prepend=0) < 0).any()
     if falls or ends[-1:].sum() != len(points):
         raise ValueError("outlines do not end where they should")
@@ -371,7 +371,7 @@ def _hints(kind: Any) -> dict[str, Any]:
 
 
 def _reading_document(reading: Reading) -> dict[str, Any]:
-    """Everything but the outlines, of which only the number is said: they are kept as one array. No name, no clock."""
+    """A reading without name, clock and outlines; of these only the number, since they are kept as one array."""
     key = replace(reading.key, source="", capture_time_s=0.0)
     document = _document_of(replace(reading, key=key, outlines_xy_px=()))
     return {**document, "outlines_xy_px": len(reading.outlines_xy_px)}

@@ -20,7 +20,7 @@ from usviewer.save.unfinished import PartFolder, remove_leftovers
 
 
 def free_name(parent: Path, name: str) -> Path:
-    """``name`` in the folder, or ``name-2``, ``name-3`` ...: nothing that is there is ever replaced."""
+    """``name`` in the folder, or ``name-2``, ``name-3`` ...: an existing file or folder is never replaced."""
     stem, dot, ending = name.partition(".")
     candidate, number = parent / name, 1
     while os.path.exists(candidate):  # a name that is too long is free, and writing it says what is wrong
@@ -39,9 +39,9 @@ def export_corrections(
 ) -> tuple[Path, int, str]:
     """Write ``images/``, ``labels/`` (0 background, 1 + class) and ``coco.json`` into a new folder of that name.
 
-    The pictures leave as every picture does: blanked outside the sector, where it is certain, unless
-    ``keep_surroundings``. Gives the folder, how many pictures it holds, and what has to be said about them. All of it
-    is written or nothing: raises ``UserError``.
+    The pictures are blanked outside the sector where it is certain, as in every export, unless ``keep_surroundings``.
+    Returns the folder, the number of pictures, and what the user must know about them. Writes everything or nothing.
+    Raises ``UserError``.
     """
     make_folder(parent)
     remove_leftovers(parent)
@@ -73,7 +73,7 @@ def _origin(prediction: Prediction) -> dict[str, str]:
 
 @contextmanager
 def _new_folder(target: Path) -> Iterator[Path]:
-    """A folder that gets its name when everything in it is written, and is gone when something failed."""
+    """A folder that gets its name when everything in it is written, and is removed on failure."""
     unfinished = PartFolder(target.parent)
     try:
         yield unfinished.path

@@ -1,4 +1,4 @@
-"""One policy for what leaves the program: names are burnt in round the ultrasound, so that part is blanked."""
+"""One policy for what leaves the program: names are burnt in around the ultrasound, so that part is blanked."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import numpy as np
 
 from usviewer.frame import ImageGeometry, Mask, Pixels, Sector
 
-KEPT_AS_ASKED = "What lies round the ultrasound is kept, as asked: look for names before you pass the pictures on"
+KEPT_AS_ASKED = "What lies around the ultrasound is kept, as asked: look for names before you pass the pictures on"
 KEPT_UNCERTAIN = (
     "Where the ultrasound ends is not certain, so nothing was blanked: look for names before you pass the pictures on"
 )
 
 
 def blank_outside_sector(pixels: Pixels, geometry: ImageGeometry | None, keep_surroundings: bool) -> Pixels:
-    """The picture as it may leave: black outside the sector, where the sector is certain.
+    """Return the picture as it may leave the program: black outside the sector where the sector is certain.
 
     Where it is not, or where the surroundings are wanted, the picture is unchanged and ``privacy_notice`` says so.
     """
@@ -25,14 +25,14 @@ def blank_outside_sector(pixels: Pixels, geometry: ImageGeometry | None, keep_su
 
 
 def privacy_notice(geometry: ImageGeometry | None, keep_surroundings: bool) -> str:
-    """What the user has to be told about the pictures that left; empty when their surroundings were blanked."""
+    """What the user must know about the exported pictures; empty when their surroundings were blanked."""
     if keep_surroundings:
         return KEPT_AS_ASKED
     return "" if _blankable(geometry, keep_surroundings) else KEPT_UNCERTAIN
 
 
 def blank_outside(pixels: Pixels, sector: Sector) -> Pixels:
-    """A copy that is black in every pixel whose centre lies outside the sector's outline (by more than one pixel)."""
+    """Copy a picture, black in every pixel whose centre lies outside the sector's outline (by more than one pixel)."""
     inside = _inside(sector, pixels.shape[0], pixels.shape[1])
     return np.asarray(cv2.bitwise_and(pixels, pixels, mask=inside.view(np.uint8)), dtype=np.uint8)
 
@@ -44,7 +44,7 @@ def _blankable(geometry: ImageGeometry | None, keep_surroundings: bool) -> Secto
 
 @lru_cache(maxsize=4)
 def _inside(sector: Sector, height: int, width: int) -> Mask:
-    """Which pixels are ultrasound; the same for every frame of a clip, hence kept."""
+    """Which pixels are ultrasound; cached, since it is the same for every frame of a clip."""
     inside = np.zeros((height, width), np.uint8)
     outline = np.round((sector.outline_xy_px - 0.5) * 16).astype(np.int32)
     cv2.fillPoly(inside, [outline], 1, cv2.LINE_8, 4)

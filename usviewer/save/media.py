@@ -41,7 +41,7 @@ _LOSSLESS = {"qp": "0", "preset": _PRESET}
 
 
 def picture_of(shown: AnnotatedFrame, keep_surroundings: bool = False) -> Pixels:
-    """The picture as it leaves the program: surroundings blanked (``save.deidentify``), then the overlay drawn.
+    """Draw the picture as it leaves the program: surroundings blanked (``save.deidentify``), then the overlay drawn.
 
     It has the frame's own pixels, also where these are not square: players stretch them, so there the overlay is drawn
     for what they show. The research-use line is on every one, whatever the style left out.
@@ -62,7 +62,7 @@ def picture_of(shown: AnnotatedFrame, keep_surroundings: bool = False) -> Pixels
 
 
 def square_picture_of(shown: AnnotatedFrame, keep_surroundings: bool = False) -> Pixels:
-    """The same with square pixels: a viewer of pictures heeds no other shape."""
+    """The same with square pixels: viewers of pictures ignore any other shape."""
     aspect = shown.frame.pixel_aspect
     if aspect == 1.0:
         return picture_of(shown, keep_surroundings)
@@ -72,7 +72,7 @@ def square_picture_of(shown: AnnotatedFrame, keep_surroundings: bool = False) ->
 
 
 def write_png(shown: AnnotatedFrame, path: Path, keep_surroundings: bool = False) -> None:
-    """Save one annotated picture at the frame's own size; stretched where its pixels are not square."""
+    """Write one annotated picture at the frame's own size; stretched where its pixels are not square."""
     write_bytes(path, encode_png(square_picture_of(shown, keep_surroundings)))
 
 
@@ -90,7 +90,7 @@ def form_of(frame: Frame) -> Form:
 
 
 def fit_to_form(picture: Pixels, form: Form, room: Form) -> Pixels:
-    """A picture of one form in a clip of another: as large as it goes, in the middle, on black."""
+    """Fit a picture of one form into a clip of another: as large as it goes, centred, on black."""
     if form == room:
         return picture
     wide, high = form.size_px[0] * form.pixel_aspect / room.pixel_aspect, form.size_px[1]
@@ -121,7 +121,7 @@ class ClipWriter:
     Players stretch pixels that are not square, as the source's. Even sizes are coded in 4:2:0, which every player
     shows; odd ones in 4:4:4, which keeps their size. ``lossless`` keeps every pixel as it is (H.264 in RGB: VLC, mpv
     and all of FFmpeg play it, browsers do not). Use as a context manager: an exception inside, Ctrl-C included, leaves
-    no file. Not to be shared between threads.
+    no file. One thread at a time.
     """
 
     def __init__(
@@ -163,7 +163,7 @@ class ClipWriter:
     def close(self, last_duration_s: float | None = None) -> None:
         """Finish the file and give it its name. The last picture lasts as long as told, else as the one before it.
 
-        Raises ``UserError`` when there was no picture at all.
+        Raises ``UserError`` when there was no picture.
         """
         if self._clock.last is None:
             self.abort()
@@ -179,7 +179,7 @@ class ClipWriter:
         self._atomic.commit()
 
     def abort(self) -> None:
-        """Leave nothing behind."""
+        """Remove everything that was written."""
         with suppress(av.FFmpegError, OSError):  # the file is thrown away, so its end may fail
             if self._file is not None:
                 self._file.close()
@@ -221,7 +221,7 @@ class ClipWriter:
         return self._scaler.reformat(same_memory, format=self._stream.pix_fmt, dst_colorspace=Colorspace.ITU709)
 
     def _encode(self, frame: Any) -> None:
-        """The newest packet waits, since only the end of the clip tells how long it lasts."""
+        """Encode a picture. The newest packet waits, since only the end of the clip tells how long it lasts."""
         for packet in self._stream.encode(frame):
             if self._held is not None:
                 self._file.mux(self._held)

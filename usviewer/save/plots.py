@@ -89,7 +89,7 @@ def _times(readings: Sequence[Reading]) -> tuple[Series, str]:
 
 
 def _values(readings: Sequence[Reading], summary: Summary | None) -> Series:
-    """The quantity on every frame, not a number where it was not measured or is of another kind."""
+    """The quantity on every frame; NaN where it was not measured or is of another kind."""
     if summary is None:
         return np.full(len(readings), np.nan)
     return np.array([_value(reading, summary) for reading in readings], dtype=np.float64)
@@ -164,7 +164,7 @@ def _bare(axes: Any) -> None:
 
 
 def _text(words: str) -> str:
-    """Words that are drawn as they are: between dollar signs Matplotlib would set a formula, or fail at it."""
+    """Escape text so that it is drawn as it is: Matplotlib reads a formula between dollar signs."""
     return printable(words).replace("$", r"\$")
 
 

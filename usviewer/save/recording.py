@@ -30,13 +30,13 @@ class RecordedFrame:
 
 
 class Recorder(Protocol):
-    """What the record key drives; every method is slow work for one thread, and raises ``UserError``."""
+    """The recorder behind the record key. Every method is slow, serves one thread and raises ``UserError``."""
 
     def add(self, taken: RecordedFrame) -> None:
         """Append one picture."""
 
     def close(self) -> tuple[Path, ...]:
-        """Finish; the files or folders that were written, none when there was no picture."""
+        """Finish. Returns the files or folders that were written; none without a picture."""
 
 
 class ClipRecorder:
@@ -70,7 +70,7 @@ class ClipRecorder:
             raise
 
     def close(self) -> tuple[Path, ...]:
-        """Finish; the folders that were written."""
+        """Finish. Returns the folders that were written."""
         self._end_part()
         return tuple(self._written)
 
@@ -131,7 +131,7 @@ class _Part:
         self._stack.close()
 
     def abort(self) -> None:
-        """Leave nothing of this part behind."""
+        """Remove everything of this part."""
         with suppress(UserError):
             self._stack.__exit__(UserError, UserError("aborted"), None)
         shutil.rmtree(self.folder, ignore_errors=True)

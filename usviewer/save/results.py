@@ -113,14 +113,14 @@ class ResultFolder:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Throw away what was not finished."""
+        """Remove what was not finished."""
         self._stack.__exit__(kind or RuntimeError, error or RuntimeError("not finished"), trace)
         self._unfinished.remove()
         if not self._existed and not any(self.folder.iterdir()):
             self.folder.rmdir()
 
     def add(self, shown: AnnotatedFrame, prediction: Prediction, reading: Reading, time_s: float) -> None:
-        """One more frame. ``time_s`` is when it is shown in the annotated clip."""
+        """Add a frame. ``time_s`` is when it is shown in the annotated clip."""
         name = shown.frame.name
         self.readings.append(reading)
         self._rows.add(reading_row(reading, name))
@@ -134,14 +134,14 @@ class ResultFolder:
             self._best = (rank, shown)
 
     def note(self, sentence: str) -> None:
-        """Something the user has to know about these files."""
+        """Add a note that the user must know about these files."""
         if sentence not in self.notes:
             self.notes.append(sentence)
 
     def finish(self, analysis: AnalysisInfo, last_duration_s: float | None, *, stopped: bool = False) -> None:
         """Write the summary, the best frame and the plot, and move everything to its place.
 
-        What was ``stopped`` before its end goes beside the results of an earlier run, not into their place.
+        A run that was ``stopped`` early goes next to the results of an earlier run and does not replace them.
         """
         if self._clip is not None:
             self._clip.close(last_duration_s)
@@ -219,7 +219,7 @@ def _earlier_run(folder: Path) -> _Earlier | None:
     """What an earlier run left; None where neither its summary nor its table of readings is there.
 
     Masks and pictures are told by the frames of that table, and only of a run that wrote any: what else lies beside
-    them is somebody's own.
+    them is the user's own.
     """
     source, rows = _source_of(folder / "summary.json"), _rows_of(folder / "readings.csv")
     if source is None and rows is None:
@@ -233,7 +233,7 @@ def _earlier_run(folder: Path) -> _Earlier | None:
 
 
 def _source_of(path: Path) -> str | None:
-    """The name of the source in a summary; None for what is no summary of this program."""
+    """The name of the source in a summary; None where the file is not a summary of this program."""
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
         return str(document["source"]["name"]) if str(document["program"]).startswith("usviewer ") else None
@@ -242,7 +242,7 @@ def _source_of(path: Path) -> str | None:
 
 
 def _rows_of(path: Path) -> list[tuple[int, str]] | None:
-    """Frame and file of every reading; None for what is no table of this program."""
+    """Frame and file of every reading; None where the file is not a table of this program."""
     try:
         with path.open(encoding="utf-8", newline="") as file:
             reader = csv.DictReader(file)
@@ -258,7 +258,7 @@ def _mask_name(index: int) -> str:
 
 
 def _free_picture(file: str, index: int, taken: set[str]) -> str:
-    """What a frame's picture is called: its file's name, as far as every disk takes it and no other has it.
+    """Name a frame's picture after its file, as far as every disk takes the name and no other picture has it.
 
     Two files may differ in their ending or in capitals only, and another computer's disk does not know capitals.
     ``taken`` holds the names that are given, small, and gets this one.

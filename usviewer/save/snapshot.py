@@ -1,4 +1,4 @@
-"""One picture that is kept: the annotated PNG, and beside it everything that was said about it as JSON."""
+"""A saved picture: the annotated PNG, and beside it everything that is known of it as JSON."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _MOST_NAME_BYTES = 80
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Snapshot:
-    """One picture with what was said about it.
+    """One picture with what is known of it.
 
     ``manual`` are the operator's own measurements on it, ``given`` what the operator said of the source; ``report`` is
     what the frames up to it (or the whole clip) amount to. ``prompts`` is what was pointed at on it.
@@ -59,9 +59,9 @@ def snapshot_name(source_name: str, frame: Frame, wall_clock_s: float | None = N
 
 
 def save_snapshot(kept: Snapshot, folder: Path, *, keep_surroundings: bool = False) -> tuple[Path, str]:
-    """Write the PNG and its JSON under a name that was free; both or neither.
+    """Write the PNG and its JSON under a free name; both or neither.
 
-    Gives the path of the PNG and what has to be said about its surroundings. Raises ``UserError``.
+    Returns the path of the PNG and what the user must know about its surroundings. Raises ``UserError``.
     """
     make_folder(folder)
     remove_leftovers(folder)

@@ -9,7 +9,7 @@ from typing import Any
 
 from usviewer import RESEARCH_USE, __version__
 from usviewer.calibrate.calibrator import GIVEN_FOR_OTHER_SIZE, OTHER_SIZE
-from usviewer.calibrate.watch import WITHDRAWALS
+from usviewer.calibrate.ruler.watch import WITHDRAWALS
 from usviewer.frame import SourceInfo
 from usviewer.measure.findings import finding_of
 from usviewer.measure.findings.base import rounded_floats, rounded_pair
@@ -71,7 +71,7 @@ def summary_document(analysis: AnalysisInfo, readings: Sequence[Reading]) -> dic
 
 
 def _over_the_clip(analysis: AnalysisInfo, readings: Sequence[Reading]) -> dict[str, Any]:
-    """What only some findings have, and only over frames of one patient; null for the others."""
+    """Entries that only some findings have, over frames of one patient; null for the others."""
     found: dict[str, Any] = dict.fromkeys(_IN_EVERY_SUMMARY)
     if not analysis.summed:
         return found

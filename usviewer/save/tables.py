@@ -63,7 +63,7 @@ INSTANCE_COLUMNS = ("frame", "file", "label", "score", "x0", "y0", "x1", "y1", "
 def reading_columns(finding: str) -> tuple[str, ...]:
     """The columns of ``readings.csv`` for one finding, in order."""
     known = finding_of(finding)
-    middle = [cell for name, column in known.columns.items() for cell in _columns_of(name, column.dimension)]
+    middle = [cell for name, quantity in known.quantities.items() for cell in _columns_of(name, quantity.dimension)]
     return (*_BEFORE, *middle, *known.extra_columns, *_AFTER)
 
 
@@ -117,7 +117,7 @@ def instance_rows(prediction: Prediction, file: str = "") -> Iterator[dict[str, 
 class CsvTable:
     """A CSV file that grows row by row and takes its name when it is whole. A context manager, like ``ClipWriter``.
 
-    UTF-8, comma, a header line, line feeds. A row with a column that the table has not is a bug (``ValueError``).
+    UTF-8, comma, a header line, line feeds. A row with a column that the table does not have is a bug (``ValueError``).
     """
 
     def __init__(self, path: Path, columns: Sequence[str]) -> None:
@@ -145,7 +145,7 @@ class CsvTable:
         self._atomic.commit()
 
     def abort(self) -> None:
-        """Leave nothing behind."""
+        """Remove everything that was written."""
         try:
             self._text.close()
         except OSError:  # what could not be flushed is thrown away
@@ -166,7 +166,7 @@ class CsvTable:
 
 
 def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Row]) -> None:
-    """A whole table at once."""
+    """Write a whole table at once."""
     with CsvTable(path, columns) as table:
         for row in rows:
             table.add(row)
@@ -180,12 +180,12 @@ def write_readings_json(path: Path, rows: Iterable[Row]) -> None:
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """A JSON document for people and scripts. Not-a-numbers are a bug (``ValueError``)."""
     text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
-    # Parts of a name that are no text cannot stand in a file of text: as in tables, an escape stands for them.
+    # Parts of a name that are not text cannot stand in a text file: as in tables, an escape takes their place.
     write_text(path, _SURROGATE.sub(lambda found: json.dumps(encodable(found[0]))[1:-1], text) + "\n")
 
 
 def text_of_cell(text: str) -> str:
-    """The text that a cell of a table of ours was made from: without the apostrophe before a formula."""
+    """The text from which a cell of our tables was made: without the apostrophe before a formula."""
     return text[1:] if _DEFUSED.match(text) else text
 
 
@@ -203,10 +203,10 @@ def _columns_of(name: str, dimension: Dimension) -> list[str]:
 
 def _measured_cells(reading: Reading) -> dict[str, Cell]:
     cells: dict[str, Cell] = {}
-    for name, column in finding_of(reading.finding).columns.items():
+    for name, quantity in finding_of(reading.finding).quantities.items():
         found = reading.get(name) or reading.get(f"{name}_1")
         if found is not None:
-            cells |= zip(_columns_of(name, column.dimension), _values(found), strict=True)
+            cells |= zip(_columns_of(name, quantity.dimension), _values(found), strict=True)
     return cells
 
 

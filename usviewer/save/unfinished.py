@@ -41,14 +41,14 @@ class PartFolder:
             raise cannot_write(parent, error) from None
 
     def release(self) -> None:
-        """It is no longer unfinished: it may get its name."""
+        """Unlock the folder: it is finished and may get its name."""
         if self._lock is not None:
             self._lock.close()
             self._lock = None
             (self.path / _LOCK).unlink(missing_ok=True)
 
     def remove(self) -> None:
-        """Throw away what it holds. A second call does nothing."""
+        """Remove the folder and its content. A second call does nothing."""
         if self._lock is not None:
             self._lock.close()
             self._lock = None
@@ -72,7 +72,7 @@ def _locked(path: Path) -> BinaryIO:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove what killed processes left unfinished in this folder: only what this program made, and is surely dead."""
+    """Remove what killed processes left unfinished in this folder: only what this program made and no process uses."""
     with suppress(OSError):
         for path in list(folder.iterdir()):
             if _PART_FILE.fullmatch(path.name) and path.is_file() and _rests(path):

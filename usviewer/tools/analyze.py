@@ -17,8 +17,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from usviewer import RESEARCH_USE
 from usviewer.acquire import Source, frame_count, open_source
 from usviewer.acquire.images import ImageSource
-from usviewer.calibrate.proposal import UNCONFIRMED
-from usviewer.calibrate.ruler import MAX_TICK_MM, MIN_TICK_MM
+from usviewer.calibrate.ruler.confirm import UNCONFIRMED
+from usviewer.calibrate.ruler.detect import MAX_TICK_MM, MIN_TICK_MM
 from usviewer.calibrate.source import for_source, stills_in_words
 from usviewer.calibrate.user_spacing import spacing_from_text
 from usviewer.errors import UserError

@@ -9,16 +9,15 @@ from itertools import islice
 from typing import Any
 
 from usviewer.acquire import Source, open_source
-from usviewer.calibrate import layouts
-from usviewer.calibrate.proposal import Proposal, propose
 from usviewer.calibrate.regions import FileScale
-from usviewer.calibrate.ruler import MAX_TICK_MM, MIN_TICK_MM, NO_RULER, Ruler
-from usviewer.calibrate.ruler_text import can_read
+from usviewer.calibrate.ruler import layouts
+from usviewer.calibrate.ruler.confirm import Proposal, propose, remember
+from usviewer.calibrate.ruler.detect import MAX_TICK_MM, MIN_TICK_MM, NO_RULER, Ruler
+from usviewer.calibrate.ruler.text import can_read
+from usviewer.calibrate.ruler.watch import RulerScale
 from usviewer.calibrate.source import file_scale, sample_frames
-from usviewer.calibrate.watch import RulerScale
 from usviewer.errors import UserError
 from usviewer.frame import Frame
-from usviewer.save.rulers import remember
 from usviewer.terminal import console
 from usviewer.tools.command import number
 from usviewer.typed_number import LENGTH_IN_MM

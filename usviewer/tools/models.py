@@ -15,8 +15,8 @@ from usviewer.frame import Frame
 from usviewer.infer import choice, golden, registry
 from usviewer.infer.manifest import ModelSpec
 from usviewer.infer.prompt import exports
-from usviewer.infer.quantize import CALIBRATION_FRAMES, quantize
 from usviewer.infer.session import engine_threads
+from usviewer.infer.session.int8 import CALIBRATION_FRAMES
 from usviewer.plain_text import printable
 from usviewer.terminal import Terminal, results
 from usviewer.tools.benchmark.frames import held_frames
@@ -132,7 +132,7 @@ def _engines(args: argparse.Namespace, output: Terminal) -> int:
     frames = _frames(args.frames)
     for live in (False, True):
         threads = engine_threads(live=live)
-        made = choice.choose_engine(spec, threads, frames=frames, spinning=not live, anew=True)
+        made = choice.choose_engine(spec, threads, frames=frames, spinning=not live, again=True)
         output.print(f"{'With the window' if live else 'Whole clips'}:")
         for line in made.lines():
             output.print(f"  {line}")
@@ -144,7 +144,7 @@ def _quantize(args: argparse.Namespace, output: Terminal) -> int:
     if spec.prompt is not None:
         raise UserError(f"'{spec.id}' outlines what it is pointed at: it has no int8 variant", "Choose another model")
     frames = _frames(args.frames)
-    for trial in quantize(spec, frames() if frames else ()):
+    for trial in choice.quantize(spec, frames() if frames else ()):
         output.print(trial.describe())
     output.print(f"Kept. '{spec.id}' runs on it where it is the fastest.")
     return 0

@@ -12,8 +12,8 @@ from typing import Any
 from PySide6.QtCore import QObject, Signal
 
 from usviewer import settings as preferences
+from usviewer.calibrate.ruler.watch import Confirmed
 from usviewer.calibrate.source import check_shape
-from usviewer.calibrate.watch import Confirmed
 from usviewer.errors import UserError
 from usviewer.frame import Frame
 from usviewer.measure.exam_context import NO_CONTEXT, ExamContext

@@ -10,7 +10,7 @@ from PySide6.QtCore import QObject, Signal
 
 from usviewer.acquire import open_source
 from usviewer.calibrate import Calibrator
-from usviewer.calibrate.watch import RulerScale
+from usviewer.calibrate.ruler.watch import RulerScale
 from usviewer.errors import UserError
 from usviewer.frame import Frame
 from usviewer.measure.exam_context import NO_CONTEXT

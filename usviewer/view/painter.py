@@ -13,8 +13,8 @@ from PySide6.QtCore import QPointF, QRectF, Qt
 from PySide6.QtGui import QColor, QFontMetricsF, QPainter, QPen, QPolygonF, QTransform
 
 from usviewer.frame import Points
-from usviewer.overlay.apart import avoid_overlap
 from usviewer.overlay.items import BoxMark, CaliperMark, Fill, Item, LineStyle, Outline, ScaleBar, Scene, Text
+from usviewer.overlay.layout import avoid_overlap
 from usviewer.overlay.palette import HALO, Colour
 from usviewer.units import Box, Point
 from usviewer.view import theme

@@ -12,8 +12,8 @@ from PySide6.QtCore import QObject, Signal
 
 from usviewer.acquire import Source, open_source
 from usviewer.calibrate import for_source
-from usviewer.calibrate.layouts import fingerprint
-from usviewer.calibrate.watch import Confirmed
+from usviewer.calibrate.ruler.layouts import fingerprint
+from usviewer.calibrate.ruler.watch import Confirmed
 from usviewer.errors import UserError
 from usviewer.frame import Frame, ImageGeometry
 from usviewer.infer.prediction import Edge

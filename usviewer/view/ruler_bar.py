@@ -18,14 +18,13 @@ from PySide6.QtGui import QColor, QPainter, QPen, QTransform
 from PySide6.QtWidgets import QButtonGroup, QCheckBox, QFrame, QVBoxLayout
 
 from usviewer.acquire import open_source
-from usviewer.calibrate.layouts import load
-from usviewer.calibrate.proposal import UNCONFIRMED, Proposal, propose
-from usviewer.calibrate.ruler import MAX_TICK_MM, MIN_TICK_MM
+from usviewer.calibrate.ruler.confirm import UNCONFIRMED, Proposal, propose, remember
+from usviewer.calibrate.ruler.detect import MAX_TICK_MM, MIN_TICK_MM
+from usviewer.calibrate.ruler.layouts import load
+from usviewer.calibrate.ruler.watch import WITHDRAWALS, Confirmed
 from usviewer.calibrate.source import sample_frames
-from usviewer.calibrate.watch import WITHDRAWALS, Confirmed
 from usviewer.errors import UserError
 from usviewer.frame import Frame, SourceInfo
-from usviewer.save.rulers import remember
 from usviewer.view import theme
 from usviewer.view.app_state import AppState
 from usviewer.view.number_field import LengthField

@@ -16,8 +16,8 @@ from PySide6.QtGui import QColor, QFontMetricsF, QImage, QPainter, QPen, QTransf
 from usviewer.frame import Pixels
 from usviewer.measure.manual import ellipse_outline
 from usviewer.overlay import palette
-from usviewer.overlay.apart import avoid_overlap
 from usviewer.overlay.items import LineStyle
+from usviewer.overlay.layout import avoid_overlap
 from usviewer.units import Box, Point
 from usviewer.view import theme
 from usviewer.view.painter import label, paint_caliper, paint_outline

@@ -64,7 +64,7 @@ class PhantomEllipse:
         return PhantomEllipse(self.x_mm, self.z_mm, self.semi_x_mm + by_mm, self.semi_z_mm + by_mm, self.tilt_rad)
 
     def extents_mm(self) -> tuple[float, float]:
-        """Full extents along x and z (``clinical.md`` 1.6); a band is measured along a column."""
+        """Full extents along x and z (``docs/clinical.md``, "The diameter from a mask"); of a band, along a column."""
         if math.isinf(self.semi_x_mm):
             return math.inf, 2 * self.semi_z_mm / math.cos(self.tilt_rad)
         cos, sin = math.cos(self.tilt_rad), math.sin(self.tilt_rad)

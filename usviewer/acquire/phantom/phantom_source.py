@@ -91,7 +91,7 @@ def geometry_of(spec: PhantomSpec, layout: ScreenLayout) -> ImageGeometry:
 
 
 class PhantomSource:
-    """A simulated scan of the abdominal aorta; equal specs give equal frames, in any order of asking.
+    """A simulated scan of the abdominal aorta; equal specs give equal frames, in whatever order they are asked for.
 
     A recorded phantom ends after ``spec.frames``; a live one (``spec.live``) goes on until it is closed, its consumer
     sets the pace, and ``seek`` is refused. Indices outside raise ``UserError``. One thread at a time.
@@ -121,7 +121,7 @@ class PhantomSource:
     def seek(self, index: int) -> Frame:
         """The frame of that index; a live phantom refuses."""
         if self.spec.live:
-            raise UserError("A live phantom cannot be sought", "Open it without live=1")
+            raise UserError("You cannot seek in a live phantom", "Open it without live=1")
         return self._frame(index)
 
     seek_near = seek
@@ -131,7 +131,7 @@ class PhantomSource:
         return () if self.spec.live else tuple(index / self.spec.fps for index in range(self.spec.frames))
 
     def close(self) -> None:
-        """Ends a live phantom; nothing is held open."""
+        """End a live phantom; nothing is held open."""
         self._closed = True
 
     def __enter__(self) -> Self:
@@ -188,7 +188,7 @@ class PhantomSource:
 
     @cached_property
     def _scanner(self) -> Scanner:
-        """Made for the first picture (half a second): the truth does not need it."""
+        """Built for the first picture (half a second): the truth does not need it."""
         return Scanner(self.spec)
 
     @property
@@ -247,7 +247,7 @@ def open_phantom(uri: str) -> PhantomSource:
 
 
 def _draw_screen(spec: PhantomSpec, layout: ScreenLayout) -> NDArray[np.uint8]:
-    """What a scanner's screen shows beside the fan: a depth ruler in centimetres, a grey bar, a label."""
+    """Draw what a scanner's screen shows beside the fan: a depth ruler in centimetres, a grey bar, a label."""
     screen = np.zeros((spec.height, spec.width, 3), np.uint8)
     if not spec.screen:
         return screen

@@ -138,7 +138,7 @@ class PhantomSpec:
 def parse_phantom_uri(uri: str) -> PhantomSpec:
     """The spec of ``phantom:?ap_mm=24&seed=3``; names are those of ``PhantomSpec``. ``UserError`` for any other."""
     if not uri.lower().startswith("phantom:"):
-        raise UserError(f"'{uri}' is no phantom", "Write phantom: or phantom:?ap_mm=24&seed=3")
+        raise UserError(f"'{uri}' is not a phantom", "Write phantom: or phantom:?ap_mm=24&seed=3")
     query = uri[len("phantom:") :].lstrip("/")
     if query and not query.startswith("?"):
         raise UserError(f"'{uri}' cannot be read", "Write phantom:?name=value&name=value")
@@ -150,7 +150,7 @@ def parse_phantom_uri(uri: str) -> PhantomSpec:
     values: dict[str, object] = {}
     for name, text in pairs:
         if name not in types:
-            raise UserError(f"A phantom has no parameter '{name}'", "Known are " + ", ".join(types))
+            raise UserError(f"A phantom has no parameter '{name}'", "Choose one of " + ", ".join(types))
         if name in values:
             raise UserError(f"The phantom's {name} is given twice", "Give it once")
         values[name] = _value(name, types[name], text)

@@ -17,12 +17,13 @@ from usviewer.evaluate.datasets.dataset import (
     GroundTruth,
     LengthTruth,
     Sample,
+    calibrated_clip,
+    can_open,
     chosen,
     class_name,
     pictures_of,
     read_label_image,
 )
-from usviewer.evaluate.datasets.frames import calibrated_clip, can_open
 from usviewer.frame import Frame
 from usviewer.units import Spacing
 

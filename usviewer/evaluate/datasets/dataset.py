@@ -13,6 +13,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from usviewer.acquire import open_source
+from usviewer.calibrate import for_source
 from usviewer.errors import UserError
 from usviewer.evaluate.average_precision import LabelledBox
 from usviewer.frame import Frame, Mask
@@ -180,3 +182,30 @@ def chosen(options: DatasetOptions, number: int) -> bool:
 def class_name(number: int) -> str:
     """What a class (from 1) is called where nobody named it."""
     return f"class {number}"
+
+
+def calibrated_clip(
+    uri: str, spacing: Spacing | None, wanted: Callable[[int], bool], last: int | None = None
+) -> Iterator[Frame]:
+    """The wanted frames (by index) of a clip or a folder of stills, up to ``last``."""
+    with open_source(uri) as source:
+        calibrate = for_source(source, spacing)
+        for frame in source:
+            if last is not None and frame.key.index > last:
+                return
+            if wanted(frame.key.index):
+                yield calibrate(frame)
+
+
+def calibrated_still(path: Path, spacing: Spacing | None) -> Frame:
+    """The one picture of a file."""
+    return next(calibrated_clip(str(path), spacing, lambda _: True))
+
+
+def can_open(path: Path) -> bool:
+    """Whether a file is a clip or picture at all."""
+    try:
+        with open_source(str(path)):
+            return True
+    except UserError:
+        return False

@@ -13,10 +13,10 @@ from usviewer.evaluate.datasets.dataset import (
     DatasetOptions,
     GroundTruth,
     Sample,
+    calibrated_still,
     chosen,
     is_held_out,
 )
-from usviewer.evaluate.datasets.frames import calibrated_still
 from usviewer.frame import Frame
 from usviewer.units import Spacing
 

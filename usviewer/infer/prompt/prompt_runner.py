@@ -21,6 +21,12 @@ from usviewer.infer.runner import Runner
 from usviewer.infer.session import Outputs, Session, open_call
 
 
+def runner_for(spec: ModelSpec, session: Session, *, rectangular: bool = True) -> Runner:
+    """Put a model on a session: a ``PromptRunner`` for one that is pointed at something, a ``Runner`` for any other."""
+    kind = Runner if spec.prompt is None else PromptRunner
+    return kind(spec, session, rectangular=rectangular)
+
+
 class PromptRunner(Runner):
     """A prompt model on a session (the encoder's), its decoder on the CPU. **Not** for two threads at once.
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from usviewer.errors import UserError
 from usviewer.infer import onnx_file
 from usviewer.infer.manifest import ModelSpec
-from usviewer.infer.session import ort, tensorrt, vino
+from usviewer.infer.session import ort, vino
 from usviewer.infer.session.base import (
     ENGINES,
     KINDS,
@@ -26,7 +26,7 @@ from usviewer.infer.session.base import (
     name_of,
     usable_cores,
 )
-from usviewer.infer.variants import int8_file
+from usviewer.infer.session.int8 import int8_file
 
 __all__ = [
     "ENGINES",
@@ -89,7 +89,7 @@ def usable_engines(spec: ModelSpec) -> tuple[str, ...]:
 
 def versions() -> dict[str, str]:
     """Of the engines' libraries, by their names; those that are not installed are left out."""
-    said = {"onnxruntime": ort.version(), "openvino": vino.version(), "tensorrt cache": tensorrt.CACHE_VERSION}
+    said = {"onnxruntime": ort.version(), "openvino": vino.version()}
     return {name: version for name, version in said.items() if version}
 
 

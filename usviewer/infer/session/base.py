@@ -48,8 +48,6 @@ KINDS: Mapping[str, EngineKind] = {
     "openvino-bf16": EngineKind("OpenVINO", "bf16", False, on_cpu=True),
     "openvino-int8": EngineKind("OpenVINO", "int8", False, on_cpu=True),
     "cuda": EngineKind("CUDA", "fp32", True, "CUDAExecutionProvider"),
-    "tensorrt": EngineKind("TensorRT", "fp32", True, "TensorrtExecutionProvider"),
-    "tensorrt-fp16": EngineKind("TensorRT", "fp16", False, "TensorrtExecutionProvider"),
     "coreml": EngineKind("CoreML", "fp16", False, "CoreMLExecutionProvider"),
     "directml": EngineKind("DirectML", "fp32", True, "DmlExecutionProvider"),
 }

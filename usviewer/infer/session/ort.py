@@ -1,4 +1,4 @@
-"""ONNX Runtime: the CPU, CUDA, TensorRT, CoreML and DirectML."""
+"""ONNX Runtime: the CPU, CUDA, CoreML and DirectML."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from usviewer.errors import UserError
 from usviewer.infer.manifest import ModelSpec
 from usviewer.infer.preprocess import Tensor
-from usviewer.infer.session import tensorrt
 from usviewer.infer.session.base import (
     KINDS,
     ByShape,
@@ -28,9 +27,14 @@ from usviewer.infer.session.base import (
     cause_of,
     fallback,
 )
-from usviewer.infer.variants import int8_file
+from usviewer.infer.session.int8 import int8_file
 
 _CPU = "CPUExecutionProvider"
+_PROVIDER_OPTIONS: Mapping[str, dict[str, str]] = {
+    # Exhaustive search of convolutions would hold the first frame up for seconds.
+    "cuda": {"cudnn_conv_algo_search": "HEURISTIC", "do_copy_in_default_stream": "1"},
+    "coreml": {"ModelFormat": "MLProgram", "MLComputeUnits": "ALL"},
+}
 _NEWER_FORMAT = re.compile(r"IR version: (\d+), max supported IR version: (\d+)")
 _NEWER_OPSET = re.compile(r"Opset (\d+) .* till opset (\d+)")
 _QUIET = 4  # only fatal messages: what matters is read from the session and said in the user's words
@@ -41,8 +45,7 @@ def open_onnxruntime(spec: ModelSpec, engine: str, threads: int, spinning: bool)
     ort = _library()
     path = int8_file(spec) if engine == "cpu-int8" else spec.path
     assert path is not None
-    providers = _providers(spec, engine)
-    session = _start(ort, path, _options(ort, threads, spinning, engine), providers)
+    session = _start(ort, path, _options(ort, threads, spinning, engine), _providers(engine))
     actual = _actual(engine, session.get_providers()[0])
     notice = ""
     if engine not in ("auto", actual):
@@ -107,24 +110,13 @@ def _preload(ort: Any) -> None:
             ort.preload_dlls()
 
 
-def _providers(spec: ModelSpec, engine: str) -> list[Any]:
-    """Providers with their options, in the order in which they may serve; the CPU is always behind them."""
-    wanted = [KINDS["cuda" if engine == "auto" else engine].provider]
-    if engine.startswith("tensorrt"):
-        wanted.append(KINDS["cuda"].provider)
-    present = [name for name in wanted if name in installed() and name != _CPU]
-    return [(name, _provider_options(spec, engine, name)) for name in present]
-
-
-def _provider_options(spec: ModelSpec, engine: str, provider: str) -> dict[str, str]:
-    if provider == KINDS["tensorrt"].provider:
-        return tensorrt.provider_options(spec, fp16=engine == "tensorrt-fp16")
-    if provider == KINDS["cuda"].provider:
-        # Exhaustive search of convolutions would hold the first frame up for seconds.
-        return {"cudnn_conv_algo_search": "HEURISTIC", "do_copy_in_default_stream": "1"}
-    if provider == KINDS["coreml"].provider:
-        return {"ModelFormat": "MLProgram", "MLComputeUnits": "ALL"}
-    return {}
+def _providers(engine: str) -> list[Any]:
+    """The engine's provider with its options, where this installation has it; the CPU is always behind it."""
+    name = "cuda" if engine == "auto" else engine
+    provider = KINDS[name].provider
+    if provider == _CPU or provider not in installed():
+        return []
+    return [(provider, _PROVIDER_OPTIONS.get(name, {}))]
 
 
 def _options(ort: Any, threads: int, spinning: bool, engine: str) -> Any:

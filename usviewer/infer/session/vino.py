@@ -12,7 +12,7 @@ from usviewer.errors import UserError
 from usviewer.infer.manifest import InputSpec, ModelSpec
 from usviewer.infer.preprocess import Tensor
 from usviewer.infer.session.base import ByShape, Outputs, Session, cause_of
-from usviewer.infer.variants import int8_file
+from usviewer.infer.session.int8 import int8_file
 
 
 def open_openvino(spec: ModelSpec, engine: str, threads: int) -> Session:

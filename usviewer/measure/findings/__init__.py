@@ -12,9 +12,8 @@ from usviewer.measure.findings.base import (
     EMPTY_REPORT,
     Checklist,
     ClipReport,
-    Column,
-    DisplayUnit,
     Finding,
+    Quantity,
     ReadState,
     ReportRow,
     ReportSection,
@@ -27,14 +26,13 @@ __all__ = [
     "EMPTY_REPORT",
     "Checklist",
     "ClipReport",
-    "Column",
-    "DisplayUnit",
     "Finding",
+    "Quantity",
     "ReadState",
     "ReportRow",
     "ReportSection",
-    "column_of",
     "finding_of",
+    "quantity_of",
     "register",
     "registered",
 ]
@@ -48,7 +46,7 @@ def finding_of(finding_id: str) -> Finding:
     return registered().get(finding_id) or generic_finding(finding_id)
 
 
-def column_of(measurement: str) -> Column | None:
+def quantity_of(measurement: str) -> Quantity | None:
     """What is known of a measurement of that name, whichever finding it belongs to; None: nothing."""
-    columns = (finding.columns.get(measurement) for finding in registered().values())
-    return next((column for column in columns if column is not None), None)
+    found = (finding.quantities.get(measurement) for finding in registered().values())
+    return next((quantity for quantity in found if quantity is not None), None)

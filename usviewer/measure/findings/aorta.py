@@ -1,4 +1,7 @@
-"""The abdominal aorta: diameters with their plane and convention, or a reason why there is none (``clinical.md`` 1)."""
+"""The abdominal aorta: diameters with their plane and convention, or a reason why there is none.
+
+Rules and their sources: ``docs/clinical.md``, "Abdominal aorta".
+"""
 
 from __future__ import annotations
 
@@ -15,10 +18,9 @@ from usviewer.measure import uncertainty
 from usviewer.measure.findings import tube
 from usviewer.measure.findings.base import (
     ClipReport,
-    Column,
-    DisplayUnit,
     FileValue,
     Finding,
+    Quantity,
     ReadState,
     ReportRow,
     ReportSection,
@@ -253,7 +255,7 @@ def pulse_pairs(pulse: Pulse | None) -> tuple[tuple[str, str], ...]:
 
 def _fine(value: float, unit: str) -> tuple[str, str]:
     """In mm: to a tenth of a cm systole and diastole are mostly the same."""
-    return replace(AORTA, display_unit=DisplayUnit.MM).number(value, unit)
+    return replace(AORTA, in_centimetres=False).number(value, unit)
 
 
 def _cells(reading: Reading) -> dict[str, FileValue]:
@@ -269,18 +271,19 @@ AORTA = register(
         read=read,
         labels=("aorta", "abdominal aorta"),
         quoted=AP,
-        columns={
-            AP: Column(Dimension.LENGTH, "AP diameter"),
-            TRANSVERSE: Column(Dimension.LENGTH, "Transverse diameter"),
-            LONGITUDINAL: Column(Dimension.LENGTH, "Longitudinal diameter"),
+        quantities={
+            AP: Quantity(Dimension.LENGTH, "AP diameter"),
+            TRANSVERSE: Quantity(Dimension.LENGTH, "Transverse diameter"),
+            LONGITUDINAL: Quantity(Dimension.LENGTH, "Longitudinal diameter"),
             # Beside the AP and transverse diameters they only confuse.
-            MAJOR: Column(Dimension.LENGTH, "Long axis", is_auxiliary=True),
-            MINOR: Column(Dimension.LENGTH, "Short axis", is_auxiliary=True),
-            AREA: Column(Dimension.AREA),
+            MAJOR: Quantity(Dimension.LENGTH, "Long axis", is_auxiliary=True),
+            MINOR: Quantity(Dimension.LENGTH, "Short axis", is_auxiliary=True),
+            AREA: Quantity(Dimension.AREA),
         },
         extra_columns=("site", "plane_set"),
         extra_cells=_cells,
-        display_unit=DisplayUnit.CM,  # to one decimal, as it is reported (clinical.md 1.2)
+        # To one decimal, as it is reported (docs/clinical.md, "Plane, direction and site").
+        in_centimetres=True,
         needs_aggregate=True,
         context=frozenset({"plane", "site"}),
         reference_tables=TABLES,

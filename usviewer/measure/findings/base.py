@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Any
 
 from usviewer.finding_names import FindingName, register_name
@@ -21,15 +20,8 @@ from usviewer.measure.reading import Dimension, Reading, Status, Summary
 FileValue = str | int | float | None
 
 
-class DisplayUnit(StrEnum):
-    """In what a length is shown. Files always hold millimetres."""
-
-    MM = "mm"
-    CM = "cm"
-
-
 @dataclass(frozen=True, slots=True)
-class Column:
+class Quantity:
     """One measurement that a finding may have.
 
     ``title`` is what it is called for people; empty: its name. ``is_auxiliary``: kept in the files, but neither drawn
@@ -126,11 +118,12 @@ class Finding:
     ``id``: its name in manifests and files. ``title``: at the start of a sentence. ``absent``: what is said where it is
     not there, and ``absent_banner`` the same over the picture. ``labels`` and ``label_required``: see ``FindingName``.
 
-    ``quoted``: the measurement that is the answer, the first one of a reading; None: nothing is quoted. ``columns``:
+    ``quoted``: the measurement that is the answer, the first one of a reading; None: nothing is quoted. ``quantities``:
     every measurement that its readings may have, in the order of the files' columns. ``extra_columns`` and
     ``extra_cells``: what else its readings say in the files.
-    ``display_unit``: of lengths. ``needs_aggregate``: it moves with the pulse, so that one automatic frame is never
-    quoted from a live picture. ``most_lines``: how many further measurements are listed in a picture.
+    ``in_centimetres``: how lengths are shown; files always hold mm. ``needs_aggregate``: it moves with the pulse, so
+    that one automatic frame is never quoted from a live picture. ``most_lines``: how many further measurements are
+    listed in a picture.
 
     ``context``: fields of ``ExamContext`` that it uses; an option or a field on the screen for any other is refused or
     hidden. ``reference_tables``: what its largest value can be compared with. ``from_outline``: a single outline is
@@ -148,10 +141,10 @@ class Finding:
     labels: tuple[str, ...] = ()
     label_required: bool = False
     quoted: str | None = None
-    columns: Mapping[str, Column] = field(default_factory=dict)
+    quantities: Mapping[str, Quantity] = field(default_factory=dict)
     extra_columns: tuple[str, ...] = ()
     extra_cells: Callable[[Reading], Mapping[str, FileValue]] = _no_cells
-    display_unit: DisplayUnit = DisplayUnit.MM
+    in_centimetres: bool = False
     needs_aggregate: bool = False
     most_lines: int = 3
     context: frozenset[str] = frozenset()
@@ -164,7 +157,7 @@ class Finding:
         """A length (px or mm) as it is shown, and its unit: whole pixels; mm or cm with one decimal."""
         if unit == "px":
             return f"{value:.0f}", "px"
-        if self.display_unit is DisplayUnit.CM:
+        if self.in_centimetres:
             return f"{value / 10:.1f}", "cm"
         return f"{value:.1f}", "mm"
 

@@ -1,4 +1,6 @@
-"""Formulas of fetal biometry: gestational age from the head, and centiles. Pure; ``clinical.md`` 2, checked vectors.
+"""Formulas of fetal biometry: gestational age from the head, and centiles. Pure.
+
+Sources and checked vectors: ``docs/clinical.md``, "Gestational age and centiles".
 
 Circumferences are outer to outer, in mm. A gestational age from a measurement is an estimate of its own: it never
 becomes the age against which a centile is read, which only the operator can give.

@@ -1,7 +1,7 @@
 """Which structures of the fetal brain were seen, on a frame and over a clip. No lengths: a box is no caliper.
 
-Standard planes as the ISUOG guideline describes them (``clinical.md`` 2.4). What a detector cannot see, such as the
-thalami, is left to the operator and said so.
+Standard planes as the ISUOG guideline describes them (``docs/clinical.md``, "Standard planes"). What a detector cannot
+see, such as the thalami, is left to the operator and said so.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""The fetal head: circumference, diameters, gestational age, or a reason why there is none (``clinical.md`` 2)."""
+"""The fetal head: circumference, diameters, gestational age, or a reason why there is none.
+
+Formulas and their sources: ``docs/clinical.md``, "Fetal head".
+"""
 
 from __future__ import annotations
 
@@ -12,9 +15,9 @@ from usviewer.infer.prediction import Edge, Prediction
 from usviewer.measure.findings import biometry
 from usviewer.measure.findings.base import (
     ClipReport,
-    Column,
     FileValue,
     Finding,
+    Quantity,
     ReadState,
     base_reading,
     plain_report,
@@ -204,16 +207,16 @@ FETAL_HEAD = register(
         read=read,
         labels=("fetal head",),
         quoted=CIRCUMFERENCE,
-        columns={
-            AREA: Column(Dimension.AREA),
-            CIRCUMFERENCE: Column(Dimension.LENGTH, "HC"),
-            BIPARIETAL: Column(Dimension.LENGTH, "BPD"),
-            OCCIPITOFRONTAL: Column(Dimension.LENGTH, "OFD"),
-            CEPHALIC_INDEX: Column(Dimension.PERCENT, "Cephalic index"),
-            HADLOCK: Column(Dimension.WEEKS, "GA, Hadlock 1984", is_estimated_age=True),
-            INTERGROWTH: Column(Dimension.WEEKS, "GA, INTERGROWTH-21st", is_estimated_age=True),
-            GIVEN_AGE: Column(Dimension.WEEKS, "GA given"),
-            CENTILE: Column(Dimension.PERCENT, "HC centile, INTERGROWTH-21st"),
+        quantities={
+            AREA: Quantity(Dimension.AREA),
+            CIRCUMFERENCE: Quantity(Dimension.LENGTH, "HC"),
+            BIPARIETAL: Quantity(Dimension.LENGTH, "BPD"),
+            OCCIPITOFRONTAL: Quantity(Dimension.LENGTH, "OFD"),
+            CEPHALIC_INDEX: Quantity(Dimension.PERCENT, "Cephalic index"),
+            HADLOCK: Quantity(Dimension.WEEKS, "GA, Hadlock 1984", is_estimated_age=True),
+            INTERGROWTH: Quantity(Dimension.WEEKS, "GA, INTERGROWTH-21st", is_estimated_age=True),
+            GIVEN_AGE: Quantity(Dimension.WEEKS, "GA given"),
+            CENTILE: Quantity(Dimension.PERCENT, "HC centile, INTERGROWTH-21st"),
         },
         extra_columns=tuple(f"{name}_{what}" for name in (HADLOCK, INTERGROWTH) for what in ("words", "sd_days")),
         extra_cells=_cells,

@@ -9,7 +9,7 @@ import numpy as np
 
 from usviewer.frame import ImageGeometry, Points
 from usviewer.infer.prediction import Edge, Instance, Prediction
-from usviewer.measure.findings.base import Column, Finding, ReadState, base_reading, register
+from usviewer.measure.findings.base import Finding, Quantity, ReadState, base_reading, register
 from usviewer.measure.geometry import Shape, shape_of
 from usviewer.measure.reading import Dimension, Measurement, Reading, Status
 
@@ -17,13 +17,13 @@ AREA = "area"
 OTHER = "other"
 NOTHING_FOUND = "Nothing was found"
 # Lengths and depths are of what was pointed at; a model's own instances have the area alone.
-COLUMNS = {
-    "area": Column(Dimension.AREA),
-    "long_axis": Column(Dimension.LENGTH),
-    "short_axis": Column(Dimension.LENGTH),
-    "circumference": Column(Dimension.LENGTH),
-    "depth": Column(Dimension.LENGTH, "Depth of the nearest edge"),
-    "centroid_depth": Column(Dimension.LENGTH, "Depth of the middle"),
+QUANTITIES = {
+    "area": Quantity(Dimension.AREA),
+    "long_axis": Quantity(Dimension.LENGTH),
+    "short_axis": Quantity(Dimension.LENGTH),
+    "circumference": Quantity(Dimension.LENGTH),
+    "depth": Quantity(Dimension.LENGTH, "Depth of the nearest edge"),
+    "centroid_depth": Quantity(Dimension.LENGTH, "Depth of the middle"),
 }
 
 
@@ -91,7 +91,7 @@ def generic_finding(finding_id: str) -> Finding:
         absent=f"{title} not visualised",
         absent_banner="Nothing found" if finding_id in (OTHER, "") else f"{title} not seen",
         read=partial(read, finding=finding_id),
-        columns=COLUMNS,
+        quantities=QUANTITIES,
         from_outline=False,
     )
 

@@ -1,4 +1,7 @@
-"""A nerve for regional anaesthesia: outline, size, and depth from the probe; or "no nerve seen" (``clinical.md`` 3)."""
+"""A nerve for regional anaesthesia: outline, size, and depth from the probe; or "no nerve seen".
+
+What is shown, and why: ``docs/clinical.md``, "Nerve".
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from numpy.typing import NDArray
 from usviewer.frame import ImageGeometry, Points, Sector
 from usviewer.infer.prediction import Prediction
 from usviewer.measure import uncertainty
-from usviewer.measure.findings.base import Column, Finding, ReadState, base_reading, register
+from usviewer.measure.findings.base import Finding, Quantity, ReadState, base_reading, register
 from usviewer.measure.geometry import border_distance_px, border_margin_px
 from usviewer.measure.reading import Dimension, Measurement, Reading, Status
 from usviewer.measure.section import (
@@ -139,12 +142,12 @@ NERVE = register(
         labels=(NAME,),
         label_required=True,  # vessels and muscles are labelled beside it
         quoted=AREA,
-        columns={
-            AREA: Column(Dimension.AREA),
-            DEPTH: Column(Dimension.LENGTH, "Depth of the nearest edge"),
-            CENTROID_DEPTH: Column(Dimension.LENGTH, "Depth of the middle"),
-            LONG_AXIS: Column(Dimension.LENGTH),
-            SHORT_AXIS: Column(Dimension.LENGTH),
+        quantities={
+            AREA: Quantity(Dimension.AREA),
+            DEPTH: Quantity(Dimension.LENGTH, "Depth of the nearest edge"),
+            CENTROID_DEPTH: Quantity(Dimension.LENGTH, "Depth of the middle"),
+            LONG_AXIS: Quantity(Dimension.LENGTH),
+            SHORT_AXIS: Quantity(Dimension.LENGTH),
         },
     )
 )

@@ -1,8 +1,9 @@
 """Reference bands for the aorta's diameter: shown only when asked for, only when they apply, never as a diagnosis.
 
 A table's thresholds belong to one way of placing the calipers. A value that was measured otherwise, or whose interval
-crosses a threshold, is compared with none: then a sentence says why (``clinical.md`` 1.3). Tables whose text was not
-read, or that do not say where their calipers go, are not here (ESC and ESVS 2024, ACC/AHA 2022, SVS from 50 mm on).
+crosses a threshold, is compared with none: then a sentence says why. Tables whose text was not read, or that do not say
+where their calipers go, are not here (ESC and ESVS 2024, ACC/AHA 2022, SVS from 50 mm on). Sources:
+``docs/clinical.md``, "Reference thresholds".
 """
 
 from __future__ import annotations

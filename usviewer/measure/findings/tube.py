@@ -1,4 +1,7 @@
-"""Width of a vessel that is cut lengthwise: perpendicular to its centreline (``clinical.md`` 1.6, longitudinal)."""
+"""Width of a vessel that is cut lengthwise: perpendicular to its centreline.
+
+How: ``docs/clinical.md``, "The diameter from a mask", under *Longitudinal*.
+"""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ import numpy as np
 from usviewer.frame import Frame
 from usviewer.infer.manifest import ModelSpec
 from usviewer.infer.predictor import Predictor
-from usviewer.infer.runner import make_square
+from usviewer.infer.preprocess import make_square
 from usviewer.measure import PlaneTracker, read
 from usviewer.overlay.raster import draw
 from usviewer.overlay.scene import compose
@@ -32,6 +32,8 @@ class Case(Protocol):
 
     name: str
     engine: str
+    notice: str
+    found: int  # frames or objects; 0 shows that masks never appeared
 
     def run(self, count: int) -> list[Stages]:
         """Milliseconds of each stage for the next so many frames."""
@@ -133,14 +135,13 @@ def measure(
 
 def _result(case: Case, everything: Sequence[Stages], clean: Sequence[Stages]) -> Result:
     seconds = sum(stages["total"] for stages in everything) / 1e3
-    notice = getattr(case, "notice", "")
     return Result(
         case.name,
         case.engine,
         spreads(everything),
         spreads(clean),
         len(everything) / seconds if seconds else 0.0,
-        [notice] if notice else [],
+        [case.notice] if case.notice else [],
     )
 
 

@@ -10,9 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import psutil
-from numpy.typing import NDArray
 
 from usviewer import __version__
 from usviewer.infer import choice, session
@@ -76,16 +74,3 @@ class OtherLoad:
             used = process.cpu_times()
             own += used.user + used.system
         return _Moment(time.monotonic(), sum(times) - idle - getattr(times, "guest", 0.0), own)
-
-
-class FixedWork:
-    """Always the same computation on one core: what it takes shows how fast the computer's clock runs just now."""
-
-    def __init__(self) -> None:
-        self._values: NDArray[np.float64] = np.random.default_rng(0).random(40_000)
-
-    def ms(self) -> float:
-        """Milliseconds that it took this time."""
-        start = time.perf_counter()
-        np.sin(self._values).sum()
-        return (time.perf_counter() - start) * 1e3

@@ -12,7 +12,6 @@ from usviewer.atomic import make_folder, write_text
 from usviewer.plain_text import in_markdown, printable
 from usviewer.tools.benchmark.cases import Result, Spread
 from usviewer.tools.benchmark.live import LiveResult
-from usviewer.tools.benchmark.soak import SoakResult
 
 
 @dataclass(slots=True)
@@ -26,27 +25,26 @@ class Report:
     results: list[Result] = field(default_factory=list)
     choices: list[str] = field(default_factory=list)
     live: list[LiveResult] = field(default_factory=list)
-    soak: list[SoakResult] = field(default_factory=list)
     memory_mb: float = 0.0
     notes: list[str] = field(default_factory=list)
 
 
-def write(report: Report, folder: Path) -> tuple[Path, Path]:
-    """``bench.json`` and ``bench.md``, each whole or not at all."""
+def write(report: Report, folder: Path, sections: Sequence[str] = ()) -> tuple[Path, Path]:
+    """Write ``bench.json`` and ``bench.md``, each whole or not at all; ``sections`` end the page."""
     make_folder(folder)
     as_json, as_text = folder / "bench.json", folder / "bench.md"
     write_text(as_json, json.dumps(asdict(report), indent=1) + "\n")
-    write_text(as_text, markdown(report))
+    write_text(as_text, markdown(report, sections))
     return as_json, as_text
 
 
-def markdown(report: Report) -> str:
-    """The page."""
+def markdown(report: Report, sections: Sequence[str] = ()) -> str:
+    """The page, with further sections of Markdown at its end."""
     parts = [
         "# Benchmark",
         f"`{printable(report.command).replace('`', chr(39))}`",
-        _facts(report.machine),
-        _facts(report.model),
+        format_facts(report.machine),
+        format_facts(report.model),
         f"Source: {in_markdown(report.source)}. Memory of the process at the end: {report.memory_mb:.0f} MB.",
     ]
     if report.results:
@@ -56,17 +54,18 @@ def markdown(report: Report) -> str:
                 "### While no other process used more than an eighth of a core",
                 _table(report.results, clean=True),
             ]
-        parts += ["### Stages, p50 ms", _stages(report.results), _ratios(report.results)]
+        parts += ["### Stages, p50 ms", _stages(report.results)]
     if report.choices:
         parts += ["## Choice of the engine", _list(report.choices)]
     parts += [_live(result) for result in report.live]
-    parts += [_soak(result) for result in report.soak]
     if report.notes:
         parts += ["## Notes", _list(report.notes)]
+    parts += sections
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _facts(facts: Mapping[str, Any]) -> str:
+def format_facts(facts: Mapping[str, Any]) -> str:
+    """One line of names and values, as Markdown."""
     return ", ".join(f"{key.replace('_', ' ')}: {in_markdown(str(value))}" for key, value in facts.items())
 
 
@@ -105,32 +104,6 @@ def _stages(results: Sequence[Result]) -> str:
     return "\n".join(rows) if own else ""
 
 
-def ratios(results: Sequence[Result]) -> list[tuple[str, str, float]]:
-    """How many times longer a peer's route takes (median) than each of our cases; drawn ones against drawn ones."""
-    own = [result for result in results if "infer" in result.stages_ms]
-    found = []
-    for peer in (result for result in results if "infer" not in result.stages_ms):
-        stage = "with drawing" if "plot" in peer.name else "total"
-        for ours in own:
-            mine, theirs = ours.clean_ms or ours.stages_ms, peer.clean_ms or peer.stages_ms
-            if stage in mine:
-                found.append((peer.name, ours.name, theirs["total"].p50 / mine[stage].p50))
-    return found
-
-
-def _ratios(results: Sequence[Result]) -> str:
-    found = ratios(results)
-    if not found:
-        return ""
-    rows = [
-        "### Ratios of the medians (undisturbed blocks where there are any)",
-        "",
-        "| peer | against | times |",
-        "|---|---|---|",
-    ]
-    return "\n".join([*rows, *(f"| {peer} | {ours} | {times:.2f} |" for peer, ours, times in found)])
-
-
 def _live(result: LiveResult) -> str:
     return (
         f"## Live, {result.rate:g} frames a second for {result.seconds:g} s on {result.engine}\n\n"
@@ -138,13 +111,4 @@ def _live(result: LiveResult) -> str:
         f"p99 {result.latency_ms.p99:.1f}, max {result.latency_ms.maximum:.1f} ms. {result.captured} captured, "
         f"{result.overlays} overlays, {result.dropped} dropped; {result.newest:.2%} of the overlays were of the newest "
         "frame that could be had."
-    )
-
-
-def _soak(result: SoakResult) -> str:
-    return (
-        f"## Soak, {result.frames} frames on {result.engine}\n\n"
-        f"Memory grew by {result.growth_mb:.1f} MB. Median of the first {result.first_ms:.2f} ms, of the last "
-        f"{result.last_ms:.2f} ms; the fixed work beside them {result.fixed_first_ms:.3f} and "
-        f"{result.fixed_last_ms:.3f} ms: drift {result.drift:+.1%}. {'Steady.' if result.steady else 'Not steady.'}"
     )

@@ -1,0 +1,1 @@
+"""The depth ruler on a scanner's screen: found, confirmed, remembered and watched."""

@@ -1,0 +1,216 @@
+"""Rulers that an operator has confirmed: which screen of which device, at which depth, and what a tick is worth there.
+
+A remembered layout is used again only where the same ruler is found at the same place and the pixels of the ruler and
+of what is written beside it are still those that were confirmed. Two depths of one scanner may draw the same ticks:
+without any writing beside them a layout cannot be told from another, and is not remembered.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import platformdirs
+import xxhash
+
+from usviewer.calibrate.ruler.detect import MAX_TICK_MM, MIN_TICK_MM, Ruler
+from usviewer.calibrate.ruler.watch import Reference, Watch
+from usviewer.errors import UserError, foreign_parser
+from usviewer.files import read_bytes
+from usviewer.frame import Pixels, SourceInfo
+
+VERSION = 1
+# A strip of a screen takes up to 0.5 MB; hundreds are remembered at most.
+MOST_BYTES = 100_000_000
+MOST_LETTERS = 4096
+# Larger than any screen; and what its picture would take to decode.
+MOST_SIDE_PX, MOST_AREA_PX = 32_768, 50_000_000
+UNREADABLE = "The remembered rulers could not be read: confirm the scale again."
+SAME_PITCH = 0.002
+SAME_PLACE_PX = 1.0
+RECORDING = "recording"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RulerLayout:
+    """A confirmed ruler: ``device`` names the screen it is on, ``tick_mm`` is what the operator said."""
+
+    device: str
+    tick_mm: float
+    origin_px: float
+    pitch_px: float
+    confirmed: str
+    reference: Reference
+
+
+def device_of(info: SourceInfo) -> str:
+    """The key of a remembered layout: the live device, or any recording (its pixels must agree anyway)."""
+    return info.uri if info.live else RECORDING
+
+
+def layout_of(device: str, ruler: Ruler, tick_mm: float, reference: Reference, confirmed: str) -> RulerLayout:
+    """A layout to remember; ``confirmed`` is the date. ``UserError`` where another depth could not be told from it."""
+    if not reference.has_writing:
+        raise UserError(
+            "There is no text beside this ruler by which another depth would be noticed",
+            "Confirm its ticks each time",
+        )
+    return RulerLayout(device, tick_mm, ruler.origin_px, ruler.pitch_px, confirmed, reference)
+
+
+def recognized(layouts: Sequence[RulerLayout], device: str, ruler: Ruler, pixels: Pixels) -> RulerLayout | None:
+    """The remembered layout that this picture still shows, checked pixel by pixel; None where there is none."""
+    for layout in reversed(layouts):
+        if layout.device != device or layout.reference.axis != ruler.axis:
+            continue
+        same = (
+            layout.reference.size_px == ruler.size_px
+            and abs(layout.pitch_px / ruler.pitch_px - 1.0) <= SAME_PITCH
+            and abs(layout.origin_px - ruler.origin_px) <= SAME_PLACE_PX
+        )
+        if same and not Watch(layout.reference).check(pixels):
+            return layout
+    return None
+
+
+def with_layout(layouts: Sequence[RulerLayout], layout: RulerLayout) -> tuple[RulerLayout, ...]:
+    """Append a layout; it replaces the same ruler of the same device."""
+    place = _place(layout)
+    return (*(other for other in layouts if _place(other) != place), layout)
+
+
+def _place(layout: RulerLayout) -> tuple[object, ...]:
+    reference = layout.reference
+    return layout.device, reference.size_px, reference.axis, round(layout.pitch_px, 1), round(layout.origin_px)
+
+
+def layouts_path() -> Path:
+    """Where layouts are kept (the platform's own folder for settings)."""
+    return Path(platformdirs.user_config_dir("usviewer", appauthor=False)) / "layouts.json"
+
+
+def load(path: Path | None = None) -> tuple[tuple[RulerLayout, ...], tuple[str, ...]]:
+    """Load the remembered layouts, and one sentence for each fault of the file. A bad entry costs only itself."""
+    try:
+        content = read_bytes(path or layouts_path(), MOST_BYTES)
+        with foreign_parser(UNREADABLE):
+            document = json.loads(content)
+    except FileNotFoundError:
+        return (), ()
+    except (OSError, UserError):
+        return (), (UNREADABLE,)
+    if not isinstance(document, dict) or document.get("version") != VERSION:
+        return (), ("The remembered rulers are of another version: confirm the scale again.",)
+    entries = document.get("layouts")
+    if not isinstance(entries, list):
+        return (), (UNREADABLE,)
+    layouts = [_parsed(entry) for entry in entries]
+    problems = [
+        f"Remembered ruler {number} of {len(layouts)} is damaged and was left out."
+        for number, layout in enumerate(layouts, 1)
+        if layout is None
+    ]
+    return tuple(layout for layout in layouts if layout is not None), tuple(problems)
+
+
+def fingerprint(path: Path | None = None) -> str:
+    """Changes with every layout that is remembered or forgotten; empty where none is."""
+    try:
+        return str(xxhash.xxh3_64(read_bytes(path or layouts_path(), MOST_BYTES)).hexdigest())
+    except OSError:
+        return ""
+
+
+def to_text(layouts: Sequence[RulerLayout]) -> str:
+    """The file's content; write it with ``save.aside.write_text``, whole or not at all."""
+    return json.dumps({"version": VERSION, "layouts": [_entry(layout) for layout in layouts]}, indent=1)
+
+
+def _entry(layout: RulerLayout) -> dict[str, Any]:
+    reference = layout.reference
+    return {
+        "device": layout.device,
+        "tick_mm": layout.tick_mm,
+        "origin_px": round(layout.origin_px, 4),
+        "pitch_px": round(layout.pitch_px, 5),
+        "confirmed": layout.confirmed,
+        "axis": reference.axis,
+        "size_px": reference.size_px,
+        "box_px": reference.box_px,
+        "ticks_px": reference.ticks_px,
+        "along_px": [round(tick, 3) for tick in reference.along_px],
+        "grey": _packed(reference.grey),
+        "compared": _packed(reference.compared),
+    }
+
+
+def _parsed(entry: object) -> RulerLayout | None:
+    """Read the layout of an entry, whatever it holds; None where it cannot be right."""
+    if not isinstance(entry, Mapping):
+        return None
+    axis, device, confirmed = (entry.get(key) for key in ("axis", "device", "confirmed"))
+    size, box = _whole_numbers(entry.get("size_px"), 2), _whole_numbers(entry.get("box_px"), 4)
+    ticks, along = _whole_numbers(entry.get("ticks_px"), 2), _real_numbers(entry.get("along_px"))
+    values = _real_numbers([entry.get(key) for key in ("tick_mm", "origin_px", "pitch_px")])
+    if axis not in ("x", "y") or not size or not box or not ticks or len(along) < 2 or len(values) != 3:
+        return None
+    if not all(isinstance(text, str) and len(text) <= MOST_LETTERS for text in (device, confirmed)):
+        return None
+    (width, height), (x0, y0, x1, y1), (first, last) = size, box, ticks
+    length, depth = (y1 - y0, x1 - x0) if axis == "y" else (x1 - x0, y1 - y0)
+    inside = 0 <= x0 < x1 <= width and 0 <= y0 < y1 <= height and length * depth <= MOST_AREA_PX
+    if not (inside and 0.0 <= min(along) <= max(along) < length and 0 <= first < last <= depth):
+        return None
+    tick_mm, origin_px, pitch_px = values
+    if not MIN_TICK_MM <= tick_mm <= MAX_TICK_MM or pitch_px <= 0.0:
+        return None
+    grey, compared = (_unpacked(entry.get(key), (y1 - y0, x1 - x0)) for key in ("grey", "compared"))
+    if grey is None or compared is None:
+        return None
+    reference = Reference((width, height), (x0, y0, x1, y1), grey, compared, str(axis), (first, last), along)
+    return RulerLayout(str(device), tick_mm, origin_px, pitch_px, str(confirmed), reference)
+
+
+def _whole_numbers(value: object, count: int) -> tuple[int, ...]:
+    """That many whole numbers; empty where the entry holds anything else."""
+    numbers = _real_numbers(value)
+    whole = len(numbers) == count and all(each == int(each) and abs(each) <= MOST_SIDE_PX for each in numbers)
+    return tuple(int(each) for each in numbers) if whole else ()
+
+
+def _real_numbers(value: object) -> tuple[float, ...]:
+    """Finite numbers, each at most a million; empty where the entry holds anything else."""
+    if not isinstance(value, list | tuple) or not all(
+        isinstance(each, int | float) and not isinstance(each, bool) and abs(each) <= 1e6 for each in value
+    ):
+        return ()
+    return tuple(float(each) for each in value if math.isfinite(each))
+
+
+def _packed(picture: Pixels) -> str:
+    return base64.b64encode(cv2.imencode(".png", picture)[1].tobytes()).decode("ascii")
+
+
+def _unpacked(text: object, shape: tuple[int, int]) -> Pixels | None:
+    """Decode a PNG of that height and width, read-only; None where it is not one."""
+    try:
+        with foreign_parser("A picture of a remembered ruler is damaged"):
+            encoded = base64.b64decode(text, validate=True)  # type: ignore[arg-type]  # whatever stands there
+            # The header tells the size before anything is unpacked.
+            if encoded[16:24] != shape[1].to_bytes(4, "big") + shape[0].to_bytes(4, "big"):
+                return None
+            picture = cv2.imdecode(np.frombuffer(encoded, dtype=np.uint8), cv2.IMREAD_GRAYSCALE)
+    except UserError:
+        return None
+    if picture is None or picture.shape != shape:
+        return None
+    grey: Pixels = np.asarray(picture, dtype=np.uint8)
+    grey.setflags(write=False)
+    return grey
