@@ -26,7 +26,9 @@ from usviewer.tools.benchmark.machine import facts, memory_mb
 from usviewer.tools.benchmark.report import format_facts
 from usviewer.tools.command import DEFAULT_MODEL, Parser, whole
 
+# Buffers and caches are filled by then: memory and latency count from here.
 SETTLED = 1000
+# Frames whose median is compared, at the beginning and at the end.
 WINDOW = 1000
 MAX_GROWTH_MB = 20.0
 MAX_DRIFT = 0.05
@@ -40,7 +42,7 @@ def main(argv: Sequence[str]) -> int:
     predictor = Predictor(spec, args.engine, threads, spinning=False, frames=lambda: frames)
     with console().status(f"{args.count} frames"):
         result = soak(predictor, frames, args.count)
-    print(format_facts(facts()), sentence(result), sep="\n\n")
+    print(format_facts(facts()), format_result(result), sep="\n\n")
     if args.out is not None:
         write_text(make_folder(args.out) / "frame_soak.json", json.dumps(asdict(result), indent=1) + "\n")
     return 0 if result.steady else 1
@@ -129,7 +131,7 @@ def soak(
     return FrameSoakResult(predictor.engine, count, growth_mb, first_ms, last_ms, fixed_first, fixed_last, drift)
 
 
-def sentence(result: FrameSoakResult) -> str:
+def format_result(result: FrameSoakResult) -> str:
     """What was found, and whether it is within the limits."""
     return (
         f"{result.frames} frames on {result.engine}: memory grew by {result.growth_mb:.1f} MB. Median of the first "

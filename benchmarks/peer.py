@@ -58,7 +58,9 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _parser() -> Parser:
-    parser = Parser(prog="python -m benchmarks.peer", description="Time another program beside this one.")
+    parser = Parser(
+        prog="python -m benchmarks.peer", description="Time another program and this one in turns, on the same frames."
+    )
     bench.add_case_options(parser)
     parser.add_argument(
         "--shapes", type=bench.words, default=("rect",), metavar="A,B", help="our input: rect, square (default: rect)"

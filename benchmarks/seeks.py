@@ -1,4 +1,4 @@
-"""``python -m benchmarks.seeks``: how soon a sought frame is shown, and whether playing keeps the clip's rate."""
+"""``python -m benchmarks.seeks``: how soon a frame that is asked for is shown, and how evenly a clip plays."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def make_clip(path: Path, seconds: int = 60, size: tuple[int, int] = (1920, 1080
         stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
         stream.codec_context.gop_size = KEY_EVERY
         for index in range(seconds * RATE_HZ):
-            # To and fro, so that no cut makes one frame dearer than the others.
+            # Forwards and backwards, so that no cut makes one frame cost more than the others.
             turn = index % (2 * LOOPED_FRAMES - 2)
             pixels = pictures[min(turn, 2 * LOOPED_FRAMES - 2 - turn)]
             frame = av.VideoFrame.from_ndarray(np.asarray(pixels), format="rgb24")
@@ -113,8 +113,8 @@ def measure(path: Path, count: int, play_s: float) -> SeekResult:
         frames = len(now.times_s)
         chance = random.Random(1)
         places = [chance.randrange(frames) for _ in range(count)]
-        exact = [_sought(playback, index, exact=True) for index in places]
-        near = [_sought(playback, chance.randrange(frames), exact=False) for _ in range(count)]
+        exact = [_time_seek(playback, index, exact=True) for index in places]
+        near = [_time_seek(playback, chance.randrange(frames), exact=False) for _ in range(count)]
         rate, share = _play(playback, play_s)
         assert now.source is not None
         size = (now.source.width_px, now.source.height_px)
@@ -124,8 +124,8 @@ def measure(path: Path, count: int, play_s: float) -> SeekResult:
         playback.join(JOIN_DEADLINE_S)
 
 
-def _sought(playback: Playback, index: int, *, exact: bool) -> float:
-    """Ms until the frame is shown; for a near one until any other frame is."""
+def _time_seek(playback: Playback, index: int, *, exact: bool) -> float:
+    """Give the ms until the frame is shown; for a near one, until any other frame is."""
     before = playback.picture().frame
     if before is not None and before.key.index == index:
         return 0.0
@@ -142,7 +142,7 @@ def _sought(playback: Playback, index: int, *, exact: bool) -> float:
 
 
 def _play(playback: Playback, seconds: float) -> tuple[float, float]:
-    """How much of the clip went by in how much time, and the share of its frames that were shown."""
+    """Play for some seconds; give the clip's time over the time that passed, and the share of frames shown."""
     times_s = playback.picture().times_s
     playback.seek(0)
     _wait(playback, lambda now: now.frame is not None and now.frame.key.index == 0)

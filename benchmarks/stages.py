@@ -1,4 +1,4 @@
-"""``python -m benchmarks.stages``: what each live frame costs beside the model, held at a limit.
+"""``python -m benchmarks.stages``: what each live frame costs apart from the model, held at a limit.
 
 ``usviewer bench`` times the stages that depend on the model. These do not, and run on every frame of a live source.
 """

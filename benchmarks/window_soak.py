@@ -44,7 +44,7 @@ def main(argv: Sequence[str]) -> int:
     application, window = app.open_window(args.source, SIZE_PX)
     soak = WindowSoak(window, args.minutes, args.out, " ".join(["python -m benchmarks.window_soak", *argv]))
     code = int(application.exec())
-    if soak.result is None:  # somebody closed the window
+    if soak.result is None:  # the window was closed by hand
         return code
     print(markdown(soak.result))
     return 1 if soak.result.failures() else code

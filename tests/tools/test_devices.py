@@ -5,7 +5,7 @@ import argparse
 import pytest
 
 from tests.helpers.devices import FULL, FakeBackend, card
-from usviewer.acquire.device_format import DeviceFormat
+from usviewer.acquire.device.formats import DeviceFormat
 from usviewer.tools import devices
 from usviewer.tools.command import Parser
 

@@ -14,7 +14,7 @@ from usviewer.errors import UserError
 from usviewer.files import open_regular
 
 if TYPE_CHECKING:
-    from usviewer.acquire.device import DeviceInfo
+    from usviewer.acquire.device.backend import DeviceInfo
 
 __all__ = ["RecordedSource", "Source", "check_address", "frame_count", "is_address", "list_devices", "open_source"]
 

@@ -336,7 +336,7 @@ def _path(spec: ModelSpec, threads: int, spinning: bool, engines: Sequence[str])
 
 
 def _golden_hash(spec: ModelSpec) -> str:
-    """Of the expected result: another one decides anew about every engine."""
+    """Hash of the expected result: with another one every engine is tried again."""
     with suppress(OSError):
         if spec.golden is not None:
             return hashlib.sha256(read_bytes(spec.golden.expected, golden.MAX_EXPECTED_BYTES)).hexdigest()

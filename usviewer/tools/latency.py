@@ -79,7 +79,7 @@ class Loopback:
             self._before = None
             return
         self._readable += 1
-        # After a picture that could not be read nobody knows whether this is the first to show the number.
+        # After a picture that could not be read it is not known whether this is the first to show the number.
         if self._before is not None and number > max(self._before, SETTLING):
             self._delays_ms.append((frame.key.capture_time_s - at_s) * 1e3)
         self._before = number

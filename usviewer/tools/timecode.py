@@ -111,7 +111,7 @@ def _read_bits(grey: Pixels, to_pixels: NDArray[np.float64]) -> list[int] | None
 
 
 def _references(grey: Pixels, to_pixels: NDArray[np.float64]) -> tuple[float, float]:
-    """How black (the markers' frames) and white (what lies beside them) come out on this picture."""
+    """How black (the markers' frames) and white (what lies next to them) come out on this picture."""
     frames, around = [], []
     middle = MARKER_UNITS / 2
     for x, y in MARKERS_UNITS:
@@ -156,7 +156,7 @@ def _number(bits: Sequence[int]) -> int | None:
 
 
 def _check(gray: int) -> int:
-    """CRC-8 (polynomial 0x07) of the two bytes; begun with ones, so that all black is no number."""
+    """CRC-8 (polynomial 0x07) of the two bytes; begun with ones, so that all black is not a number."""
     value = 0xFF
     for byte in gray.to_bytes(BITS // 8, "big"):
         value ^= byte

@@ -70,7 +70,7 @@ class LoopSource(RecordedSource):
 
     @property
     def info(self) -> SourceInfo:
-        """Paced by whoever runs it."""
+        """A live source: the caller sets the pace."""
         return self._info
 
     def __iter__(self) -> Iterator[Frame]:

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from usviewer.acquire.device import SCHEME, DeviceInfo
-from usviewer.acquire.device_ffmpeg import FFmpegReader, format_options
-from usviewer.acquire.device_format import MJPEG, DeviceFormat
+from usviewer.acquire.device.backend import SCHEME, DeviceInfo
+from usviewer.acquire.device.ffmpeg import FFmpegReader, format_options
+from usviewer.acquire.device.formats import MJPEG, DeviceFormat
 
 SYSFS, DEV = Path("/sys/class/video4linux"), Path("/dev")
 

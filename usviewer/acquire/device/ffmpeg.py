@@ -13,8 +13,8 @@ import av
 from av.error import FFmpegError
 
 from usviewer.acquire.decoding import Converter
-from usviewer.acquire.device import SCHEME, DeviceInfo
-from usviewer.acquire.device_format import MJPEG, UNCOMPRESSED, DeviceFormat, best_first
+from usviewer.acquire.device.backend import SCHEME, DeviceInfo
+from usviewer.acquire.device.formats import MJPEG, UNCOMPRESSED, DeviceFormat, best_first
 from usviewer.frame import Pixels
 
 # FFmpeg looks at the first picture in a busy loop; a device that gives none in this time is open all the same.

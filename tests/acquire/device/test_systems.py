@@ -16,11 +16,10 @@ import numpy as np
 import pytest
 
 from tests.helpers.recordings import write_clip
-from usviewer.acquire import device_ffmpeg
-from usviewer.acquire.device import list_devices, open_device
-from usviewer.acquire.device_ffmpeg import FFmpegReader, _from_dshow, dshow_formats
-from usviewer.acquire.device_format import DeviceFormat
-from usviewer.acquire.device_macos import from_names
+from usviewer.acquire.device import ffmpeg, list_devices, open_device
+from usviewer.acquire.device.ffmpeg import FFmpegReader, _from_dshow, dshow_formats
+from usviewer.acquire.device.formats import DeviceFormat
+from usviewer.acquire.device.macos import from_names
 from usviewer.errors import UserError
 
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="V4L2 is of Linux")
@@ -82,7 +81,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine
 
 
 def backend(machine: Machine):  # type: ignore[no-untyped-def]
-    from usviewer.acquire.device_linux import LinuxBackend
+    from usviewer.acquire.device.linux import LinuxBackend
 
     return LinuxBackend(machine.sysfs, machine.dev)
 
@@ -151,7 +150,7 @@ def test_a_node_that_may_not_be_read_is_listed_with_the_way_out(
         raise PermissionError(errno.EACCES, "denied")
 
     with monkeypatch.context() as patched:
-        patched.setattr("usviewer.acquire.device_linux.os.open", denied)
+        patched.setattr("usviewer.acquire.device.linux.os.open", denied)
         (found,) = list_devices(backend(machine))
         with pytest.raises(UserError, match="usermod -aG video"):
             open_device(found.uri, backend(machine))
@@ -274,7 +273,7 @@ def test_what_ffmpeg_cannot_open_or_unpack_is_an_error_of_the_system(tmp_path: P
         with pytest.raises(OSError, match=r".") as caught:
             FFmpegReader(format_name, path, {}, None)
         assert caught.value.errno in (errno.ENOENT, errno.EIO, errno.EINVAL)
-    assert device_ffmpeg.as_os_error(ValueError("odd")).errno == errno.EIO
+    assert ffmpeg.as_os_error(ValueError("odd")).errno == errno.EIO
 
 
 def test_a_device_whose_compression_nobody_knows_is_an_error_of_the_system(tmp_path: Path) -> None:

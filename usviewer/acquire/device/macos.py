@@ -11,9 +11,9 @@ from urllib.parse import quote
 import av
 from av.error import FFmpegError
 
-from usviewer.acquire.device import SCHEME, DeviceInfo
-from usviewer.acquire.device_ffmpeg import FFmpegReader, format_options
-from usviewer.acquire.device_format import DeviceFormat
+from usviewer.acquire.device.backend import SCHEME, DeviceInfo
+from usviewer.acquire.device.ffmpeg import FFmpegReader, format_options
+from usviewer.acquire.device.formats import DeviceFormat
 
 REPORT = ("/usr/sbin/system_profiler", "SPCameraDataType", "-json")
 REPORT_S = 10.0
