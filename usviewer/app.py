@@ -74,7 +74,7 @@ def open_window(
         window.restore_geometry()
     window.show()
     if problems:
-        window.desk.notify.warn(_together(problems), key="settings")
+        window.notify.warn(_together(problems), key="settings")
     _begin(window, source, restored=restored)
     return application, window
 
@@ -140,7 +140,7 @@ def _begin(window: MainWindow, source: str | None, *, restored: bool) -> None:
     elif source:
         window.open_path(Path(source).expanduser())
     elif restored:
-        window.session.restore()
+        window.sources.restore()
 
 
 def _hook(window: MainWindow):  # type: ignore[no-untyped-def]
@@ -151,7 +151,7 @@ def _hook(window: MainWindow):  # type: ignore[no-untyped-def]
             window.close()
             return
         sys.__excepthook__(kind, error, trace)
-        window.desk.notify.report(error, key="bug")
+        window.notify.report(error, key="bug")
 
     return tell
 

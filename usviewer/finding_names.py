@@ -7,7 +7,6 @@ what its models are told by, when it is registered.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 # Importing it registers every finding. By name, as a plug-in is loaded: the layers forbid to import it from here, and a
@@ -16,39 +15,44 @@ _REGISTERED_BY = "usviewer.measure.findings"
 
 
 @dataclass(frozen=True, slots=True)
-class FindingName:
-    """One finding in the words of a model.
+class _Name:
+    labels: tuple[str, ...]
+    label_required: bool
+
+
+_NAMES: dict[str, _Name] = {}
+
+
+def register_name(finding: str, labels: tuple[str, ...] = (), *, label_required: bool = False) -> None:
+    """Let manifests state this finding. Raises ``ValueError`` where its id, or one of its labels, is taken.
 
     ``labels`` are label names that say what is looked for: lower case, words by single spaces. ``label_required``: a
     label that is not called so may be something else that is labelled beside it, and is never measured in its place.
     """
-
-    id: str
-    labels: tuple[str, ...] = ()
-    label_required: bool = False
-
-
-_NAMES: dict[str, FindingName] = {}
-
-
-def register_name(name: FindingName) -> None:
-    """Let manifests state this finding. Raises ``ValueError`` where the id, or one of the labels, is taken."""
-    if name.id in _NAMES:
-        raise ValueError(f"there is a finding '{name.id}' already")
-    for label in name.labels:
-        if (other := stated_by(label, _NAMES)) is not None:
+    if finding in _NAMES:
+        raise ValueError(f"there is a finding '{finding}' already")
+    for label in labels:
+        if (other := _owner_of(label)) is not None:
             raise ValueError(f"the label '{label}' states the finding '{other}' already")
-    _NAMES[name.id] = name
+    _NAMES[finding] = _Name(labels, label_required)
 
 
-def known_findings() -> Mapping[str, FindingName]:
-    """Every finding that a manifest may state, by its id."""
+def known_findings() -> tuple[str, ...]:
+    """The ids of all findings that a manifest may state, sorted."""
     importlib.import_module(_REGISTERED_BY)
-    return _NAMES
+    return tuple(sorted(_NAMES))
 
 
-def stated_by(label: str, names: Mapping[str, FindingName] | None = None) -> str | None:
+def stated_by(label: str) -> str | None:
     """The id of the finding that a label's name states; case, ``_`` and ``-`` do not matter."""
+    return _owner_of(label) if known_findings() else None
+
+
+def requires_label(finding: str) -> bool:
+    """Whether only a label that states the finding may be measured as it."""
+    return finding in known_findings() and _NAMES[finding].label_required
+
+
+def _owner_of(label: str) -> str | None:
     words = " ".join(label.lower().replace("_", " ").replace("-", " ").split())
-    known = known_findings() if names is None else names
-    return next((name.id for name in known.values() if words in name.labels), None)
+    return next((finding for finding, name in _NAMES.items() if words in name.labels), None)

@@ -234,7 +234,7 @@ def only_here(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is registered by the test is forgotten after it."""
     finding_names.known_findings()
     monkeypatch.setattr(base, "_FINDINGS", dict(registered()))
-    monkeypatch.setattr(finding_names, "_NAMES", dict(finding_names.known_findings()))
+    monkeypatch.setattr(finding_names, "_NAMES", dict(finding_names._NAMES))
 
 
 @pytest.fixture

@@ -15,8 +15,9 @@ CHOICE = (
 
 
 def test_it_says_which_engine_was_chosen_and_on_what_figures(make_window: Callable[..., MainWindow]) -> None:
-    desk = make_window().desk
-    panel = PerformancePanel(desk, lambda: None)
+    window = make_window()
+    desk = window.desk
+    panel = PerformancePanel(desk, window.notify, lambda: None)
     desk.set_engine(replace(FakeEngine().engine(), chosen=CHOICE))
     panel.opened()
     assert panel.choice.text().splitlines() == list(CHOICE) and not panel.choice.isHidden()

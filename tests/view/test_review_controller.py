@@ -58,7 +58,8 @@ def test_every_picture_shown_is_the_one_that_was_asked_for_with_its_own_overlay(
     for index in (33, 7, 39, 0, 21):
         bench.review.go(index)
         bench.until(lambda at=index: bench.index == at and bench.desk.on_screen.reading is not None)
-        frame, reading, _, shown = bench.desk.shown()
+        now = bench.desk.on_screen
+        frame, reading, shown = now.frame, now.reading, now.shown
         assert number_in(frame.pixels) == index
         assert reading.key == frame.key and shown.frame is frame
 

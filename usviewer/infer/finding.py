@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from usviewer.finding_names import known_findings, stated_by
+from usviewer.finding_names import requires_label, stated_by
 
 if TYPE_CHECKING:
     from usviewer.infer.manifest import Label
@@ -21,7 +21,6 @@ def measured_label(labels: Sequence[Label], finding: str) -> Label | None:
     marked = (label for label in labels if label.measured)
     named = (label for label in labels if stated_by(label.name) == finding)
     found = next(marked, None) or next(named, None)
-    if found is not None:
-        return found
-    name = known_findings().get(finding)
-    return None if name is not None and name.label_required else labels[0]
+    if found is None and not requires_label(finding):
+        return labels[0]
+    return found

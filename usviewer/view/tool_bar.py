@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QEvent, QObject, Qt
 from PySide6.QtWidgets import (
@@ -21,11 +20,9 @@ from usviewer.errors import UserError
 from usviewer.view import theme
 from usviewer.view.canvas import Canvas
 from usviewer.view.notify import Notify
-from usviewer.view.number_field import LengthField
+from usviewer.view.panels.widgets import LengthField
 from usviewer.view.plain import PlainLabel
-
-if TYPE_CHECKING:
-    from usviewer.view.tool_controller import ToolController
+from usviewer.view.tool_controller import ToolController
 
 DEFAULT_DISTANCE_MM = 50.0
 VALUE_PX = 116
@@ -136,7 +133,7 @@ class ToolBar(QFrame):
 
     def _set_size(self, radius_px: int) -> None:
         if self._hand.mask is not None:
-            self._hand.mask.radius_px = float(radius_px)
+            self._hand.mask.set_radius(float(radius_px))
             self._canvas.update()
 
     def _redraw(self) -> None:

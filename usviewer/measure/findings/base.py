@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from usviewer.finding_names import FindingName, register_name
+from usviewer.finding_names import register_name
 from usviewer.frame import ImageGeometry
 from usviewer.infer.prediction import Prediction
 from usviewer.measure.findings.reference_tables import ReferenceTable
@@ -116,7 +116,7 @@ class Finding:
     """One anatomy.
 
     ``id``: its name in manifests and files. ``title``: at the start of a sentence. ``absent``: what is said where it is
-    not there, and ``absent_banner`` the same over the picture. ``labels`` and ``label_required``: see ``FindingName``.
+    not there, and ``absent_banner`` the same over the picture. ``labels`` and ``label_required``: see ``register_name``.
 
     ``quoted``: the measurement that is the answer, the first one of a reading; None: nothing is quoted. ``quantities``:
     every measurement that its readings may have, in the order of the files' columns. ``extra_columns`` and
@@ -171,7 +171,7 @@ _FINDINGS: dict[str, Finding] = {}
 
 def register(finding: Finding) -> Finding:
     """Make a finding known everywhere. Raises ``ValueError`` where its id or one of its labels is taken."""
-    register_name(FindingName(finding.id, finding.labels, finding.label_required))
+    register_name(finding.id, finding.labels, label_required=finding.label_required)
     _FINDINGS[finding.id] = finding
     return finding
 

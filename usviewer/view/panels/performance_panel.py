@@ -11,6 +11,7 @@ from PySide6.QtWidgets import QHeaderView, QListWidget, QTableWidget, QTableWidg
 from usviewer.pipeline.live_run import LiveStatus
 from usviewer.view import theme
 from usviewer.view.app_state import AppState
+from usviewer.view.notify import Notify
 from usviewer.view.panels.side_panel import PanelBase
 from usviewer.view.panels.widgets import words
 from usviewer.view.plain import shown
@@ -26,9 +27,9 @@ class PerformancePanel(PanelBase):
 
     title = "Performance"
 
-    def __init__(self, desk: AppState, status: Callable[[], LiveStatus | None]) -> None:
+    def __init__(self, desk: AppState, notify: Notify, status: Callable[[], LiveStatus | None]) -> None:
         super().__init__()
-        self._desk, self._status = desk, status
+        self._desk, self._notify, self._status = desk, notify, status
         self._shown_s = 0.0
         self.table = QTableWidget(0, len(_COLUMNS))
         self.table.setAccessibleName("Times of the stages")
@@ -60,7 +61,7 @@ class PerformancePanel(PanelBase):
         layout.addWidget(self.choice)
         layout.addWidget(words("Messages", bold=True))
         layout.addWidget(self.messages, 2)
-        desk.notify.changed.connect(self._show_messages)
+        notify.changed.connect(self._show_messages)
 
     def opened(self) -> None:
         self._shown_s = 0.0
@@ -99,7 +100,7 @@ class PerformancePanel(PanelBase):
     def _show_messages(self) -> None:
         if self.isVisible():
             self.messages.clear()
-            self.messages.addItems([shown(message.text) for message in reversed(self._desk.notify.history)])
+            self.messages.addItems([shown(message.text) for message in reversed(self._notify.history)])
 
 
 def _facts(status: LiveStatus | None) -> str:
