@@ -11,7 +11,8 @@ from contextlib import suppress
 
 from usviewer import RESEARCH_USE, __version__
 from usviewer.errors import UserError
-from usviewer.tools.command import EXIT_BAD_INPUT, EXIT_BUG, Parser, bug_sentence
+from usviewer.logs import DEFAULT_LEVEL
+from usviewer.tools.command import EXIT_BAD_INPUT, EXIT_BUG, Parser, bug_sentence, logged
 
 COMMANDS = {
     "analyze": "segment and measure whole clips, stills, folders and DICOM files",
@@ -72,14 +73,15 @@ def _leave(code: int) -> None:
 
 
 def _run(argv: Sequence[str] | None) -> int:
-    arguments = list(sys.argv[1:] if argv is None else argv)
+    arguments = _command_first(sys.argv[1:] if argv is None else argv)
     _let_every_name_be_printed()
     try:
         if not arguments or arguments[0] not in (*COMMANDS, "-h", "--help", "--version"):
             return int(importlib.import_module("usviewer.app").main(arguments))
         parser = build_parser(next((a for a in arguments[:1] if a in COMMANDS), None))
         chosen = parser.parse_args(arguments)
-        return int(chosen.run(chosen))
+        with logged(getattr(chosen, "log_level", DEFAULT_LEVEL), arguments[0], arguments):
+            return int(chosen.run(chosen))
     except UserError as error:
         print(f"usviewer: {error}", file=sys.stderr)
         return EXIT_BAD_INPUT
@@ -92,6 +94,16 @@ def _run(argv: Sequence[str] | None) -> int:
     except Exception as error:
         print(f"usviewer: {bug_sentence(error, arguments)}", file=sys.stderr)
         return EXIT_BUG
+
+
+def _command_first(arguments: Sequence[str]) -> list[str]:
+    """``--log-level`` may stand before the command: it is given to it."""
+    words = list(arguments)
+    option = words[:1] if words and words[0].startswith("--log-level=") else words[:2]
+    rest = words[len(option) :]
+    if option and option[0].partition("=")[0] == "--log-level" and rest and rest[0] in COMMANDS:
+        return [rest[0], *option, *rest[1:]]
+    return words
 
 
 def _let_every_name_be_printed() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import errno
+import logging
 import sys
 import time
 from collections.abc import Sequence
@@ -11,9 +12,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from usviewer import settings as preferences
 from usviewer.acquire import check_address, is_address
 from usviewer.errors import UserError
-from usviewer.tools.command import MOST_SECONDS, Parser, number
+from usviewer.tools.command import MOST_SECONDS, Parser, logged, number
 from usviewer.typed_number import SECONDS, parse_whole
 
 if TYPE_CHECKING:
@@ -24,11 +26,18 @@ if TYPE_CHECKING:
 DEMO = "phantom:?live=1"
 _GIVE_UP_S = 60.0
 _MOST_PROBLEMS = 4
+_log = logging.getLogger(__name__)
 
 
 def main(argv: Sequence[str]) -> int:
     """Open the window as the command line says, and give its exit code. ``UserError`` for bad options or without Qt."""
     options = _parse(argv)
+    chosen = getattr(options, "log_level", preferences.load()[0].log_level)
+    with logged(chosen, "window", argv):
+        return _run(options)
+
+
+def _run(options: argparse.Namespace) -> int:
     source = DEMO if options.demo else options.source
     # Before a script's picture nobody sits: nothing of the last session is opened then.
     application, window = open_window(source, options.size, restored=not options.screenshot)
@@ -53,7 +62,6 @@ def open_window(
     except ImportError as error:
         raise no_qt(error) from error
 
-    from usviewer import settings as preferences
     from usviewer.calibrate.ruler import layouts
     from usviewer.view import theme
     from usviewer.view.actions import usable_keys
@@ -150,6 +158,7 @@ def _hook(window: MainWindow):  # type: ignore[no-untyped-def]
         if issubclass(kind, KeyboardInterrupt):
             window.close()
             return
+        _log.error("an error in the program; the window goes on", exc_info=error)
         sys.__excepthook__(kind, error, trace)
         window.notify.report(error, key="bug")
 

@@ -7,6 +7,7 @@ user's own umask says who may read.
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import secrets
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from usviewer.errors import UserError
 from usviewer.own_folders import close_to_others, own_root
 from usviewer.plain_text import encodable
 
+_log = logging.getLogger(__name__)
 _ADVICE = {
     errno.ENOSPC: ("the disk is full", "Free some space and try again"),
     errno.EDQUOT: ("the disk quota is used up", "Free some space and try again"),
@@ -109,6 +111,7 @@ def short_name(name: str, most_bytes: int) -> str:
 
 def cannot_write(path: Path, error: OSError) -> UserError:
     """Return the ``UserError`` for a failed write."""
+    _log.warning("a file could not be written: %s", error)
     other = (error.strerror or "the disk refused it", "Try again or choose another folder")
     why, do = _ADVICE.get(error.errno or 0, other)
     return UserError(f"Could not write {path.name}: {why}", do)

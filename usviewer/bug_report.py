@@ -7,6 +7,7 @@ is made to be sent to somebody: neither is in it, and folders are shortened to w
 from __future__ import annotations
 
 import errno
+import itertools
 import platform
 import sys
 import traceback
@@ -33,13 +34,23 @@ _DEEPEST = 10
 
 def report_of(error: BaseException, arguments: Sequence[str] = ()) -> str:
     """The whole report; of the command's ``arguments`` only the names of its options."""
+    lines = list(surroundings())
+    if options := options_of(arguments):
+        lines.append(f"Options: {options}")
+    return "\n".join([*lines, "", *trace_of(error)]) + "\n"
+
+
+def surroundings() -> tuple[str, ...]:
+    """The versions of the program, of Python with its system, and of the libraries, a line each."""
     here = f"{platform.python_version()} on {platform.system()} {platform.machine()}"
-    lines = [f"usviewer {__version__}", f"Python {here}"]
-    lines += [f"{name} {found}" for name in _LIBRARIES if (found := _version(name))]
-    options = [word.partition("=")[0] for word in arguments if word.startswith("-") and not word[1:2].isdigit()]
-    if options:
-        lines.append(f"Options: {' '.join(options)}")
-    return "\n".join([*lines, "", *_chain(error)]) + "\n"
+    libraries = (f"{name} {found}" for name in _LIBRARIES if (found := _version(name)))
+    return (f"usviewer {__version__}", f"Python {here}", *libraries)
+
+
+def options_of(arguments: Sequence[str]) -> str:
+    """The names of a command's options, without what was typed after them."""
+    words = itertools.takewhile(lambda word: word != "--", arguments)  # names of files follow, also ones with a dash
+    return " ".join(word.partition("=")[0] for word in words if word.startswith("-") and not word[1:2].isdigit())
 
 
 def _version(library: str) -> str:
@@ -49,19 +60,26 @@ def _version(library: str) -> str:
         return ""
 
 
-def _chain(error: BaseException) -> Iterator[str]:
-    """The exception, and below it the one it was raised for, and so on."""
+def chain_of(error: BaseException) -> Iterator[BaseException]:
+    """The exception, then the one it was raised for, and so on."""
     link: BaseException | None = error
     for _ in range(_DEEPEST):
         if link is None:
             return
-        yield f"{_kind(link)}, raised at (the last is the place itself):"
-        for frame in traceback.extract_tb(link.__traceback__)[-_MOST_FRAMES:]:
-            yield f"  {_short(frame.filename)}:{frame.lineno} in {frame.name}: {(frame.line or '').strip()}"
+        yield link
         link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
 
 
-def _kind(error: BaseException) -> str:
+def trace_of(error: BaseException) -> Iterator[str]:
+    """The lines of the program that led to the exception, and to those it was raised for; no message of any."""
+    for link in chain_of(error):
+        yield f"{kind_of(link)}, raised at (the last is the place itself):"
+        for frame in traceback.extract_tb(link.__traceback__)[-_MOST_FRAMES:]:
+            yield f"  {_short(frame.filename)}:{frame.lineno} in {frame.name}: {(frame.line or '').strip()}"
+
+
+def kind_of(error: BaseException) -> str:
+    """The class of an exception, with the system's own code where it has one."""
     kind = f"{type(error).__module__}.{type(error).__qualname__}".removeprefix("builtins.")
     if isinstance(error, OSError) and error.errno is not None:
         return f"{kind} ({errno.errorcode.get(error.errno, error.errno)})"

@@ -9,6 +9,7 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
+from usviewer.logs import OwnText
 from usviewer.plain_text import printable
 from usviewer.units import Box, Point, Spacing, pixel_shape
 
@@ -206,6 +207,14 @@ class SourceInfo:
     def __post_init__(self) -> None:
         object.__setattr__(self, "name", printable(self.name))
         object.__setattr__(self, "notes", tuple(map(printable, self.notes)))
+
+    @property
+    def anonymous(self) -> OwnText:
+        """Kind, size and rate in one line, for the log: not what it is called."""
+        rate = f"{self.frames_per_second:.4g} frames a second" if self.frames_per_second else "rate not stated"
+        count = f"{self.frame_count} frames" if self.frame_count is not None else "frames not counted"
+        size = f"{self.width_px} x {self.height_px} px of {self.pixel_aspect:.4g} : 1"
+        return OwnText(f"{self.kind}, {size}, {rate}, {'live' if self.live else count}")
 
 
 def digest_of(pixels: Pixels) -> str:

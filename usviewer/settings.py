@@ -17,6 +17,7 @@ import platformdirs
 from usviewer.atomic import make_folder, write_text
 from usviewer.errors import UserError, foreign_parser
 from usviewer.files import keep_copy, one_at_a_time, read_bytes
+from usviewer.logs import DEFAULT_LEVEL, LEVELS
 from usviewer.plain_text import printable
 
 VERSION = 1
@@ -25,6 +26,7 @@ _RETIRED = frozenset({"version", "bands"})
 # The file has about a kilobyte; every path that a system takes fits into so many letters.
 _MOST_BYTES, _MOST_LETTERS, _MOST_KEYS = 1_000_000, 4096, 1000
 _MODES = ("", "live", "review")
+_CHOICES = {"mode": _MODES, "log_level": LEVELS}
 _UNREADABLE = "The preferences could not be read: the defaults are used."
 
 
@@ -38,7 +40,8 @@ class Settings:
     maps an action to the user's own key;
     ``source`` is what was open last, and ``mode`` how: "live", "review", or "" before the first time; ``save_folder``
     is where pictures and recordings go ("" is the platform's picture folder); ``side_panels`` shows the rail and the
-    timeline; ``geometry`` is the window's place, in the toolkit's own words.
+    timeline; ``geometry`` is the window's place, in the toolkit's own words; ``log_level`` is how much is written into
+    the log, where the command line does not say it.
     """
 
     model: str = "aorta"
@@ -53,6 +56,7 @@ class Settings:
     mode: str = ""
     side_panels: bool = True
     geometry: str = ""
+    log_level: str = DEFAULT_LEVEL
 
 
 def settings_path() -> Path:
@@ -96,7 +100,8 @@ def _fits(key: str, value: object) -> bool:
     if isinstance(default, Mapping):
         return isinstance(value, dict) and len(value) <= _MOST_KEYS and all(map(_is_text, (*value, *value.values())))
     if isinstance(default, str):
-        return _is_text(value) and (key != "mode" or value in _MODES) and (key != "geometry" or str(value).isascii())
+        one_of = _CHOICES.get(key)
+        return _is_text(value) and (one_of is None or value in one_of) and (key != "geometry" or str(value).isascii())
     return type(value) is type(default)
 
 

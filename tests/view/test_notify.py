@@ -8,6 +8,7 @@ import pytest
 from PySide6.QtWidgets import QApplication, QPushButton
 
 from usviewer.errors import UserError
+from usviewer.logs import log_path, written_down
 from usviewer.view.notify import Level, Notify
 
 A_NAME = "Muster_Anna.mp4"
@@ -26,6 +27,15 @@ def test_an_error_stays_until_it_is_put_away(notify: Notify) -> None:
     assert not notify._hide_later.isActive()
     notify.dismiss()
     assert notify.current is None and notify.isHidden()
+
+
+def test_what_is_shown_is_logged_by_its_kind_and_place(notify: Notify) -> None:
+    with written_down():
+        for error in (UserError(f"{A_NAME} is damaged"), ValueError(A_NAME)):
+            notify.report(error)
+    said = log_path().read_text()
+    assert "shown: usviewer.errors.UserError" in said and "ValueError, raised at" in said
+    assert "Muster" not in said
 
 
 def test_a_repeated_message_is_said_once(notify: Notify) -> None:

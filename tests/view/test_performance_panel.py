@@ -2,9 +2,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+from PySide6.QtCore import QUrl
 
 from tests.helpers.fakes import FakeEngine
+from usviewer.logs import log_path
 from usviewer.view.main_window import MainWindow
+from usviewer.view.panels import performance_panel
 from usviewer.view.panels.performance_panel import PerformancePanel
 
 CHOICE = (
@@ -27,3 +33,22 @@ def test_it_says_which_engine_was_chosen_and_on_what_figures(make_window: Callab
     desk.set_engine(None)
     panel.opened()
     assert panel.choice.isHidden()
+
+
+def test_the_folder_of_the_log_is_shown_or_its_path_is_said(
+    make_window: Callable[..., MainWindow], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The desktop's own file manager must not open in a test: what it is asked is taken here."""
+    asked: list[QUrl] = []
+
+    def open_url(url: QUrl) -> bool:
+        asked.append(url)
+        return False
+
+    monkeypatch.setattr(performance_panel, "QDesktopServices", SimpleNamespace(openUrl=open_url))
+    desk = make_window().desk
+    panel = PerformancePanel(desk, lambda: None)
+    panel.log_folder.click()
+    folder = log_path().parent
+    assert asked == [QUrl.fromLocalFile(str(folder))]
+    assert desk.notify.current is not None and desk.notify.current.text == f"The log is in {folder}"

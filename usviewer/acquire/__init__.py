@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from pathlib import Path
@@ -16,9 +17,19 @@ from usviewer.files import open_regular
 if TYPE_CHECKING:
     from usviewer.acquire.device.backend import DeviceInfo
 
-__all__ = ["RecordedSource", "Source", "check_address", "frame_count", "is_address", "list_devices", "open_source"]
+__all__ = [
+    "RecordedSource",
+    "Source",
+    "check_address",
+    "frame_count",
+    "in_words",
+    "is_address",
+    "list_devices",
+    "open_source",
+]
 
 HEAD_BYTES = 132
+_log = logging.getLogger(__name__)
 
 
 def open_source(uri: str | Path) -> Source:
@@ -28,7 +39,12 @@ def open_source(uri: str | Path) -> Source:
     ``list_devices``, or a part of the ``screen:``. Raises ``UserError`` with one sentence for everything that cannot be
     shown.
     """
-    text = str(uri)
+    source = _open(str(uri))
+    _log.debug("source opened: %s", source.info.anonymous)
+    return source
+
+
+def _open(text: str) -> Source:
     if text.startswith("phantom:"):
         from usviewer.acquire.phantom import open_phantom  # its simulation is only loaded when asked for
 

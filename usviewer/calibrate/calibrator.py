@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -11,8 +12,10 @@ from usviewer.calibrate.regions import FileScale, agree, without_implausible
 from usviewer.calibrate.sector import SectorFinder
 from usviewer.errors import UserError
 from usviewer.frame import Frame, ImageGeometry, Region, Sector
+from usviewer.logs import OwnText
 from usviewer.units import Spacing, pixel_shape
 
+_log = logging.getLogger(__name__)
 # What gives each frame its own scale: a ruler under watch.
 FrameScale = Callable[[Frame], FileScale]
 
@@ -79,6 +82,7 @@ class Calibrator:
         self._scale = scale
         self._seen: _Seen | None = None
         self._primed: _Seen | None = None
+        self._logged = ""
 
     def prime(self, frames: Sequence[Frame]) -> None:
         """Look for the sector on these frames before the first one is calibrated, and then no more."""
@@ -100,7 +104,16 @@ class Calibrator:
         identity = _identity(scale, sector, seen.size_px, seen.pixel_aspect)
         if seen.geometry is None or seen.geometry.calibration_id != identity:
             seen.geometry = calibrate(frame, sector=sector, scale=scale).geometry
+            self._log_scale(frame, seen.geometry)
         return frame.with_geometry(seen.geometry)
+
+    def _log_scale(self, frame: Frame, geometry: ImageGeometry | None) -> None:
+        """Once for each scale: a sector that is seen better changes the geometry, too."""
+        said = _scale_in_words(geometry)
+        if said != self._logged:
+            self._logged = said
+            size = frame.size_px
+            _log.info("scale from frame %d on, %d x %d px: %s", frame.key.index, *size, said)
 
     @property
     def sector(self) -> Sector | None:
@@ -140,6 +153,15 @@ class Calibrator:
         if frame.size_px != self._user_size_px:
             return scale if scale.spacings else FileScale(scale.regions, GIVEN_FOR_OTHER_SIZE)
         return with_user_spacing(scale, self._user_spacing, frame.width_px, frame.height_px)
+
+
+def _scale_in_words(geometry: ImageGeometry | None) -> OwnText:
+    """Where the millimetres come from, or why there are none."""
+    spacings = [region.spacing for region in geometry.regions if region.spacing] if geometry else []
+    if geometry is None or not spacings:
+        return OwnText(f"none ({geometry.no_scale_reason})" if geometry else "none")
+    said = (f"{each.x_mm_per_px:.4g} x {each.y_mm_per_px:.4g} mm ({each.source.value})" for each in spacings)
+    return OwnText(", ".join(said))
 
 
 def _aspect_of(frame: Frame, scale: FileScale) -> float:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import logging
 import math
 import os
 import platform
@@ -34,6 +35,9 @@ from usviewer.infer.prompt.prompt_runner import runner_for
 from usviewer.infer.runner import Runner, check_golden
 from usviewer.infer.session import KINDS, engine_threads, int8, name_of, open_session
 from usviewer.infer.trial import require as require_trial
+from usviewer.logs import OwnText
+
+_log = logging.getLogger(__name__)
 
 # 2: the golden case is part of every engine's trial. 3: no engine is built in the background.
 SCHEMA = 3
@@ -137,8 +141,10 @@ def choose_engine(
     path = _path(spec, threads, spinning, tried)
     kept = None if again else _load(path)
     if kept is not None:
+        _log.info("engine %s was chosen before", OwnText(kept.engine))
         return kept
     made = _Bench(spec, threads, spinning, budget_s).choose(tried, frames)
+    _log_trials(made)
     # A choice is kept for months: one that saw nothing, or not everything, is not worth that.
     if not made.notice and not any(trial.problem == NO_TIME for trial in made.trials):
         _store(path, made)
@@ -173,6 +179,18 @@ def _try_int8(spec: ModelSpec, frames: Callable[[], Sequence[Frame]] | None) -> 
             f"The int8 variant of '{spec.id}' is not exact enough and was not kept ({why})", "Use it as it is"
         )
     return tuple(trial for trial in made.trials if trial.engine in engines or trial.samples)
+
+
+def _log_trials(made: EngineChoice) -> None:
+    """How far each engine is from the reference, and its time; labels of a user's model are not told."""
+    for trial in made.trials:
+        if trial.samples:
+            verdict = OwnText("agrees" if trial.deviation.passed else "left out")
+            times_ms = trial.p50_ms, trial.p95_ms
+            deviation = trial.deviation.iou, trial.deviation.diameter_px
+            line = "engine %s: %.1f ms, 95 %% within %.1f ms; overlap %.4f, diameter %.2f px off, %s"
+            _log.info(line, OwnText(trial.engine), *times_ms, *deviation, verdict)
+    _log.info("engine %s was chosen, %d threads", OwnText(made.engine), made.threads)
 
 
 def _candidates(spec: ModelSpec, engines: Sequence[str] | None) -> tuple[str, ...]:
@@ -249,6 +267,7 @@ class _Bench:
                 trials[engine] = EngineTrial(engine, self._deviation(runner, pictures, expected))
                 runners[engine] = runner
             except UserError as error:
+                _log.warning("engine %s was not tried: %s", OwnText(engine), error)
                 trials[engine] = EngineTrial(engine, problem=error.what)
         times, stopped = self._time(runners, pictures)
         trials |= {engine: EngineTrial(engine, problem=why) for engine, why in stopped.items()}
@@ -274,6 +293,7 @@ class _Bench:
                     _, stages = runners[engine].instances(pictures[turn % len(pictures)])
                     times[engine].append(sum(stages.values()))
                 except UserError as error:
+                    _log.warning("engine %s stopped in its trial: %s", OwnText(engine), error)
                     stopped[engine] = error.what
                     del times[engine]
         return times, stopped

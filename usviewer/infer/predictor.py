@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -17,6 +19,9 @@ from usviewer.infer.runner import Runner, observe
 from usviewer.infer.runner import check_golden as reproduce_golden
 from usviewer.infer.session import ENGINES, KINDS, Session, engine_threads, name_of, open_session
 from usviewer.infer.temporal_gate import TemporalGate
+from usviewer.logs import OwnText
+
+_log = logging.getLogger(__name__)
 
 
 class Predictor:
@@ -40,6 +45,7 @@ class Predictor:
         nothing. An engine of lower precision that does not agree is not used, and ``notice`` says so. Raises
         ``UserError`` at the first that is not right. ``check_golden`` is False only where the case is made.
         """
+        began_s = time.monotonic()
         onnx_file.check_hashes(spec)
         onnx_file.check_graphs(spec)
         trial.require(spec)
@@ -52,6 +58,14 @@ class Predictor:
             if self.choice is None or self.choice.engine == "cpu":
                 raise
             self._fall_back(engine, count, spinning, error, check_golden)
+        _log.info(
+            "model loaded: %s; engine asked %s, runs %s, %d threads; %.1f s",
+            in_words(spec),
+            OwnText(self.session.requested if self.session.requested in (*ENGINES, "auto") else "unknown"),
+            OwnText(self.session.actual),
+            count,
+            time.monotonic() - began_s,
+        )
 
     @property
     def session(self) -> Session:
@@ -132,6 +146,7 @@ class Predictor:
     def _fall_back(self, requested: str, threads: int, spinning: bool, why: UserError, check_golden: bool) -> None:
         """The CPU in place of an engine that was chosen once, and does not start or reproduce the golden case now."""
         assert self.choice is not None
+        _log.warning("%s was chosen, but fails now: %s", OwnText(self.choice.engine), why)
         notice = f"{name_of(self.choice.engine)} was chosen, but is not used ({why.what}): running on the CPU."
         self.choice = replace(self.choice, engine="cpu", notice=notice)
         self._load("cpu", threads, spinning, None, check_golden)
@@ -166,3 +181,9 @@ class Predictor:
             return "cpu", f"{name_of(engine)} was asked for, but it is not exact enough ({why}): running on the CPU."
         self.choice = made
         return engine, ""
+
+
+def in_words(spec: ModelSpec) -> OwnText:
+    """What the log says of a model: a user's own may be called by a name that nobody else should read."""
+    called = f"{spec.id} {spec.version}" if spec.bundled else f"one of the user's own, {spec.task}"
+    return OwnText(f"{called}, sha256 {spec.sha256[:12]}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -17,6 +18,7 @@ Read = Callable[[Prediction, ImageGeometry | None], Reading]
 NO_MEMORY = "There was not enough memory for this picture"
 MOST_LETTERS = 160
 MOST_NAMED = 8
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -54,6 +56,10 @@ def attempt(frame: Frame, predict: Predict, read: Read, made: Made) -> AnalyzedF
 
 def refused(frame: Frame, error: Exception, made: Made) -> AnalyzedFrame:
     """A frame without a number, and why: never taken for one on which nothing was seen."""
+    if is_bug(error):
+        _log.error("a frame is refused for an error in the program", exc_info=error)
+    else:
+        _log.warning("a frame is refused: %s", error)
     size_px = frame.size_px
     prediction = Prediction(frame.key, size_px, (), made.model_id, made.model_sha256, made.engine)
     reading = Reading(

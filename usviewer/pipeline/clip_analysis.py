@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -22,6 +23,7 @@ from usviewer.pipeline.live_run import Engine
 from usviewer.pipeline.playback import Playback
 
 STEP_ASIDE_S = 0.002
+_log = logging.getLogger(__name__)
 # The curve is drawn anew so often, and in no more than a twentieth of the time.
 CURVE_EVERY_S = 0.3
 CURVE_SHARE = 0.05
@@ -157,6 +159,7 @@ class ClipAnalysis:
         try:
             self._work()
         except UserError as error:
+            _log.warning("the analysis ended: %s", error)
             self._say(str(error))
         except Exception as error:  # a bug: the window raises it where the user hears of it
             self.failure = error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import queue
 import threading
 from collections.abc import Callable
@@ -9,16 +10,25 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from usviewer.errors import UserError
+from usviewer.logs import OwnText
 from usviewer.pipeline.attempt import as_user_error, is_bug
 
 T = TypeVar("T")
 # What is being written gets its time; what is only being read may be left behind (``stop``).
 JOIN_DEADLINE_S = 5.0
+_log = logging.getLogger(__name__)
 
 
 def own_threads() -> int:
     """How many of the program's own threads run."""
     return sum(thread.name.startswith("usviewer") for thread in threading.enumerate())
+
+
+def ended_in_time(ended: bool, work: str) -> bool:
+    """Whether threads have ended before their deadline, as it was found; it is logged where they have not."""
+    if not ended:
+        _log.warning("a thread did not end in time: %s", OwnText(work))
+    return ended
 
 
 @dataclass(slots=True, eq=False)
@@ -97,7 +107,7 @@ class Jobs:
             return True
         self._todo.put(None)
         self._thread.join(deadline_s)
-        return not self._thread.is_alive()
+        return ended_in_time(not self._thread.is_alive(), "jobs")
 
     def _work(self) -> None:
         while (job := self._todo.get()) is not None:

@@ -9,6 +9,7 @@ fails on one frame after another is taken off, and offered again (``LiveRun.retr
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -24,6 +25,7 @@ from usviewer.measure.findings import EMPTY_REPORT, ClipReport
 from usviewer.measure.reading import Reading, Summary
 from usviewer.measure.trend import Trend
 from usviewer.pipeline.attempt import AnalyzedFrame, Made, as_user_error, attempt, is_bug, reason_of, refused
+from usviewer.pipeline.jobs import ended_in_time
 from usviewer.pipeline.signal import SignalState, SignalWatch
 from usviewer.pipeline.timing import Percentiles, Timings
 
@@ -40,6 +42,9 @@ JOIN_DEADLINE_S = 1.0
 # A frame in between may be damaged; a model that fails on so many live pictures in a row (0.3 to 1 s of a scanner's 10
 # to 30 a second) will not read the next one either.
 MOST_FAILURES = 10
+# So often the log says how many frames came, were dropped, and how late they were.
+LOG_EVERY_S = 60.0
+_log = logging.getLogger(__name__)
 
 Calibrate = Callable[[Frame], Frame]
 Predict = Callable[[Frame], Prediction]
@@ -209,6 +214,7 @@ class LiveRun:
         self._captured = 0
         self._slow_until_s = 0.0
         self._failure: Exception | None = None
+        self._logged_state, self._logged_s = SignalState.CONNECTING, time.monotonic()
         self._threads = [
             threading.Thread(target=self._capture, name="usviewer-capture", daemon=True),
             threading.Thread(target=self._infer, name="usviewer-infer", daemon=True),
@@ -233,7 +239,10 @@ class LiveRun:
         begun = [thread for thread in self._threads if thread.ident is not None]
         for thread in (letting_go, *begun):
             thread.join(max(0.0, until_s - time.monotonic()))
-        return not any(thread.is_alive() for thread in (letting_go, *begun))
+        ended = not any(thread.is_alive() for thread in (letting_go, *begun))
+        with self._lock:
+            self._log_counts()
+        return ended_in_time(ended, "live")
 
     def _let_go(self) -> None:
         with self._lock:
@@ -291,6 +300,7 @@ class LiveRun:
         now = time.monotonic()
         with self._lock:
             state = self._watch.state_at(now)
+            self._log_state(state, now)
             if not state.holds_numbers:
                 self._trend.reset()
                 self._summary = None
@@ -329,6 +339,20 @@ class LiveRun:
             self._stages_ms = (now, stages_ms)
         return stages_ms
 
+    def _log_state(self, state: SignalState, now: float) -> None:
+        """Each change of the input, and now and then the counts."""
+        if state is not self._logged_state:
+            _log.info("input: %s, before %s", state, self._logged_state)
+            self._logged_state = state
+        if now - self._logged_s >= LOG_EVERY_S:
+            self._logged_s = now
+            self._log_counts()
+
+    def _log_counts(self) -> None:
+        times_ms = self._timings.percentiles("latency")
+        line = "live: %d frames captured, %d dropped; to overlay %.0f ms, 99 %% within %.0f ms"
+        _log.info(line, self._captured, self._waiting.replaced, times_ms.p50, times_ms.p99)
+
     def _note_bug(self, error: Exception) -> None:
         """Keep a bug for the window, once for all its repetitions."""
         if not is_bug(error):
@@ -363,6 +387,7 @@ class LiveRun:
     def _lost(self, error: Exception) -> None:
         if self._stop.is_set():
             return  # closed from outside: whatever the read said then is no news
+        _log.warning("the live source is lost: %s", error)
         self._note_bug(error)
         with self._lock:
             self._message = str(as_user_error(error))
@@ -371,6 +396,7 @@ class LiveRun:
     def _play(self, source: Source) -> None:
         """Frames of a live source come when they come; recorded and simulated ones are paced, a recording is looped."""
         paced = not source.info.live or source.info.kind == "phantom"
+        _log.info("live source opened: %s", source.info.anonymous)
         with self._lock:
             self._source_info = source.info
             self._message = self._scale_message = ""
@@ -403,6 +429,7 @@ class LiveRun:
             if changed or lost:
                 self._withdraw()
             if lost:
+                _log.warning("the scale is withdrawn from frame %d on", frame.key.index)
                 self._recent = RecentReport()
             self._newest = frame
             self._uncalibrated = 0 if problem is None else self._uncalibrated + 1
@@ -471,6 +498,7 @@ class LiveRun:
                 self._failures += 1
             if problem is not None and self._failures >= MOST_FAILURES:
                 self._engine, self._taken_off = None, (engine, reason_of(problem))
+                _log.warning("the model is taken off after %d failures in a row", self._failures)
                 self._withdraw()
 
     def _publish(self, epoch: int, done: AnalyzedFrame) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from bisect import bisect_right
@@ -17,6 +18,7 @@ from usviewer.pipeline.live_run import Calibrate
 
 # While the hand moves, the nearest key frame is shown; after this rest the exact frame is decoded.
 HAND_RESTS_S = 0.10
+_log = logging.getLogger(__name__)
 SLOWEST, FASTEST = 0.25, 4.0
 
 CalibrateFor = Callable[[Source], Calibrate]
@@ -185,9 +187,11 @@ class Playback:
     def _run(self) -> None:
         try:
             with self._open_source() as source:
+                _log.info("clip opened: %s", source.info.anonymous)
                 self._begin(source)
                 self._serve(source)
         except UserError as error:
+            _log.warning("the clip cannot be played: %s", error)
             self._say(str(error))
         except Exception as error:  # a bug: the window raises it where the user hears of it
             self.failure = error
@@ -215,6 +219,7 @@ class Playback:
             with self._open_source() as source:
                 calibration = self._calibrate_for(source)
         except UserError as error:
+            _log.warning("the clip has no calibration: %s", error)
             self._say(str(error))
         except Exception as error:  # a bug: the window raises it where the user hears of it
             self.failure = error

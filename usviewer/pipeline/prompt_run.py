@@ -27,6 +27,7 @@ from usviewer.measure.findings import finding_of
 from usviewer.measure.pointed import limit_quality, read_pointed
 from usviewer.pipeline.annotations import Annotation, ClipAccess, Origin
 from usviewer.pipeline.attempt import as_user_error, is_bug
+from usviewer.pipeline.jobs import ended_in_time
 from usviewer.pipeline.live_outline import Live
 from usviewer.pipeline.live_run import JOIN_DEADLINE_S
 from usviewer.pipeline.prompt_messages import (
@@ -89,7 +90,7 @@ class Prompting:
         for thread in self._threads:
             if thread.is_alive():
                 thread.join(max(0.0, until_s - time.monotonic()))
-        return not any(thread.is_alive() for thread in self._threads)
+        return ended_in_time(not any(thread.is_alive() for thread in self._threads), "pointing")
 
     # -- for the window
 

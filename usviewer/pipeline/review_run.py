@@ -18,6 +18,7 @@ from usviewer.measure.manual import Edit
 from usviewer.measure.reading import Reading, Summary
 from usviewer.pipeline.clip_analysis import ClipAnalysis, ReadingStore
 from usviewer.pipeline.curve import Curve
+from usviewer.pipeline.jobs import ended_in_time
 from usviewer.pipeline.live_run import JOIN_DEADLINE_S, Engine
 from usviewer.pipeline.playback import CalibrateFor, Playback
 
@@ -103,7 +104,7 @@ class ReviewRun:
         self.request_stop()
         until_s = time.monotonic() + JOIN_DEADLINE_S
         joined = [worker.join(max(0.0, until_s - time.monotonic())) for worker in self._workers()]
-        return all(joined)
+        return ended_in_time(all(joined), "review")
 
     @property
     def alive(self) -> bool:

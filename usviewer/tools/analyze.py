@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import signal
 import sys
@@ -52,6 +53,8 @@ from usviewer.units import Spacing
 
 DEFAULT_FOLDER = Path("usviewer-results")
 OWN_NAMES = frozenset(path.parts for path in (*FILES, MASKS, PICTURES))
+
+_log = logging.getLogger(__name__)
 
 Calibrate = Callable[[Frame], Frame]
 
@@ -204,6 +207,7 @@ def _code_of(uri: str, folder: Path, job: AnalyzeOptions, screen: Terminal, *, n
     try:
         unread = analyze_source(uri, folder, job, screen)
     except UserError as error:
+        _log.warning("an input is refused: %s", error)
         complain(f"{uri}: {error}" if named else str(error))
         return EXIT_BAD_INPUT
     except Exception as error:  # the other inputs do not pay for it
@@ -230,6 +234,7 @@ def analyze_source(uri: str, folder: Path, job: AnalyzeOptions, screen: Terminal
     """
     _refuse_own_results(uri, folder)
     with open_source(uri) as source:
+        _log.info("input opened: %s", source.info.anonymous)
         if source.info.live:
             raise UserError(
                 f"{source.info.name} is live and has no end", "Record it in the window, then analyse the recording"

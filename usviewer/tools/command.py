@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import math
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-
-import platformdirs
+from typing import Any
 
 from usviewer.atomic import make_folder, short_name, write_text
-from usviewer.bug_report import report_of
+from usviewer.bug_report import options_of, report_of, surroundings
 from usviewer.errors import UserError
+from usviewer.logs import DEFAULT_LEVEL, LEVELS, OwnText, log_path, written_down
 from usviewer.typed_number import NO_UNIT, parse_number, parse_whole
 
 # Nothing is measured, played or watched for longer than a day; no count of frames has more digits.
@@ -21,21 +23,42 @@ MOST_SECONDS = 86_400.0
 MOST_COUNT = 10_000_000
 DEFAULT_MODEL = "aorta"
 _MOST_NAME_BYTES = 200
+_log = logging.getLogger(__name__)
 EXIT_BUG = 1
 EXIT_BAD_INPUT = 2
 
 
 class Parser(argparse.ArgumentParser):
-    """Says what is wrong in one sentence instead of a usage text."""
+    """Says what is wrong in one sentence instead of a usage text. Every command takes ``--log-level``."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.add_argument(
+            "--log-level",
+            choices=LEVELS,
+            default=argparse.SUPPRESS,
+            help=f"how much is written into the log (default: {DEFAULT_LEVEL})",
+        )
 
     def error(self, message: str) -> None:  # type: ignore[override]
         """Raise ``UserError`` where argparse would print its usage."""
         raise UserError(f"{message[:1].upper()}{message[1:]}", f"'{self.prog} --help' lists what can be said")
 
 
+@contextmanager
+def logged(level: str, command: str, arguments: Sequence[str] = ()) -> Iterator[None]:
+    """Keep the log inside the block; it begins with the command, the names of its options, and all versions."""
+    with written_down(level):
+        options = OwnText(options_of(arguments))
+        _log.info("begin: %s %s; %s", OwnText(command), options, OwnText(", ".join(surroundings())))
+        yield
+        _log.info("end")
+
+
 def bug_sentence(error: Exception, arguments: Sequence[str] = ()) -> str:
     """One sentence for an error in the program; its report goes where a developer finds it, out of the user's face."""
-    folder = Path(platformdirs.user_log_dir("usviewer", appauthor=False))
+    _log.error("an error in the program", exc_info=error)
+    folder = log_path().parent
     path = folder / f"error-{time.strftime('%Y%m%d-%H%M%S')}.txt"
     try:
         write_text(make_folder(folder) / path.name, report_of(error, arguments))

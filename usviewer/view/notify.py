@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from usviewer.view import theme
 from usviewer.view.plain import PlainLabel, caption, tip
 
 KEPT = 50
+_log = logging.getLogger(__name__)
 _STAYS_MS = {"info": 5_000, "warning": 12_000, "error": 0}
 
 
@@ -78,8 +80,10 @@ class Notify(QFrame):
     def report(self, error: BaseException, *, key: str = "") -> None:
         """Say what went wrong: a ``UserError`` in its own words, a bug as one, with its report a click away."""
         if isinstance(error, UserError):
+            _log.warning("shown: %s", error)
             self._say(Message(str(error), Level.ERROR, key or str(error)))
             return
+        _log.error("shown: an error in the program", exc_info=error)
         text = f"An error in the program ({type(error).__name__}): please report it. The window goes on."
         self._say(Message(text, Level.ERROR, key or text, report_of(error)))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from collections import OrderedDict
@@ -15,9 +16,11 @@ from numpy.typing import NDArray
 
 from usviewer.errors import UserError
 from usviewer.infer.preprocess import Tensor
+from usviewer.logs import OwnText
 
 Outputs = tuple[NDArray[np.float32], ...]
 T = TypeVar("T")
+_log = logging.getLogger(__name__)
 
 # A source changes its picture's shape rarely; a few compiled shapes are kept all the same.
 KEPT_SHAPES = 3
@@ -167,7 +170,8 @@ def name_of(engine: str) -> str:
 
 
 def fallback(engine: str, why: str) -> str:
-    """The sentence for an engine that does not run."""
+    """The sentence for an engine that does not run, which is logged as well; ``why`` is in the program's own words."""
+    _log.warning("engine %s was asked for, the CPU runs: %s", OwnText(engine), OwnText(why))
     return f"{name_of(engine)} was asked for, but {why}: running on the CPU."
 
 

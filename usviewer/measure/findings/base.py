@@ -116,7 +116,7 @@ class Finding:
     """One anatomy.
 
     ``id``: its name in manifests and files. ``title``: at the start of a sentence. ``absent``: what is said where it is
-    not there, and ``absent_banner`` the same over the picture. ``labels`` and ``label_required``: see ``register_name``.
+    not there, and ``absent_banner`` over the picture. ``labels`` and ``label_required``: see ``register_name``.
 
     ``quoted``: the measurement that is the answer, the first one of a reading; None: nothing is quoted. ``quantities``:
     every measurement that its readings may have, in the order of the files' columns. ``extra_columns`` and

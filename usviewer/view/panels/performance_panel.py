@@ -5,9 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QHeaderView, QListWidget, QTableWidget, QTableWidgetItem, QVBoxLayout
+from PySide6.QtCore import Qt, QUrl
+from PySide6.QtGui import QDesktopServices
+from PySide6.QtWidgets import QHeaderView, QListWidget, QPushButton, QTableWidget, QTableWidgetItem, QVBoxLayout
 
+from usviewer.logs import log_path
 from usviewer.pipeline.live_run import LiveStatus
 from usviewer.view import theme
 from usviewer.view.app_state import AppState
@@ -53,6 +55,9 @@ class PerformancePanel(PanelBase):
         self.messages = QListWidget()
         self.messages.setAccessibleName("Messages so far")
         self.messages.setWordWrap(True)
+        self.log_folder = button = QPushButton("Show log folder")
+        button.setToolTip("Open the folder of the log and of the reports of errors; they name no patient")
+        button.clicked.connect(lambda _checked=False: _show_log_folder(notify))
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 8, 0)
         layout.setSpacing(theme.GRID_PX)
@@ -61,6 +66,7 @@ class PerformancePanel(PanelBase):
         layout.addWidget(self.choice)
         layout.addWidget(words("Messages", bold=True))
         layout.addWidget(self.messages, 2)
+        layout.addWidget(self.log_folder)
         notify.changed.connect(self._show_messages)
 
     def opened(self) -> None:
@@ -101,6 +107,13 @@ class PerformancePanel(PanelBase):
         if self.isVisible():
             self.messages.clear()
             self.messages.addItems([shown(message.text) for message in reversed(self._notify.history)])
+
+
+def _show_log_folder(notify: Notify) -> None:
+    """The desktop's file manager shows it; where there is none, its path is said."""
+    folder = log_path().parent
+    if not QDesktopServices.openUrl(QUrl.fromLocalFile(str(folder))):
+        notify.tell(f"The log is in {folder}", key="log")
 
 
 def _facts(status: LiveStatus | None) -> str:
