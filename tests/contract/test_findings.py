@@ -35,14 +35,12 @@ from usviewer.measure.findings import (
 )
 from usviewer.measure.pointed import read_pointed
 from usviewer.measure.reading import Dimension, Measurement, Reading, Status
-from usviewer.overlay import words
 from usviewer.overlay.items import TextPanel
 from usviewer.overlay.scene import compose
+from usviewer.overlay.text import TextContext, panel_lines, reading_lines, reading_text, report_sections
 from usviewer.save.summary import AnalysisInfo, summary_document
 from usviewer.save.tables import reading_columns, reading_row
 from usviewer.units import ScaleSource, isotropic
-from usviewer.view import exam_words
-from usviewer.view.reading_text import reading_text
 
 SIZE = (320, 240)
 MM_PER_PX = 0.4
@@ -138,8 +136,8 @@ def test_it_uses_only_what_the_operator_can_say(finding: Finding) -> None:
 @every_finding
 def test_it_has_words_for_itself_and_for_its_absence(finding: Finding) -> None:
     assert finding.title[:1].isupper() and finding.absent and finding.absent_banner
-    said = [words.panel_lines(finding.read(prediction(finding, None), None, ReadState()), None, "")]
-    assert said[0][0].text == finding.absent
+    absent = finding.read(prediction(finding, None), None, ReadState())
+    assert panel_lines(reading_text(absent, None), 3)[0].text == finding.absent
 
 
 @every_finding
@@ -265,7 +263,7 @@ def test_a_new_finding_has_its_volume_in_the_summary_and_in_the_report(bladder: 
     readings = two_planes(bladder)
     document = summary_document(info(bladder, readings), readings)
     assert document["bladder"] == {VOLUME: round(0.52 * 10.0 * 8.8 * 8.0, 1)}
-    rows = exam_words.section_rows(clip_report(readings).sections[0], live=False)
+    rows = report_sections(clip_report(readings))[0].rows
     assert (rows[0].name, rows[0].value, rows[0].frame) == ("Volume", "366 ml", 1)
 
 
@@ -280,14 +278,15 @@ def test_a_new_finding_is_written_into_the_picture(bladder: Finding) -> None:
 
 def test_a_new_finding_is_said_on_the_screen(bladder: Finding) -> None:
     readings = two_planes(bladder)
-    text = reading_text(readings[0], None, beyond=clip_report(readings).pairs)
+    text = reading_text(readings[0], None, TextContext(report=clip_report(readings)))
     assert (text.heading, text.quantity, text.number, text.unit) == ("Bladder", "Length", "100.0", "mm")
     assert ("volume", "366 ml") in text.pairs
+    assert "volume: 366 ml" in list(reading_lines(text)), "and in the terminal"
 
 
 def test_a_new_finding_that_is_absent_says_so_in_its_own_words(bladder: Finding) -> None:
     reading = read(prediction(bladder, None), WHOLE, "bladder")
-    assert words.panel_lines(reading, None, "")[0].text == "Bladder empty or not visualised"
+    assert next(reading_lines(reading_text(reading, None))) == "Bladder empty or not visualised"
 
 
 def test_a_model_may_state_a_new_finding_and_its_labels_tell_it(bladder: Finding) -> None:

@@ -18,13 +18,12 @@ from usviewer.frame import ImageGeometry
 from usviewer.infer.prediction import Edge, Prediction
 from usviewer.measure.clip_report import clip_report
 from usviewer.measure.exam_context import NO_CONTEXT, ExamContext
-from usviewer.measure.findings import EMPTY_REPORT, ClipReport
+from usviewer.measure.findings import EMPTY_REPORT, ClipReport, ReportRow
 from usviewer.measure.reading import Plane, Reading, Site, Summary
+from usviewer.overlay.text import DASH, reference_words, report_sections
 from usviewer.pipeline.live_run import Engine
 from usviewer.settings import Settings
-from usviewer.view import exam_words
 from usviewer.view.main_window import MainWindow
-from usviewer.view.reading_text import DASH
 
 
 class SaidEngine(FakeEngine):
@@ -145,9 +144,9 @@ def test_an_age_is_taken_as_it_is_typed_and_nothing_else(playing: MainWindow) ->
 def test_a_table_is_compared_only_when_it_was_chosen(playing: MainWindow) -> None:
     assert playing.readings.answer is not None and playing.readings.answer.reference == ""
     found = clip_report(beats(100))
-    assert exam_words.reference_words(found, "") == ""
-    assert "NHS" in exam_words.reference_words(found, "nhs")
-    assert exam_words.reference_words(EMPTY_REPORT, "nhs") == ""
+    assert reference_words(found, "") == ""
+    assert "NHS" in reference_words(found, "nhs")
+    assert reference_words(EMPTY_REPORT, "nhs") == ""
 
 
 # -- review
@@ -195,27 +194,15 @@ def test_results_under_one_plane_are_not_taken_for_those_of_another(bench: Workb
 def test_a_whole_clip_has_its_findings(bench: Workbench, tmp_path: Path) -> None:
     bench.open(write_clip(tmp_path / "a.mp4", count=30))
     bench.until(lambda: bench.review.snapshot is not None and bench.review.snapshot.findings.frames == 30)
-    rows = exam_words.sweep_rows(bench.review.snapshot.findings, None)
+    rows = rows_of(bench.review.snapshot.findings, "Largest")
     assert len(rows) == 1 and rows[0].value == "20 px" and rows[0].frame is not None
 
 
 # -- words
 
 
-def test_the_sweep_says_the_largest_of_each_site_with_its_interval_and_frame() -> None:
-    found = clip_report(
-        [*(reading(i, Site.MID, 30.0) for i in range(40)), *(reading(i, Site.DISTAL) for i in range(40, 80))]
-    )
-    rows = exam_words.sweep_rows(found, None)
-    assert [row.name for row in rows] == ["Mid", "Distal"]
-    assert rows[0].value == "3.1 cm" and "95 %" in rows[0].detail and rows[0].detail.endswith(f"frame {rows[0].frame}")
-    live = exam_words.sweep_rows(found, now_s=10.0)
-    assert live[0].frame is None and live[0].detail.endswith("s ago")
-
-
-def rows_of(found: ClipReport, title: str, *, live: bool = False) -> tuple[exam_words.ExamRow, ...]:
-    section = next(section for section in found.sections if section.title == title)
-    return exam_words.section_rows(section, live=live)
+def rows_of(found: ClipReport, title: str, now_s: float | None = None) -> tuple[ReportRow, ...]:
+    return next(section.rows for section in report_sections(found, now_s=now_s) if section.title.startswith(title))
 
 
 def test_no_pulse_says_why() -> None:
@@ -239,4 +226,4 @@ def test_structures_over_a_clip_say_where_they_are_best() -> None:
     assert rows["Midline falx"].value == "not seen" and rows["Midline falx"].frame is None
     planes = rows_of(found, "Standard planes")
     assert all(row.value == DASH and "Midline falx" in row.detail for row in planes)
-    assert all(row.frame is None for row in rows_of(found, "Structures", live=True)), "live there is none to show"
+    assert all(row.frame is None for row in rows_of(found, "Structures", 1.0)), "live there is none to show"

@@ -1,4 +1,4 @@
-"""What a reading says in words: the clinician's, short, each number with its unit and convention."""
+"""The vocabulary of readings: what measurements, edges and planes are called, and how a value is written."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from usviewer.infer.prediction import Edge
 from usviewer.measure.findings import finding_of, quantity_of
 from usviewer.measure.findings.biometry import age_sd_days, age_words
-from usviewer.measure.reading import NORMAL_95, Dimension, Measurement, Plane, Provenance, Reading, Status, Summary
+from usviewer.measure.reading import NORMAL_95, Dimension, Measurement, Plane, Reading, Status, Summary
 from usviewer.overlay import palette
 from usviewer.overlay.palette import Colour, Size
 
@@ -110,12 +110,6 @@ def _age_text(name: str, weeks: float) -> str:
     return f"{age_words(weeks)} ± {NORMAL_95 * age_sd_days(weeks):.0f} days"
 
 
-def plane_checks(reading: Reading) -> tuple[str, ...]:
-    """What each standard plane still needs, of a finding that is answered by a checklist; nothing for others."""
-    checklist = finding_of(reading.finding).checklist
-    return () if checklist is None else checklist(reading).checks
-
-
 def beside_words(reading: Reading) -> str:
     """What stands beside a shape that was drawn by hand: its length, or (two lines) the numbers of an ellipse.
 
@@ -128,95 +122,8 @@ def beside_words(reading: Reading) -> str:
     return f"{axes}\ncircumference {values['circumference']}, area {values['area']}"
 
 
-def panel_lines(reading: Reading, summary: Summary | None, model_label: str) -> tuple[TextLine, ...]:
-    """Everything said beside the picture, most important first."""
-    answer = {
-        Status.MEASURED: _measured,
-        Status.NOT_VISUALISED: _not_visualised,
-        Status.REFUSED: _refused,
-    }[reading.status](reading, matches_summary(summary, reading))
-    warnings = [TextLine(warning, Size.BODY, palette.WARNING) for warning in reading.warnings]
-    return (*answer, *warnings, *_origins(reading, model_label), *_others(reading))
-
-
-def finding_name(reading: Reading) -> str:
-    """The structure's name at the start of a sentence."""
-    return finding_of(reading.finding).title
-
-
-def _measured(reading: Reading, summary: Summary | None) -> list[TextLine]:
-    main = headline_of(reading)
-    checklist = finding_of(reading.finding).checklist
-    if checklist is not None:
-        answer = checklist(reading)
-        return [TextLine(finding_name(reading).upper()), *map(TextLine, (*answer.seen, *answer.checks))]
-    if main is None:
-        return [TextLine(finding_name(reading), Size.TITLE)]
-    heading = TextLine(f"{finding_name(reading).upper()}  {title(main.name)}")
-    drawn = "" if reading.provenance is Provenance.AUTOMATIC else f" · {reading.provenance}"
-    whose = label_words(reading.label, reading.finding)
-    how = TextLine(f"{whose}{convention(reading.edge)}{how_words(reading)}{drawn}")
-    number, *details = _aggregate(reading, main, summary) if summary else _single(reading, main)
-    return [heading, number, how, *details]
-
-
 def how_words(reading: Reading) -> str:
     """How and where the vessel is cut, to follow the convention; and whether the operator said how."""
     plane = plane_words(reading.plane)
     said = ", set" if plane and reading.plane_set else ""
     return f"{plane}{said}{f' · {reading.site}' if reading.site else ''}"
-
-
-def _aggregate(reading: Reading, main: Measurement, summary: Summary) -> list[TextLine]:
-    low, high = summary.interval
-    digits = 1 if summary.unit == "mm" else 0
-    number, unit = big_number(summary.median, summary.unit, reading.finding)
-    return [
-        TextLine(number, Size.HEADLINE, unit=unit),
-        TextLine(f"median of the {'clip' if summary.whole else 'last'} {summary.span_s:.1f} s"),
-        TextLine(f"{summary.median:.{digits}f} {summary.unit}, 95 % {low:.{digits}f} to {high:.{digits}f}"),
-        TextLine(f"this frame {value_text(main)} · max {summary.maximum:.{digits}f}", Size.SMALL, palette.QUIET),
-    ]
-
-
-def _single(reading: Reading, main: Measurement) -> list[TextLine]:
-    if main.dimension is not Dimension.LENGTH or main.value_mm is None:
-        number, _, unit = value_text(main).partition(" ")
-        return [TextLine(number, Size.HEADLINE, unit=unit), TextLine("this frame")]
-    number, unit = big_number(main.value_mm, "mm", reading.finding)
-    spread = f" ± {NORMAL_95 * main.sd_mm:.1f}" if main.sd_mm else ""
-    return [TextLine(number, Size.HEADLINE, unit=unit), TextLine(f"this frame, {main.value_mm:.1f}{spread} mm")]
-
-
-def _others(reading: Reading) -> list[TextLine]:
-    rest = [m for m in reading.measurements[1:] if is_listed(m.name)][: finding_of(reading.finding).most_lines]
-    return [TextLine(f"{title(m.name)} {value_text(m)}", Size.SMALL, palette.QUIET) for m in rest]
-
-
-def _not_visualised(reading: Reading, _summary: Summary | None) -> list[TextLine]:
-    absent = finding_of(reading.finding).absent
-    reason = [TextLine(reading.reason)] if _adds_something(reading.reason, absent) else []
-    return [TextLine(absent, Size.TITLE), *reason]
-
-
-def _refused(reading: Reading, _summary: Summary | None) -> list[TextLine]:
-    lines = [TextLine(f"{finding_name(reading)} not measured", Size.TITLE, palette.WARNING)]
-    return lines + ([TextLine(reading.reason, Size.BODY, palette.WARNING)] if reading.reason else [])
-
-
-def _adds_something(reason: str, said: str) -> bool:
-    return bool(reason) and reason.rstrip(".").casefold() != said.casefold()
-
-
-def _origins(reading: Reading, model_label: str) -> list[TextLine]:
-    lines = []
-    if reading.spacing is not None:
-        lines.append(TextLine(f"Scale {reading.spacing.describe()}", Size.SMALL, palette.QUIET))
-    elif reading.status is Status.MEASURED and finding_of(reading.finding).checklist is None:
-        reason = reading.no_scale_reason or "No scale: lengths in pixels"
-        lines.append(TextLine(reason, Size.SMALL, palette.WARNING))
-    model = model_label or reading.model_id
-    score = f" · score {reading.score:.2f}" if reading.score is not None else ""
-    if model or score:
-        lines.append(TextLine(f"{model}{score}".removeprefix(" · "), Size.SMALL, palette.QUIET))
-    return lines

@@ -10,7 +10,7 @@ from typing import Any
 from usviewer import RESEARCH_USE, __version__
 from usviewer.calibrate.calibrator import GIVEN_FOR_OTHER_SIZE, OTHER_SIZE
 from usviewer.calibrate.ruler.watch import WITHDRAWALS
-from usviewer.frame import SourceInfo
+from usviewer.frame import FrameKey, SourceInfo
 from usviewer.measure.findings import finding_of
 from usviewer.measure.findings.base import rounded_floats, rounded_pair
 from usviewer.measure.findings.reference_tables import ReferenceTable, compare_with_table
@@ -149,13 +149,18 @@ def _scales(readings: Sequence[Reading]) -> list[dict[str, Any]]:
 
 
 def _withdrawals(readings: Sequence[Reading]) -> list[dict[str, Any]]:
-    """Where the ruler, what is written beside it or the picture's size changed: from there on there are no mm."""
-    found: list[dict[str, Any]] = []
+    found = scale_withdrawals(readings)
+    return [{"frame": key.index, "time_s": key.media_time_s, "reason": reason} for key, reason in found]
+
+
+def scale_withdrawals(readings: Sequence[Reading]) -> list[tuple[FrameKey, str]]:
+    """From which frames on there are no mm, and why: the ruler, the words beside it, or the picture's size changed."""
+    found: list[tuple[FrameKey, str]] = []
     before = ""
     for reading in readings:
         reason = reading.no_scale_reason if reading.no_scale_reason in _WITHDRAWALS else ""
         if reason and reason != before:
-            found.append({"frame": reading.key.index, "time_s": reading.key.media_time_s, "reason": reason})
+            found.append((reading.key, reason))
         before = reason
     return found
 

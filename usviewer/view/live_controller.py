@@ -16,6 +16,7 @@ from usviewer.frame import Frame
 from usviewer.measure.exam_context import NO_CONTEXT
 from usviewer.measure.findings import EMPTY_REPORT, finding_of
 from usviewer.measure.reading import Plane, Reading, Status, Summary
+from usviewer.overlay.text import TextContext
 from usviewer.pipeline.attempt import AnalyzedFrame, attempt
 from usviewer.pipeline.live_run import MOST_FAILURES, Engine, LiveRun, LiveSnapshot, LiveStatus
 from usviewer.pipeline.signal import SignalState
@@ -26,6 +27,10 @@ from usviewer.view.canvas import Banner
 from usviewer.view.notify import Notify
 from usviewer.view.presenter import Presenter
 
+_WITHHELD = {
+    SignalState.CONNECTING: "",
+    SignalState.FROZEN: "Frozen input: this frame only, no current number",
+}
 _BANNERS = {
     SignalState.CONNECTING: Banner("Connecting", "The picture appears as soon as the source sends one"),
     SignalState.BLACK: Banner("Black picture", "The source sends a black picture: is the scanner on?", theme.WARNING),
@@ -238,8 +243,16 @@ class LiveController(QObject):
         reading = pair.reading if pair else None
         summary = snapshot.summary if reading else None
         pending = self._is_pending(snapshot)
-        current = state.holds_numbers
-        self._presenter.show(frame, reading, summary, note, is_current=current, pending=pending, newest=snapshot.newest)
+        self._presenter.show(
+            frame,
+            reading,
+            summary,
+            note,
+            is_current=state.holds_numbers,
+            pending=pending,
+            newest=snapshot.newest,
+            context=_context_of(state),
+        )
         self._presenter.set_banner(banner_of(snapshot.status, self._desk.on_screen.reading))
 
     def _is_pending(self, snapshot: LiveSnapshot) -> bool:
@@ -253,6 +266,14 @@ class LiveController(QObject):
         """Close for good, when the window closes; False when a thread did not end in time."""
         run, self._run = self._run, None
         return run is None or run.stop()
+
+
+def _context_of(state: SignalState) -> TextContext:
+    """A live picture's: without an aggregate where it is not live, without any number where it is not sent any more."""
+    if state.holds_numbers:
+        return TextContext(is_live=True)
+    withheld = _WITHHELD.get(state, f"{str(state).capitalize()}: no current number")
+    return TextContext(is_live=True, holds_frame=state is SignalState.FROZEN, withheld=withheld)
 
 
 def banner_of(status: LiveStatus, reading: Reading | None) -> Banner | None:

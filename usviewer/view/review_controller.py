@@ -21,6 +21,7 @@ from usviewer.measure.exam_context import NO_CONTEXT, ExamContext
 from usviewer.measure.findings import EMPTY_REPORT, finding_of
 from usviewer.measure.manual import Edit, read_edited
 from usviewer.measure.reading import Provenance, Reading, Status
+from usviewer.overlay.text import TextContext
 from usviewer.pipeline.curve import Curve
 from usviewer.pipeline.live_run import Calibrate, Engine
 from usviewer.pipeline.review_run import ReviewRun, ReviewSnapshot
@@ -249,7 +250,8 @@ class ReviewController(QObject):
         if now.frame is not None:
             edited = now.reading is not None and now.reading.provenance is Provenance.EDITED
             summary = now.summary if now.reading is not None else None
-            self._presenter.show(now.frame, now.reading, summary, "Edited" if edited else "", pending=self._awaits(now))
+            note, context = "Edited" if edited else "", TextContext(is_complete=now.complete)
+            self._presenter.show(now.frame, now.reading, summary, note, pending=self._awaits(now), context=context)
         self._presenter.set_banner(_banner(now, self._desk.on_screen.reading))
         curve = self._presenter.curve_of(now.curve, now.count)
         self.timeline.show_snapshot(replace(now, curve=curve), self.bookmarks)

@@ -17,6 +17,7 @@ from usviewer.measure.findings.base import (
     ReadState,
     ReportRow,
     ReportSection,
+    StatusMark,
     register,
     registered,
 )
@@ -31,6 +32,7 @@ __all__ = [
     "ReadState",
     "ReportRow",
     "ReportSection",
+    "StatusMark",
     "finding_of",
     "quantity_of",
     "register",

@@ -47,10 +47,26 @@ class ReadState:
 
 
 @dataclass(frozen=True, slots=True)
-class Checklist:
-    """The answer of a finding that is seen and not measured, in lines: ``seen``, and what each plane still needs."""
+class StatusMark:
+    """One line of a checklist: seen or not, and how sure the model is."""
 
-    seen: tuple[str, ...]
+    label: str
+    seen: bool
+    score: float | None = None
+
+    @property
+    def sentence(self) -> str:
+        """The same in words: "CSP 0.81", "CSP not seen"."""
+        if not self.seen:
+            return f"{self.label} not seen"
+        return self.label if self.score is None else f"{self.label} {self.score:.2f}"
+
+
+@dataclass(frozen=True, slots=True)
+class Checklist:
+    """The answer of a finding that is seen and not measured: ``marks``, and in words what each plane still needs."""
+
+    marks: tuple[StatusMark, ...]
     checks: tuple[str, ...]
 
 
@@ -128,7 +144,7 @@ class Finding:
     ``context``: fields of ``ExamContext`` that it uses; an option or a field on the screen for any other is refused or
     hidden. ``reference_tables``: what its largest value can be compared with. ``from_outline``: a single outline is
     enough to measure it, so that one that was pointed at is measured alike. ``checklist``: makes the answer of what is
-    seen and not measured; None: it is measured.
+    seen and not measured, given the labels that the model can find; None: it is measured.
 
     ``read`` measures one frame, ``report`` says what the frames of a clip amount to.
     """
@@ -150,7 +166,7 @@ class Finding:
     context: frozenset[str] = frozenset()
     reference_tables: tuple[ReferenceTable, ...] = ()
     from_outline: bool = True
-    checklist: Callable[[Reading], Checklist] | None = None
+    checklist: Callable[[Reading, Sequence[str]], Checklist] | None = None
     report: Reporter = plain_report
 
     def number(self, value: float, unit: str) -> tuple[str, str]:

@@ -22,6 +22,7 @@ from usviewer.measure.findings.base import (
     ReadState,
     ReportRow,
     ReportSection,
+    StatusMark,
     base_reading,
     plain_report,
     register,
@@ -148,13 +149,15 @@ def structure_name(label: str) -> str:
     return _WORDS.get(structure(label), label.replace("_", " ").capitalize())
 
 
-def checklist(reading: Reading) -> Checklist:
-    """Which structures were seen, with the model's score, and what each standard plane still needs."""
+def checklist(reading: Reading, labels: Sequence[str] = ()) -> Checklist:
+    """Which structures were seen, with the model's score, and what each standard plane still needs.
+
+    Those of the standard planes always come first; after them whatever else the model can find (``labels``).
+    """
     seen = scores_of(reading)
-    found = tuple(
-        f"{structure_name(n)} {seen[n]:.2f}" if n in seen else f"{structure_name(n)} not seen" for n in _WORDS
-    )
-    return Checklist(found, tuple(plane_check(plane, seen) for plane in PLANES))
+    names = dict.fromkeys((*_WORDS, *map(structure, labels), *seen))
+    marks = tuple(StatusMark(structure_name(name), name in seen, seen.get(name)) for name in names)
+    return Checklist(marks, tuple(plane_check(plane, seen) for plane in PLANES))
 
 
 def plane_check(plane: StandardPlane, seen: Collection[str]) -> str:

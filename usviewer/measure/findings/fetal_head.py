@@ -5,7 +5,7 @@ Formulas and their sources: ``docs/clinical.md``, "Fetal head".
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from statistics import median
 from typing import Any
@@ -19,13 +19,15 @@ from usviewer.measure.findings.base import (
     Finding,
     Quantity,
     ReadState,
+    ReportRow,
+    ReportSection,
     base_reading,
     plain_report,
     register,
     rounded_pair,
 )
 from usviewer.measure.geometry import border_distance_px, border_margin_px
-from usviewer.measure.reading import Dimension, Measurement, Reading, Status, Summary
+from usviewer.measure.reading import NORMAL_95, Dimension, Measurement, Reading, Status, Summary
 from usviewer.measure.section import (
     BORDER_PX,
     EDGE_GUESSED,
@@ -142,8 +144,32 @@ def _with(reading: Reading, name: str, dimension: Dimension, value: float | None
 def report(readings: Sequence[Reading], _recent_s: float | None) -> ClipReport:
     """The head over a clip; nothing where it was not measured."""
     aggregate = summarize(readings)
-    document = {} if aggregate is None else {"biometry": biometry_over(readings, aggregate)}
-    return replace(plain_report(readings), document=document)
+    if aggregate is None:
+        return plain_report(readings)
+    head = biometry_over(readings, aggregate)
+    section = ReportSection("Head", biometry_rows(head), over_frames=True)
+    return replace(plain_report(readings), sections=(section,), document={"biometry": head})
+
+
+def biometry_rows(head: Mapping[str, Any]) -> tuple[ReportRow, ...]:
+    """The same for people; the circumference itself is the quoted number."""
+    rows = [
+        ReportRow(title, f"{head[name]:.1f} {unit}")
+        for name, title, unit in (
+            (BIPARIETAL, "BPD", head["unit"]),
+            (OCCIPITOFRONTAL, "OFD", head["unit"]),
+            (CEPHALIC_INDEX, "Cephalic index", "%"),
+        )
+        if head[name] is not None
+    ]
+    for name, title in ((HADLOCK, "GA, Hadlock 1984"), (INTERGROWTH, "GA, INTERGROWTH-21st")):
+        if head[name] is not None:
+            rows.append(ReportRow(title, f"{head[name]['words']} ± {NORMAL_95 * head[name]['sd_days']:.0f} days"))
+    if head["head_circumference_centile_percent"] is not None:
+        given = biometry.age_words(head["gestational_age_given_weeks"])
+        centile = f"{head['head_circumference_centile_percent']:.1f}"
+        rows.append(ReportRow("HC centile, INTERGROWTH-21st", centile, f"at the given age of {given}"))
+    return tuple(rows)
 
 
 def biometry_over(readings: Sequence[Reading], aggregate: Summary) -> dict[str, Any]:

@@ -22,12 +22,12 @@ from PySide6.QtWidgets import (
 )
 
 from usviewer.errors import UserError
-from usviewer.measure.findings import ClipReport, biometry, finding_of
+from usviewer.measure.findings import ClipReport, ReportRow, biometry, finding_of
 from usviewer.measure.findings.reference_tables import TABLES
 from usviewer.measure.reading import Plane, Site
-from usviewer.view import exam_words, theme
+from usviewer.overlay.text import NOTHING_YET, report_sections
+from usviewer.view import theme
 from usviewer.view.app_state import AppState
-from usviewer.view.exam_words import ExamRow
 from usviewer.view.notify import Notify
 from usviewer.view.panels.side_panel import PanelBase
 from usviewer.view.panels.widgets import button, words
@@ -209,21 +209,13 @@ class ExamPanel(PanelBase):
             weeks, days = biometry.weeks_and_days(given.gestational_age_weeks)
             self.age.setText(f"{weeks}+{days}")
 
-    def _sections(self, now_s: float) -> dict[str, tuple[ExamRow, ...]]:
+    def _sections(self, now_s: float) -> dict[str, tuple[ReportRow, ...]]:
         """Titles with their rows, of what was found over the frames so far."""
         findings, live = self._findings(), self._go() is None
-        if findings.finding == "" and self._go() is not None:
-            return {"Over the clip": (ExamRow("", "", exam_words.NOTHING_YET),)}
-        over = "over the last two minutes" if live else "over the clip"
-        said = exam_words.reference_words(findings, self._desk.settings.reference)
-        sections = {}
-        if "site" in finding_of(findings.finding).context:
-            sections[f"Largest diameter {over}"] = exam_words.sweep_rows(findings, now_s if live else None)
-            sections["Reference"] = (ExamRow("", "", said),) if said else ()
-        for section in findings.sections:
-            title = f"{section.title} {over}" if section.over_frames else section.title
-            sections[title] = exam_words.section_rows(section, live=live)
-        return sections
+        if findings.finding == "" and not live:
+            return {"Over the clip": (ReportRow("", "", NOTHING_YET),)}
+        sections = report_sections(findings, self._desk.settings.reference, now_s if live else None)
+        return {section.title: section.rows for section in sections}
 
     def _show_frame(self, index: int) -> None:
         go = self._go()
@@ -237,13 +229,13 @@ class Rows(QWidget):
     def __init__(self, go: Callable[[int], None]) -> None:
         super().__init__()
         self._act = go
-        self.shown: dict[str, tuple[ExamRow, ...]] = {}
+        self.shown: dict[str, tuple[ReportRow, ...]] = {}
         self._lines: list[_Line] = []
         self._column = QVBoxLayout(self)
         self._column.setContentsMargins(0, 8, 0, 0)
         self._column.setSpacing(4)
 
-    def show_sections(self, sections: dict[str, tuple[ExamRow, ...]]) -> None:
+    def show_sections(self, sections: dict[str, tuple[ReportRow, ...]]) -> None:
         """Show these. Where only words and figures have changed, only they change."""
         if sections == self.shown:
             return
@@ -254,7 +246,7 @@ class Rows(QWidget):
         for line, row in zip(self._lines, rows, strict=True):
             line.show_row(row)
 
-    def _build(self, sections: dict[str, tuple[ExamRow, ...]]) -> None:
+    def _build(self, sections: dict[str, tuple[ReportRow, ...]]) -> None:
         while (item := self._column.takeAt(0)) is not None:
             if (widget := item.widget()) is not None:
                 widget.hide()
@@ -287,14 +279,14 @@ class _Line(QWidget):
         if with_button:
             grid.addWidget(button("Show", "Show this frame", lambda: go(self._frame)), 0, 2, 2, 1)
 
-    def show_row(self, row: ExamRow) -> None:
+    def show_row(self, row: ReportRow) -> None:
         self._frame = row.frame or 0
-        for label, text in ((self._name, row.name), (self._value, row.value), (self._detail, row.detail)):
+        for label, text in ((self._name, row.name), (self._value, row.value or ""), (self._detail, row.detail)):
             label.setText(text)
             label.setVisible(bool(text))
 
 
-def _shape(sections: dict[str, tuple[ExamRow, ...]]) -> list[tuple[str, tuple[bool, ...]]]:
+def _shape(sections: dict[str, tuple[ReportRow, ...]]) -> list[tuple[str, tuple[bool, ...]]]:
     return [(title, tuple(row.frame is not None for row in rows)) for title, rows in sections.items()]
 
 
