@@ -262,6 +262,16 @@ def test_an_interval_that_nothing_is_known_of_is_not_said_as_certain() -> None:
     assert interval_words(replace(SUMMARY, interval=(23.6, 23.6))) == "23.6 mm, its error is not known"
 
 
+def test_a_head_over_a_clip_has_its_sizes_and_ages_in_the_panel_and_in_the_terminal() -> None:
+    readings = [replace(HEAD, key=at(index, 0.0).key, spacing=READING.spacing) for index in range(3)]
+    report = clip_report(readings)
+    (section,) = report_sections(report)
+    assert section.title == "Head over the clip"
+    rows = {row.name: row.value for row in section.rows}
+    assert rows["BPD"] == "48.0 mm" and rows["GA, Hadlock 1984"] is not None and "±" in rows["GA, Hadlock 1984"]
+    assert "BPD: 48.0 mm" in list(clip_lines(report, None))
+
+
 def test_the_error_of_an_area_is_in_square_units() -> None:
     text = reading_text(NERVE, None)
     assert (text.number, text.unit, text.interval) == ("36.7", "mm²", "36.7 ± 7.8 mm², 95 %")

@@ -137,7 +137,7 @@ def _measured(text: ReadingText, reading: Reading, summary: Summary | None, cont
     if context.is_current and context.report.finding == reading.finding:
         text = replace(text, reference=reference_words(context.report, context.reference))
     if finding.checklist is not None:
-        return replace(text, checks=finding.checklist(reading, context.labels).checks)
+        return replace(text, checks=finding.checks(reading))
     if not text.has_scale:
         text = replace(text, scale=reading.no_scale_reason or "No scale: lengths in pixels")
     if main is None:
@@ -276,7 +276,7 @@ def _marks(reading: Reading, labels: Sequence[str]) -> tuple[StatusMark, ...]:
     """A checklist: of a finding that has one, and of models that look for several structures."""
     checklist = finding_of(reading.finding).checklist
     if checklist is not None:
-        return checklist(reading, labels).marks if reading.status is Status.MEASURED or labels else ()
+        return checklist(reading, labels) if reading.status is Status.MEASURED or labels else ()
     if len(labels) < 2:
         return ()
     best: dict[str, float] = {}

@@ -10,7 +10,6 @@ import pkgutil
 
 from usviewer.measure.findings.base import (
     EMPTY_REPORT,
-    Checklist,
     ClipReport,
     Finding,
     Quantity,
@@ -25,7 +24,6 @@ from usviewer.measure.findings.generic import generic_finding
 
 __all__ = [
     "EMPTY_REPORT",
-    "Checklist",
     "ClipReport",
     "Finding",
     "Quantity",

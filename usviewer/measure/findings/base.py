@@ -63,14 +63,6 @@ class StatusMark:
 
 
 @dataclass(frozen=True, slots=True)
-class Checklist:
-    """The answer of a finding that is seen and not measured: ``marks``, and in words what each plane still needs."""
-
-    marks: tuple[StatusMark, ...]
-    checks: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class ReportRow:
     """One line of what a clip says: a name, its value (None: there is none), what is said below it, and its frame."""
 
@@ -123,6 +115,10 @@ def plain_report(readings: Sequence[Reading], _recent_s: float | None = None) ->
     return ClipReport(last.finding, frames=len(readings), span_s=time_of(last.key) - time_of(first.key))
 
 
+def _no_checks(_reading: Reading) -> tuple[str, ...]:
+    return ()
+
+
 def _no_cells(_reading: Reading) -> Mapping[str, FileValue]:
     return {}
 
@@ -144,7 +140,8 @@ class Finding:
     ``context``: fields of ``ExamContext`` that it uses; an option or a field on the screen for any other is refused or
     hidden. ``reference_tables``: what its largest value can be compared with. ``from_outline``: a single outline is
     enough to measure it, so that one that was pointed at is measured alike. ``checklist``: makes the answer of what is
-    seen and not measured, given the labels that the model can find; None: it is measured.
+    seen and not measured, given the labels that the model can find; None: it is measured. ``checks``: in words, what
+    each standard plane still needs.
 
     ``read`` measures one frame, ``report`` says what the frames of a clip amount to.
     """
@@ -166,7 +163,8 @@ class Finding:
     context: frozenset[str] = frozenset()
     reference_tables: tuple[ReferenceTable, ...] = ()
     from_outline: bool = True
-    checklist: Callable[[Reading, Sequence[str]], Checklist] | None = None
+    checklist: Callable[[Reading, Sequence[str]], tuple[StatusMark, ...]] | None = None
+    checks: Callable[[Reading], tuple[str, ...]] = _no_checks
     report: Reporter = plain_report
 
     def number(self, value: float, unit: str) -> tuple[str, str]:

@@ -15,7 +15,6 @@ import numpy as np
 from usviewer.frame import ImageGeometry
 from usviewer.infer.prediction import Prediction
 from usviewer.measure.findings.base import (
-    Checklist,
     ClipReport,
     FileValue,
     Finding,
@@ -149,15 +148,20 @@ def structure_name(label: str) -> str:
     return _WORDS.get(structure(label), label.replace("_", " ").capitalize())
 
 
-def checklist(reading: Reading, labels: Sequence[str] = ()) -> Checklist:
-    """Which structures were seen, with the model's score, and what each standard plane still needs.
+def checklist(reading: Reading, labels: Sequence[str] = ()) -> tuple[StatusMark, ...]:
+    """Which structures were seen, with the model's score.
 
     Those of the standard planes always come first; after them whatever else the model can find (``labels``).
     """
     seen = scores_of(reading)
     names = dict.fromkeys((*_WORDS, *map(structure, labels), *seen))
-    marks = tuple(StatusMark(structure_name(name), name in seen, seen.get(name)) for name in names)
-    return Checklist(marks, tuple(plane_check(plane, seen) for plane in PLANES))
+    return tuple(StatusMark(structure_name(name), name in seen, seen.get(name)) for name in names)
+
+
+def checks(reading: Reading) -> tuple[str, ...]:
+    """What each standard plane still needs."""
+    seen = scores_of(reading)
+    return tuple(plane_check(plane, seen) for plane in PLANES)
 
 
 def plane_check(plane: StandardPlane, seen: Collection[str]) -> str:
@@ -242,6 +246,7 @@ FETAL_BRAIN = register(
         extra_cells=_cells,
         from_outline=False,
         checklist=checklist,
+        checks=checks,
         report=report,
     )
 )
