@@ -36,7 +36,7 @@ class Workbench:
         self.desk.failed.connect(lambda error, key: self.notify.report(error, key=key))
         self.canvas.resize(960, 720)
         self.hand = ToolController(self.desk, self.canvas, self.notify)
-        self.bar = ToolBar(self.hand, self.canvas, self.notify)
+        self.tool_bar = ToolBar(self.hand, self.canvas, self.notify)
         self.keep = CaptureController(self.desk, self.presenter, self.notify)
         self.review = ReviewController(self.desk, self.presenter, self.notify)
         for widget in (self.canvas, self.notify, self.review.timeline, self.review.clips):

@@ -96,6 +96,7 @@ class Bench(Workbench):
     def follow(self, **ways: bool) -> None:
         self.tracking.follow(**ways)
         self.until(lambda: not self.following)
+        self.turn()  # the last frame may have come between the last turn and the look at the worker
 
     @property
     def following(self) -> bool:

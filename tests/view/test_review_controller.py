@@ -18,7 +18,6 @@ from usviewer.calibrate.calibrator import GIVEN_FOR_OTHER_SIZE
 from usviewer.errors import UserError
 from usviewer.measure.reading import Provenance, Site
 from usviewer.units import ScaleSource, isotropic
-from usviewer.view.folder import find_clips, find_sibling_clips
 
 COUNT = 40
 
@@ -264,18 +263,6 @@ def test_undo_brings_the_automatic_outline_back(bench: Workbench, folder: Path) 
     assert bench.desk.on_screen.reading.provenance is Provenance.AUTOMATIC
     assert bench.hand.undo()  # the restoring itself can be taken back
     bench.until(lambda: bench.desk.on_screen.note == "Edited")
-
-
-def test_folders_are_read_by_content_and_name(folder: Path, tmp_path: Path) -> None:
-    assert [path.name for path in find_clips(folder)] == ["broken.mp4", "clip 2.mp4", "clip 10.avi"]
-    (folder / "still.png").write_bytes(b"png")
-    assert find_clips(folder)[-1] == folder
-    alone = tmp_path / "picture.xyz"
-    alone.write_bytes(b"")
-    assert find_sibling_clips(alone)[0] == alone
-    dicom = folder / "IM0001"
-    dicom.write_bytes(b"\0" * 128 + b"DICM")
-    assert dicom in find_clips(folder)
 
 
 # --- what is saved is what is shown -----------------------------------------------------------------------------------

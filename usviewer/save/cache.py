@@ -37,7 +37,7 @@ from usviewer.infer.prediction import Edge
 from usviewer.measure.exam_context import NO_CONTEXT, ExamContext
 from usviewer.measure.manual import Edit
 from usviewer.measure.reading import Errors, Measurement, Reading
-from usviewer.save.unfinished import remove_leftovers
+from usviewer.unfinished import remove_leftovers
 from usviewer.units import Spacing
 
 FORMAT = 1

@@ -138,7 +138,7 @@ class AppState(QObject):
         return self._engine
 
     def load_model(self, model_id: str, engine: str) -> None:
-        """Load a model beside the window; the old one goes on until the new one is ready."""
+        """Load a model in the background; the old one goes on until the new one is ready."""
         if self._load is not None:
             self._load.cancel()
         if self.loading:

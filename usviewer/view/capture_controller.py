@@ -24,8 +24,8 @@ from usviewer.overlay.scene import Style, compose
 from usviewer.overlay.text import TextContext
 from usviewer.own_folders import pictures_folder
 from usviewer.pipeline.jobs import Jobs
-from usviewer.save.corrections import export_corrections
-from usviewer.save.recording import ClipRecorder, RecordedFrame, Recorder
+from usviewer.save.masks import export_corrections
+from usviewer.save.recording import RecordedFrame, Recorder
 from usviewer.save.snapshot import Snapshot, save_snapshot
 from usviewer.view.app_state import AppState, Displayed
 from usviewer.view.notify import Notify
@@ -44,7 +44,7 @@ class _Recording:
     A picture whose outline is still to come is held back until that is there, or until the picture is shown no more.
     """
 
-    def __init__(self, recorder: ClipRecorder) -> None:
+    def __init__(self, recorder: Recorder) -> None:
         self.recorder = recorder
         self.taken = self.left_out = 0
         self._last = ""
@@ -172,7 +172,7 @@ class CaptureController(QObject):
             raise UserError("There is no picture to record", "Open a source first")
         name = f"{source_name(frame)}-{time.strftime('%Y%m%d-%H%M%S')}"
         keep_surroundings = self._desk.settings.keep_surroundings
-        recorder = ClipRecorder(self.folder(), name, keep_surroundings=keep_surroundings)
+        recorder = Recorder(self.folder(), name, keep_surroundings=keep_surroundings)
         self._recording = _Recording(recorder)
         self._timer.start()
         self._take()
@@ -230,7 +230,7 @@ class CaptureController(QObject):
         names = " and ".join(folder.name for folder in folders)
         missed = f"{recording.left_out} pictures were left out, this computer was too slow for them"
         notes = [missed] if recording.left_out else []
-        notes.append(recording.recorder.said)
+        notes.append(recording.recorder.notice)
         said = ". ".join(note for note in notes if note)
         words = _sentence(f"Recorded {recording.taken} pictures: {names} in {folders[0].parent}", said)
         (self._notify.warn if recording.left_out else self._notify.tell)(words, key="record")

@@ -69,15 +69,15 @@ class Commands(QObject):
 
     def run(self, name: str) -> None:
         """Do what an action says, if what it needs is there; what goes wrong is said in one place."""
-        action = self.by_id[name]
+        action, do = self.by_id[name], self._controllers
         if not self.possible(action):
             if self._says_why(action):
-                self._controllers.notify.warn(NO_PICTURE, key="no-picture")
+                do.notify.warn(NO_PICTURE, key="no-picture")
             return
-        if action.is_loaded_later and self._controllers.late.made is None:
+        if action.is_loaded_later and do.late.made is None:
             self._guarded(partial(self._do_later, action))
         else:
-            self._guarded(partial(action.run, self._controllers))
+            self._guarded(partial(action.run, do))
 
     def _do_later(self, action: Action) -> None:
         """A key of the first seconds: what it is about is held now, and done as soon as the slow parts are there."""
@@ -130,9 +130,10 @@ class Commands(QObject):
                     button.setChecked(on)
 
     def _is_on(self, action: Action) -> bool:
-        if action.checked is None or (action.is_loaded_later and self._controllers.late.made is None):
+        do = self._controllers
+        if action.checked is None or (action.is_loaded_later and do.late.made is None):
             return False
-        return action.checked(self._controllers)
+        return action.checked(do)
 
     def held(self, event: QKeyEvent, *, pressed: bool) -> bool:
         """Follow the keys that work while they are held; False for every other key."""

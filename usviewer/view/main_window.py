@@ -54,82 +54,33 @@ class MainWindow(QWidget):
         self.setMinimumSize(960, 600)
         self._closing = self._has_frame = False
         self._said_s = 0.0
-        self.desk = AppState(settings, settings_path, self)
-        self.canvas, self.notify = Canvas(), Notify()
-        self.presenter = Presenter(self.desk, self.canvas, self)
-        self.live = LiveController(self.desk, self.presenter, self.notify, self)
-        make = partial(make_late_controllers, self.desk, self.presenter, self.canvas, self.notify, self.live)
-        self.late = LateParts(self.desk, make, self)
-        self.source_bar, self.readings, self.status_line = SourceBar(), ReadingPanel(), StatusLine()
-        self.side_panel = SidePanel(self._panel_makers(), self)
+        desk, canvas, notify = AppState(settings, settings_path, self), Canvas(), Notify()
+        presenter = Presenter(desk, canvas, self)
+        live = LiveController(desk, presenter, notify, self)
+        late = LateParts(desk, partial(make_late_controllers, desk, presenter, canvas, notify, live), self)
+        bar, readings, line = SourceBar(), ReadingPanel(), StatusLine()
+        panel = SidePanel(self._panel_makers(), self)
         self.welcome = Welcome(with_keys(usable_keys(settings.keys)[0]), self.run)
-        self.window_layout = self._make_layout()
-        self.sources = self._make_sources()
-        self.commands = self._make_commands()
+        layout = WindowLayout(self, desk, canvas, notify, self.welcome, bar, panel, readings, line)
+        sources = SourceController(self, desk, presenter, notify, live, late, layout, panel, self._add_model)
+        controllers = Controllers(desk, presenter, canvas, notify, live, sources, panel, layout, late)
+        self.desk, self.canvas, self.notify, self.presenter = desk, canvas, notify, presenter
+        self.live, self.late, self.sources = live, late, sources
+        self.source_bar, self.readings, self.side_panel, self.window_layout = bar, readings, panel, layout
+        self.commands = Commands(self, controllers)
         self._fill_rail()
         self._fill_top()
-        self._texts = self._make_texts()
+        mode_buttons = self.commands.buttons["mode"]
+        self._texts = StatusTexts(desk, presenter, live, late, readings, bar, line, mode_buttons)
         self.commands.take_keys()
         self._connect()
-        self.window_layout.show_welcome()
+        layout.show_welcome()
         self._say_chips()
         self._timer = QTimer(self, interval=TICK_MS, timerType=Qt.TimerType.PreciseTimer)
         self._timer.timeout.connect(self.tick)
         self._timer.start()
 
     # -- putting together
-
-    def _make_layout(self) -> WindowLayout:
-        return WindowLayout(
-            self,
-            self.desk,
-            self.canvas,
-            self.notify,
-            self.welcome,
-            self.source_bar,
-            self.side_panel,
-            self.readings,
-            self.status_line,
-        )
-
-    def _make_sources(self) -> SourceController:
-        return SourceController(
-            self,
-            self.desk,
-            self.presenter,
-            self.notify,
-            self.live,
-            self.late,
-            self.window_layout,
-            self.side_panel,
-            self._add_model,
-        )
-
-    def _make_commands(self) -> Commands:
-        controllers = Controllers(
-            self.desk,
-            self.presenter,
-            self.canvas,
-            self.notify,
-            self.live,
-            self.sources,
-            self.side_panel,
-            self.window_layout,
-            self.late,
-        )
-        return Commands(self, controllers)
-
-    def _make_texts(self) -> StatusTexts:
-        return StatusTexts(
-            self.desk,
-            self.presenter,
-            self.live,
-            self.late,
-            self.readings,
-            self.source_bar,
-            self.status_line,
-            self.commands.buttons["mode"],
-        )
 
     def _fill_rail(self) -> None:
         for index, name in RAIL_BUTTONS:

@@ -81,7 +81,7 @@ class MaskTool:
         self.radius_px = radius_px
 
     def clear(self) -> None:
-        """Take everything away, to draw it anew."""
+        """Take everything away, to draw it again."""
         self._remember()
         self._set_mask(np.zeros_like(self.mask))
         self.handles, self.drawing = [], not self.brush

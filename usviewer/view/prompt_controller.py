@@ -220,7 +220,7 @@ class PromptController(QObject):
         self._put(answer.ask.frame, replace(answer.mark))
 
     def _put(self, frame: Frame, mark: Annotation) -> None:
-        """A person's word on a frame; what was followed from or to it is followed anew."""
+        """A person's word on a frame; what was followed from or to it is followed again."""
         index, structure = frame.key.index, self._layer.structure
         onwards = (index + 1) in structure.marks and self._layer.was_followed(index + 1)
         backwards = (index - 1) in structure.marks and self._layer.was_followed(index - 1)
@@ -272,7 +272,7 @@ class PromptController(QObject):
         self._layer.clear_all()
 
     def name(self, label: str) -> None:
-        """Call the structure in hand something; all its outlines are measured as what that is, beside the window."""
+        """Call the structure in hand something; all its outlines are measured as what that is, in the background."""
         label = label.strip() or UNNAMED
         structure = self._layer.structure
         if label == structure.label:
@@ -290,7 +290,7 @@ class PromptController(QObject):
             self._layer.measured_anew(structure, before, now)
 
     def _use_scale(self) -> None:
-        """No length of the old scale stays; in a clip all are measured anew as soon as the new one is known."""
+        """No length of the old scale stays; in a clip all are measured again as soon as the new one is known."""
         if self._live.active:
             return  # the picture that is held keeps its own scale
         self._tracking.stop_following()

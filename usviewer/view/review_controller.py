@@ -23,6 +23,7 @@ from usviewer.measure.manual import Edit, read_edited
 from usviewer.measure.reading import Provenance, Reading, Status
 from usviewer.overlay.text import TextContext
 from usviewer.pipeline.curve import Curve
+from usviewer.pipeline.folder import MadeFor
 from usviewer.pipeline.live_run import Calibrate, Engine
 from usviewer.pipeline.review_run import ReviewRun, ReviewSnapshot
 from usviewer.save.cache import ClipResults, MadeBy
@@ -32,7 +33,6 @@ from usviewer.view.app_state import AppState
 from usviewer.view.canvas import Banner
 from usviewer.view.clip_browser import ClipBrowser
 from usviewer.view.clip_work import ClipWork
-from usviewer.view.folder import MadeFor
 from usviewer.view.notify import Notify
 from usviewer.view.presenter import Presenter
 from usviewer.view.timeline import RATES, Timeline

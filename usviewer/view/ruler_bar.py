@@ -57,7 +57,7 @@ class _Search:
 class RulerController(QObject):
     """Looks for a ruler where there is no scale, offers it, and says when it no longer holds.
 
-    ``tick`` is called at the display's rate; searching is done beside the window.
+    ``tick`` is called at the display's rate; searching is done in the background.
     """
 
     def __init__(

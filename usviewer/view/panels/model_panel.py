@@ -91,7 +91,7 @@ class ModelPanel(PanelBase):
         self.refresh()
 
     def refresh(self) -> None:
-        """Read the models anew."""
+        """Read the models again."""
         self._desk.loads.submit(_models, self._fill, self._notify.report)
 
     def add(self, path: Path) -> None:

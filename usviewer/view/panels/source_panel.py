@@ -79,7 +79,7 @@ class SourcePanel(PanelBase):
         self._end_preview()
 
     def look(self) -> None:
-        """List what is there; devices are asked beside the window."""
+        """List what is there; devices are asked in the background."""
         self._fill(())
         self._desk.loads.submit(acquire.list_devices, self._fill)
 
