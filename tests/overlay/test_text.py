@@ -168,7 +168,7 @@ def at(index: int, value_mm: float, site: Site = Site.NOT_SET) -> Reading:
 
 
 def a_sweep(*sites: Site) -> ClipReport:
-    return clip_report([at(20 * n + i, 20.0 + 5.0 * n, site) for n, site in enumerate(sites) for i in range(20)])
+    return clip_report([at(30 * n + i, 20.0 + 5.0 * n, site) for n, site in enumerate(sites) for i in range(30)])
 
 
 def test_the_maximum_of_a_sweep_stands_beside_every_frame_also_where_nothing_is_seen() -> None:
@@ -178,6 +178,20 @@ def test_the_maximum_of_a_sweep_stands_beside_every_frame_also_where_nothing_is_
             text = reading_text(reading, None, context)
             assert ("max, distal", "2.5 cm") in text.beside
             assert "max, distal: 2.5 cm" in drawn(text) and "max, distal: 2.5 cm" in list(reading_lines(text))
+
+
+def test_less_than_a_heart_beat_is_no_aggregate_and_no_maximum_of_a_clip() -> None:
+    short = replace(SUMMARY, span_s=0.5, whole=True)
+    assert reading_text(READING, short, LIVE).number == DASH
+    assert reading_text(READING, short, FRAME).beside == ()
+    few = clip_report([at(index, 20.0) for index in range(5)])
+    assert reading_text(ABSENT, None, replace(FRAME, report=few)).beside == ()
+
+
+def test_what_the_beats_say_stands_beside_measured_frames_alone() -> None:
+    report = replace(a_sweep(Site.MID), pairs=(("pulsatility", "5 %"),))
+    assert ("pulsatility", "5 %") in reading_text(READING, None, replace(FRAME, report=report)).beside
+    assert reading_text(ABSENT, None, replace(FRAME, report=report)).beside == (("max, mid", "2.0 cm"),)
 
 
 def test_a_clip_without_sites_has_its_maximum_beside_a_frame_that_its_summary_does_not_fit() -> None:

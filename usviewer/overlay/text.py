@@ -14,6 +14,7 @@ from usviewer.errors import UserError
 from usviewer.measure.findings import EMPTY_REPORT, ClipReport, ReportRow, ReportSection, StatusMark, finding_of
 from usviewer.measure.findings.reference_tables import compare_with_table, table_of
 from usviewer.measure.reading import NORMAL_95, Dimension, Measurement, Provenance, Reading, Status, Summary
+from usviewer.measure.trend import MIN_SPAN_S
 from usviewer.overlay import palette, words
 from usviewer.overlay.palette import Size
 from usviewer.overlay.words import TextLine
@@ -253,7 +254,8 @@ def _beyond(reading: Reading, summary: Summary | None, context: TextContext) -> 
     report = context.report
     if not context.is_current or report.finding != reading.finding:
         return ()
-    return _sweep_pairs(report, is_needed=summary is None and not context.is_live) + report.pairs
+    maximum = _sweep_pairs(report, is_needed=summary is None and not context.is_live)
+    return maximum + report.pairs if reading.status is Status.MEASURED else maximum
 
 
 def _sweep_pairs(report: ClipReport, *, is_needed: bool) -> Pairs:
@@ -261,7 +263,8 @@ def _sweep_pairs(report: ClipReport, *, is_needed: bool) -> Pairs:
         return ()
     top = report.sweep[0]
     by_site = any(summary.site for summary in report.sweep)
-    if not by_site and not is_needed:
+    # A few frames of a clip may be a false alarm: their maximum is not called the clip's.
+    if not by_site and (not is_needed or top.span_s < MIN_SPAN_S):
         return ()
     name = f"max, {top.site or 'site not set'}" if by_site else "max of all frames"
     return ((name, finding_of(report.finding).text(top.maximum, top.unit)),)

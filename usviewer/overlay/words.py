@@ -8,6 +8,7 @@ from usviewer.infer.prediction import Edge
 from usviewer.measure.findings import finding_of, quantity_of
 from usviewer.measure.findings.biometry import age_sd_days, age_words
 from usviewer.measure.reading import NORMAL_95, Dimension, Measurement, Plane, Reading, Status, Summary
+from usviewer.measure.trend import MIN_SPAN_S
 from usviewer.overlay import palette
 from usviewer.overlay.palette import Colour, Size
 
@@ -63,10 +64,13 @@ def headline_of(reading: Reading) -> Measurement | None:
 def matches_summary(summary: Summary | None, reading: Reading) -> Summary | None:
     """The summary if it speaks of the same thing as the reading: quantity, unit, plane, edge, site, label; or None.
 
-    A median over one frame is that frame, so it is not called a median. Only lengths are aggregated on the picture.
+    A median over one frame is that frame, so it is not called a median, and what pulsates has none of less than a heart
+    beat. Only lengths are aggregated on the picture.
     """
     main = headline_of(reading)
     if summary is None or main is None or main.dimension is not Dimension.LENGTH or summary.count < 2:
+        return None
+    if summary.span_s < MIN_SPAN_S and finding_of(reading.finding).needs_aggregate:
         return None
     unit = "px" if main.value_mm is None else "mm"
     theirs = (summary.name, summary.unit, summary.plane, summary.edge, summary.site, summary.label)
