@@ -63,7 +63,7 @@ def picture_of(shown: AnnotatedFrame, keep_surroundings: bool = False) -> Pixels
     return picture
 
 
-def square_picture_of(shown: AnnotatedFrame, keep_surroundings: bool = False) -> Pixels:
+def _square_picture_of(shown: AnnotatedFrame, keep_surroundings: bool = False) -> Pixels:
     """The same with square pixels: viewers of pictures ignore any other shape."""
     aspect = shown.frame.pixel_aspect
     if aspect == 1.0:
@@ -75,7 +75,7 @@ def square_picture_of(shown: AnnotatedFrame, keep_surroundings: bool = False) ->
 
 def write_png(shown: AnnotatedFrame, path: Path, keep_surroundings: bool = False) -> None:
     """Write one annotated picture at the frame's own size; stretched where its pixels are not square."""
-    write_bytes(path, encode_png(square_picture_of(shown, keep_surroundings)))
+    write_bytes(path, encode_png(_square_picture_of(shown, keep_surroundings)))
 
 
 @dataclass(frozen=True, slots=True)

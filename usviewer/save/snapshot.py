@@ -47,7 +47,7 @@ class Snapshot:
     prompts: tuple[Mapping[str, Any], ...] = ()
 
 
-def snapshot_name(source_name: str, frame: Frame, wall_clock_s: float | None = None) -> str:
+def _snapshot_name(source_name: str, frame: Frame, wall_clock_s: float | None = None) -> str:
     """Source, frame and time, fit for every file system: ``sweep-f000162-7_318s``; live, the time of the clock."""
     stem = short_name(_FORBIDDEN.sub("-", source_name).strip("-."), _MOST_NAME_BYTES) or "picture"
     if frame.key.media_time_s is not None:
@@ -64,15 +64,15 @@ def save_snapshot(snapshot: Snapshot, folder: Path, *, keep_surroundings: bool =
     """
     frame = snapshot.shown.frame
     with ExportFolder(folder, keep_surroundings=keep_surroundings) as export:
-        picture = free_name(folder, snapshot_name(snapshot.source_name, frame), (".png", ".json"))
+        picture = free_name(folder, _snapshot_name(snapshot.source_name, frame), (".png", ".json"))
         export.write_picture(snapshot.shown, picture.name)
-        document = snapshot_document(snapshot, picture.name, export.surroundings)
+        document = _snapshot_document(snapshot, picture.name, export.surroundings)
         write_json(export.path / picture.with_suffix(".json").name, document)
         export.move_out()
         return picture, export.notice
 
 
-def snapshot_document(snapshot: Snapshot, file: str, surroundings: str) -> dict[str, Any]:
+def _snapshot_document(snapshot: Snapshot, file: str, surroundings: str) -> dict[str, Any]:
     """The content of the JSON; its keys are described in ``docs/files.md``."""
     frame = snapshot.shown.frame
     return {

@@ -76,10 +76,14 @@ class Flow(QLayout):
         return len(self._items)
 
     def itemAt(self, index: int) -> QLayoutItem | None:
-        return self._items[index] if 0 <= index < len(self._items) else None
+        if not 0 <= index < len(self._items):  # Qt counts up until there is none
+            return None
+        return self._items[index]
 
     def takeAt(self, index: int) -> QLayoutItem | None:
-        return self._items.pop(index) if 0 <= index < len(self._items) else None
+        if not 0 <= index < len(self._items):
+            return None
+        return self._items.pop(index)
 
     def hasHeightForWidth(self) -> bool:
         return True
