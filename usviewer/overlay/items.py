@@ -17,7 +17,7 @@ from usviewer.units import Box, Point
 
 
 class LineStyle(StrEnum):
-    """A style each, beside the colour, for who cannot tell the colours."""
+    """How a line is drawn. Each kind of line has its own, as well as its colour, for people who cannot tell colours."""
 
     SOLID = "solid"
     DASHED = "dashed"
