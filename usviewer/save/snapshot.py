@@ -1,4 +1,4 @@
-"""A saved picture: the annotated PNG, and beside it everything that is known of it as JSON."""
+"""A saved picture: the annotated PNG, and next to it everything that is known of it as JSON."""
 
 from __future__ import annotations
 
@@ -21,8 +21,9 @@ from usviewer.save.export import ExportFolder, free_name
 from usviewer.save.summary import pulse_row, sweep_row
 from usviewer.save.tables import reading_row, write_json
 
-FORMAT = 1
+FORMAT = 1  # raised when a key changes its meaning
 _FORBIDDEN = re.compile(r"[^\w.-]+")
+# Frame, time, a number and the ending follow; file systems take 255.
 _MOST_NAME_BYTES = 80
 
 
