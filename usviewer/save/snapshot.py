@@ -52,6 +52,7 @@ def _snapshot_name(source_name: str, frame: Frame, wall_clock_s: float | None = 
     """Source, frame and time, fit for every file system: ``sweep-f000162-7_318s``; live, the time of the clock."""
     stem = short_name(_FORBIDDEN.sub("-", source_name).strip("-."), _MOST_NAME_BYTES) or "picture"
     if frame.key.media_time_s is not None:
+        # No second point in the name: what follows it would be taken for its ending.
         when = f"{frame.key.media_time_s:.3f}s".replace(".", "_")
     else:
         when = time.strftime("%Y%m%d-%H%M%S", time.localtime(wall_clock_s))
@@ -98,6 +99,7 @@ def _snapshot_document(snapshot: Snapshot, file: str, surroundings: str) -> dict
         "model": _model(snapshot),
         "scale": snapshot.reading and _scale(snapshot.reading),
         "surroundings": surroundings,
+        # Positions above are in the frame's own pixels; the PNG may be stretched to square ones.
         "frame_size_px": [frame.width_px, frame.height_px],
         "pixel_aspect": frame.pixel_aspect,
     }

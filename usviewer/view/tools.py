@@ -121,7 +121,7 @@ class CaliperTool:
         if button is not Qt.MouseButton.LeftButton:
             return False
         found = nearest([end for ends in self.lengths for end in ends], at_xy_px, reach_px)
-        if found is not None:
+        if found is not None:  # two ends a length, in turn
             self._held = (found // 2, found % 2)
         else:
             self.lengths = [*self.lengths[-(MOST_CALIPERS - 1) :], [at_xy_px, at_xy_px]]
@@ -266,6 +266,7 @@ class EllipseTool:
 
     def _across(self, at: Point) -> float:
         (x0, y0), (x1, y1) = self.axis
+        # The part of the way from the middle that is square to the axis.
         length = max(1e-6, distance_px(*self.axis))
         return abs((at[0] - (x0 + x1) / 2) * -(y1 - y0) / length + (at[1] - (y0 + y1) / 2) * (x1 - x0) / length)
 
@@ -352,6 +353,7 @@ def _paint_lens(
     height, width = pixels.shape[:2]
     half = LENS_SPAN_PX / 2
     x0, y0 = math.floor(at_xy_px[0] - half), math.floor(at_xy_px[1] - half)
+    # At the border the outermost pixel is repeated: the lens keeps its size and its middle.
     columns = np.clip(np.arange(x0, x0 + LENS_SPAN_PX + 1), 0, width - 1)
     rows = np.clip(np.arange(y0, y0 + LENS_SPAN_PX + 1), 0, height - 1)
     part = np.ascontiguousarray(pixels[np.ix_(rows, columns)])

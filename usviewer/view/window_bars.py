@@ -38,6 +38,7 @@ class Chip(QPushButton):
         self.setText(f"{room_for_dot}{caption(text)}  ▾")
         self.setAccessibleName(f"{self._name}: {text}")
         if warning != bool(self.property("warning")):
+            # Costly, so only on a change: Qt reads a property in a style sheet again only when told to.
             self.setProperty("warning", warning)
             self.style().unpolish(self)
             self.style().polish(self)

@@ -57,9 +57,10 @@ class OverlayPanel(PanelBase):
         self._desk.set_setting("mask_opacity", self.strength.value() / 100)
 
     def _show(self) -> None:
-        if self._desk.style.hidden:  # only while a key is held
-            self.choices[MaskStyle.OUTLINE].setChecked(True)
-        else:
-            self.choices[self._desk.style.mask].setChecked(True)
+        style = self._desk.style
+        mask = style.mask
+        if style.hidden:  # only while a key is held
+            mask = MaskStyle.OUTLINE
+        self.choices[mask].setChecked(True)
         self.strength.setValue(round(self._desk.settings.mask_opacity * 100))
-        self.strength.setEnabled(self._desk.style.mask is MaskStyle.FILL)
+        self.strength.setEnabled(style.mask is MaskStyle.FILL)

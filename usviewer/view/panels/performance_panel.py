@@ -78,7 +78,7 @@ class PerformancePanel(PanelBase):
 
     def tick(self) -> None:
         now = time.monotonic()
-        if now - self._shown_s < _EVERY_S:
+        if now - self._shown_s < _EVERY_S:  # called at the display's rate
             return
         self._shown_s = now
         status = self._status()

@@ -84,7 +84,7 @@ class ScalePanel(PanelBase):
             self._notify.withdraw("scale")
 
     def _show(self) -> None:
-        if not self.isVisible():
+        if not self.isVisible():  # told with every picture, and a closed panel costs nothing
             return
         value, source, good = scale_words(self._desk.on_screen.frame)
         self.value.setText(value)
@@ -106,7 +106,7 @@ def scale_words(frame: Frame | None) -> tuple[str, str, bool]:
     spacings = {region.spacing for region in geometry.regions if region.spacing}
     if not spacings:
         return "No scale", geometry.no_scale_reason, False
-    if len(spacings) > 1:
+    if len(spacings) > 1:  # which of them holds depends on where one measures
         return "Several scales", "The parts of this picture have scales of their own", True
     spacing = spacings.pop()
     value, _, source = spacing.describe().partition(", ")
