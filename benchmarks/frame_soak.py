@@ -17,8 +17,9 @@ from usviewer.frame import Frame
 from usviewer.infer.predictor import Predictor
 from usviewer.infer.registry import load_spec
 from usviewer.infer.session import engine_threads
-from usviewer.measure import PlaneTracker, Trend, read
+from usviewer.measure import Trend
 from usviewer.overlay.scene import compose
+from usviewer.pipeline.analyzer import FrameAnalyzer, loaded
 from usviewer.terminal import console
 from usviewer.tools import bench
 from usviewer.tools.benchmark.frames import held_frames
@@ -109,14 +110,15 @@ def soak(
     """Run ``count`` frames through predict, measure, trend and composition; the first ``SETTLED`` do not count."""
     window, settled = min(WINDOW, max(1, count // 4)), min(SETTLED, count // 4)
     first, last, fixed = _Span(), _Span(), FixedWork()
-    tracker, trend = PlaneTracker(), Trend()
+    analyzer, trend = FrameAnalyzer(loaded(predictor), sequence=False), Trend()
     before_mb = memory_mb()
     for number in range(count):
         frame = frames[number % len(frames)]
         start = time.perf_counter()
-        prediction = predictor.predict(frame)
-        reading = read(prediction, frame.geometry, predictor.spec.finding, tracker)
-        compose(frame, reading, trend.add(reading))
+        done = analyzer(frame)
+        if done.problem is not None:
+            raise done.problem
+        compose(frame, done.reading, trend.add(done.reading))
         took_ms = (time.perf_counter() - start) * 1e3
         if number == settled:  # what is filled once has been filled
             before_mb = memory_mb()

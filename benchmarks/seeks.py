@@ -19,7 +19,7 @@ import numpy as np
 from benchmarks.command import end_with
 from usviewer.acquire import open_source
 from usviewer.atomic import make_folder, write_text
-from usviewer.calibrate import for_source
+from usviewer.calibrate.calibration import gather
 from usviewer.errors import UserError
 from usviewer.pipeline.live_run import JOIN_DEADLINE_S
 from usviewer.pipeline.playback import Playback, PlaybackState
@@ -106,13 +106,13 @@ def make_clip(path: Path, seconds: int = 60, size: tuple[int, int] = (1920, 1080
 def measure(path: Path, count: int, play_s: float) -> SeekResult:
     """Seek to random frames, each exactly and near, then play. Raises ``UserError`` where the clip cannot be shown."""
     began = time.perf_counter()
-    playback = Playback(partial(open_source, path), lambda source: for_source(source, None))
+    playback = Playback(partial(open_source, path), gather)
     playback.start()
     try:
         _wait(playback, lambda now: bool(now.times_s) and now.frame is not None)
         # Only with all times counted can any frame be asked for.
         opened_ms = (time.perf_counter() - began) * 1e3
-        playback.calibrated()  # else the first seeks would share the computer with the search for the sector
+        playback.calibration()  # else the first seeks would share the computer with the search for the sector
         now = playback.picture()
         frames = len(now.times_s)
         chance = random.Random(1)  # the same places in every run

@@ -50,8 +50,8 @@ def endless(*_):
     print("begun", flush=True)
     session.run(None, {"x": numpy.float32(1)})
 
-import usviewer.pipeline.engine
-usviewer.pipeline.engine.load_engine = endless
+import usviewer.pipeline.analyzer
+usviewer.pipeline.analyzer.load_model = endless
 from usviewer.__main__ import main
 sys.argv = ["usviewer", *sys.argv[1:]]
 sys.exit(main())

@@ -18,18 +18,19 @@ import numpy as np
 import pytest
 
 from tests.conftest import ROOT
+from tests.helpers.fakes import FakeEngine
 from tests.helpers.recordings import dicom_dataset, write_clip
 from tests.helpers.scenes import flat_frame
 from usviewer import __version__, logs
 from usviewer.__main__ import main
 from usviewer.acquire import open_source
 from usviewer.atomic import write_text
-from usviewer.calibrate.source import for_source
+from usviewer.calibrate import calibration_for
 from usviewer.errors import UserError
 from usviewer.infer.predictor import in_words
 from usviewer.infer.registry import load_spec
 from usviewer.logs import OwnText, log_path, redacted, written_down
-from usviewer.pipeline.attempt import Made, refused
+from usviewer.pipeline.analyzer import FrameAnalyzer
 from usviewer.settings import Settings, load, save
 
 NAME = "Muster_Änne 1970"
@@ -102,7 +103,7 @@ def test_what_the_program_says_of_itself_stays_readable() -> None:
 )
 def test_a_frame_that_is_refused_tells_the_kind_and_not_the_message(error: Exception) -> None:
     with written_down():
-        refused(flat_frame(), error, Made())
+        FrameAnalyzer(FakeEngine().engine()).refuse(flat_frame(), error)
     assert type(error).__name__ in written() and not TELLTALE.search(written())
 
 
@@ -158,7 +159,7 @@ def test_a_users_own_model_is_known_by_its_hash_alone() -> None:
 
 def test_the_scale_of_a_source_is_logged_once_with_where_it_came_from() -> None:
     with open_source("phantom:?frames=3") as source, written_down():
-        calibrate = for_source(source)
+        calibrate = calibration_for(source)
         for frame in source:
             calibrate(frame)
     assert written().count("scale from frame 0 on") == 1 and "mm (phantom)" in written()

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from usviewer.acquire import open_source
-from usviewer.calibrate import Calibrator, FileScale, calibrate, for_source
+from usviewer.calibrate import Calibrator, FileScale, calibrate, calibration_for
+from usviewer.calibrate.calibration import StatedScale
 from usviewer.calibrate.calibrator import GIVEN_FOR_OTHER_SIZE
 from usviewer.calibrate.user_spacing import spacing_from_text
 from usviewer.errors import UserError
@@ -93,7 +94,7 @@ def test_another_frame_size_is_looked_at_anew():
 
 def test_the_phantom_keeps_its_own_exact_geometry():
     with open_source("phantom:") as source:
-        known = for_source(source)(source.seek(0)).geometry
+        known = calibration_for(source)(source.seek(0)).geometry
         own = source.seek(0).geometry
     assert known.sector is own.sector
     assert known.regions == own.regions
@@ -102,23 +103,23 @@ def test_the_phantom_keeps_its_own_exact_geometry():
 
 def test_a_wrong_spacing_for_the_phantom_is_refused_before_the_first_frame_is_shown():
     with open_source("phantom:") as source, pytest.raises(UserError, match=r"you said 0\.5"):
-        for_source(source, spacing_from_text("0.5"))(source.seek(0))
+        calibration_for(source, StatedScale(spacing_from_text("0.5")))(source.seek(0))
 
 
 @pytest.mark.data
 def test_a_dicom_file_brings_its_own_scale(data):
     with open_source(data / "devices_itkpocus/sonoque_anechoic-3mm-3mm.dcm") as source:
-        known = for_source(source)(next(iter(source))).geometry
+        known = calibration_for(source)(next(iter(source))).geometry
         spacing, _ = known.spacing_for(np.array([[900.0, 580], [1000, 580]]))
         assert spacing.x_mm_per_px == pytest.approx(0.0291)
         with pytest.raises(UserError, match=r"0\.0291"):
-            for_source(source, spacing_from_text("0.05"))
+            calibration_for(source, StatedScale(spacing_from_text("0.05")))
 
 
 @pytest.mark.data
 def test_the_first_frame_of_a_clip_has_the_outline_of_the_last(data):
     with open_source(data / "clips_lung_pocovid/Vir_whitelung_h1n1.mp4") as source:
-        calibrated = for_source(source)
+        calibrated = calibration_for(source)
         known = [calibrated(frame).geometry for frame in source]
     assert len({id(geometry) for geometry in known}) == 1
     assert known[0].sector.certain

@@ -20,9 +20,10 @@ from tests.fuzz import seeds_kept
 from tests.fuzz.task import Read
 from usviewer import settings
 from usviewer.acquire import RecordedSource, Source, open_source
+from usviewer.calibrate import calibration_for
 from usviewer.calibrate.ruler import layouts
 from usviewer.calibrate.ruler.detect import find_ruler
-from usviewer.calibrate.source import for_source
+from usviewer.calibrate.ruler.watch import Watch
 from usviewer.errors import UserError
 from usviewer.frame import Frame, make_frame
 from usviewer.infer import golden, onnx_file, registry, trial
@@ -90,7 +91,7 @@ class _Watcher:
 
     def calibrate(self, index: int) -> None:
         with self._noting():
-            calibrate = for_source(self._source)
+            calibrate = calibration_for(self._source)
             frame = self._source.seek_near(index)
             self._look_at(frame)
             _check_geometry(calibrate(frame))
@@ -230,7 +231,13 @@ def read_cache(folder: Path) -> Read:
     given.tracker(), given.settings("aorta"), given.settings("fetal-head")
     for edit in edits.values():
         assert edit.mask.dtype == np.bool_ and edit.mask.ndim == 2
-    found = ClipResults(notes, seeds_kept.MADE_BY, "clip").load()
+    scale = notes.scale()
+    for confirmed in scale.confirmed:
+        Watch(confirmed.reference)
+    results = ClipResults(notes, seeds_kept.MADE_BY, "clip")
+    found, predictions = results.load(), results.load_predictions()
+    for kept in predictions.frames.values() if predictions is not None else ():
+        kept.prediction("clip")
     for reading in (found or {}).values():
         compose(SCREEN, given.named(reading))
-    return Read(refused=not (marks and edits and found))
+    return Read(refused=not (marks and edits and found and scale.confirmed and predictions))

@@ -17,10 +17,12 @@ from onnx import TensorProto, helper, numpy_helper
 
 from tests.fuzz import mutate_text
 from tests.helpers import onnx_graphs
+from tests.helpers.kept import confirmed_ruler, kept_predictions
 from tests.helpers.prompt_graphs import recorded_prompt_model
 from tests.helpers.scenes import aorta_reading, circle, flat_frame
 from tests.helpers.screens import screen
 from usviewer import settings
+from usviewer.calibrate.calibration import StatedScale
 from usviewer.calibrate.ruler import layouts
 from usviewer.calibrate.ruler.detect import find_ruler
 from usviewer.calibrate.ruler.watch import take_reference
@@ -155,7 +157,9 @@ def cache_files() -> Files:
         notes.keep_given(ExamContext())
         mask = fill_outline(circle((30.0, 28.0), 12.0), (64, 60))
         notes.keep_edits(MADE_BY.model_sha256, {1: edit_of(mask, "d1", 0, "vessel", 0)})
+        notes.keep_scale(StatedScale(confirmed=(confirmed_ruler(),)))
         ClipResults(notes, MADE_BY, "clip").store(readings())
+        ClipResults(notes, MADE_BY, "clip").store_predictions(kept_predictions())
         return _files(notes.folder)
 
 

@@ -11,8 +11,9 @@ import numpy as np
 from usviewer.acquire.source import LiveSource, RecordedSource
 from usviewer.frame import Frame, ImageGeometry, Pixels, SourceInfo, make_frame
 from usviewer.infer.prediction import Edge, Prediction
+from usviewer.infer.temporal_gate import TemporalGate
 from usviewer.measure.reading import Dimension, Measurement, Plane, Reading, Status
-from usviewer.pipeline.live_run import Engine
+from usviewer.pipeline.analyzer import LoadedModel
 
 
 def picture(value: int, width: int = 64, height: int = 48) -> Pixels:
@@ -28,6 +29,7 @@ class FakeClip(RecordedSource):
         self.count = count
         self._info = SourceInfo(uri, uri, "video", 64, 48, frames_per_second, count)
         self.sought: list[int] = []
+        self._decoded: list[int] = []
 
     @property
     def info(self) -> SourceInfo:
@@ -36,8 +38,14 @@ class FakeClip(RecordedSource):
     def _frame(self, index: int) -> Frame:
         return make_frame(picture(index), self._info.uri, index, index / (self._info.frames_per_second or 25.0))
 
+    def count_decoded(self, decoded: list[int]) -> None:
+        """Put the number of each frame that is decoded from now on here."""
+        self._decoded = decoded
+
     def __iter__(self) -> Iterator[Frame]:
-        return (self._frame(index) for index in range(self.count))
+        for index in range(self.count):
+            self._decoded.append(index)
+            yield self._frame(index)
 
     def seek(self, index: int) -> Frame:
         self.check_index(index)
@@ -83,13 +91,13 @@ class FakeEngine:
         self.gate = gate
         self.seen: list[str] = []
 
-    def predict(self, frame: Frame) -> Prediction:
+    def predict(self, frame: Frame, state: TemporalGate | None = None) -> Prediction:
         if self.gate is not None:
             self.gate.wait(10)
         self.seen.append(frame.key.digest)
         return Prediction(frame.key, (frame.width_px, frame.height_px), (), "fake", "0" * 64, "none", {"infer": 1.0})
 
-    def read(self, prediction: Prediction, _geometry: ImageGeometry | None) -> Reading:
+    def read(self, prediction: Prediction, geometry: ImageGeometry | None) -> Reading:
         square = np.array([(20.0, 14.0), (40.0, 14.0), (40.0, 34.0), (20.0, 34.0)])
         diameter = Measurement("ap_diameter", Dimension.LENGTH, 20.0, None, ends_xy_px=((30.0, 14.0), (30.0, 34.0)))
         return Reading(
@@ -106,8 +114,11 @@ class FakeEngine:
             model_sha256="0" * 64,
         )
 
-    def engine(self) -> Engine:
-        return Engine(self.predict, self.read, "Fake 1.0", "auto", "none")
+    def engine(self) -> LoadedModel:
+        def read(prediction: Prediction, geometry: ImageGeometry | None, *_: object) -> Reading:
+            return self.read(prediction, geometry)
+
+        return LoadedModel(self.predict, "Fake 1.0", "auto", "none", read=read)
 
 
 def wait_until(condition: object, timeout_s: float = 10.0) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from tests.helpers.drawing import SIZE, ellipse_mask, geometry, predicted, prediction, tube_mask
 from usviewer.acquire import open_source
-from usviewer.calibrate import for_source
+from usviewer.calibrate import calibration_for
 from usviewer.measure import aorta, manual, read, summarize, sweep
 from usviewer.measure.reading import Plane, Status
 from usviewer.units import ScaleSource
@@ -85,7 +85,7 @@ def rims(profile, middle):
 def test_a_caliper_across_a_real_cylinder_of_3_mm(data):
     """The pixels of the file, its DICOM regions and the product's own caliper; nothing here knows the scale."""
     with open_source(data / "devices_itkpocus" / "sonoque_anechoic-3mm-3mm.dcm") as source:
-        frame = for_source(source)(source.seek(0))
+        frame = calibration_for(source)(source.seek(0))
     x, y = 845, 632  # inside the middle cylinder
     grey = cv2.GaussianBlur(frame.pixels.max(axis=2).astype(np.float32), (0, 0), 3.0)
     left, right = rims(grey[y - 4 : y + 5, x - 130 : x + 131].mean(axis=0), 130)

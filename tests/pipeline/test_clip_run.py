@@ -12,8 +12,9 @@ import pytest
 from usviewer.errors import UserError
 from usviewer.frame import Frame, ImageGeometry, make_frame
 from usviewer.infer.prediction import Prediction
+from usviewer.infer.temporal_gate import TemporalGate
 from usviewer.measure.reading import Reading, Status
-from usviewer.pipeline.attempt import Made, reason_of
+from usviewer.pipeline.analyzer import Calibrate, FrameAnalyzer, LoadedModel, Predict, Read, unchanged
 from usviewer.pipeline.clip_run import (
     INTERRUPTED_S,
     MOST_FIRST_FAILURES,
@@ -22,6 +23,7 @@ from usviewer.pipeline.clip_run import (
     prefetch,
     read_ahead,
 )
+from usviewer.pipeline.refusals import reason_of
 
 
 def stage_threads() -> list[threading.Thread]:
@@ -82,20 +84,30 @@ def test_leaving_early_closes_the_producer() -> None:
     assert closed.is_set()
 
 
+def seen(frame: Frame, _state: TemporalGate | None = None) -> Prediction:
+    return Prediction(frame.key, (8, 8), (), "fake", "0", "none")
+
+
+def nothing(prediction: Prediction, *_: object) -> Reading:
+    return Reading(prediction.key, "aorta", Status.NOT_VISUALISED)
+
+
+def analyzer(predict: Predict = seen, calibrate: Calibrate = unchanged, read: Read = nothing) -> FrameAnalyzer:
+    model = LoadedModel(predict, "M 1", "cpu", "CPU", "cpu", "m", "ab", "aorta", read=read)
+    return FrameAnalyzer(model, calibrate)
+
+
 def test_every_frame_of_a_clip_is_analysed_once_and_in_order() -> None:
     frames = [make_frame(np.full((8, 8, 3), index, np.uint8), "clip", index) for index in range(40)]
 
     def calibrate(frame: Frame) -> Frame:
         return frame.with_geometry(ImageGeometry(calibration_id=str(frame.key.index)))
 
-    def predict(frame: Frame) -> Prediction:
-        return Prediction(frame.key, (8, 8), (), "fake", "0", "none")
-
-    def read(prediction: Prediction, geometry: ImageGeometry | None) -> Reading:
+    def read(prediction: Prediction, geometry: ImageGeometry | None, *_: object) -> Reading:
         assert geometry is not None and geometry.calibration_id == str(prediction.key.index)
         return Reading(prediction.key, "aorta", Status.NOT_VISUALISED)
 
-    results = list(analyze_clip(frames, calibrate, predict, read))
+    results = list(analyze_clip(frames, analyzer(calibrate=calibrate, read=read)))
     assert [result.reading.key for result in results] == [frame.key for frame in frames]
     assert all(result.frame.key is result.prediction.key for result in results)
     assert not stage_threads()
@@ -133,24 +145,16 @@ def clip_frames(count: int) -> list[Frame]:
     return [make_frame(np.full((8, 8, 3), index % 251, np.uint8), "clip", index) for index in range(count)]
 
 
-def seen(frame: Frame) -> Prediction:
-    return Prediction(frame.key, (8, 8), (), "fake", "0", "none")
-
-
-def nothing(prediction: Prediction, _geometry: ImageGeometry | None) -> Reading:
-    return Reading(prediction.key, "aorta", Status.NOT_VISUALISED)
-
-
 @pytest.mark.parametrize("error", [UserError("not numbers"), MemoryError(), RuntimeError("bad alloc"), KeyError("x")])
 @pytest.mark.parametrize("at", [0, 20, 39])
 def test_a_bad_frame_is_refused_with_its_reason_and_the_others_go_on(error: Exception, at: int) -> None:
-    def predict(frame: Frame) -> Prediction:
+    def predict(frame: Frame, _state: TemporalGate | None) -> Prediction:
         if frame.key.index == at:
             raise error
         return seen(frame)
 
     frames = clip_frames(40)
-    results = list(analyze_clip(frames, lambda frame: frame, predict, nothing, Made("aorta", "m", "ab", "cpu")))
+    results = list(analyze_clip(frames, analyzer(predict)))
     assert [result.reading.key for result in results] == [frame.key for frame in frames]
     assert [result.frame.key.index for result in results if result.problem is not None] == [at]
     bad = results[at]
@@ -166,12 +170,12 @@ def test_a_frame_that_cannot_be_measured_or_calibrated_is_refused_alike() -> Non
             raise UserError("two scales")
         return frame
 
-    def read(prediction: Prediction, geometry: ImageGeometry | None) -> Reading:
+    def read(prediction: Prediction, *_: object) -> Reading:
         if prediction.key.index == 5:
             raise ZeroDivisionError
-        return nothing(prediction, geometry)
+        return nothing(prediction)
 
-    results = list(analyze_clip(clip_frames(8), calibrate, seen, read))
+    results = list(analyze_clip(clip_frames(8), analyzer(seen, calibrate, read)))
     assert [result.frame.key.index for result in results if result.problem is not None] == [3, 5]
     assert results[3].frame.geometry is None
 
@@ -180,12 +184,12 @@ def test_a_frame_that_cannot_be_measured_or_calibrated_is_refused_alike() -> Non
 def test_a_model_that_reads_no_frame_at_all_is_an_error_of_the_input(count: int) -> None:
     asked: list[int] = []
 
-    def predict(frame: Frame) -> Prediction:
+    def predict(frame: Frame, _state: TemporalGate | None) -> Prediction:
         asked.append(frame.key.index)
         raise UserError(f"No model for frame {frame.key.index}")
 
     with pytest.raises(UserError, match="frame 0"):
-        list(analyze_clip(clip_frames(count), lambda frame: frame, predict, nothing))
+        list(analyze_clip(clip_frames(count), analyzer(predict)))
     assert len(asked) == min(count, MOST_FIRST_FAILURES)
     assert not stage_threads()
 
@@ -196,7 +200,7 @@ def test_what_the_source_itself_raises_still_ends_the_clip() -> None:
         raise UserError("The file ends here")
 
     with pytest.raises(UserError, match="ends here"):
-        list(analyze_clip(frames(), lambda frame: frame, seen, nothing))
+        list(analyze_clip(frames(), analyzer()))
 
 
 def test_after_a_second_interrupt_nothing_that_blocks_is_waited_for() -> None:

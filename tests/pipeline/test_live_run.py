@@ -16,10 +16,11 @@ from tests.helpers.fakes import FakeClip, FakeDevice, FakeEngine, picture, wait_
 from usviewer.errors import UserError
 from usviewer.frame import Frame, ImageGeometry, Region
 from usviewer.infer.prediction import Prediction
+from usviewer.infer.temporal_gate import TemporalGate
 from usviewer.measure.reading import Status
-from usviewer.pipeline.attempt import AnalyzedFrame
+from usviewer.pipeline.analyzer import Calibrate, FrameResult
 from usviewer.pipeline.clip_report import EMPTY_REPORT
-from usviewer.pipeline.live_run import JOIN_DEADLINE_S, MOST_FAILURES, Calibrate, LiveRun, Mailbox
+from usviewer.pipeline.live_run import JOIN_DEADLINE_S, MOST_FAILURES, LiveRun, Mailbox
 from usviewer.pipeline.signal import SignalState
 from usviewer.units import ScaleSource, isotropic
 
@@ -139,11 +140,11 @@ def test_exchanging_the_model_keeps_the_picture_and_drops_the_old_result(
     run, device, _ = running
     device.frames.put(picture(0))
     wait_until(lambda: run.snapshot().pair is not None)
-    run.set_engine(None)
+    run.set_model(None)
     assert run.snapshot().pair is None
     assert run.snapshot().newest is not None
     other = FakeEngine()
-    run.set_engine(other.engine())
+    run.set_model(other.engine())
     device.frames.put(picture(1))
     wait_until(lambda: run.snapshot().pair is not None)
     assert other.seen
@@ -206,10 +207,10 @@ class Moody(FakeEngine):
         super().__init__()
         self.mood = mood
 
-    def predict(self, frame: Frame) -> Prediction:
+    def predict(self, frame: Frame, state: TemporalGate | None = None) -> Prediction:
         if self.mood is not None:
             raise self.mood
-        return super().predict(frame)
+        return super().predict(frame, state)
 
 
 @contextmanager
@@ -225,7 +226,7 @@ def live_run(device: FakeDevice, engine: FakeEngine, calibrate: Calibrate = same
         assert run.stop()
 
 
-def pair_of(run: LiveRun, index: int) -> AnalyzedFrame:
+def pair_of(run: LiveRun, index: int) -> FrameResult:
     wait_until(lambda: (pair := run.snapshot().pair) is not None and pair.frame.key.index == index)
     pair = run.snapshot().pair
     assert pair is not None
@@ -394,7 +395,7 @@ def test_a_result_that_was_begun_before_an_exchange_is_not_published_after_it(de
         wait_until(lambda: run._reading)
         match what:
             case "model":
-                run.set_engine(replace(other.engine(), sha256="1" * 64))
+                run.set_model(replace(other.engine(), sha256="1" * 64))
             case "scale":
                 run.set_calibrate(rescaled)
             case _:
@@ -417,7 +418,7 @@ def test_another_model_or_scale_begins_the_sweep_again(device: FakeDevice, what:
         device.frames.put(picture(0))
         wait_until(lambda: run.snapshot().findings.frames == 1)
         if what == "model":
-            run.set_engine(replace(FakeEngine().engine(), sha256="1" * 64))
+            run.set_model(replace(FakeEngine().engine(), sha256="1" * 64))
         else:
             run.set_calibrate(rescaled)
         assert run.snapshot().findings is EMPTY_REPORT
@@ -427,15 +428,15 @@ def test_the_same_model_with_another_site_goes_on_with_the_sweep(device: FakeDev
     with live_run(device, FakeEngine(), scaled) as run:
         device.frames.put(picture(0))
         wait_until(lambda: run.snapshot().findings.frames == 1)
-        run.set_engine(FakeEngine().engine())
+        run.set_model(FakeEngine().engine())
         assert run.snapshot().findings.frames == 1 and run.snapshot().pair is None
 
 
 class FailingLate(FakeEngine):
     """Fails on each frame, once the gate is open."""
 
-    def predict(self, frame: Frame) -> Prediction:
-        super().predict(frame)
+    def predict(self, frame: Frame, state: TemporalGate | None = None) -> Prediction:
+        super().predict(frame, state)
         raise MemoryError
 
 
@@ -445,7 +446,7 @@ def test_a_failure_of_the_old_model_does_not_count_against_the_new_one(device: F
     with live_run(device, engine) as run:
         device.frames.put(picture(0))
         wait_until(lambda: run._reading)
-        run.set_engine(replace(other.engine(), sha256="1" * 64))
+        run.set_model(replace(other.engine(), sha256="1" * 64))
         gate.set()
         wait_until(lambda: bool(engine.seen) and not run._reading)
         for value in range(1, MOST_FAILURES):

@@ -12,26 +12,63 @@ import pytest
 
 from tests.helpers.fakes import FakeClip, FakeEngine, wait_until
 from usviewer.acquire import Source
+from usviewer.calibrate.calibration import StatedScale
 from usviewer.errors import UserError
-from usviewer.frame import Frame, ImageGeometry
+from usviewer.frame import Frame, FrameKey, ImageGeometry
 from usviewer.infer.prediction import Prediction
+from usviewer.infer.temporal_gate import TemporalGate
+from usviewer.measure.exam_context import ExamContext
 from usviewer.measure.manual import Edit, edit_of
-from usviewer.measure.reading import Provenance, Reading, Status
-from usviewer.pipeline.live_run import Calibrate
+from usviewer.measure.reading import Provenance, Reading, Site, Status
 from usviewer.pipeline.playback import media_times
 from usviewer.pipeline.review_run import ReviewRun
+from usviewer.save.kept_predictions import KeptPredictions
+from usviewer.units import ScaleSource, isotropic
 
 
-def calibrate_for(_source: Source) -> Calibrate:
-    geometry = ImageGeometry(calibration_id="test")
-    return lambda frame: frame.with_geometry(geometry)
+class FakeEvidence:
+    """Of a clip whose frames all have one geometry; ``knows``: also without their pixels."""
+
+    def __init__(self, knows: bool = True) -> None:
+        self.knows = knows
+        self.said: list[StatedScale] = []
+        self.looked_at: list[int] = []
+
+    def decide(self, said: StatedScale) -> FakeCalibration:
+        self.said.append(said)
+        mm = f"{said.spacing.y_mm_per_px:g} mm" if said.spacing is not None else "test"
+        return FakeCalibration(self, ImageGeometry(calibration_id=mm))
+
+
+class FakeCalibration:
+    def __init__(self, evidence: FakeEvidence, geometry: ImageGeometry) -> None:
+        self.evidence, self.geometry = evidence, geometry
+
+    def __call__(self, frame: Frame) -> Frame:
+        return frame.with_geometry(self.geometry)
+
+    def note(self, frame: Frame) -> None:
+        self.evidence.looked_at.append(frame.key.index)
+
+    def without_pixels(self, key: FrameKey, size_px: tuple[int, int], stated_aspect: float) -> ImageGeometry | None:
+        return self.geometry if self.evidence.knows else None
+
+    def noted(self) -> tuple[str, Mapping[str, str]]:
+        return "ruler", {str(index): "" for index in self.evidence.looked_at}
+
+    def recall(self, reference: str, seen: Mapping[str, str]) -> None:
+        assert reference == "ruler"
+
+
+def fake_gather(_source: Source) -> FakeEvidence:
+    return FakeEvidence()
 
 
 def new_run(clip: FakeClip, engine: FakeEngine | None = None, kept: FakeKept | None = None) -> ReviewRun:
-    review = ReviewRun(lambda: clip, calibrate_for)
+    review = ReviewRun(lambda: clip, fake_gather)
     review.start()
     if engine is not None:
-        review.set_engine(engine.engine(), kept)
+        review.set_model(engine.engine(), kept)
     return review
 
 
@@ -42,6 +79,7 @@ class FakeKept:
         self.readings = readings
         self._edits = edits or {}
         self.stored: Mapping[int, Reading] | None = None
+        self.predictions: KeptPredictions | None = None
         self.failing = False
 
     def load(self) -> Mapping[int, Reading] | None:
@@ -51,6 +89,12 @@ class FakeKept:
         if self.failing:
             raise UserError("Could not write readings.npz: the disk is full", "Free some space")
         self.stored = readings
+
+    def load_predictions(self) -> KeptPredictions | None:
+        return self.predictions
+
+    def store_predictions(self, kept: KeptPredictions) -> None:
+        self.predictions = kept.copy()
 
     def edits(self) -> Mapping[int, Edit]:
         return self._edits
@@ -237,10 +281,10 @@ def test_a_new_model_takes_over_without_stopping_the_picture(run: ReviewRun) -> 
     other = FakeEngine()
     run.seek(12)
     wait_until(lambda: shown(run) == 12)
-    run.set_engine(other.engine())
+    run.set_model(replace(other.engine(), sha256="1" * 64))
     wait_until(lambda: run.snapshot().complete and len(other.seen) == 50)
     assert shown(run) == 12
-    run.set_engine(None)
+    run.set_model(None)
     assert run.snapshot().reading is None and run.snapshot().curve is None
 
 
@@ -265,15 +309,15 @@ def test_a_clip_that_cannot_be_opened_says_so_and_ends() -> None:
     def missing() -> Source:
         raise UserError("There is no file gone.mp4", "Check the name and the folder")
 
-    review = ReviewRun(missing, calibrate_for)
+    review = ReviewRun(missing, fake_gather)
     review.start()
-    review.set_engine(FakeEngine().engine())
+    review.set_model(FakeEngine().engine())
     wait_until(lambda: "gone.mp4" in review.snapshot().message)
     assert review.stop()
 
 
 def test_a_bug_in_a_thread_is_handed_to_the_window() -> None:
-    def broken(_source: Source) -> Calibrate:
+    def broken(_source: Source) -> FakeEvidence:
         raise RuntimeError("bug")
 
     review = ReviewRun(lambda: FakeClip(3), broken)
@@ -295,10 +339,10 @@ class Failing(FakeEngine):
         super().__init__()
         self.error, self.bad = error, bad
 
-    def predict(self, frame: Frame) -> Prediction:
+    def predict(self, frame: Frame, state: TemporalGate | None = None) -> Prediction:
         if frame.key.digest in self.bad:
             raise self.error
-        return super().predict(frame)
+        return super().predict(frame, state)
 
 
 @pytest.mark.parametrize("error", [UserError("Model 'm' gave values that are not numbers"), MemoryError()])
@@ -346,3 +390,143 @@ def test_a_frame_that_cannot_be_decoded_for_whatever_reason_does_not_end_the_pla
     run.seek(5)
     wait_until(lambda: shown(run) == 5)
     assert run.stop()
+
+
+# --- measuring again --------------------------------------------------------------------------------------------------
+
+
+class Scaled(FakeEngine):
+    """Says with each reading by which calibration it was measured; ``measured`` counts."""
+
+    def read(self, prediction: Prediction, geometry: ImageGeometry | None) -> Reading:
+        assert geometry is not None
+        return replace(super().read(prediction, geometry), no_scale_reason=geometry.calibration_id)
+
+
+def scaled_run(clip: FakeClip, evidence: FakeEvidence, engine: FakeEngine, kept: FakeKept | None = None) -> ReviewRun:
+    review = ReviewRun(lambda: clip, lambda _source: evidence)
+    review.start()
+    review.set_model(engine.engine(), kept)
+    wait_until(lambda: is_read(review, clip.count))
+    return review
+
+
+def is_read(review: ReviewRun, count: int) -> bool:
+    curve = review.snapshot().curve
+    return review.snapshot().complete and curve is not None and int(curve.analysed.sum()) == count
+
+
+def measured_by(review: ReviewRun, count: int) -> set[str]:
+    return {reading.no_scale_reason for index in range(count) if (reading := review.automatic(index)) is not None}
+
+
+SAID = StatedScale(isotropic(0.25, ScaleSource.USER), (64, 48), from_start=False)
+
+
+@pytest.mark.parametrize("knows", [True, False])
+def test_with_another_scale_every_frame_is_measured_again_and_the_network_is_not_asked(knows: bool) -> None:
+    clip, evidence, engine = FakeClip(30), FakeEvidence(knows), Scaled()
+    review = scaled_run(clip, evidence, engine)
+    assert len(engine.seen) == 30 and measured_by(review, 30) == {"test"}
+    review.seek(12)
+    wait_until(lambda: shown(review) == 12)
+    review.set_scale(SAID)
+    assert review.snapshot().reading is None, "nothing of the old scale is shown from that moment on"
+    review.set_model(engine.engine())
+    wait_until(lambda: is_read(review, 30))
+    assert measured_by(review, 30) == {"0.25 mm"} and len(engine.seen) == 30
+    wait_until(lambda: review.snapshot().reading is not None)
+    now = review.snapshot()
+    assert now.frame is not None and now.frame.geometry is not None and now.frame.key.index == 12
+    assert now.frame.geometry.calibration_id == "0.25 mm"
+    assert review.stop()
+
+
+def test_with_another_site_nothing_is_decoded_again() -> None:
+    clip, engine = FakeClip(30), Scaled()
+    review = scaled_run(clip, FakeEvidence(knows=False), engine)
+    clip.sought.clear()
+    decoded: list[int] = []
+    clip.count_decoded(decoded)
+    review.set_model(engine.engine(), given=ExamContext(site=Site.MID))
+    wait_until(lambda: is_read(review, 30))
+    assert len(engine.seen) == 30 and decoded == clip.sought == []
+    assert review.stop()
+
+
+def test_in_the_next_session_another_scale_needs_no_network_either() -> None:
+    clip, kept, engine = FakeClip(30), FakeKept(), Scaled()
+    first = scaled_run(clip, FakeEvidence(), engine, kept)
+    wait_until(lambda: kept.predictions is not None)
+    assert first.stop()
+    kept.readings = None  # those are of another scale
+    second = ReviewRun(lambda: clip, lambda _source: FakeEvidence(), said=SAID)
+    second.start()
+    second.set_model(engine.engine(), kept)
+    wait_until(lambda: is_read(second, 30))
+    assert measured_by(second, 30) == {"0.25 mm"} and len(engine.seen) == 30
+    assert second.stop()
+
+
+def test_an_analysis_that_was_ended_on_the_way_is_gone_on_with() -> None:
+    clip, gate = FakeClip(30), threading.Event()
+
+    class Halting(Scaled):
+        def predict(self, frame: Frame, state: TemporalGate | None = None) -> Prediction:
+            if frame.key.index == 10 and not gate.is_set():
+                reached.set()
+                gate.wait(10)
+            return super().predict(frame, state)
+
+    reached, engine = threading.Event(), Halting()
+    review = ReviewRun(lambda: clip, fake_gather)
+    review.start()
+    review.set_model(engine.engine())
+    assert reached.wait(10)
+    review.set_scale(SAID)
+    review.set_model(engine.engine())
+    gate.set()
+    wait_until(lambda: is_read(review, 30))
+    assert measured_by(review, 30) == {"0.25 mm"}
+    assert len(engine.seen) <= 31, "only the frame in hand was asked twice"
+    assert review.stop()
+
+
+def test_readings_of_one_scale_are_never_kept_as_those_of_another() -> None:
+    clip, old, new = FakeClip(20), FakeKept(), FakeKept()
+    engine = Scaled()
+    review = ReviewRun(lambda: clip, fake_gather)
+    review.start()
+    review.set_model(engine.engine(), old)
+    review.set_scale(SAID)
+    review.set_model(engine.engine(), new)
+    wait_until(lambda: new.stored is not None)
+    assert {reading.no_scale_reason for reading in new.stored.values()} == {"0.25 mm"}
+    assert old.stored is None or {reading.no_scale_reason for reading in old.stored.values()} == {"test"}
+    assert review.stop()
+
+
+def test_a_correction_takes_what_the_operator_says_of_the_exam() -> None:
+    clip = FakeClip(6)
+    mask = np.zeros((48, 64), np.bool_)
+    mask[10:40, 15:45] = True
+    edit = edit_of(mask, clip.seek(4).key.digest, 0, "aorta", 0)
+    engine = FakeEngine()
+    review = ReviewRun(lambda: clip, fake_gather)
+    review.start()
+    review.set_model(engine.engine(), given=ExamContext(site=Site.MID), edits={4: edit})
+    wait_until(lambda: (c := review.snapshot().curve) is not None and c.edited.any())
+    review.seek(4)
+    wait_until(lambda: shown(review) == 4)
+    reading = review.snapshot().reading
+    assert reading is not None and reading.provenance is Provenance.EDITED and reading.site is Site.MID
+    assert review.stop()
+
+
+def test_a_kept_correction_beyond_the_clip_is_said() -> None:
+    clip = FakeClip(6)
+    edit = edit_of(np.ones((48, 64), np.bool_), "0" * 32, 0, "aorta", 0)
+    review = new_run(clip, FakeEngine(), FakeKept(edits={40: edit}))
+    wait_until(lambda: "frame 40" in review.snapshot().message)
+    assert review.snapshot().complete
+    assert review.stop()

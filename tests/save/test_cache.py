@@ -18,7 +18,10 @@ try:
 except ImportError:  # Windows
     resource = None
 
+from tests.helpers.kept import confirmed_ruler, kept_predictions
 from tests.helpers.scenes import aorta_reading, circle, flat_frame
+from usviewer.calibrate.calibration import NOTHING_STATED, StatedScale
+from usviewer.calibrate.ruler.watch import Watch
 from usviewer.errors import UserError
 from usviewer.measure.exam_context import NO_CONTEXT, ExamContext
 from usviewer.measure.manual import edit_of, fill_outline
@@ -312,8 +315,13 @@ def test_neither_name_nor_path_of_the_clip_is_kept(tmp_path: Path) -> None:
     ClipNotes(clip).keep_bookmarks((1,))
     ClipNotes(clip).keep_given(ExamContext(gestational_age_weeks=20.0))
     ClipNotes(clip).keep_edits("ab" * 32, {0: edit_of(mask, "d5", 1, "vessel", 2)})
+    ClipNotes(clip).keep_scale(StatedScale(confirmed=(confirmed_ruler(),)))
+    kept = kept_predictions()
+    for one in kept.frames.values():
+        object.__setattr__(one, "bare", replace(one.bare, key=replace(one.key, source=str(clip))))
+    ClipResults(ClipNotes(clip), MADE_BY, str(clip)).store_predictions(kept)
     files = [path for path in cache.clips_folder().rglob("*") if path.is_file()]
-    assert len(files) == 4
+    assert len(files) == 6
     for file in files:
         content = file.read_bytes()
         if file.suffix == ".npz":
@@ -359,3 +367,78 @@ def test_a_folder_with_names_that_are_not_text_is_known_by_its_files(tmp_path: P
     assert len(cache.content_hash(folder)) == 32
     ClipNotes(folder).keep_bookmarks((1,))
     assert ClipNotes(folder).bookmarks() == (1,)
+
+
+# --- the scale, and what the model said -------------------------------------------------------------------------------
+
+
+def test_what_was_said_of_the_scale_comes_back_exactly(clip: Path) -> None:
+    assert ClipNotes(clip).scale() == NOTHING_STATED
+    number = StatedScale(isotropic(0.21, ScaleSource.MANUAL, "10 mm over 47.6 px", 0.02), (64, 48), from_start=False)
+    ClipNotes(clip).keep_scale(number)
+    assert ClipNotes(clip).scale() == number
+    rulers = StatedScale(confirmed=(confirmed_ruler(), confirmed_ruler(7)), from_start=False)
+    ClipNotes(clip).keep_scale(rulers)
+    back = ClipNotes(clip).scale()
+    assert back.spacing is None and [each.from_index for each in back.confirmed] == [0, 7]
+    for got, kept in zip(back.confirmed, rulers.confirmed, strict=True):
+        assert got.spacing == kept.spacing and got.reference.digest == kept.reference.digest
+        Watch(got.reference)
+    ClipNotes(clip).keep_scale(NOTHING_STATED)
+    assert ClipNotes(clip).scale() == NOTHING_STATED
+
+
+def test_a_damaged_scale_is_told_and_gives_none(clip: Path) -> None:
+    notes = ClipNotes(clip)
+    notes.keep_scale(StatedScale(confirmed=(confirmed_ruler(),)))
+    path = kept_file("scale.npz")
+    with np.load(path) as file:
+        arrays = {name: file[name] for name in file.files}
+    for damage in ({"grey_0": arrays["grey_0"][:-1]}, {"compared_0": arrays["compared_0"].astype(np.int64)}):
+        path.write_bytes(archive(**{**arrays, **damage}))
+        assert notes.scale() == NOTHING_STATED
+    assert notes.problems == ["Your notes on the scale of this clip cannot be read: the file is kept"]
+    notes.keep_scale(NOTHING_STATED)
+    assert [copy.name for copy in notes.folder.glob("*.damaged")] == ["scale.npz.damaged"]
+
+
+def test_what_the_model_said_comes_back_to_the_pixel_whatever_the_scale(clip: Path) -> None:
+    kept = kept_predictions()
+    results(clip).store_predictions(kept)
+    scaled = replace(MADE_BY, spacing=isotropic(0.2, ScaleSource.USER), settings="plane")
+    back = results(clip, scaled).load_predictions()
+    assert back is not None and (back.reference, back.seen) == (kept.reference, kept.seen)
+    assert results(clip, replace(MADE_BY, engine="other")).load_predictions() is None
+    for index, one in kept.frames.items():
+        got, expected = back.frames[index].prediction("now"), one.prediction("now")
+        assert got.key == expected.key and got.edge_sd_px == 0.7 and got.measured == "x" and not got.timings_ms
+        assert (back.frames[index].sector_box_px, back.frames[index].pixel_aspect) == (None, 1.0)
+        for a, b in zip(got.instances, expected.instances, strict=True):
+            assert replace(a, mask=None).box_xyxy_px == b.box_xyxy_px
+            assert (a.label, a.class_index, a.score, a.mask_origin_px, a.edge) == (
+                b.label,
+                b.class_index,
+                b.score,
+                b.mask_origin_px,
+                b.edge,
+            )
+            assert (a.mask is None) == (b.mask is None)
+            if a.mask is not None and b.mask is not None:
+                np.testing.assert_array_equal(a.mask, b.mask)
+                assert not a.mask.flags.writeable
+
+
+def test_damaged_predictions_are_computed_again(clip: Path) -> None:
+    results(clip).store_predictions(kept_predictions())
+    path = kept_file("predictions-*.npz")
+    with np.load(path) as file:
+        arrays = {name: file[name] for name in file.files}
+    for content in (
+        b"",
+        b"PK\x03\x04",
+        archive(document=arrays["document"], bits=arrays["bits"][:-2]),
+        archive(document=arrays["document"], bits=arrays["bits"].astype(np.float64)),
+        archive(document=as_array({"frames": [{}], "reference": "", "seen": {}}), bits=arrays["bits"]),
+    ):
+        path.write_bytes(content)
+        assert results(clip).load_predictions() is None

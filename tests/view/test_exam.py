@@ -16,11 +16,12 @@ from tests.helpers.workbench import Workbench
 from tests.pipeline.test_clip_report import beats, reading
 from usviewer.frame import ImageGeometry
 from usviewer.infer.prediction import Edge, Prediction
+from usviewer.measure import PlaneTracker
 from usviewer.measure.exam_context import NO_CONTEXT, ExamContext
 from usviewer.measure.pulse import Pulse
 from usviewer.measure.reading import Plane, Reading, Site, Summary
+from usviewer.pipeline.analyzer import LoadedModel
 from usviewer.pipeline.clip_report import EMPTY_REPORT, ClipReport, clip_report
-from usviewer.pipeline.live_run import Engine
 from usviewer.settings import Settings
 from usviewer.view import exam_words
 from usviewer.view.main_window import MainWindow
@@ -30,16 +31,16 @@ from usviewer.view.reading_text import DASH
 class SaidEngine(FakeEngine):
     """A model whose readings say what the operator has said, as the real one's do."""
 
-    def engine(self, given: ExamContext = NO_CONTEXT) -> Engine:
-        def read(prediction: Prediction, geometry: ImageGeometry | None) -> Reading:
-            plane = given.plane or Plane.TRANSVERSE
+    def engine(self) -> LoadedModel:
+        def read(
+            prediction: Prediction, geometry: ImageGeometry | None, _: str, tracker: PlaneTracker, *_age: object
+        ) -> Reading:
+            plane = tracker.pinned or Plane.TRANSVERSE
             return replace(
-                self.read(prediction, geometry), site=given.site, plane=plane, plane_set=given.plane is not None
+                self.read(prediction, geometry), site=tracker.site, plane=plane, plane_set=tracker.pinned is not None
             )
 
-        return replace(
-            super().engine(), read=read, finding="aorta", sha256="0" * 64, renewed=lambda said: self.engine(said)
-        )
+        return replace(super().engine(), read=read, finding="aorta", sha256="0" * 64)
 
 
 @pytest.fixture
@@ -83,6 +84,16 @@ def test_naming_a_frozen_picture_keeps_its_number(playing: MainWindow) -> None:
     now = playing.desk.on_screen
     assert now.frame is before.frame and playing.readings.answer is not None
     assert playing.readings.answer.number == number.number and "distal" in playing.readings.answer.convention
+
+
+def test_naming_a_frozen_picture_leaves_the_trend(playing: MainWindow) -> None:
+    emptied: list[bool] = []
+    playing.live.withdrawn.connect(lambda: emptied.append(True))
+    playing.run("freeze")
+    playing.run("site_distal")
+    assert not emptied
+    playing.run("plane")
+    assert emptied, "with another plane what was measured before no longer holds"
 
 
 def test_another_plane_measures_the_frozen_picture_anew(playing: MainWindow, qtbot: Any) -> None:

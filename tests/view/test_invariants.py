@@ -19,6 +19,7 @@ from tests.helpers.fakes import FakeClip, FakeEngine
 from tests.helpers.recordings import write_clip
 from usviewer.frame import Frame, ImageGeometry
 from usviewer.infer.prediction import Prediction
+from usviewer.infer.temporal_gate import TemporalGate
 from usviewer.measure.reading import Dimension, Measurement, Reading
 from usviewer.pipeline.live_run import MAX_PAIR_AGE_S
 from usviewer.settings import Settings
@@ -39,9 +40,9 @@ def value_of(digest: str) -> float:
 class SlowEngine(FakeEngine):
     """Takes 200 ms for a picture, and measures what only this very picture has."""
 
-    def predict(self, frame: Frame) -> Prediction:
+    def predict(self, frame: Frame, state: TemporalGate | None = None) -> Prediction:
         threading.Event().wait(SLOW_S)
-        return super().predict(frame)
+        return super().predict(frame, state)
 
     def read(self, prediction: Prediction, geometry: ImageGeometry | None) -> Reading:
         value = Measurement(

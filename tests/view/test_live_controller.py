@@ -15,10 +15,11 @@ from usviewer.calibrate.calibrator import GIVEN_FOR_OTHER_SIZE
 from usviewer.errors import UserError
 from usviewer.frame import Frame, digest_of
 from usviewer.infer.prediction import Prediction
+from usviewer.infer.temporal_gate import TemporalGate
 from usviewer.measure.reading import Status
 from usviewer.pipeline.signal import SignalState
 from usviewer.units import ScaleSource, isotropic
-from usviewer.view.live_controller import RETRY, calibrator_for
+from usviewer.view.live_controller import RETRY
 from usviewer.view.main_window import MainWindow
 from usviewer.view.reading_text import DASH
 
@@ -79,7 +80,7 @@ def test_freezing_a_bare_picture_analyses_that_very_picture(window: MainWindow, 
     device.frames.put(picture(3))
     live(lambda: window.desk.on_screen.frame is not None)
     assert window.desk.on_screen.reading is None
-    window.live._run.set_engine(None)  # the run stays without a model: only the freeze may analyse
+    window.live._run.set_model(None)  # the run stays without a model: only the freeze may analyse
     window.desk._engine = FakeEngine().engine()
     window.run("freeze")
     live(lambda: window.desk.on_screen.reading is not None)
@@ -144,16 +145,6 @@ def test_a_new_scale_withdraws_what_was_measured(window: MainWindow, device: Fak
     assert [region.spacing.y_mm_per_px for region in frame.geometry.regions if region.spacing] == [0.2]
 
 
-def test_the_users_scale_does_not_hold_on_another_picture_size() -> None:
-    from usviewer.frame import make_frame
-
-    calibrate = calibrator_for(isotropic(0.2, ScaleSource.USER), (64, 48))
-    same = calibrate(make_frame(picture(0), "s", 0))
-    other = calibrate(make_frame(picture(0, 80, 48), "s", 1))
-    assert same.geometry is not None and any(region.spacing for region in same.geometry.regions)
-    assert other.geometry is not None and not any(region.spacing for region in other.geometry.regions)
-
-
 def test_a_source_that_changes_its_size_loses_the_users_millimetres_until_it_is_back(
     window: MainWindow, device: FakeDevice, live: Any
 ) -> None:
@@ -207,10 +198,10 @@ class Moody(FakeEngine):
 
     mood: Exception | None = MemoryError()
 
-    def predict(self, frame: Frame) -> Prediction:
+    def predict(self, frame: Frame, state: TemporalGate | None = None) -> Prediction:
         if self.mood is not None:
             raise self.mood
-        return super().predict(frame)
+        return super().predict(frame, state)
 
 
 def put_until(device: FakeDevice, live: Any, condition: Callable[[], bool]) -> None:

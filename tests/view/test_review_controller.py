@@ -16,6 +16,7 @@ from tests.helpers.recordings import number_in, write_clip
 from tests.helpers.workbench import Workbench
 from usviewer.calibrate.calibrator import GIVEN_FOR_OTHER_SIZE
 from usviewer.errors import UserError
+from usviewer.frame import Region
 from usviewer.measure.reading import Provenance, Site
 from usviewer.units import ScaleSource, isotropic
 
@@ -143,20 +144,38 @@ def test_a_clip_that_was_analysed_before_is_not_analysed_again(bench: Workbench,
     bench.until(lambda: bench.review.clips.said(folder / "clip 10.avi") == "max 20 px")
 
 
-def test_a_scale_of_the_user_measures_anew_and_is_forgotten_with_the_clip(bench: Workbench, folder: Path) -> None:
+def test_a_scale_of_the_user_measures_again_without_the_network_and_stays_with_its_clip(
+    bench: Workbench, folder: Path
+) -> None:
     bench.open(folder / "clip 2.mp4")
     bench.review.go(12)
     bench.until(lambda: bench.index == 12)
     seen = len(bench.engine.seen)  # type: ignore[attr-defined]
     bench.desk.set_user_spacing(isotropic(0.2, ScaleSource.MANUAL))
-    bench.until(lambda: bench.is_done() and len(bench.engine.seen) == seen + COUNT)  # type: ignore[attr-defined]
-    assert bench.index == 12
-    geometry = bench.desk.on_screen.frame.geometry
-    assert geometry is not None and geometry.regions[0].spacing.source is ScaleSource.MANUAL
+    bench.until(lambda: bench.is_done() and bench.desk.on_screen.reading is not None and bool(_regions(bench)))
+    assert bench.index == 12 and len(bench.engine.seen) == seen  # type: ignore[attr-defined]
+    assert _regions(bench)[0].spacing.source is ScaleSource.MANUAL
     bench.open(folder / "clip 10.avi")
     assert bench.desk.user_spacing() is None
     bench.until(lambda: bench.desk.on_screen.frame.geometry is not None)
-    assert not bench.desk.on_screen.frame.geometry.regions
+    assert not _regions(bench)
+    seen = len(bench.engine.seen)  # type: ignore[attr-defined]
+    bench.open(folder / "clip 2.mp4")
+    bench.until(lambda: bool(_regions(bench)))
+    assert bench.desk.user_spacing() == isotropic(0.2, ScaleSource.MANUAL)
+    bench.until(bench.is_done)
+    bench.desk.set_user_spacing(None)
+    bench.until(lambda: bench.is_done() and bench.desk.on_screen.reading is not None and not _regions(bench))
+    assert len(bench.engine.seen) == seen, "also of another session the model is not asked again"  # type: ignore[attr-defined]
+    bench.open(folder / "clip 10.avi")
+    bench.open(folder / "clip 2.mp4")
+    bench.until(lambda: bench.desk.on_screen.frame.geometry is not None)
+    assert bench.desk.user_spacing() is None and not _regions(bench), "what was taken back stays so"
+
+
+def _regions(bench: Workbench) -> tuple[Region, ...]:
+    geometry = bench.desk.on_screen.frame.geometry if bench.desk.on_screen.frame is not None else None
+    return geometry.regions if geometry is not None else ()
 
 
 def test_a_scale_holds_for_pictures_of_the_size_it_was_given_on(bench: Workbench, tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from usviewer.calibrate.ruler.watch import WITHDRAWALS
 from usviewer.frame import ImageGeometry
 from usviewer.infer.prediction import Prediction
 from usviewer.measure.reading import Reading
+from usviewer.save.cache import clips_folder
 from usviewer.view.live_controller import LiveController
 from usviewer.view.ruler_bar import RulerController, _search_clip
 
@@ -45,7 +46,8 @@ class Bench(Workbench):
     """Review with the ruler's strip."""
 
     def __init__(self, qtbot: Any, folder: Path) -> None:
-        super().__init__(qtbot, folder, ScaledEngine())
+        self.engine = ScaledEngine()
+        super().__init__(qtbot, folder, self.engine)
         self.live = LiveController(self.desk, self.presenter, self.notify)
         self.ruler = RulerController(self.desk, self.presenter, self.canvas, self.notify, self.live, self.review)
         qtbot.addWidget(self.ruler.bar)
@@ -61,6 +63,11 @@ class Bench(Workbench):
     @property
     def bar(self) -> Any:
         return self.ruler.bar
+
+    def until_kept(self, name: str) -> Path:
+        """The file of this name that is kept with the clip."""
+        self.until(lambda: bool(list(clips_folder().glob(f"*/{name}"))))
+        return next(clips_folder().glob(f"*/{name}"))
 
     def scale(self) -> float | None:
         """Millimetres per pixel of the picture on the screen."""
@@ -166,7 +173,12 @@ def test_confirming_gives_millimetres_to_every_frame(bench: Bench, clip: Any) ->
 def test_another_value_can_be_typed_and_a_wrong_one_is_said(bench: Bench, clip: Any) -> None:
     bench.open(clip(COUNT))
     bench.until(bench.bar.isVisible)
-    for wrong, why in (("1e1", "no plain number"), ("20 in", "unit"), ("1.234,5", "in groups"), ("200", "from 0.1 to")):
+    for wrong, why in (
+        ("1e1", "not a plain number"),
+        ("20 in", "unit"),
+        ("1.234,5", "in groups"),
+        ("200", "from 0.1 to"),
+    ):
         bench.bar.value.setText(wrong)
         assert bench.bar.tick_mm is None and not bench.bar.use.isEnabled()
         assert bench.bar.value.text() == wrong and why in bench.bar.says
@@ -187,6 +199,8 @@ def test_a_remembered_screen_needs_no_second_word(bench: Bench, clip: Any) -> No
     bench.bar.use.click()
     bench.until(lambda: bool(layouts.load()[0]) and bench.scale() is not None)
     bench.review.close()
+    kept = bench.until_kept("scale.npz")
+    kept.unlink()  # what the clip itself keeps of its scale: another clip of this screen has none of that
     bench.review.open(path)
     bench.until(lambda: bench.scale() is not None and bench.is_done())
     assert bench.desk.confirmed() == ()
@@ -215,6 +229,24 @@ def test_on_a_depth_change_the_window_says_so_and_offers_what_is_there_instead(b
     given = [bench.review.automatic_of(index).spacing.y_mm_per_px for index in range(COUNT)]
     expected = [10.0 / PITCH] * CHANGE + [10.0 / PITCH / WIDER] * (COUNT - CHANGE)
     assert given == pytest.approx(expected, rel=0.002)
+
+
+def test_a_ruler_that_was_confirmed_stays_with_its_clip(bench: Bench, clip: Any) -> None:
+    path = clip(CHANGE)
+    bench.open(path)
+    bench.until(bench.bar.isVisible)
+    bench.bar.presets[1].click()
+    bench.bar.use.click()
+    bench.until(lambda: bench.is_done() and bench.scale() is not None)
+    before = [bench.review.automatic_of(index).spacing for index in range(COUNT)]
+    bench.until_kept("scale.npz")
+    bench.review.close()
+    seen = len(bench.engine.seen)
+    bench.review.open(path)
+    bench.until(lambda: bench.scale() is not None and bench.is_done())
+    assert len(bench.desk.confirmed()) == 1
+    assert [bench.review.automatic_of(index).spacing for index in range(COUNT)] == before
+    assert len(bench.engine.seen) == seen and not bench.bar.isVisible()
 
 
 def test_another_source_forgets_the_ruler(bench: Bench, clip: Any) -> None:

@@ -286,6 +286,7 @@ def test_every_gesture_is_undone_one_by_one(bench: Workbench) -> None:
         np.testing.assert_array_equal(mask.mask, state)
     assert not bench.hand.undo()
     assert len(kept.edits) == 6  # what is undone is measured and kept too
+    assert kept.edits[-2] is not None and kept.edits[-1] is None, "with all undone it is the model's own outline"
 
 
 def test_the_brush_adds_and_takes_away(bench: Workbench) -> None:

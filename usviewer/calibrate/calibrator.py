@@ -6,18 +6,21 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import xxhash
 
 from usviewer.calibrate.regions import FileScale, agree, without_implausible
+from usviewer.calibrate.ruler.watch import RulerScale
 from usviewer.calibrate.sector import SectorFinder
 from usviewer.errors import UserError
-from usviewer.frame import Frame, ImageGeometry, Region, Sector
+from usviewer.frame import Frame, FrameKey, ImageGeometry, Region, Sector
 from usviewer.logs import OwnText
 from usviewer.units import Spacing, pixel_shape
 
 _log = logging.getLogger(__name__)
 # What gives each frame its own scale: a ruler under watch.
 FrameScale = Callable[[Frame], FileScale]
+SectorsFound = dict[tuple[tuple[int, int], float], Sector]
 
 NO_SCALE = "No scale: lengths are in pixels"
 OTHER_SIZE = "Calibration inconsistent: the picture has another size than the file states"
@@ -84,28 +87,55 @@ class Calibrator:
         self._primed: _Seen | None = None
         self._logged = ""
 
-    def prime(self, frames: Sequence[Frame]) -> None:
-        """Look for the sector on these frames before the first one is calibrated, and then no more."""
+    def prime(self, frames: Sequence[Frame], sectors: SectorsFound | None = None) -> None:
+        """Look for the sector on these frames before the first one is calibrated, and then no more.
+
+        ``sectors`` are those that were found on them before, by size and shape of pixel; what is new is added.
+        """
         unknown = [frame for frame in frames if frame.geometry is None or frame.geometry.sector is None]
         if not unknown:
             return
         seen = self._primed = self._seen_at(unknown[0], _aspect_of(unknown[0], self._scale_of(unknown[0])))
-        for frame in unknown:
-            seen.finder.add(frame.pixels, always=True)
-        seen.sector = seen.finder.sector()
+        found = sectors if sectors is not None else {}
+        key = (seen.size_px, seen.pixel_aspect)
+        if key not in found:
+            for frame in unknown:
+                seen.finder.add(frame.pixels, always=True)
+            found[key] = seen.finder.sector()
+        seen.sector = found[key]
         seen.finder.finish()
 
     def __call__(self, frame: Frame) -> Frame:
         """Return the same picture, calibrated."""
         scale = self._scale_of(frame)
         seen = self._seen_at(frame, _aspect_of(frame, scale))
-        sector = self._sector_of(frame, seen)
+        return frame.with_geometry(self._geometry(frame, scale, seen, self._sector_of(frame, seen)))
+
+    def without_pixels(self, key: FrameKey, size_px: tuple[int, int], stated_aspect: float) -> ImageGeometry | None:
+        """The geometry of a frame that brings none of its own; None where its pixels are needed to tell.
+
+        They are not where the sector was looked for before (``prime``), and the watch of a ruler knows the frame.
+        """
+        primed = self._primed
+        if primed is None or primed.sector is None or primed.size_px != size_px:
+            return None
+        if isinstance(self._scale, RulerScale) and not self._scale.knows(key):
+            return None
+        width, height = size_px
+        frame = Frame(key, np.broadcast_to(np.uint8(0), (height, width, 3)), None, "", stated_aspect)
+        scale = self._scale_of(frame)
+        if _aspect_of(frame, scale) != primed.pixel_aspect:
+            return None
+        return self._geometry(frame, scale, primed, primed.sector)
+
+    def _geometry(self, frame: Frame, scale: FileScale, seen: _Seen, sector: Sector) -> ImageGeometry | None:
+        """One object for all frames that agree."""
         scale = without_implausible(scale, seen.size_px, sector)
         identity = _identity(scale, sector, seen.size_px, seen.pixel_aspect)
         if seen.geometry is None or seen.geometry.calibration_id != identity:
             seen.geometry = calibrate(frame, sector=sector, scale=scale).geometry
             self._log_scale(frame, seen.geometry)
-        return frame.with_geometry(seen.geometry)
+        return seen.geometry
 
     def _log_scale(self, frame: Frame, geometry: ImageGeometry | None) -> None:
         """Once for each scale: a sector that is seen better changes the geometry, too."""

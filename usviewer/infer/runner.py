@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import replace
 
 from usviewer.errors import UserError
 from usviewer.frame import Frame, Pixels
-from usviewer.infer import activation, golden
+from usviewer.infer import golden
 from usviewer.infer.decode import decode
 from usviewer.infer.manifest import InputSpec, ModelSpec
 from usviewer.infer.prediction import Instance
-from usviewer.infer.preprocess import PixelBox, Placement, Tensor, Workspace, bytes_alone, make_square, prepare
+from usviewer.infer.preprocess import PixelBox, Placement, Tensor, Workspace, bytes_alone, make_square, place, prepare
 from usviewer.infer.session import KINDS, Outputs, Session
 
 Timings = dict[str, float]
 
 # Channels in the wrong order were off by 0.5 to 0.8 of the spread on random networks, bf16 and int8 by 0.01 to 0.1.
 REDUCED_TOLERANCE = 0.25
+# Without a measured figure ([accuracy] edge_sd_input_px) an outline is as sure as half a pixel of the model's input.
+EDGE_SD_INPUT_PX = 0.5
 
 
 class Runner:
@@ -88,10 +91,10 @@ class Runner:
 def observe(runner: Runner, pixels: Pixels, source: str = golden.RECORDED) -> golden.GoldenOutput:
     """What the model says about a whole picture, as a golden case keeps it.
 
-    Raises ``UserError`` where its outputs show that the manifest has them wrong (``infer.activation``).
+    Raises ``UserError`` where its outputs show that the manifest has them wrong (``golden.check_activation``).
     """
     outputs, instances, _ = runner.run(pixels, None, runner.spec.input)
-    activation.check(outputs, runner.spec)
+    golden.check_activation(outputs, runner.spec)
     return golden.observe(outputs, instances, 1 if runner.spec.input.layout == "NCHW" else -1, source)
 
 
@@ -116,3 +119,20 @@ def check_golden(runner: Runner) -> None:
             f"Model '{runner.spec.id}' does not reproduce its golden case on the {session.describe()}: {problem}",
             "Use the engine 'cpu' or add the model again",
         )
+
+
+def edge_sd_px(spec: ModelSpec, frame: Frame) -> float | None:
+    """Standard deviation of an outline's position in frame pixels; None for a model without outlines.
+
+    Of pixels that are not square: in squares of the same area.
+
+    As the manifest's accuracy states it in pixels of the input, which is how a model's sureness scales with the frame.
+    For a prompt model, which outlines things that nobody trained it on, an unmeasured figure is not assumed: None.
+    """
+    if spec.task == "detect" or (spec.task == "prompt" and "edge_sd_input_px" not in spec.accuracy):
+        return None
+    scale_x, scale_y = place(frame.size_px, spec.input, frame.sector_box_px, frame.pixel_aspect).scale_xy
+    stated = spec.accuracy.get("edge_sd_input_px")
+    if not isinstance(stated, int | float) or not (math.isfinite(stated) and stated > 0):
+        stated = EDGE_SD_INPUT_PX
+    return float(stated) / math.sqrt(scale_x * scale_y)

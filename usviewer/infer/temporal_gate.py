@@ -42,10 +42,16 @@ class TemporalGate:
         if not same or not 0.0 <= now_s - self._seen_s <= MAX_GAP_S:
             self._admitted = ()
         admitted = tuple(one for one in instances if one.score >= output.min_score or self._stays(one))
+        self.follow(admitted, key, frame_size_px)
+        return admitted
+
+    def follow(
+        self, admitted: tuple[Instance, ...], key: FrameKey, frame_size_px: tuple[int, int] | None = None
+    ) -> None:
+        """Go on from what was admitted on this frame before, as if it had just been."""
         if admitted:
             self._source, self._size_px = key.source, frame_size_px
-            self._seen_s, self._admitted = now_s, admitted
-        return admitted
+            self._seen_s, self._admitted = key.time_s, admitted
 
     def _stays(self, instance: Instance) -> bool:
         return any(

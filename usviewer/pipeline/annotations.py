@@ -15,8 +15,8 @@ from usviewer.infer.tracking.track import Track
 from usviewer.measure.manual import Edit
 from usviewer.measure.pointed import UNNAMED, add_other_structures, limit_quality, read_pointed
 from usviewer.measure.reading import Provenance, Reading
+from usviewer.pipeline.analyzer import Calibrate
 from usviewer.pipeline.curve import Curve, curve_of
-from usviewer.pipeline.live_run import Calibrate
 
 MOST_UNDO = 50
 SCALE_CHANGED = "The scale has changed: it is being measured anew"

@@ -5,21 +5,22 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from usviewer.acquire import Source
 from usviewer.errors import UserError
-from usviewer.frame import Frame
+from usviewer.frame import Frame, FrameKey, ImageGeometry
 from usviewer.measure.exam_context import NO_CONTEXT, ExamContext
 from usviewer.measure.manual import Edit, read_edited
 from usviewer.measure.reading import Reading
-from usviewer.pipeline.attempt import as_user_error, attempt, is_bug, refusals
+from usviewer.pipeline.analyzer import FrameAnalyzer, FrameResult, LoadedModel
 from usviewer.pipeline.clip_report import EMPTY_REPORT, ClipReport, clip_report
 from usviewer.pipeline.clip_run import MOST_FIRST_FAILURES
 from usviewer.pipeline.curve import Curve, curve_of
-from usviewer.pipeline.live_run import Engine
-from usviewer.pipeline.playback import Playback
+from usviewer.pipeline.playback import Playback, SharedCalibration
+from usviewer.pipeline.refusals import as_user_error, is_bug, refusals
+from usviewer.save.kept_predictions import KeptPrediction, KeptPredictions
 
 STEP_ASIDE_S = 0.002
 _log = logging.getLogger(__name__)
@@ -37,32 +38,48 @@ class ReadingStore(Protocol):
     def store(self, readings: Mapping[int, Reading]) -> None:
         """Keep the automatic readings; ``UserError`` where that fails."""
 
+    def load_predictions(self) -> KeptPredictions | None:
+        """What the model said of the frames, whatever the scale; None where nothing is kept."""
+
+    def store_predictions(self, kept: KeptPredictions) -> None:
+        """Keep what the model said of every frame; ``UserError`` where that fails."""
+
     def edits(self) -> Mapping[int, Edit]:
         """What the user corrected, by frame."""
 
 
 class ClipAnalysis:
-    """Reads every frame of a clip, or takes what was kept. ``readings`` is filled as it goes."""
+    """Reads every frame of a clip, or takes what was kept. ``readings`` is filled as it goes.
+
+    What the model said of each frame is kept in ``predictions``: with another scale, or another word of the operator's,
+    the next analysis measures it again without the network, and mostly without decoding.
+    """
 
     def __init__(
         self,
         open_source: Callable[[], Source],
         playback: Playback,
-        engine: Engine,
+        model: LoadedModel,
         kept: ReadingStore | None = None,
         given: ExamContext = NO_CONTEXT,
         edits: Mapping[int, Edit] | None = None,
+        predictions: KeptPredictions | None = None,
     ) -> None:
-        """``edits`` are the user's corrections, where they are known here; else they are read from ``kept``."""
+        """``edits`` are the user's corrections, where they are known here; else they are read from ``kept``.
+
+        ``predictions`` are those of this model, as far as an earlier analysis of the clip has come.
+        """
+        self.predictions = predictions if predictions is not None else KeptPredictions()
         self._open_source = open_source
         self._playback = playback
         self._edits: dict[int, Edit] | None = dict(edits) if edits is not None else None
         self._unmeasured: dict[int, Edit] = dict(edits or {})  # corrections whose frame was not measured yet
-        self._engine, self._given = engine.fresh(given), given
+        self._model, self._given = model, given
         self._kept = kept
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._corrected = threading.Event()
+        self._calibration: SharedCalibration  # set in the thread, before anything is measured
         self._automatic: dict[int, Reading] = {}
         self._problems: dict[str, list[int]] = {}  # frames that could not be read, by reason
         self._edited: dict[int, Reading] = {}
@@ -173,21 +190,23 @@ class ClipAnalysis:
         if kept is not None:
             self._take(kept)
             self._draw_curve()
-        if not self._playback.calibrated() or self._stop.is_set():
+        calibration = self._playback.calibration()
+        if calibration is None or self._stop.is_set():
             return
+        self._calibration = calibration
         with self._open_source() as source:
             self._aggregated = source.info.is_sequence
-            if kept is not None:
-                self._measure_left(source)
-            elif not self._read_all(source):
-                return
+            analyzer = FrameAnalyzer(self._model, calibration, self._given, sequence=source.info.is_sequence)
+            if kept is None and not self._measure_again(source, analyzer) and not self._read_all(source, analyzer):
+                return  # ended from outside
+            self._measure_left(source)
         with self._lock:
             self._complete = True
             count = len(self._automatic)
         self._draw_curve()
-        if self._problems:  # they may be gone another time: nothing of this pass is kept
-            self._say(" ".join(f"{sentence}." for sentence in refusals(self._problems, count)))
-        elif self._kept is not None and kept is None:
+        if said := (*refusals(self._problems, count), *self._beyond()):
+            self._say(" ".join(f"{sentence}." for sentence in said))
+        if not self._problems and self._kept is not None and kept is None:  # problems may be gone another time
             self._keep(self._kept)
         while not self._stop.is_set():
             self._corrected.wait()
@@ -197,12 +216,51 @@ class ClipAnalysis:
                     self._measure_left(source)
             self._draw_curve()
 
-    def _read_all(self, source: Source) -> bool:
+    def _measure_again(self, source: Source, analyzer: FrameAnalyzer) -> bool:
+        """Measure what the model said before, without a picture; False where not all frames can be."""
+        kept = self.predictions
+        if not kept.frames and self._kept is not None:
+            self._recall(self._kept.load_predictions())
+        count = len(self._playback.picture().times_s)
+        if sorted(kept.frames) != list(range(count)):
+            return False
+        readings: dict[int, Reading] = {}
+        geometries: dict[int, ImageGeometry | None] = {}
+        for index in range(count):
+            one = kept.frames[index]
+            geometry = geometries[index] = self._known_geometry(one)
+            if self._stop.is_set() or not one.holds_for(geometry):
+                return False
+            try:
+                readings[index] = analyzer.measure(one.prediction(source.info.uri), geometry)
+            except Exception:  # with its picture it is refused, and named
+                return False
+        kept.geometries, kept.calibrated_by = geometries, self._calibration
+        with self._lock:
+            self._automatic = readings
+        return True
+
+    def _recall(self, kept: KeptPredictions | None) -> None:
+        """What an earlier session has left."""
+        if kept is not None:
+            self._calibration.recall(kept.reference, kept.seen)
+            self.predictions.frames, self.predictions.stored = kept.frames, True
+
+    def _known_geometry(self, kept: KeptPrediction) -> ImageGeometry | None:
+        if self.predictions.calibrated_by is self._calibration:
+            return self.predictions.geometries.get(kept.key.index)
+        return self._calibration.without_pixels(kept.key, kept.bare.frame_size_px, kept.stated_aspect)
+
+    def _read_all(self, source: Source, analyzer: FrameAnalyzer) -> bool:
+        """Read every frame from its picture; the network is asked only of what it was not asked before."""
+        if self._stop.is_set():
+            return False  # what was learnt of the geometries stays as it is
+        analyzer.restart()
+        self.predictions.geometries, self.predictions.calibrated_by = {}, self._calibration
         for frame in source:
             if not self._my_turn():
                 return False
-            # Pictures of a folder are each their own patient: no plane is carried from one to the next.
-            self._read(frame, self._engine if self._aggregated else self._engine.fresh(self._given))
+            self._read(frame, analyzer)
             if time.monotonic() >= self._curve_due_s:
                 self._draw_curve()
         return True
@@ -210,6 +268,10 @@ class ClipAnalysis:
     def _keep(self, kept: ReadingStore) -> None:
         try:
             kept.store(dict(self._automatic))
+            if not self.predictions.stored:
+                self.predictions.reference, self.predictions.seen = self._calibration.noted()
+                kept.store_predictions(self.predictions)
+                self.predictions.stored = True
         except UserError as error:
             self._say(str(error))
 
@@ -237,15 +299,31 @@ class ClipAnalysis:
             self._automatic = {index: self._given.named(reading) for index, reading in kept.items()}
             self._complete = True
 
-    def _read(self, frame: Frame, engine: Engine) -> None:
+    def _read(self, frame: Frame, analyzer: FrameAnalyzer) -> None:
         """One frame; what goes wrong costs that frame, unless nothing of the clip can be read."""
-        calibrated = self._playback.calibrate(frame)
-        done = attempt(calibrated, engine.predict, engine.read, engine.made)
+        calibrated, problem = analyzer.calibrated(frame)
+        kept = self._kept_of(calibrated)
+        done = analyzer.analyze(calibrated, problem, kept.prediction(frame.key.source) if kept is not None else None)
         if done.problem is not None:
             self._note(frame, done.problem, done.reading.reason)
+        else:
+            self._remember(done, known=kept is not None)
         with self._lock:
             self._automatic[frame.key.index] = done.reading
-        self._take_edits((frame,))
+        self._take_edit(calibrated.key, calibrated.size_px, calibrated.geometry)
+
+    def _kept_of(self, frame: Frame) -> KeptPrediction | None:
+        """What the model said of this very picture before, where it would be shown the same."""
+        kept = self.predictions.frames.get(frame.key.index)
+        same = kept is not None and kept.key.digest == frame.key.digest and kept.holds_for(frame.geometry)
+        return kept if same else None
+
+    def _remember(self, done: FrameResult, *, known: bool) -> None:
+        frame = done.frame
+        if not known:
+            self.predictions.add(frame, done.prediction)
+        self.predictions.geometries[frame.key.index] = frame.geometry
+        self._calibration.note(frame)
 
     def _note(self, frame: Frame, problem: Exception, reason: str) -> None:
         if is_bug(problem) and self.failure is None:
@@ -258,26 +336,40 @@ class ClipAnalysis:
             raise as_user_error(problem)
 
     def _measure_left(self, source: Source) -> None:
-        """Corrections of frames that were analysed before them."""
+        """Corrections of frames that were analysed before them; decoded only where no geometry is known of them."""
         with self._lock:
             left = sorted(index for index in self._unmeasured if index in self._automatic)
-        self._take_edits(source.seek(index) for index in left)
+        known = self.predictions.calibrated_by is self._calibration
+        for index in left:
+            kept = self.predictions.frames.get(index)
+            if known and kept is not None and index in self.predictions.geometries:
+                self._take_edit(kept.key, kept.bare.frame_size_px, self.predictions.geometries[index])
+            else:
+                frame = self._calibration(source.seek(index))
+                self._take_edit(frame.key, frame.size_px, frame.geometry)
 
-    def _take_edits(self, frames: Iterable[Frame]) -> None:
-        """Measure what was corrected anew, with the scale of this pass; a correction of other pixels is left aside."""
-        for frame in frames:
-            index = frame.key.index
-            with self._lock:
-                edit, automatic = self._unmeasured.get(index), self._automatic.get(index)
-            if edit is None or automatic is None:
-                continue
-            reading = None
-            if edit.digest == frame.key.digest:
-                calibrated = self._playback.calibrate(frame)
-                reading = read_edited(automatic, edit, frame.size_px, calibrated.geometry)
-            with self._lock:
-                if self._unmeasured.pop(index, None) is not None and reading is not None:
-                    self._edited[index] = reading
+    def _take_edit(self, key: FrameKey, size_px: tuple[int, int], geometry: ImageGeometry | None) -> None:
+        """Measure what was corrected again, with the scale of this pass; a correction of other pixels is left aside."""
+        index = key.index
+        with self._lock:
+            edit, automatic = self._unmeasured.get(index), self._automatic.get(index)
+        if edit is None or automatic is None:
+            return
+        reading = None
+        if edit.digest == key.digest:
+            reading = read_edited(automatic, edit, size_px, geometry, self._given)
+        with self._lock:
+            if self._unmeasured.pop(index, None) is not None and reading is not None:
+                self._edited[index] = reading
+
+    def _beyond(self) -> tuple[str, ...]:
+        """What has to be said of corrections that no frame of the clip belongs to."""
+        with self._lock:
+            beyond = sorted(index for index in self._unmeasured if index not in self._automatic)
+        if not beyond:
+            return ()
+        named = ", ".join(map(str, beyond))
+        return (f"Corrections were kept of frames that this clip does not have (frame {named}): they are left aside",)
 
     def _say(self, message: str) -> None:
         with self._lock:

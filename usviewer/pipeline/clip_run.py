@@ -9,7 +9,7 @@ from contextlib import closing, contextmanager
 from typing import TypeVar, cast
 
 from usviewer.frame import Frame
-from usviewer.pipeline.attempt import AnalyzedFrame, Made, Predict, Read, attempt, refused
+from usviewer.pipeline.analyzer import FrameAnalyzer, FrameResult
 
 # Frames that may wait between two stages. More would only hold memory: a 4K frame is 25 MB.
 STAGE_DEPTH = 4
@@ -105,37 +105,26 @@ def read_ahead(work: Callable[[], T]) -> Iterator[Callable[[], T]]:
     thread.join()
 
 
-def analyze_clip(
-    frames: Iterable[Frame],
-    calibrate: Callable[[Frame], Frame],
-    predict: Predict,
-    read: Read,
-    made: Made | None = None,
-) -> Generator[AnalyzedFrame, None, None]:
+def analyze_clip(frames: Iterable[Frame], analyzer: FrameAnalyzer) -> Generator[FrameResult, None, None]:
     """Every frame of a clip, in order, through calibrate, infer and measure.
 
     Decoding (and calibration) runs in one thread, inference and measurement in a second, and the caller's own work on
     the results (drawing, encoding) in a third: both cores stay busy, no frame is dropped.
 
-    A frame on which anything is raised is refused with that reason (``AnalyzedFrame.problem``), in the name of
-    ``made``, and the others go on. Where no frame can be read at all, the first error is raised.
+    A frame on which anything is raised is refused with that reason (``FrameResult.problem``), and the others go on.
+    Where no frame can be read at all, the first error is raised.
     """
-    by = made or Made()
 
-    def decoded() -> Generator[tuple[Frame, Exception | None], None, None]:
-        for frame in frames:
-            try:
-                calibrated, problem = calibrate(frame), None
-            except Exception as error:  # that of the source itself is raised by the loop, not here
-                calibrated, problem = frame.with_geometry(None), error
-            yield calibrated, problem
+    def calibrated() -> Generator[tuple[Frame, Exception | None], None, None]:
+        for frame in frames:  # what the source itself raises ends the clip
+            yield analyzer.calibrated(frame)
 
-    def analysed() -> Generator[AnalyzedFrame, None, None]:
+    def analyzed() -> Generator[FrameResult, None, None]:
         first: Exception | None = None
         failed, read_any = 0, False
-        with closing(prefetch(decoded())) as waiting:
+        with closing(prefetch(calibrated())) as waiting:
             for frame, problem in waiting:
-                done = attempt(frame, predict, read, by) if problem is None else refused(frame, problem, by)
+                done = analyzer.analyze(frame, problem)
                 read_any |= done.problem is None
                 failed += done.problem is not None
                 first = first or done.problem
@@ -145,4 +134,4 @@ def analyze_clip(
         if first is not None and not read_any:
             raise first
 
-    return prefetch(analysed())
+    return prefetch(analyzed())

@@ -11,6 +11,7 @@ import numpy as np
 from natsort import natsorted, ns
 
 from usviewer.acquire import open_source
+from usviewer.calibrate.calibration import StatedScale
 from usviewer.errors import UserError
 from usviewer.files import open_regular
 from usviewer.frame import Pixels
@@ -21,7 +22,7 @@ from usviewer.save.cache import ClipNotes, ClipResults, MadeBy
 CLIPS = frozenset(".mp4 .m4v .mov .avi .mkv .webm .wmv .mpg .mpeg .ts .gif .dcm .dicom .ima".split())
 PICTURES = frozenset(".png .jpg .jpeg .bmp .tif .tiff .webp".split())
 MOST_CLIPS = 1000
-MadeFor = Callable[[ExamContext], MadeBy]
+MadeFor = Callable[[ExamContext, StatedScale], MadeBy]
 THUMBNAIL_PX = 176
 
 
@@ -106,7 +107,7 @@ def result_of(path: Path, made_for: MadeFor) -> Curve | None:
     """
     try:
         notes = ClipNotes(path)
-        readings = ClipResults(notes, made_for(notes.given()), str(path)).load()
+        readings = ClipResults(notes, made_for(notes.given(), notes.scale()), str(path)).load()
         if readings is None:
             return None
         with open_source(path) as source:

@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeVar
 
 from usviewer.errors import UserError
 from usviewer.logs import OwnText
-from usviewer.pipeline.attempt import as_user_error, is_bug
+from usviewer.pipeline.refusals import as_user_error, is_bug
 
 T = TypeVar("T")
 # What is being written gets its time; what is only being read may be left behind (``stop``).

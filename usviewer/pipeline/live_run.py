@@ -17,14 +17,14 @@ from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
 from usviewer.acquire import Source
-from usviewer.frame import Frame, ImageGeometry, SourceInfo
-from usviewer.infer.prediction import Prediction
+from usviewer.frame import Frame, SourceInfo
 from usviewer.measure.exam_context import NO_CONTEXT, ExamContext
-from usviewer.measure.reading import Reading, Summary
+from usviewer.measure.reading import Summary
 from usviewer.measure.trend import Trend
-from usviewer.pipeline.attempt import AnalyzedFrame, Made, as_user_error, attempt, is_bug, reason_of, refused
+from usviewer.pipeline.analyzer import Calibrate, FrameAnalyzer, FrameResult, LoadedModel
 from usviewer.pipeline.clip_report import EMPTY_REPORT, ClipReport, RecentReport
 from usviewer.pipeline.jobs import ended_in_time
+from usviewer.pipeline.refusals import as_user_error, is_bug, reason_of
 from usviewer.pipeline.signal import SignalState, SignalWatch
 from usviewer.pipeline.timing import Percentiles, Timings
 
@@ -44,10 +44,6 @@ MOST_FAILURES = 10
 # So often the log says how many frames came, were dropped, and how late they were.
 LOG_EVERY_S = 60.0
 _log = logging.getLogger(__name__)
-
-Calibrate = Callable[[Frame], Frame]
-Predict = Callable[[Frame], Prediction]
-Read = Callable[[Prediction, ImageGeometry | None], Reading]
 
 
 class Mailbox(Generic[T]):
@@ -79,41 +75,6 @@ class Mailbox(Generic[T]):
         with self._condition:
             self._closed = True
             self._condition.notify_all()
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Engine:
-    """What turns a frame into a reading: a model that is loaded, with the words that name it.
-
-    ``requested`` and ``running`` name the inference engine that was asked for and the one that runs; ``notice`` says in
-    one sentence why they differ. ``labels`` is everything the model can find. ``renewed`` gives the same loaded model
-    with fresh state over frames and with what the operator has said (None: it has no state), for a run of its own.
-    ``chosen`` is what the automatic choice of the engine found out, a line each; empty where none was made. ``cancel``
-    ends a prediction that runs, where the engine can (None: it cannot).
-    """
-
-    predict: Predict
-    read: Read
-    model_label: str
-    requested: str
-    running: str
-    model_id: str = ""
-    sha256: str = ""
-    finding: str = ""
-    labels: tuple[str, ...] = ()
-    notice: str = ""
-    renewed: Callable[[ExamContext], Engine] | None = None
-    chosen: tuple[str, ...] = ()
-    cancel: Callable[[], object] | None = None
-
-    @property
-    def made(self) -> Made:
-        """Who refuses a frame that cannot be read."""
-        return Made(self.finding, self.model_id, self.sha256, self.running)
-
-    def fresh(self, given: ExamContext = NO_CONTEXT) -> Engine:
-        """This model for another run, where the operator said this."""
-        return self.renewed(given) if self.renewed is not None else self
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +117,7 @@ class LiveSnapshot:
     """
 
     newest: Frame | None
-    pair: AnalyzedFrame | None
+    pair: FrameResult | None
     summary: Summary | None
     status: LiveStatus
     taken_s: float
@@ -170,7 +131,7 @@ class LiveSnapshot:
             return True
         return self.newest.key.capture_time_s - self.pair.frame.key.capture_time_s <= MAX_PAIR_AGE_S
 
-    def to_show(self) -> tuple[Frame | None, AnalyzedFrame | None, str]:
+    def to_show(self) -> tuple[Frame | None, FrameResult | None, str]:
         """Which frame to show, with which result (None: no overlay), and what to say about it.
 
         The default is the matched pair. When the pair is too old the newest frame is shown bare, and for half a second
@@ -188,7 +149,13 @@ class LiveSnapshot:
 class LiveRun:
     """One live source with one model. Start, poll ``snapshot``, stop. The model can be exchanged while it runs."""
 
-    def __init__(self, open_source: Callable[[], Source], calibrate: Calibrate, engine: Engine | None = None) -> None:
+    def __init__(
+        self,
+        open_source: Callable[[], Source],
+        calibrate: Calibrate,
+        model: LoadedModel | None = None,
+        context: ExamContext = NO_CONTEXT,
+    ) -> None:
         self._open_source = open_source
         self._calibrate = calibrate
         self._lock = threading.Lock()
@@ -198,15 +165,16 @@ class LiveRun:
         self._watch = SignalWatch()
         self._timings = Timings()
         self._stages_ms: tuple[float, Mapping[str, Percentiles]] = (0.0, {})
-        self._engine = engine
+        self._analyzer = FrameAnalyzer(model, context=context) if model is not None else None
         self._source: Source | None = None
         self._source_info: SourceInfo | None = None
         self._message = self._scale_message = ""
         self._failures = self._uncalibrated = 0  # in a row
-        self._taken_off: tuple[Engine, str] | None = None
+        self._taken_off: tuple[FrameAnalyzer, str] | None = None
         self._reading = False  # whether a frame is in the model's hands
+        self._read_epoch = 0
         self._newest: Frame | None = None
-        self._pair: AnalyzedFrame | None = None
+        self._pair: FrameResult | None = None
         self._summary: Summary | None = None
         self._trend = Trend()
         self._recent = RecentReport()  # filled by the inference thread, replaced where it holds no longer
@@ -245,32 +213,37 @@ class LiveRun:
 
     def _let_go(self) -> None:
         with self._lock:
-            source, engine = self._source, self._engine if self._reading else None
+            source, analyzer = self._source, self._analyzer if self._reading else None
         try:
             # A recording must not be closed under the reader's hands; its reads end by themselves.
             if source is not None and source.info.live:
                 source.close()
-            if engine is not None and engine.cancel is not None:
-                engine.cancel()
+            if analyzer is not None and analyzer.model.cancel is not None:
+                analyzer.model.cancel()
         except Exception as error:
             self._note_bug(error)
 
-    def set_engine(self, engine: Engine | None) -> None:
+    def set_model(self, model: LoadedModel | None, context: ExamContext = NO_CONTEXT) -> None:
         """Exchange the model or what the operator said; the picture goes on, what the old one read is withdrawn.
 
         A sweep goes on from site to site: what it found so far stays, unless the model is another one.
         """
         with self._lock:
-            if engine is None or self._engine is None or engine.sha256 != self._engine.sha256:
+            before = self._analyzer
+            if model is None or before is None or model.sha256 != before.model.sha256:
                 self._recent = RecentReport()
-            self._engine, self._taken_off, self._failures = engine, None, 0
+            if before is not None and model is before.model:
+                self._analyzer = before.with_context(context)
+            else:
+                self._analyzer = FrameAnalyzer(model, context=context) if model is not None else None
+            self._taken_off, self._failures = None, 0
             self._withdraw()
 
     def retry(self) -> None:
         """Try the model again that was taken off."""
         with self._lock:
             if self._taken_off is not None:
-                self._engine, self._failures = self._taken_off[0], 0
+                self._analyzer, self._failures = self._taken_off[0], 0
                 self._taken_off = None
                 self._withdraw()
 
@@ -312,7 +285,7 @@ class LiveRun:
             return replace(snapshot, too_slow=now < self._slow_until_s)
 
     def _status(self, state: SignalState, now: float) -> LiveStatus:
-        engine = self._engine
+        model = self._analyzer.model if self._analyzer is not None else None
         return LiveStatus(
             state=state,
             state_age_s=self._watch.age_s(now),
@@ -324,9 +297,9 @@ class LiveRun:
             stages_ms=self._percentiles(now),
             dropped=self._waiting.replaced,
             captured=self._captured,
-            model_label=engine.model_label if engine else "no model",
-            engine_requested=engine.requested if engine else "",
-            engine_running=engine.running if engine else "",
+            model_label=model.model_label if model else "no model",
+            engine_requested=model.requested if model else "",
+            engine_running=model.running if model else "",
             model_problem=self._taken_off[1] if self._taken_off is not None else "",
         )
 
@@ -452,36 +425,37 @@ class LiveRun:
     def _infer(self) -> None:
         while not self._stop.is_set():
             waiting = self._waiting.take(0.2)
-            engine = self._engine
-            if waiting is None or engine is None:
+            analyzer = self._analyzer
+            if waiting is None or analyzer is None:
                 continue
             try:
-                self._read(engine, waiting)
+                self._read(analyzer, waiting)
             except Exception as error:
                 self._note_bug(error)
 
-    def _read(self, engine: Engine, waiting: _Waiting) -> None:
-        if waiting.problem is not None:
-            self._publish(waiting.epoch, refused(waiting.frame, waiting.problem, engine.made))
-            return
+    def _read(self, analyzer: FrameAnalyzer, waiting: _Waiting) -> None:
+        if waiting.epoch != self._read_epoch:  # a cut, another format or scale: nothing of before counts
+            self._read_epoch = waiting.epoch
+            analyzer.restart()
         self._reading = True
         try:
-            done = attempt(waiting.frame, engine.predict, engine.read, engine.made)
+            done = analyzer.analyze(waiting.frame, waiting.problem)
         finally:
             self._reading = False
         try:
             self._publish(waiting.epoch, done)
         except Exception as error:  # the aggregate could not take it
-            done = refused(waiting.frame, error, engine.made)
+            done = analyzer.refuse(waiting.frame, error)
             self._forget_aggregate()
             self._publish(waiting.epoch, done)
-        self._count(engine, waiting, done.problem)
+        if waiting.problem is None:  # that is the scale's failure, not the model's
+            self._count(analyzer, waiting, done.problem)
 
     def _forget_aggregate(self) -> None:
         with self._lock:
             self._trend, self._recent, self._summary = Trend(), RecentReport(), None
 
-    def _count(self, engine: Engine, waiting: _Waiting, problem: Exception | None) -> None:
+    def _count(self, analyzer: FrameAnalyzer, waiting: _Waiting, problem: Exception | None) -> None:
         """Take the model off once it fails on one live picture after another.
 
         A picture that is black for a while says nothing about the model.
@@ -489,18 +463,18 @@ class LiveRun:
         if problem is not None:
             self._note_bug(problem)
         with self._lock:
-            if engine is not self._engine or waiting.epoch != self._epoch:
+            if analyzer is not self._analyzer or waiting.epoch != self._epoch:
                 return
             if problem is None:
                 self._failures = 0
             elif self._watch.state_at(time.monotonic()).holds_numbers:
                 self._failures += 1
             if problem is not None and self._failures >= MOST_FAILURES:
-                self._engine, self._taken_off = None, (engine, reason_of(problem))
+                self._analyzer, self._taken_off = None, (analyzer, reason_of(problem))
                 _log.warning("the model is taken off after %d failures in a row", self._failures)
                 self._withdraw()
 
-    def _publish(self, epoch: int, done: AnalyzedFrame) -> None:
+    def _publish(self, epoch: int, done: FrameResult) -> None:
         frame, reading = done.frame, done.reading
         now = time.monotonic()
         with self._lock:

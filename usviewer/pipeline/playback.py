@@ -6,22 +6,59 @@ import logging
 import threading
 import time
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from usviewer.acquire import Source
+from usviewer.calibrate.calibration import NOTHING_STATED, Calibration, ScaleEvidence, StatedScale
 from usviewer.errors import UserError
-from usviewer.frame import FALLBACK_FRAMES_PER_SECOND, Frame, SourceInfo
-from usviewer.pipeline.attempt import as_user_error, is_bug
-from usviewer.pipeline.live_run import Calibrate
+from usviewer.frame import FALLBACK_FRAMES_PER_SECOND, Frame, FrameKey, ImageGeometry, SourceInfo
+from usviewer.pipeline.refusals import as_user_error, is_bug
 
 # While the hand moves, the nearest key frame is shown; after this rest the exact frame is decoded.
 HAND_RESTS_S = 0.10
 _log = logging.getLogger(__name__)
 SLOWEST, FASTEST = 0.25, 4.0
 
-CalibrateFor = Callable[[Source], Calibrate]
+
+Gather = Callable[[Source], ScaleEvidence]
+
+
+class SharedCalibration:
+    """A clip's calibration for several threads; of a clip that has none, pictures stay as they come."""
+
+    def __init__(self, calibration: Calibration | None) -> None:
+        self._calibration = calibration
+        self._lock = threading.Lock()
+
+    def __call__(self, frame: Frame) -> Frame:
+        """The same picture, calibrated."""
+        if self._calibration is None:
+            return frame
+        with self._lock:
+            return self._calibration(frame)
+
+    def note(self, frame: Frame) -> None:
+        """Keep what a later word of the operator's needs to know of the frame's pixels."""
+        if self._calibration is not None:
+            self._calibration.note(frame)
+
+    def without_pixels(self, key: FrameKey, size_px: tuple[int, int], stated_aspect: float) -> ImageGeometry | None:
+        """The geometry of a frame that was looked at before; None where its pixels must be seen again."""
+        if self._calibration is None:
+            return None
+        with self._lock:
+            return self._calibration.without_pixels(key, size_px, stated_aspect)
+
+    def noted(self) -> tuple[str, Mapping[str, str]]:
+        """What ``note`` has kept, to be kept between sessions."""
+        return self._calibration.noted() if self._calibration is not None else ("", {})
+
+    def recall(self, reference: str, seen: Mapping[str, str]) -> None:
+        """Take what was kept in an earlier session."""
+        if self._calibration is not None:
+            self._calibration.recall(reference, seen)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,27 +96,33 @@ def media_times(times_s: Sequence[float | None], frames_per_second: float | None
 class Playback:
     """Shows one clip. Every method returns at once; what it asked for shows in a later ``picture``.
 
-    ``calibrate_for`` gives the calibration of an open source. It looks at frames from all over the clip, so it has a
-    source and a thread of its own; until it is done the pictures are shown without a geometry. Where it raises
-    ``UserError`` they stay so, and the message says why.
+    ``gather`` looks at frames from all over the clip for its scale, so it has a source and a thread of its own; until
+    the calibration is known the pictures are shown without a geometry. Where there is a ``UserError`` they stay so,
+    and the message says why. ``said`` is what the operator says of the scale; it may change (``set_scale``).
     """
 
-    def __init__(self, open_source: Callable[[], Source], calibrate_for: CalibrateFor, start_index: int = 0) -> None:
+    def __init__(
+        self,
+        open_source: Callable[[], Source],
+        gather: Gather,
+        start_index: int = 0,
+        said: StatedScale = NOTHING_STATED,
+    ) -> None:
         self._open_source = open_source
-        self._calibrate_for = calibrate_for
+        self._gather, self._said = gather, said
         self._changed = threading.Condition()
         self._stop = threading.Event()
-        self._calibration_lock = threading.Lock()
-        self._calibration: Calibrate | None = None
+        self._calibration: SharedCalibration | None = None  # None: not known yet
         self._ready = threading.Event()
         self._counted = threading.Event()
         self._unreadable: set[int] = set()
         self._wanted = PlaybackRequest(start_index)
+        self._raw: Frame | None = None  # the picture as it was decoded
         self._frame: Frame | None = None
-        self._shown_calibrated = False
+        self._shown_by: SharedCalibration | None = None  # what gave it its geometry
         self._times_s: tuple[float, ...] = ()
         self._info: SourceInfo | None = None
-        self._message = self._problem = ""  # of the clip, of the frame that was asked for
+        self._message = self._scale_message = self._problem = ""  # of the clip, its scale, the frame that was asked for
         self.busy = threading.Event()
         self.failure: Exception | None = None
         self._thread = threading.Thread(target=self._run, name="usviewer-playback", daemon=True)
@@ -162,25 +205,35 @@ class Playback:
     def picture(self) -> PlaybackState:
         """The picture of this moment."""
         with self._changed:
-            return PlaybackState(self._frame, self._times_s, self._info, self._wanted, self._problem or self._message)
+            message = self._problem or self._message or self._scale_message
+            # A picture with the millimetres of a scale that holds no longer is shown without any.
+            frame = self._frame if self._shown_by is self._calibration else self._raw
+            return PlaybackState(frame, self._times_s, self._info, self._wanted, message)
 
-    def calibrated(self) -> bool:
-        """Wait until frames can be calibrated and are counted; False when the playback ended before that."""
+    def calibration(self) -> SharedCalibration | None:
+        """Wait until frames can be calibrated and are counted; None when the playback ended before that."""
         self._counted.wait()
         self._ready.wait()
-        return self._calibration is not None and bool(self._times_s) and not self._stop.is_set()
+        with self._changed:
+            found = self._calibration if self._times_s else None
+        return None if self._stop.is_set() else found
 
     def calibrate(self, frame: Frame) -> Frame:
         """The frame with its geometry; for every thread."""
         return self._calibrated(frame)[0]
 
-    def _calibrated(self, frame: Frame) -> tuple[Frame, bool]:
-        """The frame, and whether the calibration was known when it was asked: it may become known at any moment."""
+    def _calibrated(self, frame: Frame) -> tuple[Frame, SharedCalibration | None]:
+        """The frame, and what it was calibrated by: another calibration may become known at any moment."""
         calibration = self._calibration
-        if calibration is None:
-            return frame, False
-        with self._calibration_lock:
-            return calibration(frame), True
+        return (frame, None) if calibration is None else (calibration(frame), calibration)
+
+    def set_scale(self, said: StatedScale) -> None:
+        """The operator says something else of the scale: nothing of the old one is shown from this moment on."""
+        with self._changed:
+            self._said = said
+            self._ready.clear()
+            self._calibration = None
+            self._changed.notify_all()
 
     # -- the thread
 
@@ -206,7 +259,7 @@ class Playback:
         if self._wanted.index == 0:
             first = next(iter(source), None)  # seeking would count the frames first
             if first is not None:
-                self._set_frame(first, False)
+                self._set_frame(first, first, None)
         times_s = media_times(source.times_s(), source.info.frames_per_second)
         with self._changed:
             self._info, self._times_s = source.info, times_s
@@ -214,19 +267,39 @@ class Playback:
         self._counted.set()
 
     def _find_calibration(self) -> None:
-        calibration: Calibrate = _unchanged
+        """Look at the clip once; then decide, again whenever the operator says something else."""
+        evidence: ScaleEvidence | None = None
         try:
             with self._open_source() as source:
-                calibration = self._calibrate_for(source)
+                evidence = self._gather(source)
         except UserError as error:
             _log.warning("the clip has no calibration: %s", error)
             self._say(str(error))
         except Exception as error:  # a bug: the window raises it where the user hears of it
             self.failure = error
-        with self._changed:
-            self._calibration = calibration
-            self._changed.notify_all()
-        self._ready.set()
+        while not self._stop.is_set():
+            said = self._said
+            found, problem = self._decide(evidence, said)
+            with self._changed:
+                if said is self._said:
+                    self._calibration, self._scale_message = SharedCalibration(found), problem
+                    self._ready.set()
+                    self._changed.notify_all()
+                while said is self._said and not self._stop.is_set():
+                    self._changed.wait()
+
+    def _decide(self, evidence: ScaleEvidence | None, said: StatedScale) -> tuple[Calibration | None, str]:
+        """The calibration; that of none, and why, where the clip and the operator contradict each other."""
+        if evidence is None:
+            return None, ""
+        try:
+            return evidence.decide(said), ""
+        except UserError as error:
+            _log.warning("the clip has no calibration: %s", error)
+            return None, str(error)
+        except Exception as error:
+            self.failure = error
+            return None, ""
 
     def _serve(self, source: Source) -> None:
         while not self._stop.is_set():
@@ -248,11 +321,11 @@ class Playback:
 
     def _lacks_geometry(self) -> bool:
         """Whether the picture was shown before the calibration was known."""
-        return not self._shown_calibrated and self._calibration is not None and self._frame is not None
+        return self._shown_by is not self._calibration and self._calibration is not None and self._raw is not None
 
     def _calibrate_shown(self) -> None:
-        assert self._frame is not None
-        self._set_frame(*self._calibrated(self._frame))
+        assert self._raw is not None
+        self._set_frame(self._raw, *self._calibrated(self._raw))
 
     def _is_settled(self, wanted: PlaybackRequest) -> bool:
         shown = self._frame is not None and self._frame.key.index == wanted.index
@@ -260,7 +333,8 @@ class Playback:
 
     def _show_near(self, source: Source, wanted: PlaybackRequest) -> None:
         try:
-            self._set_frame(*self._calibrated(source.seek_near(wanted.index)))
+            raw = source.seek_near(wanted.index)
+            self._set_frame(raw, *self._calibrated(raw))
         except Exception:
             return  # the exact frame, a moment later, says why
         with self._changed:
@@ -303,7 +377,8 @@ class Playback:
 
     def _show(self, source: Source, index: int) -> None:
         try:
-            shown = self._calibrated(source.seek(index))
+            raw = source.seek(index)
+            shown = self._calibrated(raw)
         except Exception as error:  # it costs this frame; a bug is raised by the window besides
             if is_bug(error) and self.failure is None:
                 self.failure = error
@@ -311,20 +386,16 @@ class Playback:
                 self._unreadable.add(index)
                 self._problem = str(as_user_error(error))
             return
-        self._set_frame(*shown)
+        self._set_frame(raw, *shown)
 
-    def _set_frame(self, frame: Frame, calibrated: bool) -> None:
+    def _set_frame(self, raw: Frame, frame: Frame, calibrated_by: SharedCalibration | None) -> None:
         with self._changed:
-            self._frame, self._problem = frame, ""
-            self._shown_calibrated = calibrated
+            self._raw, self._frame, self._problem = raw, frame, ""
+            self._shown_by = calibrated_by
 
     def _say(self, message: str) -> None:
         with self._changed:
             self._message = message
-
-
-def _unchanged(frame: Frame) -> Frame:
-    return frame
 
 
 def _step_s(times_s: Sequence[float]) -> float:

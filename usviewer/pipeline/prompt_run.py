@@ -25,7 +25,6 @@ from usviewer.infer.tracking.live import MAX_AGE_S
 from usviewer.infer.tracking.track import Segmenter, TrackStep, segmenter_of, track_outline
 from usviewer.measure.pointed import KNOWN, limit_quality, read_pointed
 from usviewer.pipeline.annotations import Annotation, ClipAccess, Origin
-from usviewer.pipeline.attempt import as_user_error, is_bug
 from usviewer.pipeline.jobs import ended_in_time
 from usviewer.pipeline.live_outline import Live
 from usviewer.pipeline.live_run import JOIN_DEADLINE_S
@@ -41,6 +40,7 @@ from usviewer.pipeline.prompt_messages import (
     TrackRequest,
     WorkerError,
 )
+from usviewer.pipeline.refusals import as_user_error, is_bug
 
 # The neighbours of the shown frame are encoded ahead: so many at most, and no more than this takes altogether.
 MOST_AHEAD, AHEAD_S = 6, 3.0

@@ -11,16 +11,19 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from usviewer.acquire import Source
+from usviewer.calibrate.calibration import NOTHING_STATED, StatedScale
 from usviewer.frame import Frame, SourceInfo
 from usviewer.measure.exam_context import NO_CONTEXT, ExamContext
 from usviewer.measure.manual import Edit
 from usviewer.measure.reading import Reading, Summary
+from usviewer.pipeline.analyzer import LoadedModel
 from usviewer.pipeline.clip_analysis import ClipAnalysis, ReadingStore
 from usviewer.pipeline.clip_report import EMPTY_REPORT, ClipReport
 from usviewer.pipeline.curve import Curve
 from usviewer.pipeline.jobs import ended_in_time
-from usviewer.pipeline.live_run import JOIN_DEADLINE_S, Engine
-from usviewer.pipeline.playback import CalibrateFor, Playback
+from usviewer.pipeline.live_run import JOIN_DEADLINE_S
+from usviewer.pipeline.playback import Gather, Playback
+from usviewer.save.kept_predictions import KeptPredictions
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -61,12 +64,20 @@ class ReviewSnapshot:
 class ReviewRun:
     """One clip with one scale, and with the model that is set. Every method returns at once.
 
-    ``calibrate_for`` gives the calibration of an open source (``calibrate.for_source``).
+    ``gather`` looks at an open source for its scale (``calibrate.calibration.gather``); ``said`` is what the operator
+    says of it.
     """
 
-    def __init__(self, open_source: Callable[[], Source], calibrate_for: CalibrateFor, start_index: int = 0) -> None:
+    def __init__(
+        self,
+        open_source: Callable[[], Source],
+        gather: Gather,
+        start_index: int = 0,
+        said: StatedScale = NOTHING_STATED,
+    ) -> None:
         self._open_source = open_source
-        self._playback = Playback(open_source, calibrate_for, start_index)
+        self._playback = Playback(open_source, gather, start_index, said)
+        self._predictions: tuple[tuple[str, str], KeptPredictions] | None = None  # of which model and engine
         self._analysis: ClipAnalysis | None = None
         self._retired: list[ClipAnalysis] = []
 
@@ -74,9 +85,9 @@ class ReviewRun:
         """Open the clip, in the playback thread."""
         self._playback.start()
 
-    def set_engine(
+    def set_model(
         self,
-        engine: Engine | None,
+        model: LoadedModel | None,
         kept: ReadingStore | None = None,
         given: ExamContext = NO_CONTEXT,
         edits: Mapping[int, Edit] | None = None,
@@ -85,14 +96,30 @@ class ReviewRun:
 
         ``edits`` are the user's corrections where they are known already; else they are read from ``kept``.
         """
+        self._retire()
+        if model is not None:
+            predictions = self._predictions_of(model)
+            self._analysis = ClipAnalysis(self._open_source, self._playback, model, kept, given, edits, predictions)
+            self._analysis.start()
+
+    def _predictions_of(self, model: LoadedModel) -> KeptPredictions:
+        """What an earlier analysis has learnt from this model; of another model nothing."""
+        made_by = (model.sha256, model.running)
+        known = self._predictions[1].copy() if self._predictions and self._predictions[0] == made_by else None
+        self._predictions = (made_by, known or KeptPredictions())
+        return self._predictions[1]
+
+    def set_scale(self, said: StatedScale) -> None:
+        """Another word of the operator's on the scale; ``set_model`` then measures again what the model said before."""
+        self._retire()  # first: it must not go on, and keep its readings, with the new scale
+        self._playback.set_scale(said)
+
+    def _retire(self) -> None:
         if self._analysis is not None:
             self._analysis.request_stop()
             self._retired.append(self._analysis)
         self._retired = [analysis for analysis in self._retired if analysis.alive]
         self._analysis = None
-        if engine is not None:
-            self._analysis = ClipAnalysis(self._open_source, self._playback, engine, kept, given, edits)
-            self._analysis.start()
 
     def request_stop(self) -> None:
         """End both threads soon, without waiting for them."""
@@ -165,6 +192,12 @@ class ReviewRun:
         return self._playback.calibrate(frame)
 
     # -- what there is
+
+    @property
+    def kept_bytes(self) -> int:
+        """Memory of the masks that are kept to be measured again."""
+        kept = self._predictions[1].frames if self._predictions is not None else {}
+        return sum(one.nbytes for one in kept.values())
 
     def snapshot(self) -> ReviewSnapshot:
         """All that the window needs."""

@@ -31,12 +31,15 @@ import xxhash
 
 from usviewer import __version__
 from usviewer.atomic import atomic_path, make_folder, write_text
+from usviewer.calibrate.calibration import NOTHING_STATED, StatedScale
+from usviewer.calibrate.ruler.watch import Confirmed, Reference
 from usviewer.errors import UserError, foreign_parser
 from usviewer.files import keep_copy, open_regular, read_bytes
-from usviewer.infer.prediction import Edge
+from usviewer.infer.prediction import Edge, Prediction
 from usviewer.measure.exam_context import NO_CONTEXT, ExamContext
 from usviewer.measure.manual import Edit
 from usviewer.measure.reading import Errors, Measurement, Reading
+from usviewer.save.kept_predictions import KeptPrediction, KeptPredictions
 from usviewer.unfinished import remove_leftovers
 from usviewer.units import Spacing
 
@@ -51,6 +54,7 @@ MOST_UNPACKED_BYTES = 500_000_000
 _MOST_FRAMES = 1 << 31
 # Readings were once kept with the path of their file: those are dropped unread.
 _READINGS = "readings-v2"
+_PREDICTIONS = "predictions-v1"
 _WITH_PATHS = "readings-[!v]*.npz"
 _DAMAGED = "What is kept about this clip is damaged"
 T = TypeVar("T")
@@ -130,6 +134,17 @@ class ClipNotes:
         self._keep("given.json", _given_from)
         write_text(self.folder / "given.json", json.dumps({"format": FORMAT, "given": _document_of(given)}))
 
+    def scale(self) -> StatedScale:
+        """What the operator said of this clip's scale."""
+        return self._read("scale.npz", _scale_from, NOTHING_STATED)
+
+    def keep_scale(self, said: StatedScale) -> None:
+        """Replace what the operator said of the scale; a ruler is kept with the pixels that it is watched by."""
+        self._keep("scale.npz", _scale_from)
+        grey = {f"grey_{number}": each.reference.grey for number, each in enumerate(said.confirmed)}
+        compared = {f"compared_{number}": each.reference.compared for number, each in enumerate(said.confirmed)}
+        _write_arrays(self.folder / "scale.npz", _scale_document(said), {**grey, **compared})
+
     def edits(self, model_sha256: str) -> dict[int, Edit]:
         """What was corrected of this model's outlines, by frame."""
         return self._read(_edits_name(model_sha256), _edits_from, {})
@@ -149,7 +164,11 @@ class ClipNotes:
             return nothing
         except (OSError, UserError) as error:
             if self._is_there(name):
-                what = {"bookmarks.json": "bookmarks", "given.json": "notes on plane, site and age"}
+                what = {
+                    "bookmarks.json": "bookmarks",
+                    "given.json": "notes on plane, site and age",
+                    "scale.npz": "notes on the scale",
+                }
                 why = f" ({error.strerror})" if isinstance(error, OSError) and error.strerror else ""
                 self._tell(f"Your {what.get(name, 'corrections')} of this clip cannot be read{why}: the file is kept")
             return nothing
@@ -205,12 +224,36 @@ class ClipResults:
         _write_arrays(self._file(), {"readings": [_reading_document(r) for r in readings.values()]}, arrays)
         _make_room(self._notes.folder.parent, MOST_BYTES)
 
+    def load_predictions(self) -> KeptPredictions | None:
+        """What the model said of every frame, whatever the scale and the context; None where nothing is kept."""
+        try:
+            return _parsed(self._predictions_file(), _predictions_from)
+        except (OSError, UserError):
+            return None
+
+    def store_predictions(self, kept: KeptPredictions) -> None:
+        """Keep what the model said, so that another scale needs no network in the next session either."""
+        make_folder(self._notes.folder)
+        bits = [mask for one in kept.frames.values() for mask in one.masks if mask is not None]
+        document = {
+            "frames": [_prediction_document(one) for one in kept.frames.values()],
+            "reference": kept.reference,
+            "seen": dict(kept.seen),
+        }
+        _write_arrays(self._predictions_file(), document, {"bits": np.concatenate([np.empty(0, np.uint8), *bits])})
+        _make_room(self._notes.folder.parent, MOST_BYTES)
+
     def edits(self) -> dict[int, Edit]:
         """What was corrected of this model's outlines, by frame."""
         return self._notes.edits(self._made_by.model_sha256)
 
     def _file(self) -> Path:
         return self._notes.folder / f"{_READINGS}-{self._made_by.digest()}.npz"
+
+    def _predictions_file(self) -> Path:
+        """They are of the model and its engine alone."""
+        model = MadeBy(self._made_by.model_sha256, self._made_by.engine)
+        return self._notes.folder / f"{_PREDICTIONS}-{model.digest()}.npz"
 
 
 def _write_arrays(path: Path, document: Mapping[str, Any], arrays: Mapping[str, Any]) -> None:
@@ -284,7 +327,7 @@ def _forget_paths(folder: Path) -> None:
 def _make_room(folder: Path, most_bytes: int) -> None:
     """Drop the oldest readings; a file that cannot be dropped is left."""
     files = []
-    for file in folder.glob(f"*/{_READINGS}-*.npz"):
+    for file in (*folder.glob(f"*/{_READINGS}-*.npz"), *folder.glob(f"*/{_PREDICTIONS}-*.npz")):
         with suppress(OSError):  # another window has just dropped it
             files.append((file.stat().st_mtime, file.stat().st_size, file))
     total = sum(size for _, size, _ in files)
@@ -296,6 +339,106 @@ def _make_room(folder: Path, most_bytes: int) -> None:
         except OSError:
             continue
         total -= size
+
+
+# --- the operator's scale ---------------------------------------------------------------------------------------------
+
+
+def _scale_document(said: StatedScale) -> dict[str, Any]:
+    return {
+        "format": FORMAT,
+        "spacing": _document_of(said.spacing),
+        "size_px": said.size_px,
+        "from_start": said.from_start,
+        "confirmed": [_confirmed_document(each) for each in said.confirmed],
+    }
+
+
+def _confirmed_document(confirmed: Confirmed) -> dict[str, Any]:
+    reference = confirmed.reference
+    return {
+        "spacing": _document_of(confirmed.spacing),
+        "from_index": confirmed.from_index,
+        "size_px": reference.size_px,
+        "box_px": reference.box_px,
+        "axis": reference.axis,
+        "ticks_px": reference.ticks_px,
+        "along_px": reference.along_px,
+    }
+
+
+def _scale_from(content: bytes) -> StatedScale:
+    arrays = _arrays(content)
+    document = json.loads(arrays["document"].tobytes())
+    confirmed = tuple(
+        _confirmed_from(entry, arrays[f"grey_{number}"], arrays[f"compared_{number}"])
+        for number, entry in enumerate(document["confirmed"])
+    )
+    spacing = _value_of(Spacing | None, document["spacing"])
+    size_px = _value_of(tuple[int, int] | None, document["size_px"])
+    return StatedScale(spacing, size_px, confirmed, from_start=_value_of(bool, document["from_start"]))
+
+
+def _confirmed_from(entry: Mapping[str, Any], grey: np.ndarray[Any, Any], compared: np.ndarray[Any, Any]) -> Confirmed:
+    size_px = _value_of(tuple[int, int], entry["size_px"])
+    x0, y0, x1, y1 = box = _value_of(tuple[int, int, int, int], entry["box_px"])
+    if not (0 <= x0 < x1 <= size_px[0] and 0 <= y0 < y1 <= size_px[1]) or entry["axis"] not in ("x", "y"):
+        raise ValueError("a ruler outside its picture")
+    if any(strip.dtype != np.uint8 or strip.shape != (y1 - y0, x1 - x0) for strip in (grey, compared)):
+        raise ValueError("a ruler of another size")
+    for strip in (grey, compared):
+        strip.setflags(write=False)
+    ticks, along = _value_of(tuple[int, int], entry["ticks_px"]), _value_of(tuple[float, ...], entry["along_px"])
+    reference = Reference(size_px, box, grey, compared, str(entry["axis"]), ticks, along)
+    return Confirmed(_value_of(Spacing, entry["spacing"]), reference, _frame_number(entry["from_index"]))
+
+
+# --- predictions ------------------------------------------------------------------------------------------------------
+
+
+def _prediction_document(kept: KeptPrediction) -> dict[str, Any]:
+    """No name, no clock, no times: masks are kept as bits of one array."""
+    key = replace(kept.key, source="", capture_time_s=0.0)
+    bare = _document_of(replace(kept.bare, key=key))
+    bare.pop("timings_ms")
+    return {
+        "bare": bare,
+        "shapes": [shape if bits is not None else None for shape, bits in zip(kept.shapes, kept.masks, strict=True)],
+        "sector_box_px": kept.sector_box_px,
+        "pixel_aspect": kept.pixel_aspect,
+        "stated_aspect": kept.stated_aspect,
+    }
+
+
+def _predictions_from(content: bytes) -> KeptPredictions:
+    arrays = _arrays(content)
+    document, bits = json.loads(arrays["document"].tobytes()), arrays["bits"]
+    if bits.dtype != np.uint8 or bits.ndim != 1:
+        raise ValueError("masks are no bits")
+    frames: dict[int, KeptPrediction] = {}
+    start = 0
+    for entry in document["frames"]:
+        shapes = _value_of(tuple[tuple[int, int] | None, ...], entry["shapes"])
+        masks: list[Any] = []
+        for shape in shapes:
+            count = -1 if shape is None else (_frame_number(shape[0]) * _frame_number(shape[1]) + 7) // 8
+            masks.append(None if shape is None else bits[start : start + count])
+            if shape is not None and len(masks[-1]) != count:
+                raise ValueError("masks are cut off")
+            start += max(0, count)
+        one = _kept_prediction(entry, tuple(masks), shapes)
+        frames[_frame_number(one.key.index)] = one
+    seen = {str(digest): str(reason) for digest, reason in document["seen"].items()}
+    return KeptPredictions(frames, str(document["reference"]), seen)
+
+
+def _kept_prediction(entry: Mapping[str, Any], masks: tuple[Any, ...], shapes: Any) -> KeptPrediction:
+    bare = _value_of(Prediction, entry["bare"])
+    if len(bare.instances) != len(masks):
+        raise ValueError("masks without an instance")
+    box = _value_of(tuple[int, int, int, int] | None, entry["sector_box_px"])
+    aspects = (_value_of(float, entry["pixel_aspect"]), _value_of(float, entry["stated_aspect"]))
+    return KeptPrediction(bare, masks, tuple(shape or (0, 0) for shape in shapes), box, *aspects)
 
 
 def _edits_name(model_sha256: str) -> str:

@@ -19,27 +19,28 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from usviewer import RESEARCH_USE
 from usviewer.acquire import Source, frame_count, open_source
 from usviewer.acquire.images import ImageSource
+from usviewer.calibrate.calibration import StatedScale, calibration_for
 from usviewer.calibrate.ruler.confirm import UNCONFIRMED
 from usviewer.calibrate.ruler.detect import MAX_TICK_MM, MIN_TICK_MM
-from usviewer.calibrate.source import for_source, stills_in_words
+from usviewer.calibrate.source import stills_in_words
 from usviewer.calibrate.user_spacing import spacing_from_text
 from usviewer.errors import UserError
-from usviewer.frame import FALLBACK_FRAMES_PER_SECOND, Frame, ImageGeometry
+from usviewer.frame import FALLBACK_FRAMES_PER_SECOND, Frame
 from usviewer.infer import trial
 from usviewer.infer.manifest import ModelSpec
-from usviewer.infer.prediction import Prediction
 from usviewer.infer.predictor import Predictor
 from usviewer.infer.registry import load_spec
 from usviewer.infer.session import ENGINES, engine_threads
-from usviewer.infer.temporal_gate import TemporalGate
-from usviewer.measure import PlaneTracker, Trend, aorta, bands, biometry, fetal_head, read, summarize
-from usviewer.measure.reading import NORMAL_95, Plane, Reading, Site, Status, Summary
+from usviewer.measure import Trend, aorta, bands, biometry, fetal_head, summarize
+from usviewer.measure.exam_context import ExamContext
+from usviewer.measure.reading import NORMAL_95, Plane, Site, Status, Summary
 from usviewer.measure.trend import other_sizes_note
 from usviewer.overlay import words
 from usviewer.overlay.annotated_frame import AnnotatedFrame
 from usviewer.overlay.scene import compose
-from usviewer.pipeline import AnalyzedFrame, Made, analyze_clip, read_ahead
-from usviewer.pipeline.attempt import refusals
+from usviewer.pipeline import FrameAnalyzer, FrameResult, analyze_clip, read_ahead
+from usviewer.pipeline.analyzer import Calibrate, loaded
+from usviewer.pipeline.refusals import refusals
 from usviewer.save.results import FILES, MASKS, PICTURES, ExportOptions, ResultFolder
 from usviewer.save.summary import AnalysisInfo
 from usviewer.terminal import Terminal, complain, console
@@ -52,8 +53,6 @@ DEFAULT_FOLDER = Path("usviewer-results")
 OWN_NAMES = frozenset(path.parts for path in (*FILES, MASKS, PICTURES))
 
 _log = logging.getLogger(__name__)
-
-Calibrate = Callable[[Frame], Frame]
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,11 +237,13 @@ def analyze_source(uri: str, folder: Path, job: AnalyzeOptions, screen: Terminal
             raise UserError(
                 f"{source.info.name} is live and has no end", "Record it in the window, then analyse the recording"
             )
-        calibrate = for_source(source, job.spacing, ruler_tick_mm=job.ruler_tick_mm)
+        calibrate = calibration_for(source, StatedScale(job.spacing, ruler_tick_mm=job.ruler_tick_mm))
         clip = source.info.is_sequence
         wanted = replace(job.wanted, video=job.wanted.video and clip, pictures=job.wanted.video and not clip)
         labels = tuple(label.name for label in job.predictor.spec.labels)
         with ResultFolder(folder, job.predictor.spec.finding, labels, wanted) as results:
+            for problem in calibrate.problems:
+                results.note(problem)
             clock = _ClipClock(source)
             stopped = _run_frames(source, calibrate, job, results, clock, screen)
             analysis = _analysis(source, job, results, stopped)
@@ -269,7 +270,7 @@ def _run_frames(
     with (
         _asked_to_stop() as asked_to_stop,
         _progress(screen, source) as advance,
-        closing(_analysed(source, calibrate, job)) as frames,
+        closing(_analyzed(source, calibrate, job)) as frames,
     ):
         for done in frames:
             summary = trend.add(done.reading) if trend else None
@@ -324,22 +325,10 @@ def _handling(numbers: Iterable[signal.Signals], handler: Callable[[int, FrameTy
             signal.signal(number, earlier)
 
 
-def _analysed(source: Source, calibrate: Calibrate, job: AnalyzeOptions) -> Generator[AnalyzedFrame, None, None]:
-    clip_tracker = PlaneTracker(job.plane, job.site)
-    carried = source.info.is_sequence
-
-    def measure(prediction: Prediction, geometry: ImageGeometry | None) -> Reading:
-        tracker = clip_tracker if carried else PlaneTracker(job.plane, job.site)
-        return read(prediction, geometry, job.predictor.spec.finding, tracker, job.gestational_age_weeks)
-
-    presence = TemporalGate() if carried else None
-
-    def predict(frame: Frame) -> Prediction:
-        return job.predictor.predict(frame, state=presence)
-
-    spec = job.predictor.spec
-    made = Made(spec.finding, spec.id, spec.sha256, job.predictor.session.actual)
-    return analyze_clip(source, calibrate, predict, measure, made)
+def _analyzed(source: Source, calibrate: Calibrate, job: AnalyzeOptions) -> Generator[FrameResult, None, None]:
+    context = ExamContext(job.plane, job.site, job.gestational_age_weeks)
+    analyzer = FrameAnalyzer(loaded(job.predictor), calibrate, context, sequence=source.info.is_sequence)
+    return analyze_clip(source, analyzer)
 
 
 class _ClipClock:

@@ -9,12 +9,11 @@ from itertools import islice
 from typing import Any
 
 from usviewer.acquire import Source, open_source
-from usviewer.calibrate.regions import FileScale
+from usviewer.calibrate.calibration import Calibration, ScaleEvidence, ScaleState, StatedScale
 from usviewer.calibrate.ruler import layouts
-from usviewer.calibrate.ruler.confirm import Proposal, propose, remember
+from usviewer.calibrate.ruler.confirm import Proposal, remember
 from usviewer.calibrate.ruler.detect import MAX_TICK_MM, MIN_TICK_MM, NO_RULER, Ruler
 from usviewer.calibrate.ruler.text import can_read
-from usviewer.calibrate.ruler.watch import RulerScale
 from usviewer.calibrate.source import file_scale, sample_frames
 from usviewer.errors import UserError
 from usviewer.frame import Frame
@@ -25,7 +24,6 @@ from usviewer.units import Spacing
 
 # So many frames of a live source: tissue has moved between them, a ruler has not.
 FRAMES = 6
-PROPOSAL, CONFIRMED, REMEMBERED, STATED, NONE = "proposal", "confirmed", "remembered", "stated", "none"
 ASK = "Look at the ticks and say what one is worth: --tick-mm N"
 
 
@@ -33,7 +31,7 @@ ASK = "Look at the ticks and say what one is worth: --tick-mm N"
 class ScaleReport:
     """What was found. ``spacing`` is None while it is only a proposal, and where there is nothing (``reason``)."""
 
-    state: str
+    state: ScaleState
     spacing: Spacing | None = None
     ruler: Ruler | None = None
     across: Ruler | None = None
@@ -69,25 +67,25 @@ def run(args: argparse.Namespace) -> int:
 def examine(source: Source, args: argparse.Namespace) -> ScaleReport:
     """The scale of a source: the file's own first, then a ruler on its pictures."""
     stated = file_scale(source)
-    if stated is not None and stated.spacings:
-        return _by_file(source, stated, args)
-    frames = _frames(source)
-    own = frames[0].geometry
-    if own is not None and any(region.spacing for region in own.regions):
-        return _by_file(source, FileScale(own.regions), args)
-    proposal, reason = propose(frames, source.info, read=True)
+    frames = _frames(source) if stated is None or not stated.spacings else ()
+    evidence = ScaleEvidence(source.info, stated, frames, read=True)
+    found = evidence.decide()
+    for problem in found.problems:
+        console().print(problem, style="yellow", markup=False)
+    if found.state is ScaleState.STATED:
+        return _by_file(source, found, args)
+    proposal, reason = evidence.ruler
     if proposal is None:
         _refuse_confirmation(args, reason)
         refusal = stated.no_scale_reason if stated is not None and reason == NO_RULER else ""
-        return ScaleReport(NONE, reason=f"{refusal}. {reason}" if refusal else reason)
-    return _by_ruler(source, proposal, args)
+        return ScaleReport(ScaleState.NONE, reason=f"{refusal}. {reason}" if refusal else reason)
+    return _by_ruler(source, found, proposal, args)
 
 
-def _by_file(source: Source, stated: FileScale, args: argparse.Namespace) -> ScaleReport:
+def _by_file(source: Source, found: Calibration, args: argparse.Namespace) -> ScaleReport:
     _refuse_confirmation(args, f"{source.info.name} states its scale itself")
-    if len(stated.spacings) > 1:
-        return ScaleReport(STATED, reason="Several regions with different scales: each is used in its own place")
-    return ScaleReport(STATED, stated.spacings[0])
+    several = "" if found.spacing else "Several regions with different scales: each is used in its own place"
+    return ScaleReport(ScaleState.STATED, found.spacing, reason=several)
 
 
 def _refuse_confirmation(args: argparse.Namespace, why: str) -> None:
@@ -95,26 +93,28 @@ def _refuse_confirmation(args: argparse.Namespace, why: str) -> None:
         raise UserError(f"There is no ruler to confirm: {why[:1].lower()}{why[1:]}", "Leave the options out")
 
 
-def _by_ruler(source: Source, proposal: Proposal, args: argparse.Namespace) -> ScaleReport:
+def _by_ruler(source: Source, found: Calibration, proposal: Proposal, args: argparse.Namespace) -> ScaleReport:
     """A ruler is a proposal until its ticks' worth is confirmed, now or in an earlier, remembered time."""
     ruler, across = proposal.ruler, proposal.across
-    known, problems = layouts.load()
-    for problem in problems:
-        console().print(problem, style="yellow", markup=False)
-    layout = proposal.remembered(known)
-    tick_mm = args.tick_mm if args.tick_mm is not None else _read_value(ruler) if args.confirm else None
-    state = CONFIRMED if tick_mm is not None else REMEMBERED if layout else PROPOSAL
+    tick_mm = _read_value(ruler) if args.confirm and args.tick_mm is None else args.tick_mm
     _check_second(across, args, confirming=tick_mm is not None)
-    tick_mm = layout.tick_mm if tick_mm is None and layout else tick_mm
-    if tick_mm is None:
+    if tick_mm is not None:
+        said = StatedScale(ruler_tick_mm=tick_mm, across_tick_mm=args.across_tick_mm)
+        found = found.evidence.decide(said)
+    if found.state is ScaleState.PROPOSAL:
         if args.remember:
             raise UserError("Only a confirmed ruler is remembered", ASK)
-        return ScaleReport(PROPOSAL, None, ruler, across, _proposal(ruler))
-    confirmed = proposal.confirmed(tick_mm, args.across_tick_mm)
+        return ScaleReport(found.state, None, ruler, across, _proposal(ruler))
     if args.remember:
-        remember(proposal, tick_mm)
-    changed = _first_change(source, RulerScale(confirmed))
-    return ScaleReport(state, confirmed.spacing, ruler, across, "", changed, args.remember or state == REMEMBERED)
+        remember(proposal, tick_mm if tick_mm is not None else _remembered_mm(proposal))
+    remembered = args.remember or found.state is ScaleState.REMEMBERED
+    return ScaleReport(found.state, found.spacing, ruler, across, "", _first_change(source, found), remembered)
+
+
+def _remembered_mm(proposal: Proposal) -> float:
+    layout = proposal.remembered(layouts.load()[0])
+    assert layout is not None  # it was just recognized
+    return layout.tick_mm
 
 
 def _check_second(across: Ruler | None, args: argparse.Namespace, *, confirming: bool) -> None:
@@ -140,11 +140,15 @@ def _proposal(ruler: Ruler) -> str:
     return f"What a tick is worth is not known.{unread} {ASK}"
 
 
-def _first_change(source: Source, scale: RulerScale) -> int | None:
+def _first_change(source: Source, calibrate: Calibration) -> int | None:
     """The first frame of a clip from which on the confirmed scale does not hold."""
     if source.info.live or not source.info.is_sequence:
         return None
-    return next((frame.key.index for frame in source if not scale(frame).spacings), None)
+    return next((frame.key.index for frame in source if not _is_scaled(calibrate(frame))), None)
+
+
+def _is_scaled(frame: Frame) -> bool:
+    return frame.geometry is not None and any(region.spacing for region in frame.geometry.regions)
 
 
 def _frames(source: Source) -> list[Frame]:
@@ -162,7 +166,7 @@ def as_json(source: Source, answer: ScaleReport) -> dict[str, Any]:
     return {
         "name": source.info.name,
         "size_px": [source.info.width_px, source.info.height_px],
-        "state": answer.state,
+        "state": str(answer.state),
         "mm_per_pixel": None if scale is None else [scale.x_mm_per_px, scale.y_mm_per_px],
         "source": None if scale is None else str(scale.source),
         "detail": None if scale is None else scale.detail,
@@ -208,5 +212,5 @@ def _print(source: Source, answer: ScaleReport) -> None:
     if answer.changed_at_frame is not None:
         said = f"  The ruler changes at frame {answer.changed_at_frame}: no millimetres from there on"
         screen.print(said, style="yellow")
-    if answer.remembered and answer.state == CONFIRMED:
+    if answer.remembered and answer.state is ScaleState.CONFIRMED:
         screen.print("  Remembered")

@@ -1,4 +1,4 @@
-"""``usviewer evaluate``: a model against labelled pictures, in figures, tables, plots and a results page."""
+"""``usviewer evaluate``: compares a model with labelled pictures, in figures, tables, plots and a results page."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ from usviewer.infer.predictor import Predictor
 from usviewer.infer.prompt.prompt_model import PromptModel
 from usviewer.infer.registry import load_spec
 from usviewer.infer.session import ENGINES
-from usviewer.infer.temporal_gate import TemporalGate
-from usviewer.measure import read
-from usviewer.pipeline import prefetch
+from usviewer.pipeline import FrameAnalyzer, FrameResult, prefetch
+from usviewer.pipeline.analyzer import loaded
 from usviewer.terminal import Terminal, console
 from usviewer.tools.command import number, require_least, whole
 
 WORST = 10
 # mAP is taken over the whole curve of precision and recall, so boxes far below the model's threshold count too.
 MAP_MIN_SCORE = 0.001
+# Five standard deviations lie between 1 and 0: the random factor of a scale stays positive.
 MAX_SCALE_SD = 0.2
 
 
@@ -94,7 +94,9 @@ def run(args: argparse.Namespace) -> int:
     if spec.task == "prompt":
         return _run_prompt(args, spec, dataset, screen)
     check_task(dataset, spec)
-    labels = match_labels(dataset, spec) if dataset.labels else {}
+    labels: Mapping[str, str] = {}
+    if dataset.labels:
+        labels = match_labels(dataset, spec)
     predictor = Predictor(spec, args.engine)
     if predictor.notice:
         screen.print(predictor.notice, style="yellow")
@@ -108,7 +110,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _run_prompt(args: argparse.Namespace, spec: ModelSpec, dataset: Dataset, screen: Terminal) -> int:
-    """The same for a model that has to be pointed at what it shall outline."""
+    """Evaluate a prompt model, which has to be shown what it should outline."""
     if not args.follow:
         prompts.check_dataset(dataset)
     model = PromptModel(spec, args.engine)
@@ -120,7 +122,7 @@ def _run_prompt(args: argparse.Namespace, spec: ModelSpec, dataset: Dataset, scr
             tracking.report(followed, Terminal())
             tracking.write(folder, followed, model, dataset)
             return 0
-        found = evaluate_prompts(model, dataset, screen)
+        found = _evaluate_prompts(model, dataset, screen)
         prompts.report(found, Terminal())
         prompts.write(folder, found)
     screen.print(f"Results page: {folder / 'index.html'}", soft_wrap=True)
@@ -129,7 +131,7 @@ def _run_prompt(args: argparse.Namespace, spec: ModelSpec, dataset: Dataset, scr
 
 @contextmanager
 def _folder(path: Path) -> Iterator[Path]:
-    """A folder for the results, made before the long work; gone again when nothing came of it."""
+    """A folder for the results. It is made before the long work, and removed again if that fails."""
     existed = os.path.lexists(path)  # Path.exists raises for a name that is too long
     folder = make_folder(path)
     try:
@@ -151,13 +153,18 @@ def _options(args: argparse.Namespace) -> DatasetOptions:
     for name, given in (("count", args.count is not None), ("scale-sd", args.scale_sd > 0)):
         if given and not is_population(args.dataset):
             raise UserError(f"--{name} is for phantoms drawn at random", "Leave it out, or evaluate on phantom")
+    spacing, count = None, PHANTOMS
+    if args.mm_per_pixel is not None:
+        spacing = spacing_from_text(args.mm_per_pixel)
+    if args.count is not None:
+        count = args.count
     return DatasetOptions(
-        spacing=spacing_from_text(args.mm_per_pixel) if args.mm_per_pixel is not None else None,
+        spacing=spacing,
         every=args.every,
         limit=args.limit,
         held_out=args.held_out,
         negatives=args.negatives,
-        count=PHANTOMS if args.count is None else args.count,
+        count=count,
         frames=args.frames,
         scale_sd=args.scale_sd,
     )
@@ -173,18 +180,21 @@ def _plain(name: str) -> str:
 def evaluate(predictor: Predictor, dataset: Dataset, labels: Mapping[str, str], screen: Terminal) -> Evaluation:
     """Every sample through the model; reading the next ones goes on meanwhile."""
     spec = predictor.spec
-    found = Evaluation(spec, predictor.engine, dataset, labels)
-    worst, presence = _Worst(), TemporalGate()
+    found, worst = Evaluation(spec, predictor.engine, dataset, labels), _Worst()
+    model = loaded(predictor)
+    clip, stills = FrameAnalyzer(model), FrameAnalyzer(model, sequence=False)
     if dataset.kind is DatasetKind.BOXES:
         predictor.set_min_score(min(MAP_MIN_SCORE, spec.output.min_score))
     try:
         with _progress(screen) as progress, closing(prefetch(dataset.samples())) as samples:
             task = progress.add_task(dataset.name, total=dataset.count)
             for sample in samples:
-                prediction = predictor.predict(sample.frame, state=presence if _is_of_a_clip(sample) else None)
-                verdicts = _judge(found, sample, prediction)
+                done = (clip if _is_of_a_clip(sample) else stills)(sample.frame)
+                if done.problem is not None:
+                    raise done.problem
+                verdicts = _judge(found, sample, done)
                 found.verdicts += verdicts
-                worst.offer(sample, prediction, verdicts, spec.output.min_score, labels)
+                worst.offer(sample, done.prediction, verdicts, spec.output.min_score, labels)
                 progress.advance(task)
     finally:
         predictor.set_min_score(spec.output.min_score)
@@ -194,7 +204,7 @@ def evaluate(predictor: Predictor, dataset: Dataset, labels: Mapping[str, str], 
     return found
 
 
-def evaluate_prompts(model: PromptModel, dataset: Dataset, screen: Terminal) -> prompts.PromptEvaluation:
+def _evaluate_prompts(model: PromptModel, dataset: Dataset, screen: Terminal) -> prompts.PromptEvaluation:
     """Every structure of every sample, pointed at as ``evaluation.prompt`` says."""
     found, worst = prompts.PromptEvaluation(model.spec, model.engine, dataset), prompts.WorstCases()
     with _progress(screen) as progress, closing(prefetch(dataset.samples())) as samples:
@@ -211,17 +221,16 @@ def evaluate_prompts(model: PromptModel, dataset: Dataset, screen: Terminal) -> 
 
 
 def _is_of_a_clip(sample: Sample) -> bool:
-    """Frames of a clip are seen as the product sees them: what was there a moment ago may stay."""
+    """Frames of a clip are seen and measured as the product does it: what was there a moment ago may stay."""
     return sample.frame.key.media_time_s is not None
 
 
-def _judge(found: Evaluation, sample: Sample, prediction: Prediction) -> list[Verdict]:
-    spec, dataset = found.spec, found.dataset
+def _judge(found: Evaluation, sample: Sample, done: FrameResult) -> list[Verdict]:
+    spec, dataset, prediction, reading = found.spec, found.dataset, done.prediction, done.reading
     if dataset.kind is DatasetKind.BOXES:
         boxes = box_sample(sample, prediction, dataset, found.labels)
         found.boxes.append(boxes)
         return judge_boxes(sample, boxes, found.box_names, spec.output.min_score)
-    reading = read(prediction, sample.frame.geometry, spec.finding)
     if dataset.kind is DatasetKind.NEGATIVES:
         return [judge_negative(sample, prediction, reading)]
     return judge_masks(sample, prediction, reading, found.labels, spec)
@@ -231,6 +240,7 @@ class _Worst:
     """Keeps the pictures of the worst cases only: those of a whole data set would fill the memory."""
 
     def __init__(self) -> None:
+        # The least bad of those that are kept lies on top; the count keeps the order of equal ones stable.
         self._heap: list[tuple[float, int, page.CasePicture]] = []
         self._count = 0
 

@@ -11,24 +11,22 @@ from typing import Any
 from PySide6.QtCore import QObject, Signal
 
 from usviewer import settings as preferences
+from usviewer.calibrate.calibration import NOTHING_STATED, StatedScale, state_scale
 from usviewer.calibrate.ruler.watch import Confirmed
-from usviewer.calibrate.source import check_shape
 from usviewer.errors import UserError
 from usviewer.frame import Frame
 from usviewer.measure.exam_context import NO_CONTEXT, ExamContext
 from usviewer.measure.reading import Reading, Summary
 from usviewer.overlay.annotated_frame import AnnotatedFrame
 from usviewer.overlay.scene import MaskStyle, Style
+from usviewer.pipeline.analyzer import LoadedModel, load_model
 from usviewer.pipeline.jobs import Job, Jobs
-from usviewer.pipeline.live_run import Engine
 from usviewer.settings import Settings
-from usviewer.units import ScaleSource, Spacing
+from usviewer.units import Spacing
 
 # What is being written is waited for (``pipeline.jobs``). What is being read, or a model that loads, is given this long
 # when the window closes; then it is left behind.
 READS_S, LOADS_S = 2.0, 1.0
-# Scales by the user's own word, which may be taken back by another.
-_USERS = (ScaleSource.MANUAL, ScaleSource.USER, ScaleSource.RULER)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -79,11 +77,9 @@ class AppState(QObject):
         self.engine_problem = ""
         self._settings_path = settings_path
         self._kept_settings = settings
-        self._engine: Engine | None = None
-        self._load: Job[Engine] | None = None
-        self._spacing: Spacing | None = None
-        self._spacing_size_px: tuple[int, int] | None = None
-        self._confirmed: tuple[Confirmed, ...] = ()
+        self._engine: LoadedModel | None = None
+        self._load: Job[LoadedModel] | None = None
+        self.stated_scale = NOTHING_STATED
         self.given = NO_CONTEXT
 
     def tick(self) -> None:
@@ -130,7 +126,7 @@ class AppState(QObject):
 
     # -- the model
 
-    def engine(self) -> Engine | None:
+    def engine(self) -> LoadedModel | None:
         """The model that is loaded; None while it loads, or when there is none."""
         return self._engine
 
@@ -141,7 +137,7 @@ class AppState(QObject):
         if self.loading:
             _end_trials(self._loading_id)
         self.loading, self.engine_problem, self._loading_id = True, "", model_id
-        self._load = self._engines.submit(partial(_load, model_id, engine), self._loaded, self._not_loaded)
+        self._load = self._engines.submit(partial(load_model, model_id, engine), self._loaded, self._not_loaded)
         self.engine_changed.emit()
 
     def choose_model(self, model_id: str) -> None:
@@ -154,13 +150,13 @@ class AppState(QObject):
         self.set_setting("engine", engine)
         self.load_model(self.settings.model, engine)
 
-    def set_engine(self, engine: Engine | None) -> None:
+    def set_engine(self, engine: LoadedModel | None) -> None:
         """Work with this model from now on."""
         self._engine = engine
         self.loading = False
         self.engine_changed.emit()
 
-    def _loaded(self, engine: Engine) -> None:
+    def _loaded(self, engine: LoadedModel) -> None:
         if engine.notice:
             self.noticed.emit(engine.notice, "engine")
         self.mended.emit("model")
@@ -175,11 +171,7 @@ class AppState(QObject):
 
     def user_spacing(self) -> Spacing | None:
         """The scale that the user has given for this source; None where there is none."""
-        return self._spacing
-
-    def user_spacing_size_px(self) -> tuple[int, int] | None:
-        """The picture size that the user's scale was given on: on any other it does not hold."""
-        return self._spacing_size_px
+        return self.stated_scale.spacing
 
     def set_user_spacing(self, spacing: Spacing | None) -> None:
         """Take a scale for the source that is open, or take it back.
@@ -187,29 +179,27 @@ class AppState(QObject):
         Raises ``UserError`` when nothing is shown, or when the picture brings a scale of its own that contradicts it.
         """
         frame = self.on_screen.frame
-        if spacing is not None:
-            if frame is None:
-                raise UserError("There is no picture to give a scale to", "Open a source first")
-            _check_agreement(frame, spacing)
-            check_shape("this picture", frame.stated_aspect, spacing)
-            _check_plausible(frame, spacing)
-        self._spacing, self._confirmed = spacing, ()
-        self._spacing_size_px = frame.size_px if frame is not None and spacing is not None else None
-        self.scale_changed.emit()
+        if spacing is not None and frame is None:
+            raise UserError("There is no picture to give a scale to", "Open a source first")
+        said = state_scale(frame, spacing) if spacing is not None and frame is not None else NOTHING_STATED
+        self.set_stated_scale(said)
 
     def forget_scale(self) -> None:
         """Another source: the user's scale was not for it."""
-        if self._spacing is not None or self._confirmed:
-            self.set_confirmed(())
+        if self.stated_scale != NOTHING_STATED:
+            self.set_stated_scale(NOTHING_STATED)
 
     def confirmed(self) -> tuple[Confirmed, ...]:
         """The rulers that the user has confirmed for this source, each from one of its frames on."""
-        return self._confirmed
+        return self.stated_scale.confirmed
 
     def set_confirmed(self, confirmed: tuple[Confirmed, ...]) -> None:
         """Measure by these rulers, instead of any other scale of the user's."""
-        self._spacing = self._spacing_size_px = None
-        self._confirmed = confirmed
+        self.set_stated_scale(StatedScale(confirmed=confirmed, from_start=False))
+
+    def set_stated_scale(self, said: StatedScale) -> None:
+        """Measure by what the user says of the scale of the source that is open."""
+        self.stated_scale = said
         self.scale_changed.emit()
 
     # -- what the operator says
@@ -238,28 +228,3 @@ def style_of(settings: Settings) -> Style:
     """How the overlay is drawn on the screen: the numbers and the research line have their own places there."""
     mask = MaskStyle(settings.mask) if settings.mask in set(MaskStyle) else MaskStyle.OUTLINE
     return Style(mask=mask, fill_alpha=settings.mask_opacity, numbers=False, research_line=False)
-
-
-def _load(model_id: str, engine: str) -> Engine:
-    from usviewer.pipeline.engine import load_engine  # brings the inference engines, the slowest imports of all
-
-    return load_engine(model_id, engine)
-
-
-def _check_plausible(frame: Frame, spacing: Spacing) -> None:
-    from usviewer.calibrate.plausible import check_stated
-
-    sector = frame.geometry.sector if frame.geometry is not None else None
-    check_stated(spacing, frame.size_px, sector)
-
-
-def _check_agreement(frame: Frame, spacing: Spacing) -> None:
-    from usviewer.calibrate.regions import agree
-
-    own = [region.spacing for region in frame.geometry.regions if region.spacing] if frame.geometry else []
-    for stated in own:
-        if stated.source not in _USERS and not agree(stated, spacing):
-            raise UserError(
-                f"The picture brings its own scale ({stated.describe()}), which differs from yours",
-                "Measure the distance of the two points again",
-            )

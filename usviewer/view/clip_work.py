@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
+from usviewer.calibrate.calibration import NOTHING_STATED, StatedScale
 from usviewer.errors import UserError
 from usviewer.measure.exam_context import NO_CONTEXT, ExamContext
 from usviewer.measure.manual import Edit
@@ -41,22 +42,31 @@ class ClipWork:
     def toggle_bookmark(self, index: int) -> None:
         """Mark a frame, or take its mark away."""
         self.bookmarks = tuple(sorted(set(self.bookmarks) ^ {index}))
-        keep = partial(self.notes.keep_bookmarks, self.bookmarks)
-        self._desk.jobs.submit(keep, failed=partial(self._notify.report, key="bookmarks"))
+        self._keep(partial(self.notes.keep_bookmarks, self.bookmarks), "bookmarks")
 
-    def read_given(self, done: Callable[[ExamContext], None]) -> None:
-        """Fetch what the operator said of this clip; nothing where it cannot be read."""
+    def read_said(self, done: Callable[[ExamContext, StatedScale], None]) -> None:
+        """Fetch what the operator said of this clip and its scale; nothing where it cannot be read."""
 
-        def take(given: ExamContext) -> None:
-            done(given)
+        def take(said: tuple[ExamContext, StatedScale]) -> None:
+            done(*said)
             self._tell_problems()
 
-        self._desk.jobs.submit(self.notes.given, take, lambda _error: done(NO_CONTEXT))
+        def read() -> tuple[ExamContext, StatedScale]:
+            return self.notes.given(), self.notes.scale()
+
+        self._desk.jobs.submit(read, take, lambda _error: done(NO_CONTEXT, NOTHING_STATED))
+
+    def _keep(self, write: Callable[[], None], key: str) -> None:
+        """Write in the background; one sentence where that fails."""
+        self._desk.jobs.submit(write, failed=partial(self._notify.report, key=key))
+
+    def keep_scale(self, said: StatedScale) -> None:
+        """Keep what the operator says of this clip's scale."""
+        self._keep(partial(self.notes.keep_scale, said), "kept scale")
 
     def keep_given(self, given: ExamContext) -> None:
         """Keep what the operator says of this clip."""
-        keep = partial(self.notes.keep_given, given)
-        self._desk.jobs.submit(keep, failed=partial(self._notify.report, key="given"))
+        self._keep(partial(self.notes.keep_given, given), "given")
 
     @property
     def edits(self) -> Mapping[int, Edit]:
@@ -89,8 +99,7 @@ class ClipWork:
             return
         merged = {**self._edits, **new}
         self._edits = {index: edit for index, edit in merged.items() if edit is not None}
-        keep = partial(self.notes.keep_edits, self._model_sha256, dict(self._edits))
-        self._desk.jobs.submit(keep, failed=partial(self._notify.report, key="corrections"))
+        self._keep(partial(self.notes.keep_edits, self._model_sha256, dict(self._edits)), "corrections")
 
 
 def _say_nothing(_error: UserError) -> None:

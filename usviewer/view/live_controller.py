@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 from PySide6.QtCore import QObject, Signal
 
 from usviewer.acquire import open_source
-from usviewer.calibrate import Calibrator
-from usviewer.calibrate.ruler.watch import RulerScale
+from usviewer.calibrate.calibration import live_calibration
 from usviewer.errors import UserError
 from usviewer.frame import Frame
 from usviewer.measure.exam_context import NO_CONTEXT
 from usviewer.measure.reading import Plane, Reading, Status, Summary
-from usviewer.pipeline.attempt import AnalyzedFrame, attempt
+from usviewer.pipeline.analyzer import FrameAnalyzer, FrameResult
 from usviewer.pipeline.clip_report import EMPTY_REPORT
-from usviewer.pipeline.live_run import MOST_FAILURES, Engine, LiveRun, LiveSnapshot, LiveStatus
+from usviewer.pipeline.live_run import MOST_FAILURES, LiveRun, LiveSnapshot, LiveStatus
 from usviewer.pipeline.signal import SignalState
-from usviewer.units import Spacing
 from usviewer.view import theme
 from usviewer.view.app_state import AppState
 from usviewer.view.canvas import Banner
@@ -52,7 +50,8 @@ class LiveController(QObject):
         self._uri = ""
         self._frozen_s: float | None = None
         self._held_as: Plane | None = None  # what was set when the held picture was read
-        self._last_pair: AnalyzedFrame | None = None
+        self._said = NO_CONTEXT  # what the operator said last
+        self._last_pair: FrameResult | None = None
         self._last_message = ""
         self._raised: Exception | None = None
         self._problem = ""  # why the model was taken off, as it was said last
@@ -80,7 +79,9 @@ class LiveController(QObject):
         self._desk.forget_scale()
         self._desk.set_given(NO_CONTEXT)
         self._uri = uri
-        self._run = LiveRun(partial(open_source, uri), self._calibrate(), self._own_engine())
+        self._run = LiveRun(
+            partial(open_source, uri), live_calibration(self._desk.stated_scale), self._desk.engine(), self._desk.given
+        )
         self._run.start()
 
     def close(self) -> None:
@@ -101,23 +102,19 @@ class LiveController(QObject):
         if not ended:
             self._notify.warn("The source did not close in time: it may still be in use.", key="closing")
 
-    def _calibrate(self) -> Callable[[Frame], Frame]:
-        if self._desk.confirmed():
-            return Calibrator(None, RulerScale(*self._desk.confirmed(), live=True))
-        return calibrator_for(self._desk.user_spacing(), self._desk.user_spacing_size_px())
-
-    def _own_engine(self) -> Engine | None:
-        engine = self._desk.engine()
-        return engine.fresh(self._desk.given) if engine is not None else None
-
-    def _use_engine(self) -> None:
+    def _use_engine(self, *, withdraw: bool = True) -> None:
         if self._run is not None and not self._desk.loading:
-            self._run.set_engine(self._own_engine())
-            self._withdraw()
+            self._run.set_model(self._desk.engine(), self._desk.given)
+            if withdraw:
+                self._withdraw()
 
     def _use_given(self) -> None:
-        """What the operator said goes for what comes, and for the picture that is held."""
-        self._use_engine()
+        """What the operator said goes for what comes, and for the picture that is held.
+
+        A site that is set while a picture is held names that picture: what the trend has shown stays.
+        """
+        before, self._said = self._said, self._desk.given
+        self._use_engine(withdraw=not self.frozen or replace(before, site=self._said.site) != self._said)
         if not self.frozen:
             return
         given, on_screen = self._desk.given, self._desk.on_screen
@@ -130,7 +127,7 @@ class LiveController(QObject):
 
     def _use_scale(self) -> None:
         if self._run is not None:
-            self._run.set_calibrate(self._calibrate())
+            self._run.set_calibrate(live_calibration(self._desk.stated_scale))
             self._withdraw()
 
     def _withdraw(self) -> None:
@@ -165,14 +162,13 @@ class LiveController(QObject):
             self._analyse_held()
 
     def _analyse_held(self) -> None:
-        frame, engine = self._desk.on_screen.frame, self._own_engine()
-        if engine is not None and frame is not None:
+        frame, model = self._desk.on_screen.frame, self._desk.engine()
+        if model is not None and frame is not None:
             self._show_frozen(None, None, pending=True)
-            self._desk.loads.submit(
-                lambda: attempt(frame, engine.predict, engine.read, engine.made), partial(self._analysed, frame)
-            )
+            analyzer = FrameAnalyzer(model, context=self._desk.given)  # of its own: the live run goes on behind it
+            self._desk.loads.submit(partial(analyzer.analyze, frame), partial(self._analysed, frame))
 
-    def _analysed(self, frame: Frame, done: AnalyzedFrame) -> None:
+    def _analysed(self, frame: Frame, done: FrameResult) -> None:
         if self.frozen and self._desk.on_screen.frame is frame:
             self._show_frozen(done.reading, None)
 
@@ -276,8 +272,3 @@ def _not_measured(reading: Reading) -> str:
     if reading.status is Status.NOT_VISUALISED:
         return f"{name} not seen" if name not in ("Other", "") else "Nothing found"
     return "Not measured"
-
-
-def calibrator_for(spacing: Spacing | None, size_px: tuple[int, int] | None) -> Callable[[Frame], Frame]:
-    """Calibration that uses the user's scale on pictures of the size it was given on, and on no other."""
-    return Calibrator(spacing, user_size_px=size_px)

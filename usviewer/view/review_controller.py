@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from PySide6.QtCore import QObject, Signal
 
-from usviewer.acquire import Source, open_source
-from usviewer.calibrate import for_source
+from usviewer.acquire import open_source
+from usviewer.calibrate.calibration import NOTHING_STATED, StatedScale, gather
 from usviewer.calibrate.ruler.layouts import fingerprint
-from usviewer.calibrate.ruler.watch import Confirmed
 from usviewer.errors import UserError
 from usviewer.frame import Frame, ImageGeometry
 from usviewer.infer.prediction import Edge
@@ -21,13 +20,12 @@ from usviewer.measure.exam_context import NO_CONTEXT, ExamContext
 from usviewer.measure.manual import Edit, read_edited
 from usviewer.measure.reading import Provenance, Reading, Status
 from usviewer.overlay import words
+from usviewer.pipeline.analyzer import LoadedModel
 from usviewer.pipeline.clip_report import EMPTY_REPORT
 from usviewer.pipeline.curve import Curve
 from usviewer.pipeline.folder import MadeFor
-from usviewer.pipeline.live_run import Calibrate, Engine
 from usviewer.pipeline.review_run import ReviewRun, ReviewSnapshot
 from usviewer.save.cache import ClipResults, MadeBy
-from usviewer.units import Spacing
 from usviewer.view import theme
 from usviewer.view.app_state import AppState
 from usviewer.view.canvas import Banner
@@ -51,6 +49,7 @@ class ReviewController(QObject):
         self._path: Path | None = None
         self._work: ClipWork | None = None
         self._given: ExamContext | None = None  # None: what was said of this clip is not read yet
+        self._scale = NOTHING_STATED  # what was said of its scale, as it is kept
         self._run: ReviewRun | None = None
         self._snapshot: ReviewSnapshot | None = None
         self._last_message = ""
@@ -144,6 +143,7 @@ class ReviewController(QObject):
         """Open one clip; a folder waits for its list."""
         self._end_run()
         self._path, self._work, self._given = path, ClipWork(self._desk, self._notify, path), None
+        self._scale = NOTHING_STATED
         self._desk.forget_scale()
         self._desk.set_given(NO_CONTEXT)
         self._presenter.clear()
@@ -156,14 +156,10 @@ class ReviewController(QObject):
 
     def _start(self, index: int) -> None:
         assert self._path is not None and self._work is not None
-        self._run = ReviewRun(partial(open_source, self._path), self._calibration(), index)
+        self._run = ReviewRun(partial(open_source, self._path), gather, index, self._desk.stated_scale)
         self._run.start()
         self._work.read_bookmarks()
-        self._work.read_given(partial(self._take_given, self._work))
-
-    def _calibration(self) -> Callable[[Source], Calibrate]:
-        desk = self._desk
-        return partial(_calibrate_for, desk.user_spacing(), desk.user_spacing_size_px(), desk.confirmed())
+        self._work.read_said(partial(self._take_said, self._work))
 
     def _list(self, asked: Path, found: tuple[Path, ...]) -> None:
         """The clips of the folder are known: the first is shown where a folder was asked for."""
@@ -183,10 +179,13 @@ class ReviewController(QObject):
 
     # -- the model, the scale, and what the operator says
 
-    def _take_given(self, asked: ClipWork, given: ExamContext) -> None:
+    def _take_said(self, asked: ClipWork, given: ExamContext, scale: StatedScale) -> None:
         """What was said of this clip in an earlier session; with it the analysis begins."""
         if asked is not self._work or self._run is None:
             return
+        if self._scale == NOTHING_STATED != scale:
+            self._scale = scale
+            self._desk.set_stated_scale(scale)
         said_meanwhile = self._desk.given != NO_CONTEXT
         self._given = self._desk.given if said_meanwhile else given
         if said_meanwhile and self._given != given:
@@ -202,7 +201,7 @@ class ReviewController(QObject):
         self._use_engine()
 
     def _made_for(self) -> MadeFor | None:
-        """What results depend on, for each that may be said of a clip; of a clip's own scale."""
+        """What results depend on, for each that may be said of a clip and its scale."""
         engine = self._desk.engine()
         return partial(_made_by, engine) if engine is not None else None
 
@@ -211,28 +210,27 @@ class ReviewController(QObject):
             return
         engine = self._desk.engine()
         if engine is None:
-            self._run.set_engine(None)
+            self._run.set_model(None)
             return
-        made_by = _made_by(engine, self._given)
-        rulers = "".join(f" {each.spacing} from {each.from_index}" for each in self._desk.confirmed())
-        given_for = f" {self._desk.user_spacing_size_px()}" if self._desk.user_spacing() is not None else ""
-        settings = made_by.settings + rulers + given_for  # on pictures of another size the scale does not hold
-        made_by = replace(made_by, spacing=self._desk.user_spacing(), settings=settings)
+        made_by = _made_by(engine, self._given, self._desk.stated_scale)
         known = self._work.known_edits(made_by.model_sha256)
         self._work.read_edits(made_by.model_sha256)
-        self._run.set_engine(engine, ClipResults(self._work.notes, made_by, str(self._path)), self._given, known)
+        self._run.set_model(engine, ClipResults(self._work.notes, made_by, str(self._path)), self._given, known)
         self._presenter.renew()
         self._neighbours.look_up(self._path)
 
     def _use_scale(self) -> None:
-        """Another scale is another analysis; the picture stays where it is."""
-        if self._run is None:
+        """Another scale: what the model said is measured again; the picture stays where it is."""
+        if self._run is None or self._work is None:
             return
-        index = self._snapshot.wanted_index if self._snapshot is not None else 0
-        self._end_run()
-        self._start(index)
+        said = self._desk.stated_scale
+        if said != self._scale:
+            self._scale = said
+            self._work.keep_scale(said)
+        self._run.set_scale(said)
         if self._desk.engine() is not None:
             self._presenter.renew()
+        self._use_engine()
 
     # -- following
 
@@ -403,7 +401,8 @@ class ReviewController(QObject):
         if automatic is None:  # the frame is just being read anew: what was drawn is measured then
             self._run.await_edit(frame.key.index, edit)
         else:
-            reading = read_edited(automatic, edit, size_px, frame.geometry) if edit is not None else None
+            context = self._given or NO_CONTEXT
+            reading = read_edited(automatic, edit, size_px, frame.geometry, context) if edit is not None else None
             self._run.replace_reading(frame.key.index, reading)
         self._work.keep_edits({frame.key.index: edit})
 
@@ -412,10 +411,11 @@ class ReviewController(QObject):
         run, work = self._run, self._work
         if run is None or work is None:
             return
+        context = self._given or NO_CONTEXT
         automatic = {index: reading for index in edits if (reading := run.automatic(index)) is not None}
 
         def measure() -> dict[int, Reading]:
-            return {index: read_edited(reading, *edits[index]) for index, reading in automatic.items()}
+            return {index: read_edited(reading, *edits[index], context) for index, reading in automatic.items()}
 
         def take(readings: dict[int, Reading]) -> None:
             for index, (edit, _, _) in edits.items():
@@ -436,16 +436,12 @@ class ReviewController(QObject):
         return self._run.automatic(index) if self._run is not None else None
 
 
-def _made_by(engine: Engine, given: ExamContext) -> MadeBy:
+def _made_by(engine: LoadedModel, given: ExamContext, said: StatedScale) -> MadeBy:
     settings = f"{given.settings(engine.finding)} {fingerprint()}"  # a remembered ruler gives clips a scale
-    return MadeBy(engine.sha256, engine.running, settings=settings)
-
-
-def _calibrate_for(
-    spacing: Spacing | None, size_px: tuple[int, int] | None, confirmed: Sequence[Confirmed], source: Source
-) -> Calibrate:
-    """The calibration of a source; the user's scale holds for pictures of the size it was given on."""
-    return for_source(source, spacing, confirmed=confirmed, from_start=False, user_size_px=size_px)
+    settings += "".join(f" {each.spacing} from {each.from_index}" for each in said.confirmed)
+    if said.spacing is not None:
+        settings += f" {said.size_px}"  # on pictures of another size the scale does not hold
+    return MadeBy(engine.sha256, engine.running, said.spacing, settings)
 
 
 def _banner(now: ReviewSnapshot, reading: Reading | None) -> Banner | None:

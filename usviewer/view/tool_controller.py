@@ -20,7 +20,7 @@ from usviewer.errors import UserError
 from usviewer.frame import Frame, FrameKey, ImageGeometry, Mask, Pixels
 from usviewer.infer.prediction import Edge
 from usviewer.measure import manual
-from usviewer.measure.reading import Reading
+from usviewer.measure.reading import Provenance, Reading
 from usviewer.overlay import palette, words
 from usviewer.overlay.items import Anchor, CaliperMark, Item, LineStyle, Outline, Text
 from usviewer.overlay.palette import Size
@@ -77,6 +77,7 @@ class _Correction:
     classes: tuple[str, ...]
     edge: Edge
     keep: KeepEdit
+    was_edited: bool = False
 
 
 class ToolController(QObject):
@@ -146,7 +147,9 @@ class ToolController(QObject):
         self.cancel_tool()
         label, number = _first_label(reading, labels)
         known = reading.edge if reading.outlines_xy_px else edge
-        self._correcting = _Correction(frame, automatic, label, number, labels, known, keep)
+        self._correcting = _Correction(
+            frame, automatic, label, number, labels, known, keep, reading.provenance is Provenance.EDITED
+        )
         outline = next((o for o in reading.outlines_xy_px if len(o) >= 3), np.empty((0, 2)))
         size_px = frame.size_px
         spacing_px = HANDLE_EVERY_PX / max(1e-6, self._canvas.image_to_screen().m11())
@@ -219,7 +222,8 @@ class ToolController(QObject):
         if now is not None:
             digest = now.frame.key.digest
             edit = manual.edit_of(mask, digest, 0, now.label, now.class_index, now.edge, now.classes)
-            now.keep(now.frame, edit)
+            untouched = self._mask is not None and not self._mask.can_undo and not now.was_edited
+            now.keep(now.frame, None if untouched else edit)  # all was undone: it is the model's own outline again
             self._told()
 
     # -- the scale

@@ -14,9 +14,9 @@ from usviewer.frame import Frame
 from usviewer.infer.manifest import ModelSpec
 from usviewer.infer.predictor import Predictor
 from usviewer.infer.preprocess import make_square
-from usviewer.measure import PlaneTracker, read
 from usviewer.overlay.raster import draw
 from usviewer.overlay.scene import compose
+from usviewer.pipeline.analyzer import FrameAnalyzer, loaded
 from usviewer.tools.benchmark.machine import OtherLoad
 
 BLOCK = 20
@@ -70,7 +70,7 @@ class OwnCase:
         asked = replace(spec, input=make_square(spec.input), golden=None) if shape == "square" else spec
         self._predictor = Predictor(asked, engine, threads, frames=lambda: frames)
         self._frames, self._drawn, self._next = frames, drawn, 0
-        self._tracker = PlaneTracker()
+        self._analyzer = FrameAnalyzer(loaded(self._predictor), sequence=False)  # frames from all over a clip
         self.name = f"usviewer, {engine}, {self._shape_words(asked)}, {threads} thread{'s' if threads > 1 else ''}"
         self.engine = self._predictor.engine
         self.notice = self._predictor.notice
@@ -99,9 +99,9 @@ class OwnCase:
         frame = self._frames[self._next % len(self._frames)]
         self._next += 1
         start = time.perf_counter()
-        prediction = self._predictor.predict(frame)
+        prediction = self._analyzer.predict(frame)
         predicted = time.perf_counter()
-        reading = read(prediction, frame.geometry, self._predictor.spec.finding, self._tracker)
+        reading = self._analyzer.measure(prediction, frame.geometry)
         measured = time.perf_counter()
         self.found += bool(prediction.instances)
         times = {"measure": (measured - predicted) * 1e3, "total": (measured - start) * 1e3}

@@ -12,7 +12,7 @@ import numpy as np
 from usviewer.acquire import frame_count, open_source
 from usviewer.acquire.phantom import PhantomSource, parse_phantom_uri
 from usviewer.acquire.source import RecordedSource
-from usviewer.calibrate import for_source
+from usviewer.calibrate import calibration_for
 from usviewer.errors import UserError
 from usviewer.frame import Frame, SourceInfo, make_frame
 
@@ -35,7 +35,7 @@ def held_frames(uri: str, size_px: tuple[int, int] | None, count: int = HELD) ->
         total = frame_count(source)
         if not total:
             raise UserError(f"{source.info.name} cannot be measured with", "Give a recorded clip or phantom:")
-        calibrate = for_source(source)
+        calibrate = calibration_for(source)
         frames = [calibrate(source.seek(index)) for index in _indices(total, count)]
     return tuple(frames if size_px is None else (_scaled(frame, size_px) for frame in frames))
 

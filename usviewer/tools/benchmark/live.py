@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from usviewer.errors import UserError
-from usviewer.frame import Frame, ImageGeometry
+from usviewer.frame import Frame
 from usviewer.infer.prediction import Prediction
 from usviewer.infer.predictor import Predictor
-from usviewer.measure import PlaneTracker, read
+from usviewer.infer.temporal_gate import TemporalGate
+from usviewer.measure import read
 from usviewer.measure.reading import Reading
-from usviewer.pipeline.live_run import Engine, LiveRun
+from usviewer.pipeline.analyzer import loaded
+from usviewer.pipeline.live_run import LiveRun
 from usviewer.tools.benchmark.cases import Spread, spread
 from usviewer.tools.benchmark.frames import LoopSource
 
@@ -41,7 +44,6 @@ class LiveResult:
 def run_live(predictor: Predictor, frames: Sequence[Frame], rate: float, seconds: float) -> LiveResult:
     """Run so many seconds. Raises ``UserError`` when a thread failed."""
     source = LoopSource(frames, rate)
-    tracker = PlaneTracker()
     latencies_ms: list[float] = []
     behind: list[int] = []
     accepted = [0]
@@ -50,17 +52,16 @@ def run_live(predictor: Predictor, frames: Sequence[Frame], rate: float, seconds
         accepted[0] = frame.key.index
         return frame
 
-    def predict(frame: Frame) -> Prediction:
+    def predict(frame: Frame, state: TemporalGate | None) -> Prediction:
         behind.append(accepted[0] - frame.key.index)
-        return predictor.predict(frame)
+        return predictor.predict(frame, state)
 
-    def measure(prediction: Prediction, geometry: ImageGeometry | None) -> Reading:
-        reading = read(prediction, geometry, predictor.spec.finding, tracker)
+    def measure(prediction: Prediction, *given: Any) -> Reading:
+        reading = read(prediction, *given)
         latencies_ms.append((time.monotonic() - prediction.key.capture_time_s) * 1e3)
         return reading
 
-    engine = Engine(predict, measure, predictor.spec.name, predictor.session.requested, predictor.engine)
-    run = LiveRun(lambda: source, calibrate, engine)
+    run = LiveRun(lambda: source, calibrate, replace(loaded(predictor), predict=predict, read=measure))
     run.start()
     try:
         _wait(run, seconds)

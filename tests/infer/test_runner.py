@@ -8,8 +8,8 @@ import pytest
 
 from tests.helpers.pictures import SpecFactory
 from usviewer.frame import ImageGeometry, Sector, make_frame
-from usviewer.infer.edge import edge_sd_px
 from usviewer.infer.predictor import Predictor
+from usviewer.infer.runner import edge_sd_px
 
 
 def frame(width, height, sector=None):

@@ -8,17 +8,20 @@ import cv2
 import pytest
 from pydicom.dataset import Dataset
 
+from tests.helpers.fakes import picture as fake_picture
 from tests.helpers.recordings import dicom_dataset, picture, write_clip
 from tests.helpers.screens import screen
 from usviewer.acquire import open_source
-from usviewer.calibrate import for_source
+from usviewer.calibrate.calibration import ScaleState, StatedScale, calibration_for, gather, live_calibration
 from usviewer.calibrate.calibrator import GIVEN_FOR_OTHER_SIZE
+from usviewer.calibrate.ruler import layouts
 from usviewer.calibrate.ruler.confirm import UNCONFIRMED, propose, remember
 from usviewer.calibrate.ruler.watch import WITHDRAWALS
 from usviewer.calibrate.source import SHAPES_DIFFER, sample_frames
 from usviewer.calibrate.user_spacing import spacing_from_text
 from usviewer.errors import UserError
-from usviewer.units import ScaleSource
+from usviewer.frame import make_frame
+from usviewer.units import ScaleSource, isotropic
 
 SIZE = (800, 600)
 PITCH = 36.3
@@ -42,7 +45,7 @@ def changed(tmp_path_factory):
 
 def geometries(path, *arguments, **options):
     with open_source(path) as source:
-        calibrate = for_source(source, *arguments, **options)
+        calibrate = calibration_for(source, StatedScale(*arguments, **options))
         return [calibrate(frame).geometry for frame in source]
 
 
@@ -92,7 +95,7 @@ def test_a_users_own_scale_is_watched_beside_a_ruler(changed):
 def test_frames_are_judged_alike_in_any_order(changed):
     """Review seeks: what is shown first must not change what is known of a frame once all were seen."""
     with open_source(changed) as source:
-        calibrate = for_source(source, ruler_tick_mm=10.0)
+        calibrate = calibration_for(source, StatedScale(ruler_tick_mm=10.0))
         for index in (12, 3, 10, 8, 9, 15, 0):
             assert bool(calibrate(source.seek(index)).geometry.regions) == (index < 9)
 
@@ -165,7 +168,7 @@ def test_a_users_scale_does_not_outlive_the_size_it_was_given_for(tmp_path):
     path = two_sizes(tmp_path / "two.h264")
     assert scales(path, spacing_from_text("0.2")) == [0.2] * 4 + [None] * 4
     assert {known.no_scale_reason for known in geometries(path, spacing_from_text("0.2"))[4:]} == {GIVEN_FOR_OTHER_SIZE}
-    second = scales(path, spacing_from_text("0.2"), user_size_px=(160, 120), from_start=False)
+    second = scales(path, spacing_from_text("0.2"), size_px=(160, 120), from_start=False)
     assert second == [None] * 4 + [0.2] * 4
 
 
@@ -219,7 +222,96 @@ def test_a_file_that_says_two_shapes_of_a_pixel_has_no_millimetres(tmp_path):
 
 def test_the_shape_of_a_pixel_outlives_a_scale_that_is_withdrawn(changed):
     with open_source(changed) as source:
-        calibrate = for_source(source, spacing_from_text("0.2x0.25"))
+        calibrate = calibration_for(source, StatedScale(spacing_from_text("0.2x0.25")))
         known = [calibrate(frame) for frame in source]
     assert known[0].geometry.regions and not known[-1].geometry.regions
     assert {frame.pixel_aspect for frame in known} == {0.8}
+
+
+# --- one decision for recorded and live sources -----------------------------------------------------------------------
+
+
+def scaled(calibrate, frame):
+    return [region.spacing.y_mm_per_px for region in calibrate(frame).geometry.regions if region.spacing]
+
+
+def test_on_a_live_source_a_spacing_holds_for_the_size_it_was_given_on_and_for_no_other():
+    calibrate = live_calibration(StatedScale(isotropic(0.2, ScaleSource.USER), (64, 48)))
+    assert calibrate.state is ScaleState.GIVEN
+    assert scaled(calibrate, make_frame(fake_picture(0), "s", 0)) == [0.2]
+    assert scaled(calibrate, make_frame(fake_picture(0, 80, 48), "s", 1)) == []
+
+
+def test_on_a_live_source_a_withdrawn_ruler_stays_so_also_where_frames_are_numbered_again(changed):
+    with open_source(changed) as source:
+        frames = list(source)
+        said = StatedScale(confirmed=(propose(frames[:4], source.info)[0].confirmed(10.0),))
+    calibrate = live_calibration(said)
+    assert calibrate.state is ScaleState.CONFIRMED
+    assert scaled(calibrate, frames[3]) == pytest.approx([10.0 / PITCH], rel=0.002)
+    assert scaled(calibrate, frames[12]) == [] and scaled(calibrate, frames[3]) == []
+
+
+@pytest.mark.parametrize(
+    ("said", "state", "mm"),
+    [
+        (StatedScale(), ScaleState.PROPOSAL, None),
+        (StatedScale(ruler_tick_mm=10.0), ScaleState.CONFIRMED, 10.0 / PITCH),
+        (StatedScale(isotropic(0.2, ScaleSource.USER)), ScaleState.GIVEN, 0.2),
+    ],
+)
+def test_how_the_scale_was_decided_is_said(ruled, said, state, mm):
+    with open_source(ruled) as source:
+        found = calibration_for(source, said)
+    assert found.state is state
+    assert mm == (None if found.spacing is None else pytest.approx(found.spacing.y_mm_per_px, rel=0.002))
+    assert found.reason == ("" if mm else UNCONFIRMED)
+
+
+def test_what_a_source_tells_is_gathered_once_and_another_word_gives_the_same_as_from_the_start(changed):
+    with open_source(changed) as source:
+        evidence = gather(source)
+        frames = list(source)
+    for said in (StatedScale(ruler_tick_mm=10.0), StatedScale(spacing_from_text("0.25")), StatedScale()):
+        with open_source(changed) as source:
+            fresh = calibration_for(source, said)
+        again = evidence.decide(said)
+        assert [scaled(again, frame) for frame in frames] == [scaled(fresh, frame) for frame in frames]
+
+
+def test_a_ruler_that_is_confirmed_later_is_judged_by_what_was_seen_of_the_frames_before(changed):
+    with open_source(changed) as source:
+        evidence = gather(source)
+        frames = list(source)
+    for frame in frames:
+        evidence.note(frame)
+    proposal = evidence.ruler[0]
+    said = (StatedScale(confirmed=(proposal.confirmed(10.0),)), StatedScale(spacing_from_text("0.25")))
+    for each in said:
+        with_pixels, without = evidence.decide(each), evidence.decide(each)
+        for frame in frames:
+            known = without.without_pixels(frame.key, frame.size_px, frame.stated_aspect)
+            expected = with_pixels(frame).geometry
+            assert (known.regions, known.no_scale_reason) == (expected.regions, expected.no_scale_reason)
+            assert known.calibration_id == expected.calibration_id
+
+
+def test_without_its_pixels_nothing_is_said_of_a_frame_that_nobody_has_looked_at(ruled):
+    with open_source(ruled) as source:
+        evidence = gather(source)
+        frame = source.seek(3)
+    calibrate = evidence.decide(StatedScale(ruler_tick_mm=10.0))
+    assert calibrate.without_pixels(frame.key, frame.size_px, 1.0) is None
+    evidence.note(frame)
+    assert calibrate.without_pixels(frame.key, frame.size_px, 1.0) is not None
+    assert calibrate.without_pixels(frame.key, (400, 300), 1.0) is None, "the sector of another size is not known"
+
+
+def test_remembered_rulers_that_cannot_be_read_are_named(ruled):
+    path = layouts.layouts_path()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("[[[[")
+    with open_source(ruled) as source:
+        found = calibration_for(source)
+    assert found.state is ScaleState.PROPOSAL
+    assert found.problems == tuple(layouts.load()[1]) != ()
