@@ -110,9 +110,7 @@ def _scale_stroke(item: ScaleBar, unit: float) -> _Stroke:
     lines = [np.stack([start, end])]
     for part in range(item.divisions + 1):
         at = start + (end - start) * part / item.divisions
-        reach = across / 2
-        if part in (0, item.divisions):
-            reach = across
+        reach = across if part in (0, item.divisions) else across / 2
         lines.append(np.stack([at - reach, at + reach]))
     return _Stroke(lines, False, item.colour, _width_px(item.width, unit))
 

@@ -119,9 +119,7 @@ def _areas(reading: Reading, style: Style) -> Iterator[Item]:
             continue
         if style.mask is MaskStyle.FILL:
             yield Fill(points, colour, style.fill_alpha)
-        label = ""
-        if several:
-            label = _label(reading, index)
+        label = _label(reading, index) if several else ""
         yield Outline(points, colour, line, label=label)
 
 

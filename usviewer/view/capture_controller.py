@@ -267,9 +267,7 @@ class CaptureController(QObject):
 
     def _exported(self, result: tuple[Path, int, str]) -> None:
         folder, count, said = result
-        pictures = f"{count} corrected pictures"
-        if count == 1:
-            pictures = "1 corrected picture"
+        pictures = "1 corrected picture" if count == 1 else f"{count} corrected pictures"
         self._notify.tell(_sentence(f"Exported {pictures}: {folder.name} in {folder.parent}", said), key="export")
 
 

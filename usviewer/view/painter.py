@@ -171,9 +171,7 @@ def _paint_scale_bar(painter: QPainter, item: ScaleBar, to_screen: QTransform) -
         painter.drawLine(start, end)
         for part in range(item.divisions + 1):
             at = start + (end - start) * (part / item.divisions)
-            reach = tick / 2
-            if part in (0, item.divisions):
-                reach = tick
+            reach = tick if part in (0, item.divisions) else tick / 2
             painter.drawLine(at - reach, at + reach)
 
     _twice(painter, item.colour, item.width, LineStyle.SOLID, draw)

@@ -349,9 +349,7 @@ class PromptController(QObject):
 
     def _exported(self, result: tuple[Path, int, str]) -> None:
         folder, count, said = result
-        frames = f"{count} frames"
-        if count == 1:
-            frames = "1 frame"
+        frames = "1 frame" if count == 1 else f"{count} frames"
         sentence = f"Exported {frames}: {folder.name} in {folder.parent}."
         if said:
             sentence += f" {said}."

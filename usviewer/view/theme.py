@@ -38,9 +38,7 @@ def font(size_px: int, *, bold: bool = False) -> QFont:
     """The one family, with figures of equal width so that nothing jumps when a value changes."""
     result = QFont(FAMILY)
     result.setPixelSize(size_px)
-    result.setWeight(QFont.Weight.Normal)
-    if bold:
-        result.setWeight(QFont.Weight.DemiBold)
+    result.setWeight(QFont.Weight.DemiBold if bold else QFont.Weight.Normal)
     result.setFeature(QFont.Tag("tnum"), 1)
     return result
 

@@ -229,9 +229,7 @@ class Timeline(QFrame):
         button = self._buttons["play"]
         if button.property("playing") != playing:
             button.setProperty("playing", playing)
-            does = "Play"
-            if playing:
-                does = "Pause"
+            does = "Pause" if playing else "Play"
             button.setIcon(icon(does.lower()))
             button.setAccessibleName(does)
 

@@ -89,9 +89,7 @@ class ScalePanel(PanelBase):
         value, source, good = scale_words(self._desk.on_screen.frame)
         self.value.setText(value)
         self._source.setText(source)
-        self._source.setProperty("role", "quiet")
-        if not good:
-            self._source.setProperty("role", "warning")
+        self._source.setProperty("role", "quiet" if good else "warning")
         self._source.style().polish(self._source)  # Qt looks at a property again only when told to
         self.take_back.setEnabled(self._desk.user_spacing() is not None)
 
