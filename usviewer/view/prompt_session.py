@@ -38,7 +38,7 @@ class PromptSession:
     def forget(self) -> None:
         """Another source is open: nothing was pointed at on it."""
         self._layer, self._clip, self._shown = AnnotationLayer(), None, None
-        # The worker stays, with its models loaded; only what it was asked is dropped.
+        # The worker stays, with its models loaded; only following ends.
         if self._worker is not None:
             self._worker.cancel()
             self.rest()

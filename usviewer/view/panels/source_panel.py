@@ -116,7 +116,7 @@ class SourcePanel(PanelBase):
         self.list.setCurrentRow(0)
 
     def _chosen(self, row: int) -> None:
-        self._end_preview()  # a capture card gives its picture to one at a time
+        self._end_preview()  # most devices serve one reader at a time
         self._use.setEnabled(0 <= row < len(self._choices))
         if 0 <= row < len(self._choices) and self.isVisible():
             self._preview = LiveRun(partial(acquire.open_source, self._choices[row].uri), _as_it_is)
