@@ -13,8 +13,7 @@ import pytest
 
 from usviewer import finding_names
 from usviewer.frame import FrameKey, ImageGeometry, Mask, Region, SourceInfo, make_frame
-from usviewer.infer.finding import measured_label
-from usviewer.infer.manifest import Label
+from usviewer.infer.manifest import Label, measured_label
 from usviewer.infer.prediction import Edge, Instance, Prediction
 from usviewer.measure import PlaneTracker, read, summarize
 from usviewer.measure.clip_report import clip_report

@@ -10,15 +10,14 @@ import hashlib
 import os
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from usviewer.errors import UserError, foreign_parser
 from usviewer.files import read_bytes
-from usviewer.finding_names import known_findings
-from usviewer.infer.finding import measured_label
+from usviewer.finding_names import known_findings, requires_label, stated_by
 from usviewer.infer.manifest_table import ManifestTable
 from usviewer.infer.prediction import Edge
 from usviewer.units import Box, Point
@@ -540,3 +539,18 @@ def _golden_prompt(case: GoldenCase, table: ManifestTable) -> GoldenCase:
     if not box:
         return case
     return replace(case, box_xyxy_px=(box[0], box[1], box[2], box[3]))
+
+
+def measured_label(labels: Sequence[Label], finding: str) -> Label | None:
+    """The label that stands for a finding: one for the whole model, whatever the scores of a frame are.
+
+    The one that the manifest marks ``measured``; else the first whose name is that of the finding; else the first.
+    Lumen and wall are two diameters of one vessel: a median over both would be neither. Of a finding beside which other
+    structures are labelled (a nerve), the first may be a vessel: None where no label is called or marked as one.
+    """
+    marked = (label for label in labels if label.measured)
+    named = (label for label in labels if stated_by(label.name) == finding)
+    found = next(marked, None) or next(named, None)
+    if found is None and not requires_label(finding):
+        return labels[0]
+    return found

@@ -345,7 +345,11 @@ class _Marks(QWidget):
         painter.drawText(name, Qt.AlignmentFlag.AlignVCenter | Qt.AlignmentFlag.AlignLeft, mark.label)
         painter.setFont(theme.font(round((theme.LABEL_PX + 1) * scale)))
         painter.setPen(QColor(theme.QUIET))
-        said = "not seen" if not mark.seen else "" if mark.score is None else f"{mark.score:.2f}"
+        said = ""
+        if not mark.seen:
+            said = "not seen"
+        elif mark.score is not None:
+            said = f"{mark.score:.2f}"
         place = QRectF(0, top, self.width(), high)
         painter.drawText(place, Qt.AlignmentFlag.AlignVCenter | Qt.AlignmentFlag.AlignRight, said)
 
