@@ -102,7 +102,9 @@ class ReadingText:
     @property
     def scale_sentence(self) -> str:
         """The scale with where it comes from, or why lengths are in pixels."""
-        return f"Scale {self.scale}" if self.has_scale else self.scale
+        if self.has_scale:
+            return f"Scale {self.scale}"
+        return self.scale
 
 
 def reading_text(reading: Reading | None, summary: Summary | None, context: TextContext = OF_THE_FRAME) -> ReadingText:
@@ -125,7 +127,10 @@ def reading_text(reading: Reading | None, summary: Summary | None, context: Text
 
 def _unmeasured(text: ReadingText, reading: Reading, context: TextContext) -> ReadingText:
     is_refused = reading.status is Status.REFUSED
-    status = f"{text.heading} not measured" if is_refused else finding_of(reading.finding).absent
+    if is_refused:
+        status = f"{text.heading} not measured"
+    else:
+        status = finding_of(reading.finding).absent
     reason = reading.reason or context.withheld
     if reason.rstrip(".").casefold() == status.casefold():  # "No nerve seen" is said once
         reason = ""
@@ -152,7 +157,8 @@ def _with_number(
     text: ReadingText, reading: Reading, main: Measurement, summary: Summary | None, context: TextContext
 ) -> ReadingText:
     """The one place that decides which number is large."""
-    summary = summary if context.is_current else None
+    if not context.is_current:
+        summary = None
     beyond = _beyond(reading, summary, context)
     if summary is None and context.is_live and _pulsates(reading, main):
         return replace(text, reason=text.reason or WAITING, beside=(_now(reading, main), *beyond))
@@ -175,12 +181,20 @@ def _pulsates(reading: Reading, main: Measurement) -> bool:
 
 
 def _quantity(reading: Reading, summary: Summary | None) -> str:
-    quoted = finding_of(reading.finding).quoted if summary is None else summary.name
-    return "" if quoted is None else words.title(quoted)
+    if summary is None:
+        quoted = finding_of(reading.finding).quoted
+    else:
+        quoted = summary.name
+    if quoted is None:
+        return ""
+    return words.title(quoted)
 
 
 def _convention(reading: Reading, main: Measurement) -> str:
-    drawn = "" if reading.provenance is Provenance.AUTOMATIC else f" · {reading.provenance}"
+    if reading.provenance is Provenance.AUTOMATIC:
+        drawn = ""
+    else:
+        drawn = f" · {reading.provenance}"
     whose = words.label_words(reading.label, reading.finding)
     return f"{whose}{words.convention(reading.edge)}{words.how_words(reading)}{drawn}"
 
@@ -192,13 +206,17 @@ def span_words(summary: Summary, *, is_complete: bool = True) -> str:
     """Over what an aggregate is: "median of the last 2.0 s"."""
     if not summary.whole:
         return f"median of the last {summary.span_s:.1f} s"
-    so_far = "" if is_complete else " so far"
+    so_far = " so far"
+    if is_complete:
+        so_far = ""
     return f"median of the clip{so_far}, {summary.span_s:.1f} s"
 
 
 def interval_words(summary: Summary) -> str:
     """An aggregate exactly, with its interval: "24.0 mm, 95 % 23.4 to 24.5"."""
-    digits = 1 if summary.unit == "mm" else 0
+    digits = 0
+    if summary.unit == "mm":
+        digits = 1
     value = f"{summary.median:.{digits}f} {summary.unit_words}"
     if summary.known_interval is None:
         return f"{value}, its error is not known"
@@ -208,14 +226,21 @@ def interval_words(summary: Summary) -> str:
 
 def _frame_interval(main: Measurement) -> str:
     """One frame's value exactly, with its error where that is known."""
-    value = main.value_px if main.value_mm is None else main.value_mm
+    if main.value_mm is None:
+        value = main.value_px
+    else:
+        value = main.value_mm
     if value is None:
         return ""
-    digits = 0 if main.value_mm is None else 1
+    digits = 1
+    if main.value_mm is None:
+        digits = 0
     if main.sd:
         return f"{value:.{digits}f} ± {NORMAL_95 * main.sd:.{digits}f} {main.unit_words}, 95 %"
     is_shown_rounded = main.dimension is Dimension.LENGTH and main.value_mm is not None
-    return f"{value:.1f} {main.unit_words}" if is_shown_rounded else ""
+    if is_shown_rounded:
+        return f"{value:.1f} {main.unit_words}"
+    return ""
 
 
 def _number(main: Measurement, finding: str) -> tuple[str, str]:
@@ -238,7 +263,9 @@ def _median(summary: Summary, reading: Reading, context: TextContext) -> tuple[s
     """A short name: it stands in one line with its value."""
     name = span_words(summary)
     if summary.whole:
-        name = "median of the clip" if context.is_complete else "median so far"
+        name = "median so far"
+        if context.is_complete:
+            name = "median of the clip"
     return (name, finding_of(reading.finding).text(summary.median, summary.unit))
 
 
@@ -255,7 +282,9 @@ def _beyond(reading: Reading, summary: Summary | None, context: TextContext) -> 
     if not context.is_current or report.finding != reading.finding:
         return ()
     maximum = _sweep_pairs(report, is_needed=summary is None and not context.is_live)
-    return maximum + report.pairs if reading.status is Status.MEASURED else maximum
+    if reading.status is Status.MEASURED:
+        return maximum + report.pairs
+    return maximum
 
 
 def _sweep_pairs(report: ClipReport, *, is_needed: bool) -> Pairs:
@@ -266,7 +295,9 @@ def _sweep_pairs(report: ClipReport, *, is_needed: bool) -> Pairs:
     # A few frames of a clip may be a false alarm: their maximum is not called the clip's.
     if not by_site and (not is_needed or top.span_s < MIN_SPAN_S):
         return ()
-    name = f"max, {top.site or 'site not set'}" if by_site else "max of all frames"
+    name = "max of all frames"
+    if by_site:
+        name = f"max, {top.site or 'site not set'}"
     return ((name, finding_of(report.finding).text(top.maximum, top.unit)),)
 
 
@@ -279,7 +310,9 @@ def _marks(reading: Reading, labels: Sequence[str]) -> tuple[StatusMark, ...]:
     """A checklist: of a finding that has one, and of models that look for several structures."""
     checklist = finding_of(reading.finding).checklist
     if checklist is not None:
-        return checklist(reading, labels) if reading.status is Status.MEASURED or labels else ()
+        if reading.status is Status.MEASURED or labels:
+            return checklist(reading, labels)
+        return ()
     if len(labels) < 2:
         return ()
     best: dict[str, float] = {}
@@ -310,12 +343,17 @@ def report_sections(report: ClipReport, table_id: str = "", now_s: float | None 
 
     ``now_s`` is the time of a live source: it has no frame to go back to, and its largest values were so long ago.
     """
-    over = "over the clip" if now_s is None else "over the last two minutes"
+    over = "over the last two minutes"
+    if now_s is None:
+        over = "over the clip"
     sections = list(_sweep_sections(report, over, now_s))
     if said := reference_words(report, table_id):
         sections.append(ReportSection("Reference", (ReportRow("", "", said),)))
     for section in report.sections:
-        title = f"{section.title} {over}" if section.over_frames else section.title
+        if section.over_frames:
+            title = f"{section.title} {over}"
+        else:
+            title = section.title
         rows = tuple(
             replace(row, value=DASH if row.value is None else row.value, frame=row.frame if now_s is None else None)
             for row in section.rows
@@ -332,13 +370,19 @@ def _sweep_sections(report: ClipReport, over: str, now_s: float | None) -> Itera
 
 def _sweep_row(finding_id: str, summary: Summary, now_s: float | None) -> ReportRow:
     key, finding = summary.maximum_key, finding_of(finding_id)
-    where = f"frame {key.index}" if now_s is None else f"{max(0.0, now_s - key.capture_time_s):.0f} s ago"
+    if now_s is None:
+        where = f"frame {key.index}"
+    else:
+        where = f"{max(0.0, now_s - key.capture_time_s):.0f} s ago"
     interval = ""
     if summary.maximum_interval is not None:
         (low, unit), (high, _) = (finding.number(value, summary.unit) for value in summary.maximum_interval)
         interval = f"{low} to {high} {unit}, 95 % · "
     name = str(summary.site).capitalize() or "Site not set"
-    frame = key.index if now_s is None else None
+    if now_s is None:
+        frame = key.index
+    else:
+        frame = None
     return ReportRow(name, finding.text(summary.maximum, summary.unit), f"{interval}{where}", frame)
 
 
@@ -363,7 +407,10 @@ def panel_lines(text: ReadingText, most_others: int, model: str = "") -> tuple[T
 
 def _head_lines(text: ReadingText) -> Iterator[TextLine]:
     if text.status:
-        colour = palette.WARNING if text.is_refused else palette.TEXT
+        if text.is_refused:
+            colour = palette.WARNING
+        else:
+            colour = palette.TEXT
         yield TextLine(text.status, Size.TITLE, colour)
         if text.reason:
             yield TextLine(text.reason, Size.BODY, colour)
@@ -384,9 +431,15 @@ def reading_lines(text: ReadingText) -> Iterator[str]:
     if text.status:
         yield text.status
     else:
-        quantity = f", {text.quantity}" if text.quantity else ""
-        number = f": {text.number} {text.unit}".rstrip() if text.convention else ""
-        said = f", {text.number_sentence}" if text.number_sentence else ""
+        quantity = ""
+        if text.quantity:
+            quantity = f", {text.quantity}"
+        number = ""
+        if text.convention:
+            number = f": {text.number} {text.unit}".rstrip()
+        said = ""
+        if text.number_sentence:
+            said = f", {text.number_sentence}"
         yield f"{text.heading}{quantity}{number}{said}"
     yield from filter(None, (text.convention, text.reason))
     yield from (mark.sentence for mark in text.marks)
@@ -404,13 +457,18 @@ def clip_lines(report: ClipReport, aggregate: Summary | None, table_id: str = ""
         yield _aggregate_line(aggregate, report.finding)
     for section in report_sections(report, table_id):
         for row in section.rows:
-            said = f"{row.name}: {row.value}" if row.name else row.detail
+            if row.name:
+                said = f"{row.name}: {row.value}"
+            else:
+                said = row.detail
             yield f"{said} ({row.detail})" if row.name and row.detail else said
 
 
 def _aggregate_line(aggregate: Summary, finding: str) -> str:
     """The median as the screen says it, and the maximum exactly, with its frame."""
-    digits = 1 if aggregate.unit == "mm" else 0
+    digits = 0
+    if aggregate.unit == "mm":
+        digits = 1
     convention = f"{words.convention(aggregate.edge)}{words.plane_words(aggregate.plane)}"
     median = f"{span_words(replace(aggregate, whole=True))}, {interval_words(aggregate)}"
     return (

@@ -48,17 +48,23 @@ def label_words(label: str, finding: str) -> str:
     A model may outline lumen and wall: whose diameter it is, is part of the number.
     """
     plain = " ".join(label.casefold().replace("_", " ").replace("-", " ").split())
-    return f"{label}, " if plain and plain != finding.replace("-", " ") else ""
+    if plain and plain != finding.replace("-", " "):
+        return f"{label}, "
+    return ""
 
 
 def plane_words(plane: Plane) -> str:
     """How the vessel is cut, to follow the convention; nothing for what has no plane."""
-    return "" if plane is Plane.UNDETERMINED else f" · {plane}"
+    if plane is Plane.UNDETERMINED:
+        return ""
+    return f" · {plane}"
 
 
 def headline_of(reading: Reading) -> Measurement | None:
     """The measurement that is the answer: the first that ``measure`` names."""
-    return next(iter(reading.measurements), None) if reading.status is Status.MEASURED else None
+    if reading.status is Status.MEASURED:
+        return next(iter(reading.measurements), None)
+    return None
 
 
 def matches_summary(summary: Summary | None, reading: Reading) -> Summary | None:
@@ -72,10 +78,14 @@ def matches_summary(summary: Summary | None, reading: Reading) -> Summary | None
         return None
     if summary.span_s < MIN_SPAN_S and finding_of(reading.finding).needs_aggregate:
         return None
-    unit = "px" if main.value_mm is None else "mm"
+    unit = "mm"
+    if main.value_mm is None:
+        unit = "px"
     theirs = (summary.name, summary.unit, summary.plane, summary.edge, summary.site, summary.label)
     same = theirs == (main.name, unit, reading.plane, reading.edge, reading.site, reading.label)
-    return summary if same and summary.shares_unit(reading) else None
+    if same and summary.shares_unit(reading):
+        return summary
+    return None
 
 
 def big_number(value: float, unit: str, finding: str) -> tuple[str, str]:
@@ -86,13 +96,21 @@ def big_number(value: float, unit: str, finding: str) -> tuple[str, str]:
 def value_text(measurement: Measurement) -> str:
     """A measurement's value with its unit; pixels where there is no scale."""
     if measurement.dimension is Dimension.PERCENT:
-        return "-" if measurement.value is None else f"{measurement.value:.1f}{_percent(measurement.name)}"
+        if measurement.value is None:
+            return "-"
+        return f"{measurement.value:.1f}{_percent(measurement.name)}"
     if measurement.dimension is Dimension.WEEKS:
-        return "-" if measurement.value is None else _age_text(measurement.name, measurement.value)
-    power = "²" if measurement.dimension is Dimension.AREA else ""
+        if measurement.value is None:
+            return "-"
+        return _age_text(measurement.name, measurement.value)
+    power = ""
+    if measurement.dimension is Dimension.AREA:
+        power = "²"
     if measurement.value_mm is not None:
         return f"{measurement.value_mm:.1f} mm{power}"
-    return "-" if measurement.value_px is None else f"{measurement.value_px:.0f} px{power}"
+    if measurement.value_px is None:
+        return "-"
+    return f"{measurement.value_px:.0f} px{power}"
 
 
 def maximum_words(summary: Summary, finding: str) -> str:
@@ -104,7 +122,9 @@ def maximum_words(summary: Summary, finding: str) -> str:
 
 def _percent(name: str) -> str:
     """A centile is a rank, not a share."""
-    return "" if name.endswith("_centile") else " %"
+    if name.endswith("_centile"):
+        return ""
+    return " %"
 
 
 def _age_text(name: str, weeks: float) -> str:
@@ -129,5 +149,7 @@ def beside_words(reading: Reading) -> str:
 def how_words(reading: Reading) -> str:
     """How and where the vessel is cut, to follow the convention; and whether the operator said how."""
     plane = plane_words(reading.plane)
-    said = ", set" if plane and reading.plane_set else ""
+    said = ""
+    if plane and reading.plane_set:
+        said = ", set"
     return f"{plane}{said}{f' · {reading.site}' if reading.site else ''}"

@@ -158,7 +158,9 @@ def scale_withdrawals(readings: Sequence[Reading]) -> list[tuple[FrameKey, str]]
     found: list[tuple[FrameKey, str]] = []
     before = ""
     for reading in readings:
-        reason = reading.no_scale_reason if reading.no_scale_reason in _WITHDRAWALS else ""
+        reason = ""
+        if reading.no_scale_reason in _WITHDRAWALS:
+            reason = reading.no_scale_reason
         if reason and reason != before:
             found.append((reading.key, reason))
         before = reason
@@ -171,7 +173,10 @@ def _best_frame(readings: Sequence[Reading]) -> dict[str, Any] | None:
     best = max(measured, key=quality_rank, default=None)
     if best is None:
         return None
-    quality = None if best.quality is None else round(best.quality, 4)
+    if best.quality is None:
+        quality = None
+    else:
+        quality = round(best.quality, 4)
     return {"frame": best.key.index, "time_s": best.key.media_time_s, "quality": quality}
 
 

@@ -186,7 +186,9 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 def text_of_cell(text: str) -> str:
     """The text from which a cell of our tables was made: without the apostrophe before a formula."""
-    return text[1:] if _DEFUSED.match(text) else text
+    if _DEFUSED.match(text):
+        return text[1:]
+    return text
 
 
 def _cell(value: Cell) -> Cell:
@@ -194,7 +196,9 @@ def _cell(value: Cell) -> Cell:
     if not isinstance(value, str):
         return value
     text = printable(value)
-    return f"'{text}" if _FORMULA.match(text) or _DEFUSED.match(text) else text
+    if _FORMULA.match(text) or _DEFUSED.match(text):
+        return f"'{text}"
+    return text
 
 
 def _columns_of(name: str, dimension: Dimension) -> list[str]:
@@ -243,4 +247,6 @@ def _spacing_cells(spacing: Spacing | None) -> dict[str, Cell]:
 
 
 def _rounded(value: float | None, digits: int) -> float | None:
-    return None if value is None else round(float(value), digits)
+    if value is None:
+        return None
+    return round(float(value), digits)

@@ -102,10 +102,16 @@ class QualityBars(QWidget):
         self.setFixedHeight(round(22 * scale))
 
     def set_quality(self, quality: float | None) -> None:
-        shown = None if quality is None else round(quality, 2)
+        if quality is None:
+            shown = None
+        else:
+            shown = round(quality, 2)
         if shown != self._quality:
             self._quality = shown
-            words = "unknown" if shown is None else quality_words(shown)
+            if shown is None:
+                words = "unknown"
+            else:
+                words = quality_words(shown)
             self.setAccessibleName(f"Quality {words}")
             self.setToolTip(
                 "" if shown is None else f"Quality {shown:.2f} of 1: model score, fit, shape, distance from the edge"
@@ -191,7 +197,9 @@ class ReadingPanel(QFrame):
         if answer == self._answer:
             return
         self._answer = answer
-        heading = f"{answer.heading.upper()}   {answer.quantity}" if answer.heading else "No reading"
+        heading = "No reading"
+        if answer.heading:
+            heading = f"{answer.heading.upper()}   {answer.quantity}"
         _say(self._heading, heading.strip())
         checklist = _is_checklist(answer)
         self._number.setVisible(not checklist)
@@ -358,7 +366,9 @@ def quality_words(quality: float) -> str:
     """A word for a quality, where colour and bars are not seen."""
     if quality >= _GOOD_FROM:
         return "good"
-    return "fair" if quality >= _FAIR_FROM else "poor"
+    if quality >= _FAIR_FROM:
+        return "fair"
+    return "poor"
 
 
 def quality_bars(quality: float) -> int:

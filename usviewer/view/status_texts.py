@@ -68,7 +68,9 @@ class StatusTexts:
             return "The model is loading"
         if desk.engine() is None:
             return desk.engine_problem or "No model: nothing is outlined or measured"
-        return "The model is too slow for this source" if desk.on_screen.note else ""
+        if desk.on_screen.note:
+            return "The model is too slow for this source"
+        return ""
 
     def status(self) -> None:
         """The line at the foot."""
@@ -84,7 +86,9 @@ class StatusTexts:
             return "model taken off"
         if engine is not None:
             return engine.running
-        return "loading the model" if self._desk.loading else "no model"
+        if self._desk.loading:
+            return "loading the model"
+        return "no model"
 
     def chips(self, *, welcoming: bool) -> None:
         """The line at the head: source, model and scale; before a source is open, no scale."""
@@ -92,21 +96,37 @@ class StatusTexts:
         for button in self._mode_buttons:
             button.setText("Review" if self._live.active or welcoming else "Live")
         engine = self._desk.engine()
-        label = engine.model_label if engine else "No model"
+        label = "No model"
+        if engine:
+            label = engine.model_label
         self._bar.model.say("Model is loading" if self._desk.loading else label, warning=engine is None)
         value, source, good = scale_words(self._desk.on_screen.frame)
         place = source.partition(" · ")[0].removeprefix("From: ")
-        said = f"{value} · {place}" if good else value
+        if good:
+            said = f"{value} · {place}"
+        else:
+            said = value
         self._bar.scale.say(said, warning=not good and not welcoming)
         self._bar.scale.setVisible(not welcoming)
 
     def _source_chip(self) -> None:
         chip, live = self._bar.source, self._live
-        path = self._late.needed.review.path if self._late.reviewing else None
+        if self._late.reviewing:
+            path = self._late.needed.review.path
+        else:
+            path = None
         if live.active and (status := live.status) is not None:
-            name = status.source.name if status.source else live.uri
-            rate = f" · {status.source_rate:.0f} fps" if status.source_rate else ""
-            said = f"{name}{rate}" if status.state.holds_numbers else f"{name} · {status.state}"
+            if status.source:
+                name = status.source.name
+            else:
+                name = live.uri
+            rate = ""
+            if status.source_rate:
+                rate = f" · {status.source_rate:.0f} fps"
+            if status.state.holds_numbers:
+                said = f"{name}{rate}"
+            else:
+                said = f"{name} · {status.state}"
             chip.say(said, _DOTS.get(status.state, theme.WARNING))
         else:
             chip.say(path.name if path is not None else "No source")

@@ -103,10 +103,14 @@ def read(prediction: Prediction, geometry: ImageGeometry | None, state: ReadStat
     margin = border_margin_px(found.shape, border_distance_px(geometry.sector, prediction.frame_size_px))
     contact = contact_of(found.shape, touching_xy_px(found.shape, margin, BORDER_PX), section.scale_xy)
     seen = plane_of(section.ellipse.elongation, contact)
-    plane = tracker.update(seen, prediction.key) if tracker else seen
-    reason = (
-        SMALL if _too_small(section, geometry, prediction) else _refusal(found.shape, plane, seen, contact, tracker)
-    )
+    if tracker:
+        plane = tracker.update(seen, prediction.key)
+    else:
+        plane = seen
+    if _too_small(section, geometry, prediction):
+        reason = SMALL
+    else:
+        reason = _refusal(found.shape, plane, seen, contact, tracker)
     if reason:
         return replace(reading, status=Status.REFUSED, reason=reason, plane=plane)
     if len(able) > 1:
@@ -142,7 +146,9 @@ def _transverse(
     reading: Reading, found: InstanceShape, section: Section, sector: Sector | None, margin_px: float
 ) -> Reading:
     shape = found.shape
-    beam = sector.beam_direction(shape.moments.centroid_xy) if sector else (0.0, 1.0)
+    beam = (0.0, 1.0)
+    if sector:
+        beam = sector.beam_direction(shape.moments.centroid_xy)
     fits = found.overlap >= MIN_OVERLAP
     elongation = section.ellipse.elongation
     measurements = (
@@ -166,7 +172,10 @@ def _transverse(
 def _longitudinal(reading: Reading, found: InstanceShape, section: Section, margin: NDArray[np.float32]) -> Reading:
     spacing, near = reading.spacing, margin <= tube.EDGE_PX
     in_px = tube.widest(found.shape, near, section.pixel_aspect)
-    in_mm = tube.widest(found.shape, near, spacing.x_mm_per_px, spacing.y_mm_per_px) if spacing else None
+    if spacing:
+        in_mm = tube.widest(found.shape, near, spacing.x_mm_per_px, spacing.y_mm_per_px)
+    else:
+        in_mm = None
     if in_px is None or (spacing and in_mm is None):
         return replace(reading, status=Status.REFUSED, reason=TOO_SHORT, plane=Plane.LONGITUDINAL)
     ends = (in_mm or in_px).ends_xy_px
@@ -207,9 +216,14 @@ def _pulse(readings: Sequence[Reading], recent_s: float | None) -> Pulse | None:
     if not readings:
         return None
     until_s = time_of(readings[-1].key)
-    recent = readings if recent_s is None else [r for r in readings if until_s - time_of(r.key) <= recent_s]
+    if recent_s is None:
+        recent = readings
+    else:
+        recent = [r for r in readings if until_s - time_of(r.key) <= recent_s]
     like = summarize(recent)
-    return pulse_of(recent, like) if like is not None else None
+    if like is not None:
+        return pulse_of(recent, like)
+    return None
 
 
 def sweep_row(summary: Summary) -> dict[str, Any]:

@@ -59,7 +59,9 @@ class StatusMark:
         """The same in words: "CSP 0.81", "CSP not seen"."""
         if not self.seen:
             return f"{self.label} not seen"
-        return self.label if self.score is None else f"{self.label} {self.score:.2f}"
+        if self.score is None:
+            return self.label
+        return f"{self.label} {self.score:.2f}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,4 +219,6 @@ def rounded_floats(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def rounded_pair(interval: tuple[float, float] | None) -> list[float] | None:
     """An interval of a document, to a thousandth."""
-    return None if interval is None else [round(edge, 3) for edge in interval]
+    if interval is None:
+        return None
+    return [round(edge, 3) for edge in interval]

@@ -221,7 +221,9 @@ def plane_rows(planes: Mapping[str, PlaneOver]) -> tuple[ReportRow, ...]:
 def _plane_detail(plane: PlaneOver) -> str:
     if plane.missing:
         return f"never seen: {_and(plane.missing)}"
-    return "" if plane.best_frame is not None else "never all in one frame"
+    if plane.best_frame is not None:
+        return ""
+    return "never all in one frame"
 
 
 def _cells(reading: Reading) -> dict[str, FileValue]:

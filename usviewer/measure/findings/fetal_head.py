@@ -102,7 +102,9 @@ def _refusal(found: InstanceShape, section: Section, geometry: ImageGeometry, fr
     margin = border_margin_px(found.shape, border_distance_px(geometry.sector, frame_size_px))
     if float(margin[found.shape.mask].min()) <= BORDER_PX:
         return CLIPPED
-    return NO_ELLIPSE if found.overlap < MIN_OVERLAP else ""
+    if found.overlap < MIN_OVERLAP:
+        return NO_ELLIPSE
+    return ""
 
 
 def _sizes(section: Section) -> tuple[Measurement, ...]:
@@ -178,7 +180,10 @@ def biometry_over(readings: Sequence[Reading], aggregate: Summary) -> dict[str, 
         r for r in readings if r.status is Status.MEASURED and r.edge is aggregate.edge and aggregate.shares_unit(r)
     ]
     values = {name: _median(same, name, aggregate.unit) for name in (BIPARIETAL, OCCIPITOFRONTAL, CEPHALIC_INDEX)}
-    outer_mm = aggregate.median if aggregate.unit == "mm" and aggregate.edge is Edge.OUTER else None
+    if aggregate.unit == "mm" and aggregate.edge is Edge.OUTER:
+        outer_mm = aggregate.median
+    else:
+        outer_mm = None
     given = next((m.value for r in same if (m := r.get(GIVEN_AGE)) and m.value is not None), None)
     centile = None
     if outer_mm is not None and given is not None:
@@ -198,13 +203,17 @@ def biometry_over(readings: Sequence[Reading], aggregate: Summary) -> dict[str, 
 def _median(readings: Sequence[Reading], name: str, unit: str) -> float | None:
     found = [m for reading in readings if (m := reading.get(name)) is not None]
     known = [value for m in found if (value := _value_in(m, unit)) is not None]
-    return median(known) if known else None
+    if known:
+        return median(known)
+    return None
 
 
 def _value_in(measurement: Measurement, unit: str) -> float | None:
     if measurement.value is not None:
         return measurement.value
-    return measurement.value_mm if unit == "mm" else measurement.value_px
+    if unit == "mm":
+        return measurement.value_mm
+    return measurement.value_px
 
 
 def _age(weeks: float | None) -> dict[str, Any] | None:

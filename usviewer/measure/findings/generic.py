@@ -57,11 +57,15 @@ def read(prediction: Prediction, geometry: ImageGeometry | None, _state: ReadSta
 
 
 def _shape(instance: Instance) -> Shape | None:
-    return shape_of(instance.mask, instance.mask_origin_px) if instance.mask is not None else None
+    if instance.mask is not None:
+        return shape_of(instance.mask, instance.mask_origin_px)
+    return None
 
 
 def _outline(shape: Shape | None) -> Points:
-    return shape.outline_xy_px if shape is not None else np.empty((0, 2))
+    if shape is not None:
+        return shape.outline_xy_px
+    return np.empty((0, 2))
 
 
 def _corners(instances: tuple[Instance, ...]) -> Points:
@@ -77,7 +81,10 @@ def _areas(shapes: list[Shape | None], geometry: ImageGeometry) -> tuple[Measure
             spacing, _ = geometry.spacing_of_outline(shape.outline_xy_px)
             count = shape.moments.area
             area_px, area_mm2 = count * geometry.pixel_aspect, spacing.area_mm2(count) if spacing else None
-            name = AREA if len(shapes) == 1 else f"{AREA}_{number}"
+            if len(shapes) == 1:
+                name = AREA
+            else:
+                name = f"{AREA}_{number}"
             areas.append(Measurement(name, Dimension.AREA, area_px, area_mm2))
     return tuple(areas)
 

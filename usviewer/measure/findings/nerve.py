@@ -80,7 +80,9 @@ def _refusal(found: InstanceShape, geometry: ImageGeometry, frame_size_px: tuple
     if found.shape.moments.area < MIN_AREA_PX:
         return SMALL
     margin = border_margin_px(found.shape, border_distance_px(geometry.sector, frame_size_px))
-    return CLIPPED if float(margin[found.shape.mask].min()) <= BORDER_PX else ""
+    if float(margin[found.shape.mask].min()) <= BORDER_PX:
+        return CLIPPED
+    return ""
 
 
 def depths(section: Section, sector: Sector | None) -> tuple[Measurement, ...]:
@@ -103,7 +105,9 @@ def _faces(sector: Sector, points_xy_px: Points, pixel_aspect: float) -> Points 
     """Where the beam to each point leaves the probe (N, 2); None where one does not, or lies before it."""
     if sector.apex_xy_px is None:
         tops = _upper_edge(sector.outline_xy_px, points_xy_px[:, 0])
-        return None if (tops > points_xy_px[:, 1]).any() else np.column_stack([points_xy_px[:, 0], tops])
+        if (tops > points_xy_px[:, 1]).any():
+            return None
+        return np.column_stack([points_xy_px[:, 0], tops])
     if sector.face_radius_px is None:
         return None
     rays = points_xy_px - np.asarray(sector.apex_xy_px)
@@ -127,7 +131,10 @@ def _upper_edge(outline_xy_px: Points, x_px: Values) -> Values:
 def _depth(name: str, face: Values, point: Values, section: Section, gain: float) -> Measurement:
     start, end = (float(face[0]), float(face[1])), (float(point[0]), float(point[1]))
     length_px = float(np.hypot(*((point - face) * (section.pixel_aspect, 1.0))))
-    length_mm = section.spacing.length_mm(start, end) if section.spacing else None
+    if section.spacing:
+        length_mm = section.spacing.length_mm(start, end)
+    else:
+        length_mm = None
     value = Measurement(name, Dimension.LENGTH, length_px, length_mm, ends_xy_px=(start, end))
     return section.with_errors(value, gain)
 

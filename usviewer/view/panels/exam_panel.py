@@ -99,7 +99,10 @@ class ExamPanel(PanelBase):
         row.setSpacing(4)
         group = QButtonGroup(part)
         for plane, text in _PLANES:
-            said = "The outline tells the plane" if plane is None else f"It is {plane}, whatever the outline looks like"
+            if plane is None:
+                said = "The outline tells the plane"
+            else:
+                said = f"It is {plane}, whatever the outline looks like"
             self.planes[plane] = _choice(group, text, f"{said} (A changes)", partial(self._say_plane, plane))
             row.addWidget(self.planes[plane], 1)
         column.addLayout(row)
@@ -112,8 +115,9 @@ class ExamPanel(PanelBase):
         grid.setSpacing(4)
         group, at = QButtonGroup(part), 0
         for number, (site, text, wide) in enumerate(_SITES):
-            key = f" ({number})" if number else ""
-            shown = f"{text}   {number}" if number else text
+            key, shown = "", text
+            if number:
+                key, shown = f" ({number})", f"{text}   {number}"
             self.sites[site] = _choice(group, shown, f"Site: {text.lower()}{key}", partial(self._say_site, site))
             grid.addWidget(self.sites[site], at // 6, at % 6, 1, wide)
             at += wide
