@@ -43,4 +43,4 @@ class ExamContext:
         return replace(summary, site=self.site) if summary is not None and finding == aorta.FINDING else summary
 
 
-NO_CONTEXT = ExamContext()
+NO_CONTEXT: ExamContext = ExamContext()

@@ -19,7 +19,7 @@ from usviewer.measure.reading import Reading, Status
 
 FINDING = "fetal-brain"
 CHOROID_PLEXUS, CSP, MIDLINE_FALX = "CHOROID_PLEXUS", "CSP", "MIDLINE_FALX"
-STRUCTURES = (CHOROID_PLEXUS, CSP, MIDLINE_FALX)
+STRUCTURES: tuple[str, ...] = (CHOROID_PLEXUS, CSP, MIDLINE_FALX)
 _OTHER_NAMES = {"CAVUM_SEPTI_PELLUCIDI": CSP, "FALX": MIDLINE_FALX}
 NONE = "No structure of the brain is recognised"
 
@@ -33,7 +33,7 @@ class StandardPlane:
     by_eye: tuple[str, ...]
 
 
-PLANES = (
+PLANES: tuple[StandardPlane, ...] = (
     StandardPlane("transventricular", STRUCTURES, ("frontal horns", "atrium")),
     StandardPlane("transthalamic", (CSP, MIDLINE_FALX), ("thalami", "no cerebellum")),
 )
