@@ -11,7 +11,6 @@ from typing import Protocol
 from usviewer.acquire import Source
 from usviewer.errors import UserError
 from usviewer.frame import Frame, FrameKey, ImageGeometry
-from usviewer.infer.prediction import Prediction
 from usviewer.measure.exam_context import NO_CONTEXT, ExamContext
 from usviewer.measure.manual import Edit, read_edited
 from usviewer.measure.reading import Reading
@@ -199,7 +198,7 @@ class ClipAnalysis:
             self._aggregated = source.info.is_sequence
             analyzer = FrameAnalyzer(self._model, calibration, self._given, sequence=source.info.is_sequence)
             if kept is None and not self._measure_again(source, analyzer) and not self._read_all(source, analyzer):
-                return
+                return  # ended from outside
             self._measure_left(source)
         with self._lock:
             self._complete = True
@@ -254,6 +253,8 @@ class ClipAnalysis:
 
     def _read_all(self, source: Source, analyzer: FrameAnalyzer) -> bool:
         """Read every frame from its picture; the network is asked only of what it was not asked before."""
+        if self._stop.is_set():
+            return False  # what was learnt of the geometries stays as it is
         analyzer.restart()
         self.predictions.geometries, self.predictions.calibrated_by = {}, self._calibration
         for frame in source:
@@ -301,25 +302,25 @@ class ClipAnalysis:
     def _read(self, frame: Frame, analyzer: FrameAnalyzer) -> None:
         """One frame; what goes wrong costs that frame, unless nothing of the clip can be read."""
         calibrated, problem = analyzer.calibrated(frame)
-        done = analyzer.analyze(calibrated, problem, self._kept_of(calibrated))
+        kept = self._kept_of(calibrated)
+        done = analyzer.analyze(calibrated, problem, kept.prediction(frame.key.source) if kept is not None else None)
         if done.problem is not None:
             self._note(frame, done.problem, done.reading.reason)
         else:
-            self._remember(done)
+            self._remember(done, known=kept is not None)
         with self._lock:
             self._automatic[frame.key.index] = done.reading
         self._take_edit(calibrated.key, calibrated.size_px, calibrated.geometry)
 
-    def _kept_of(self, frame: Frame) -> Prediction | None:
+    def _kept_of(self, frame: Frame) -> KeptPrediction | None:
         """What the model said of this very picture before, where it would be shown the same."""
         kept = self.predictions.frames.get(frame.key.index)
-        if kept is None or kept.key.digest != frame.key.digest or not kept.holds_for(frame.geometry):
-            return None
-        return kept.prediction(frame.key.source)
+        same = kept is not None and kept.key.digest == frame.key.digest and kept.holds_for(frame.geometry)
+        return kept if same else None
 
-    def _remember(self, done: FrameResult) -> None:
+    def _remember(self, done: FrameResult, *, known: bool) -> None:
         frame = done.frame
-        if self._kept_of(frame) is None:
+        if not known:
             self.predictions.add(frame, done.prediction)
         self.predictions.geometries[frame.key.index] = frame.geometry
         self._calibration.note(frame)
