@@ -229,8 +229,9 @@ def test_a_clip_without_a_frame_is_refused() -> None:
 def test_a_picture_that_cannot_be_read_is_named_in_a_warning(tmp_path: Path) -> None:
     Image.fromarray(picture(1)).save(tmp_path / "a.png")
     (tmp_path / "b.png").write_bytes((tmp_path / "a.png").read_bytes()[:60])
-    with pytest.warns(UserWarning, match=r"b\.png"):
+    with pytest.warns(UserWarning, match=r"b\.png") as told:
         assert len(list(usviewer.analyze(tmp_path, fake_model()))) == 1
+    assert told[0].filename == __file__  # the script, not the library
 
 
 # --- the page ---------------------------------------------------------------------------------------------------------

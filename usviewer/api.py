@@ -76,7 +76,7 @@ def analyze(
     engine: str = "auto",
     frames_per_second: float | None = None,
 ) -> Generator[FrameResult, None, None]:
-    """Segment and measure every frame of a source, in order, none left out. Gives them one by one, as they are ready.
+    """Segment and measure every frame of a source that can be read, in order. Gives them one by one, as they are ready.
 
     ``source`` is one of:
 

@@ -19,10 +19,10 @@ GIVE_RGB = "Give RGB pictures as uint8 arrays of height x width x 3, or grey one
 class ArraySource(RecordedSource):
     """Pictures in order, each uint8, (height, width, 3) RGB or (height, width) grey, or a ``Frame`` as it is.
 
-    With ``frames_per_second`` they are a clip, and so they are where all are frames with a time. Otherwise nobody says
-    that they follow one another: each is a picture of its own. What can only be read once is read into memory whole,
-    because the sector and the ruler are looked for all over a clip. Arrays are copied when they are read, and stay
-    writable. Raises ``UserError`` where there is no picture, or the first is not one.
+    Arrays with ``frames_per_second`` are a clip, and so are frames with times of one source. Otherwise nobody says that
+    they follow one another: each is a picture of its own. What can only be read once is read into memory whole, because
+    the sector and the ruler are looked for all over a clip. Arrays are copied when they are read, and stay writable.
+    Raises ``UserError`` where there is no picture, the first is not one, or a rate is given to frames.
     """
 
     def __init__(self, pictures: Iterable[Picture], frames_per_second: float | None = None) -> None:
@@ -32,6 +32,11 @@ class ArraySource(RecordedSource):
         if frames_per_second is not None and not 0.0 < frames_per_second < np.inf:
             raise UserError(f"{frames_per_second:g} frames a second cannot be right", "Give a number above 0")
         self._frames_per_second = frames_per_second
+        frames = [each for each in self._pictures if isinstance(each, Frame)]
+        if frames and frames_per_second is not None:
+            raise UserError("Frames have times of their own", "Leave frames_per_second out")
+        # Nothing of one patient may be carried over to the next: frames of two sources are no clip.
+        self._one_source = len({frame.key.source for frame in frames}) <= 1
         self._times_s = tuple(map(self._time_s, range(len(self._pictures))))
         # Two clips must not be taken for one: readings of different sources are never put together.
         first = self._pictures[0]
@@ -48,18 +53,20 @@ class ArraySource(RecordedSource):
     @property
     def info(self) -> SourceInfo:
         """Size of the first picture; the others may differ."""
-        kind = "arrays" if self._follow_one_another() else "images"
         return SourceInfo(
             self._name,
             self._name,
-            kind,
+            self._kind(),
             *self._size_px,
             frames_per_second=self._frames_per_second,
             frame_count=len(self._pictures),
         )
 
-    def _follow_one_another(self) -> bool:
-        return self._frames_per_second is not None or None not in self._times_s
+    def _kind(self) -> str:
+        """As ``SourceInfo.is_sequence`` has it. On a single picture a ruler may be confirmed, as on a still's file."""
+        if None not in self._times_s and self._one_source:
+            return "arrays"
+        return "image" if len(self._pictures) == 1 else "images"
 
     def __iter__(self) -> Iterator[Frame]:
         """Every picture in order."""
