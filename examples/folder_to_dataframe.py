@@ -17,7 +17,7 @@ for path in sorted(folder.iterdir()):
     try:
         results = usviewer.analyze(path, model)
         # The columns are those of readings.csv (docs/files.md). A picture is not kept longer than its frame.
-        rows += [{"clip": path.name} | usviewer.reading_row(result.reading) for result in results]
+        rows += [{"clip": path.name, **usviewer.reading_row(result.reading)} for result in results]
     except usviewer.UserError as error:  # the other clips do not pay for it
         print(f"{path.name}: {error}", file=sys.stderr)
 

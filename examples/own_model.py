@@ -54,7 +54,9 @@ edge = "inner"
 
 def write_model(folder: Path) -> None:
     """Write the model: a picture (1, 1, 96, 128) of 0 to 1 in, the logit of "vessel" of every pixel out."""
-    gain, threshold = (numpy_helper.from_array(np.float32(value), name) for value, name in ((40, "gain"), (0.25, "at")))
+    gain, threshold = (
+        numpy_helper.from_array(np.array(value, np.float32), name) for value, name in ((40, "gain"), (0.25, "at"))
+    )
     nodes = [
         helper.make_node("Sub", ["at", "image"], ["darker"]),
         helper.make_node("Mul", ["darker", "gain"], ["logits"]),
