@@ -46,17 +46,17 @@ class Limit:
 
 # What holds now. Sizes and shares have a little room: a step may add a file before another takes two away.
 LIMITS: Mapping[str, Limit] = {
-    "files": Limit(280, 180),
-    "lines": Limit(44_700, 39_800),
-    "public classes": Limit(349, 250),
+    "files": Limit(265, 180),
+    "lines": Limit(45_300, 39_800),
+    "public classes": Limit(346, 250),
     "duplicate class names": Limit(0, 0),
     "file names used more than once": Limit(4, None),
     "lines that compare a finding's name": Limit(55, 9),
     "import cycles, usviewer": Limit(1, 0),
     "import cycles, models/training": Limit(0, 0),
-    "nested conditional expressions": Limit(18, 0),
-    "conditional expressions per 1000 lines": Limit(26.5, 9.9),
-    "comments per 100 code lines": Limit(2.3, 4.0, least=True),
+    "nested conditional expressions": Limit(6, 0),
+    "conditional expressions per 1000 lines": Limit(14.5, 9.9),
+    "comments per 100 code lines": Limit(3.5, 4.0, least=True),
     "call shapes of compose": Limit(5, 1),
     "'Any' in annotations of view": Limit(5, None),
     "attributes of view typed 'Any'": Limit(0, 0),
