@@ -123,12 +123,14 @@ def _analyzed(
     frames_per_second: float | None,
 ) -> Generator[FrameResult, None, None]:
     with recording(source, frames_per_second) as opened:
-        ready = model if isinstance(model, LoadedModel) else load_model(model, engine)
-        refuse_unused(ready.model_id, ready.finding, _said(context))
+        if not isinstance(model, LoadedModel):
+            # Only now: a source that cannot be opened is said at once, and loading takes seconds.
+            model = load_model(model, engine)
+        refuse_unused(model.model_id, model.finding, _said(context))
         calibrate = calibration_for(opened, said)
-        for sentence in (*calibrate.problems, *filter(None, [ready.notice])):
+        for sentence in (*calibrate.problems, *filter(None, [model.notice])):
             warnings.warn(sentence, stacklevel=2)
-        with closing(analyze_recording(opened, ready, calibrate, context)) as frames:
+        with closing(analyze_recording(opened, model, calibrate, context)) as frames:
             yield from frames
         for sentence in opened.info.notes:  # what could not be read is known at the end
             warnings.warn(sentence, stacklevel=2)
@@ -170,6 +172,7 @@ def analyze_recording(
 
     Raises ``UserError`` where no frame could be read.
     """
+    # One analyzer for one source: what it carries from frame to frame must never reach another patient's.
     analyzer = FrameAnalyzer(model, calibrate, context, sequence=source.info.is_sequence)
     read_any = False
     with closing(analyze_clip(source, analyzer)) as frames:
@@ -187,7 +190,9 @@ def refuse_unused(model_id: str, finding: str, said: Mapping[str, object], prefi
     """
     for name, needed in ONLY_FOR.items():
         if said.get(name) is not None and finding != needed:
-            option = f"{prefix}{name.replace('_', '-')}" if prefix else name
+            option = name
+            if prefix:  # an argument of Python has underscores, an option of the command line dashes
+                option = f"{prefix}{name.replace('_', '-')}"
             raise UserError(
                 f"{option} is for the finding {needed}, the model '{model_id}' is of {finding}",
                 f"Leave it out, or name another model with {prefix}model",
@@ -206,7 +211,10 @@ def _spacing(mm_per_pixel: float | tuple[float, float] | str | None) -> Spacing 
     if isinstance(mm_per_pixel, str):
         return spacing_from_text(mm_per_pixel)
     try:
-        x, y = mm_per_pixel if isinstance(mm_per_pixel, tuple | list) else (mm_per_pixel, mm_per_pixel)
+        if isinstance(mm_per_pixel, tuple | list):
+            x, y = mm_per_pixel
+        else:
+            x = y = mm_per_pixel
         return spacing_from_numbers(float(x), float(y))
     except (TypeError, ValueError):
         raise UserError(

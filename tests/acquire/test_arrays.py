@@ -49,8 +49,9 @@ def test_only_what_is_said_to_follow_one_another_is_a_clip(
     assert (info.kind, info.is_sequence) == (kind, kind == "arrays")
 
 
-def test_two_clips_of_arrays_are_two_sources() -> None:
-    one, other = (ArraySource([picture(number)]).info.uri for number in (1, 2))
+def test_two_clips_are_two_sources_also_where_both_begin_in_black() -> None:
+    black = np.zeros((48, 64, 3), np.uint8)
+    one, other = (ArraySource([black, picture(number), black], 25).info.uri for number in (1, 2))
     assert one != other
 
 

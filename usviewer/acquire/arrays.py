@@ -38,17 +38,26 @@ class ArraySource(RecordedSource):
         # Nothing of one patient may be carried over to the next: frames of two sources are no clip.
         self._one_source = len({frame.key.source for frame in frames}) <= 1
         self._times_s = tuple(map(self._time_s, range(len(self._pictures))))
-        # Two clips must not be taken for one: readings of different sources are never put together.
-        first = self._pictures[0]
-        digest = first.key.digest if isinstance(first, Frame) else digest_of(_checked(first, 0))
-        self._name = f"arrays {digest[:12]}"
+        # Two clips must not be taken for one: readings of different sources are never put together. The first picture
+        # alone does not tell them apart, many clips begin in black.
+        last = len(self._pictures) - 1
+        digests = (self._digest(index)[:8] for index in (0, last // 2, last))
+        self._name = f"arrays {last + 1} {'-'.join(digests)}"
         self._size_px = self.seek(0).size_px
+
+    def _digest(self, index: int) -> str:
+        picture = self._pictures[index]
+        if isinstance(picture, Frame):
+            return picture.key.digest
+        return digest_of(_checked(picture, index))
 
     def _time_s(self, index: int) -> float | None:
         picture = self._pictures[index]
         if isinstance(picture, Frame):
             return picture.key.media_time_s
-        return None if self._frames_per_second is None else index / self._frames_per_second
+        if self._frames_per_second is None:
+            return None
+        return index / self._frames_per_second
 
     @property
     def info(self) -> SourceInfo:
@@ -66,7 +75,9 @@ class ArraySource(RecordedSource):
         """As ``SourceInfo.is_sequence`` has it. On a single picture a ruler may be confirmed, as on a still's file."""
         if None not in self._times_s and self._one_source:
             return "arrays"
-        return "image" if len(self._pictures) == 1 else "images"
+        if len(self._pictures) == 1:
+            return "image"
+        return "images"
 
     def __iter__(self) -> Iterator[Frame]:
         """Every picture in order."""
@@ -88,9 +99,12 @@ class ArraySource(RecordedSource):
 def _in_order(pictures: Iterable[Picture]) -> Sequence[Picture] | NDArray[Any]:
     """The pictures by number. An array of three axes that ends in RGB is one picture, not many of one line."""
     if isinstance(pictures, np.ndarray):
-        alone = pictures.ndim == 2 or (pictures.ndim == 3 and pictures.shape[2] == 3)
-        return [pictures] if alone else pictures
-    return pictures if isinstance(pictures, Sequence) else list(pictures)
+        if pictures.ndim == 2 or (pictures.ndim == 3 and pictures.shape[2] == 3):
+            return [pictures]
+        return pictures
+    if isinstance(pictures, Sequence):
+        return pictures
+    return list(pictures)
 
 
 def _checked(picture: NDArray[Any], index: int) -> NDArray[np.uint8]:
