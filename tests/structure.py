@@ -47,11 +47,11 @@ class Limit:
 # What holds now. Sizes and shares have a little room: a step may add a file before another takes two away.
 LIMITS: Mapping[str, Limit] = {
     "files": Limit(265, 180),
-    "lines": Limit(45_300, 39_800),
-    "public classes": Limit(346, 250),
+    "lines": Limit(46_500, 39_800),
+    "public classes": Limit(353, 250),
     "duplicate class names": Limit(0, 0),
     "file names used more than once": Limit(4, None),
-    "lines that compare a finding's name": Limit(55, 9),
+    "lines that compare a finding's name": Limit(3, 9),
     "import cycles, usviewer": Limit(1, 0),
     "import cycles, models/training": Limit(0, 0),
     "nested conditional expressions": Limit(6, 0),

@@ -21,11 +21,12 @@ from usviewer.calibrate.user_spacing import spacing_from_numbers, spacing_from_t
 from usviewer.errors import UserError
 from usviewer.frame import Frame
 from usviewer.infer.prediction import Prediction
-from usviewer.measure import aorta, biometry, fetal_head, summarize
+from usviewer.measure import summarize
+from usviewer.measure.clip_report import clip_report
 from usviewer.measure.exam_context import ExamContext
+from usviewer.measure.findings import ClipReport, Finding, biometry, finding_of, registered
 from usviewer.measure.reading import Plane, Reading, Site, Status, Summary
 from usviewer.pipeline.analyzer import Calibrate, FrameAnalyzer, FrameResult, LoadedModel, load_model
-from usviewer.pipeline.clip_report import ClipReport, clip_report
 from usviewer.pipeline.clip_run import analyze_clip
 from usviewer.save.tables import reading_row
 from usviewer.units import Spacing
@@ -55,13 +56,8 @@ Choice = TypeVar("Choice", Plane, Site)
 
 PLANES = (Plane.TRANSVERSE, Plane.LONGITUDINAL)
 SITES = tuple(site for site in Site if site)
-# What only one finding uses: said of another it would be dropped without a word.
-ONLY_FOR: Mapping[str, str] = {
-    "reference": aorta.FINDING,
-    "site": aorta.FINDING,
-    "plane": aorta.FINDING,
-    "gestational_age_weeks": fetal_head.FINDING,
-}
+# What the operator may say, and not every finding uses.
+SAID = ("reference", "site", "plane", "gestational_age_weeks")
 
 
 def analyze(
@@ -184,19 +180,25 @@ def analyze_recording(
 
 
 def refuse_unused(model_id: str, finding: str, said: Mapping[str, object], prefix: str = "") -> None:
-    """Raise ``UserError`` for what was said of another finding than the model's (``ONLY_FOR``; None: not said).
+    """Raise ``UserError`` for what was said and the model's finding does not use (None: not said).
 
-    ``prefix`` stands before an option's name where people type it with one: "--".
+    It must not be dropped without a word. ``prefix`` stands before an option's name where people type one: "--".
     """
-    for name, needed in ONLY_FOR.items():
-        if said.get(name) is not None and finding != needed:
-            option = name
-            if prefix:  # an argument of Python has underscores, an option of the command line dashes
-                option = f"{prefix}{name.replace('_', '-')}"
-            raise UserError(
-                f"{option} is for the finding {needed}, the model '{model_id}' is of {finding}",
-                f"Leave it out, or name another model with {prefix}model",
-            )
+    for name in SAID:
+        if said.get(name) is None or _uses(finding_of(finding), name):
+            continue
+        option = name
+        if prefix:  # an argument of Python has underscores, an option of the command line dashes
+            option = f"{prefix}{name.replace('_', '-')}"
+        users = " and ".join(each.id for each in registered().values() if _uses(each, name))
+        raise UserError(
+            f"{option} is for the finding {users}, the model '{model_id}' is of {finding}",
+            f"Leave it out, or name another model with {prefix}model",
+        )
+
+
+def _uses(finding: Finding, option: str) -> bool:
+    return option in finding.context or (option == "reference" and bool(finding.reference_tables))
 
 
 def _said(context: ExamContext) -> dict[str, object]:

@@ -17,6 +17,7 @@ from typing import Any
 
 from usviewer.errors import UserError, foreign_parser
 from usviewer.files import read_bytes
+from usviewer.finding_names import known_findings
 from usviewer.infer.finding import measured_label
 from usviewer.infer.manifest_table import ManifestTable
 from usviewer.infer.prediction import Edge
@@ -28,7 +29,6 @@ TASK_OF_DECODER = {"unet": "segment", "yolov8-segment": "segment", "yolov8-detec
 TASKS = ("segment", "detect", "prompt")
 # The files of a model, by its task.
 _ROLES = {"segment": ("model",), "detect": ("model",), "prompt": ("encoder", "decoder")}
-FINDINGS = ("aorta", "nerve", "fetal-head", "fetal-brain", "other")
 
 # A side, class count or file beyond these is a mistake or an attack, not a model for a bedside computer.
 MIN_SIDE_PX, MAX_SIDE_PX = 16, 4096
@@ -282,7 +282,7 @@ def parse_manifest(values: Mapping[str, Any], folder: Path, *, bundled: bool = F
         name=top.words("name", MAX_TEXT, model_id),
         version=top.words("version", MAX_TEXT),
         task=task,
-        finding=top.choice("finding", FINDINGS),
+        finding=top.choice("finding", known_findings()),
         decoder=decoder,
         licence=top.words("licence", MAX_TEXT),
         folder=folder,

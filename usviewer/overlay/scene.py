@@ -12,6 +12,7 @@ import numpy as np
 
 from usviewer import RESEARCH_USE
 from usviewer.frame import Frame, ImageGeometry, Sector
+from usviewer.measure.findings import finding_of
 from usviewer.measure.reading import Provenance, Reading, Status, Summary
 from usviewer.overlay import palette, words
 from usviewer.overlay.items import (
@@ -28,6 +29,7 @@ from usviewer.overlay.items import (
     TextPanel,
 )
 from usviewer.overlay.palette import Colour, Size
+from usviewer.overlay.text import OF_THE_FRAME, TextContext, panel_lines, reading_text
 from usviewer.overlay.words import TextLine
 from usviewer.units import Box, Point, Spacing
 
@@ -64,12 +66,13 @@ def compose(
     style: Style | None = None,
     *,
     model_label: str = "",
+    context: TextContext = OF_THE_FRAME,
 ) -> Scene:
     """The display list of one reading of this frame.
 
-    ``summary`` gives the headline where it speaks of the same quantity, unit, plane and edge as the reading; else the
-    headline is this frame's. The frame's geometry places the scale bar, and the numbers where there is no ultrasound.
-    ``model_label`` is the model's name and version for people.
+    ``context`` decides which number is large (``overlay.text``); without it that is this frame's, with the ``summary``
+    beside it where it speaks of the same. The frame's geometry places the scale bar, and the numbers where there is no
+    ultrasound. ``model_label`` is the model's name and version for people.
     """
     style = style or Style()
     frame_size_px, geometry = frame.size_px, frame.geometry
@@ -84,8 +87,16 @@ def compose(
         items.append(research_line(frame_size_px, unit))
     if style.numbers:
         corner = style.panel_corner or _panel_corner(geometry.sector if geometry else None, frame_size_px, bars)
-        items.append(_panel(words.panel_lines(reading, summary, model_label), corner, frame_size_px, unit))
+        text = reading_text(reading, summary, context)
+        lines = panel_lines(text, finding_of(reading.finding).most_lines, _model_words(reading, model_label))
+        items.append(_panel(lines, corner, frame_size_px, unit))
     return Scene(reading.key, frame_size_px, tuple(items), unit)
+
+
+def _model_words(reading: Reading, model_label: str) -> str:
+    model = model_label or reading.model_id
+    score = f" · score {reading.score:.2f}" if reading.score is not None else ""
+    return f"{model}{score}".removeprefix(" · ")
 
 
 def research_line(frame_size_px: tuple[int, int], unit: float) -> Text:
@@ -148,7 +159,7 @@ def _calipers(reading: Reading) -> Iterator[CaliperMark]:
     manual = reading.provenance is Provenance.MANUAL
     colour, line = (palette.MANUAL, LineStyle.DASHED) if manual else (palette.CALIPER, LineStyle.SOLID)
     for index, measurement in enumerate(reading.measurements):
-        if measurement.ends_xy_px is not None and measurement.name not in words.AUXILIARY:
+        if measurement.ends_xy_px is not None and words.is_listed(measurement.name):
             yield CaliperMark(measurement.ends_xy_px, colour, line, 2.0 if index == 0 else 1.0)
 
 

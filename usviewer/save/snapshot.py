@@ -13,12 +13,11 @@ from usviewer import RESEARCH_USE, __version__
 from usviewer.atomic import short_name
 from usviewer.frame import Frame
 from usviewer.measure.exam_context import NO_CONTEXT, ExamContext
-from usviewer.measure.pulse import Pulse
+from usviewer.measure.findings import EMPTY_REPORT, ClipReport
 from usviewer.measure.reading import Dimension, Measurement, Reading, Summary
 from usviewer.overlay.annotated_frame import AnnotatedFrame
 from usviewer.overlay.words import convention
 from usviewer.save.export import ExportFolder, free_name
-from usviewer.save.summary import pulse_row, sweep_row
 from usviewer.save.tables import reading_row, write_json
 
 FORMAT = 1
@@ -30,8 +29,8 @@ _MOST_NAME_BYTES = 80
 class Snapshot:
     """One picture with what is known of it.
 
-    ``manual`` are the operator's own measurements on it, ``given`` what the operator said of the source; ``sweep`` and
-    ``pulse`` are what the frames up to it (or the whole clip) amount to. ``prompts`` is what was pointed at on it.
+    ``manual`` are the operator's own measurements on it, ``given`` what the operator said of the source; ``report`` is
+    what the frames up to it (or the whole clip) amount to. ``prompts`` is what was pointed at on it.
     """
 
     shown: AnnotatedFrame
@@ -42,8 +41,7 @@ class Snapshot:
     model_label: str
     engine: str
     given: ExamContext = NO_CONTEXT
-    sweep: tuple[Summary, ...] = ()
-    pulse: Pulse | None = None
+    report: ClipReport = EMPTY_REPORT
     prompts: tuple[Mapping[str, Any], ...] = ()
 
 
@@ -90,8 +88,8 @@ def snapshot_document(snapshot: Snapshot, file: str, surroundings: str) -> dict[
             "site": str(snapshot.given.site) or None,
             "gestational_age_weeks": snapshot.given.gestational_age_weeks,
         },
-        "sweep": [sweep_row(summary) for summary in snapshot.sweep],
-        "pulse": snapshot.pulse and pulse_row(snapshot.pulse),
+        "sweep": snapshot.report.document.get("sweep", []),
+        "pulse": snapshot.report.document.get("pulse"),
         "manual": [_manual(each) for each in snapshot.manual],
         "prompts": [dict(prompt) for prompt in snapshot.prompts],
         "model": _model(snapshot),

@@ -14,14 +14,15 @@ from usviewer.acquire import open_source
 from usviewer.errors import UserError
 from usviewer.frame import Frame
 from usviewer.infer.prediction import Prediction
+from usviewer.measure.findings import EMPTY_REPORT, ClipReport
 from usviewer.measure.manual import Edit, edited_prediction
 from usviewer.measure.reading import Reading, Summary
 from usviewer.overlay.annotated_frame import AnnotatedFrame
 from usviewer.overlay.items import Item, Scene
 from usviewer.overlay.palette import unit_px
 from usviewer.overlay.scene import Style, compose
+from usviewer.overlay.text import TextContext
 from usviewer.own_folders import pictures_folder
-from usviewer.pipeline.clip_report import EMPTY_REPORT, ClipReport
 from usviewer.pipeline.jobs import Jobs
 from usviewer.save.masks import export_corrections
 from usviewer.save.recording import RecordedFrame, Recorder
@@ -139,11 +140,13 @@ class CaptureController(QObject):
         label = self._presenter.model_label()
         ran = engine.running if engine is not None and label else ""
         summary = now.summary if now.is_current else None
-        scene = scene_of(now.frame, now.reading, summary, self._desk.style, label)
+        scene = scene_of(
+            now.frame, now.reading, summary, self._desk.style, label, self._presenter.text_context(now, is_saved=True)
+        )
         pair = AnnotatedFrame(now.frame, replace(scene, items=(*scene.items, *items)))
         kept = Snapshot(pair, now.reading, summary, manual, source_name(now.frame), label, ran, self._desk.given)
         if now.is_current:
-            kept = replace(kept, sweep=findings.sweep, pulse=findings.pulse)
+            kept = replace(kept, report=findings)
         kept = replace(kept, prompts=prompts)
         write = partial(save_snapshot, kept, self.folder(), keep_surroundings=self._desk.settings.keep_surroundings)
         self._desk.jobs.submit(write, self._saved, partial(self._notify.report, key="save"))
@@ -205,7 +208,8 @@ class CaptureController(QObject):
             return
         label, style = self._presenter.model_label(), self._desk.style
         summary = picture.summary if picture.is_current else None
-        add = partial(_add, recording.recorder, picture.frame, picture.reading, summary, style, label)
+        context = self._presenter.text_context(picture, is_saved=True)
+        add = partial(_add, recording.recorder, picture.frame, picture.reading, summary, style, label, context)
         self._encoder.submit(add, lambda _: recording.written(), partial(self._failed, recording))
 
     def _failed(self, recording: _Recording, error: UserError) -> None:
@@ -257,12 +261,14 @@ class CaptureController(QObject):
         self._notify.tell(_sentence(f"Exported {pictures}: {folder.name} in {folder.parent}", said), key="export")
 
 
-def scene_of(frame: Frame, reading: Reading | None, summary: Summary | None, style: Style, label: str) -> Scene:
-    """What is kept of a picture: what was drawn on it, with the numbers that stood beside it on the screen."""
+def scene_of(
+    frame: Frame, reading: Reading | None, summary: Summary | None, style: Style, label: str, context: TextContext
+) -> Scene:
+    """What is kept of a picture: what was drawn on it, with its numbers as a saved picture shows them."""
     if reading is None:
         return Scene(frame.key, frame.size_px, (), unit_px(frame.size_px))
     kept = replace(style, numbers=True, research_line=True, hidden=False)
-    return compose(frame, reading, summary, kept, model_label=label)
+    return compose(frame, reading, summary, kept, model_label=label, context=context)
 
 
 def source_name(frame: Frame) -> str:
@@ -276,9 +282,15 @@ def source_name(frame: Frame) -> str:
 
 
 def _add(
-    recorder: Recorder, frame: Frame, reading: Reading | None, summary: Summary | None, style: Style, label: str
+    recorder: Recorder,
+    frame: Frame,
+    reading: Reading | None,
+    summary: Summary | None,
+    style: Style,
+    label: str,
+    context: TextContext,
 ) -> None:
-    scene = scene_of(frame, reading, summary, style, label) if reading is not None else None
+    scene = scene_of(frame, reading, summary, style, label, context) if reading is not None else None
     recorder.add(RecordedFrame(frame, scene, reading))
 
 

@@ -24,6 +24,7 @@ from PySide6.QtWidgets import (
 
 from usviewer.errors import UserError
 from usviewer.frame import Pixels
+from usviewer.measure.findings import finding_of
 from usviewer.overlay import words
 from usviewer.pipeline.curve import Curve
 from usviewer.pipeline.folder import (
@@ -38,7 +39,6 @@ from usviewer.pipeline.folder import (
 from usviewer.plain_text import printable
 from usviewer.view import theme
 from usviewer.view.app_state import AppState
-from usviewer.view.exam_words import AORTA
 from usviewer.view.plain import PlainLabel, tip
 
 NO_NUMBER = "no number"
@@ -147,12 +147,13 @@ def result_words(curve: Curve, finding: str) -> tuple[str, bool]:
     none where a few frames alone were measured. Pictures may be of different patients: only the number of a single one
     is said.
     """
-    if curve.summary is not None and (finding != AORTA or curve.over_a_beat):
+    pulsates = finding_of(finding).needs_aggregate
+    if curve.summary is not None and (curve.over_a_beat or not pulsates):
         return words.maximum_words(curve.summary, finding), True
     measured = curve.values[np.isfinite(curve.values)]
     if not len(measured):
         return NO_NUMBER, False
-    if len(curve.values) > 1 or finding == AORTA:
+    if len(curve.values) > 1 or pulsates:
         return ("measured" if len(curve.values) == 1 else f"{len(measured)} of {len(curve.values)} measured"), False
     if "²" in curve.unit:
         return f"{measured[0]:.0f} {curve.unit}", True

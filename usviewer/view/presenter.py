@@ -13,10 +13,11 @@ from PySide6.QtCore import QObject
 
 from usviewer.errors import UserError
 from usviewer.frame import Frame
+from usviewer.measure.findings import EMPTY_REPORT, ClipReport
 from usviewer.measure.reading import Provenance, Reading, Summary
 from usviewer.overlay.annotated_frame import AnnotatedFrame
 from usviewer.overlay.scene import compose
-from usviewer.pipeline.clip_report import EMPTY_REPORT, ClipReport
+from usviewer.overlay.text import OF_THE_FRAME, TextContext
 from usviewer.pipeline.curve import Curve
 from usviewer.pipeline.live_run import MAX_PAIR_AGE_S
 from usviewer.view.app_state import AppState, Displayed
@@ -49,13 +50,17 @@ class Presenter(QObject):
         is_current: bool = True,
         pending: bool = False,
         newest: Frame | None = None,
+        context: TextContext = OF_THE_FRAME,
     ) -> None:
         """Show a picture with the model's reading of it (bare without), unless it was annotated.
 
         ``note`` is said in a corner of the picture. ``is_current`` False withdraws the numbers but keeps the overlay.
-        ``pending``: the reading of this picture is being made. ``newest``: of a live source that runs.
+        ``pending``: the reading of this picture is being made. ``newest``: of a live source that runs. ``context``
+        decides which number is large.
         """
-        self._offered = Displayed(frame, reading, summary, None, note, is_current, pending and reading is None, newest)
+        self._offered = Displayed(
+            frame, reading, summary, None, note, is_current, pending and reading is None, newest, context
+        )
         self.refresh()
 
     def clear(self) -> None:
@@ -88,6 +93,7 @@ class Presenter(QObject):
             and before.summary is now.summary
             and before.is_current == now.is_current
             and before.note == now.note
+            and before.context == now.context
             and before.pending == now.pending
         )
         if not same:
@@ -132,6 +138,11 @@ class Presenter(QObject):
     def set_report(self, report: ClipReport) -> None:
         """What the model's readings so far say together: of the live source, or of the clip under review."""
         self._report = report
+
+    def text_context(self, now: Displayed, *, is_saved: bool = False) -> TextContext:
+        """What decides how the reading of a picture is said, on the screen and where it is saved."""
+        report = EMPTY_REPORT if self._is_annotation(now.reading) else self._report
+        return replace(now.context, is_current=now.is_current, is_saved=is_saved, report=report)
 
     def report(self) -> ClipReport:
         """The same as far as it belongs to what is on the screen: nothing beside an annotation."""

@@ -17,13 +17,13 @@ from PySide6.QtWidgets import (
 )
 
 from usviewer.files import read_bytes
+from usviewer.overlay.text import DASH
 from usviewer.view import theme
 from usviewer.view.app_state import AppState
 from usviewer.view.notify import Notify
 from usviewer.view.panels.side_panel import PanelBase
 from usviewer.view.panels.widgets import button, words
 from usviewer.view.plain import PlainLabel, PlainPage, shown, tip
-from usviewer.view.reading_text import DASH
 
 if TYPE_CHECKING:
     from usviewer.infer.manifest import ModelSpec
