@@ -47,4 +47,4 @@ class ExamContext:
         return replace(summary, site=self.site)
 
 
-NO_CONTEXT = ExamContext()
+NO_CONTEXT: ExamContext = ExamContext()

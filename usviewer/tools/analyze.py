@@ -17,8 +17,9 @@ from typing import Any
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from usviewer import RESEARCH_USE
-from usviewer.acquire import Source, frame_count, open_source
+from usviewer.acquire import Source, frame_count
 from usviewer.acquire.images import ImageSource
+from usviewer.api import analyze_recording, recording, refuse_unused
 from usviewer.calibrate.calibration import StatedScale, calibration_for
 from usviewer.calibrate.ruler.confirm import UNCONFIRMED
 from usviewer.calibrate.ruler.detect import MAX_TICK_MM, MIN_TICK_MM
@@ -27,21 +28,20 @@ from usviewer.calibrate.user_spacing import spacing_from_text
 from usviewer.errors import UserError
 from usviewer.frame import FALLBACK_FRAMES_PER_SECOND, Frame
 from usviewer.infer import trial
-from usviewer.infer.manifest import ModelSpec
 from usviewer.infer.predictor import Predictor
 from usviewer.infer.registry import load_spec
 from usviewer.infer.session import ENGINES, engine_threads
 from usviewer.measure import Trend, summarize
 from usviewer.measure.clip_report import clip_report
 from usviewer.measure.exam_context import ExamContext
-from usviewer.measure.findings import Finding, biometry, finding_of, registered
+from usviewer.measure.findings import biometry
 from usviewer.measure.findings.reference_tables import TABLES, ReferenceTable, table_of
 from usviewer.measure.reading import Plane, Reading, Site, Status
 from usviewer.measure.trend import other_sizes_note
 from usviewer.overlay.annotated_frame import AnnotatedFrame
 from usviewer.overlay.scene import compose
 from usviewer.overlay.text import TextContext, clip_lines, reading_lines, reading_text
-from usviewer.pipeline import FrameAnalyzer, FrameResult, analyze_clip, read_ahead
+from usviewer.pipeline import FrameResult, read_ahead
 from usviewer.pipeline.analyzer import Calibrate, loaded
 from usviewer.pipeline.refusals import refusals
 from usviewer.save.results import FILES, MASKS, PICTURES, ExportOptions, ResultFolder
@@ -147,7 +147,7 @@ def run(args: argparse.Namespace) -> int:
     reference = table_of(args.reference) if args.reference else None
     plane = Plane(args.plane) if args.plane else None
     spec = load_spec(args.model)
-    _refuse_idle_options(args, spec)
+    refuse_unused(spec.id, spec.finding, vars(args), "--")
 
     def load() -> Predictor:
         # Decoding, drawing and encoding want a core, too.
@@ -170,21 +170,6 @@ def run(args: argparse.Namespace) -> int:
             trial.stop()  # leaving the block waits for the model, which may never be loaded
             raise
     return EXIT_BUG if EXIT_BUG in codes else max(codes)
-
-
-def _refuse_idle_options(args: argparse.Namespace, spec: ModelSpec) -> None:
-    """What only another finding needs must not be dropped without a word."""
-    for name in ("reference", "site", "plane", "gestational_age_weeks"):
-        if getattr(args, name) is not None and not _uses(finding_of(spec.finding), name):
-            users = " and ".join(finding.id for finding in registered().values() if _uses(finding, name))
-            raise UserError(
-                f"--{name.replace('_', '-')} is for the finding {users}, the model '{spec.id}' is of {spec.finding}",
-                "Leave it out, or name another model with --model",
-            )
-
-
-def _uses(finding: Finding, option: str) -> bool:
-    return option in finding.context or (option == "reference" and bool(finding.reference_tables))
 
 
 def _refuse_own_results(uri: str, folder: Path) -> None:
@@ -233,12 +218,8 @@ def analyze_source(uri: str, folder: Path, job: AnalyzeOptions, screen: Terminal
     Gives the pictures of a folder that could not be read, with the reason for each.
     """
     _refuse_own_results(uri, folder)
-    with open_source(uri) as source:
+    with recording(uri) as source:
         _log.info("input opened: %s", source.info.anonymous)
-        if source.info.live:
-            raise UserError(
-                f"{source.info.name} is live and has no end", "Record it in the window, then analyse the recording"
-            )
         calibrate = calibration_for(source, StatedScale(job.spacing, ruler_tick_mm=job.ruler_tick_mm))
         clip = source.info.is_sequence
         wanted = replace(job.wanted, video=job.wanted.video and clip, pictures=job.wanted.video and not clip)
@@ -285,11 +266,7 @@ def _run_frames(
                 break
     for sentence in refusals(problems, len(results.readings)):
         results.note(sentence)
-    if stopped:
-        return True
-    if not results.readings:
-        raise UserError(f"{source.info.name} has no frame that could be read", "Give another file")
-    return False
+    return stopped
 
 
 @contextmanager
@@ -329,8 +306,7 @@ def _handling(numbers: Iterable[signal.Signals], handler: Callable[[int, FrameTy
 
 def _analyzed(source: Source, calibrate: Calibrate, job: AnalyzeOptions) -> Generator[FrameResult, None, None]:
     context = ExamContext(job.plane, job.site, job.gestational_age_weeks)
-    analyzer = FrameAnalyzer(loaded(job.predictor), calibrate, context, sequence=source.info.is_sequence)
-    return analyze_clip(source, analyzer)
+    return analyze_recording(source, loaded(job.predictor), calibrate, context)
 
 
 class _ClipClock:
