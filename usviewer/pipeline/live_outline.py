@@ -12,8 +12,8 @@ from usviewer.infer.tracking.live import MotionTracker
 from usviewer.infer.tracking.track import Segmenter, TrackStep, track_outline
 from usviewer.measure.pointed import limit_quality, read_pointed
 from usviewer.measure.reading import Reading
-from usviewer.pipeline.live_run import Mailbox
 from usviewer.pipeline.prompt_messages import LiveOutline
+from usviewer.pipeline.worker import Mailbox
 
 
 class Live:

@@ -25,9 +25,7 @@ from usviewer.infer.tracking.live import MAX_AGE_S
 from usviewer.infer.tracking.track import Segmenter, TrackStep, segmenter_of, track_outline
 from usviewer.measure.pointed import KNOWN, limit_quality, read_pointed
 from usviewer.pipeline.annotations import Annotation, ClipAccess, Origin
-from usviewer.pipeline.jobs import ended_in_time
 from usviewer.pipeline.live_outline import Live
-from usviewer.pipeline.live_run import JOIN_DEADLINE_S
 from usviewer.pipeline.prompt_messages import (
     Event,
     LiveOutline,
@@ -40,22 +38,22 @@ from usviewer.pipeline.prompt_messages import (
     TrackRequest,
     WorkerError,
 )
-from usviewer.pipeline.refusals import as_user_error, is_bug
+from usviewer.pipeline.refusals import as_user_error
+from usviewer.pipeline.worker import Worker
 
 # The neighbours of the shown frame are encoded ahead: so many at most, and no more than this takes altogether.
 MOST_AHEAD, AHEAD_S = 6, 3.0
 CARRIED = "Carried here by motion: the model is not sure on this frame"
 TOO_SLOW = "This model is too slow to follow a live picture"
-BUG = "An error in the program ended the outlining."
 
 
-class Prompting:
+class Prompting(Worker):
     """Owns one prompt model. Every method returns at once; ``poll`` brings what was done since."""
 
     def __init__(self, load: Callable[[], PromptModel]) -> None:
+        super().__init__("the outlining", remedy="Switch pointing off and on")
         self._load = load
         self._changed = threading.Condition()
-        self._stop = False
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self._model: PromptModel | None = None
         self._loading = True
@@ -72,24 +70,19 @@ class Prompting:
         self._files = ExitStack()
         self._open: tuple[ClipAccess, Source] | None = None
         self._live = Live(self._changed)
-        self.failure: Exception | None = None
-        self._threads = [threading.Thread(target=self._guard, args=(self._run,), name="usviewer-prompt", daemon=True)]
+        self._carries = False  # whether the thread that carries a live outline on was begun
 
     def start(self) -> None:
         """Load the model, in the thread."""
-        self._threads[0].start()
+        self._begin("prompt", self._serve)
 
-    def stop(self, deadline_s: float = JOIN_DEADLINE_S) -> bool:
-        """End the threads; safe to call twice. False when one did not end in time: an encoder is not interrupted."""
+    def _wake(self) -> None:
         with self._changed:
-            self._stop = True
             self._changed.notify_all()
         self._live.waiting.close()
-        until_s = time.monotonic() + deadline_s
-        for thread in self._threads:
-            if thread.is_alive():
-                thread.join(max(0.0, until_s - time.monotonic()))
-        return ended_in_time(not any(thread.is_alive() for thread in self._threads), "pointing")
+
+    def _ended(self, error: UserError) -> None:
+        self._events.put(WorkerError(error))
 
     # -- for the window
 
@@ -126,12 +119,10 @@ class Prompting:
     def follow_live(self, frame: Frame, first: Instance, label: str) -> None:
         """Follow an outline from this frame on through what ``live_frame`` brings."""
         with self._changed:
-            if len(self._threads) == 1:
-                self._threads.append(
-                    threading.Thread(target=self._guard, args=(self._carry,), name="usviewer-carry", daemon=True)
-                )
-                self._threads[1].start()
             self._live.begin(frame, first, label)
+        if not self._carries:
+            self._carries = True
+            self._begin("carry", self._carry)
 
     def live_frame(self, frame: Frame) -> None:
         """The newest live frame."""
@@ -176,16 +167,7 @@ class Prompting:
 
     # -- the thread of the model
 
-    def _guard(self, work: Callable[[], None]) -> None:
-        try:
-            work()
-        except UserError as error:
-            self._events.put(WorkerError(error))
-        except Exception as error:  # a bug: the window raises it where the user hears of it
-            self.failure = error
-            self._events.put(WorkerError(UserError(BUG, "Switch pointing off and on")))
-
-    def _run(self) -> None:
+    def _serve(self) -> None:
         try:
             model = self._load()
             if model.notice:
@@ -203,8 +185,7 @@ class Prompting:
 
     def _failed(self, error: Exception) -> None:
         """Say what went wrong, and do not try the same again by itself: the shown frame would fail for ever."""
-        if is_bug(error):
-            self.failure = error
+        self._note_bug(error)
         self._events.put(WorkerError(as_user_error(error)))
         self.cancel()
         with self._changed:
@@ -216,7 +197,7 @@ class Prompting:
     def _next(self, model: PromptModel) -> Callable[[], None] | None:
         """What is most needed; waits while nothing is. None at the end."""
         with self._changed:
-            while not self._stop:
+            while not self._stopping.is_set():
                 if (ask := self._ask) is not None:
                     self._ask = None
                     return partial(self._answer, model, ask)
@@ -343,7 +324,7 @@ class Prompting:
             self._events.put(TrackLost(step.lost))
 
     def _carry(self) -> None:
-        while not self._stop:
+        while not self._stopping.is_set():
             frame = self._live.waiting.take(0.2)
             if frame is None:
                 continue
