@@ -44,7 +44,7 @@ bench *ARGS:
 
 # Make a bundled model again: just recipe aorta
 recipe NAME *ARGS:
-    {{python}} -m models.training.{{NAME}} {{ARGS}}
+    {{python}} -m models.training {{NAME}} {{ARGS}}
 
 # The documentation site
 docs:

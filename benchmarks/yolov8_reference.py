@@ -28,9 +28,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from models.training.detection_loss import DetectionLoss, assign
-from models.training.train import Settings, learning_rate_at
-from models.training.yolov8 import ConvUnit, YoloV8, anchor_points, boxes_xywh
+from models.training.losses import DetectionLoss, assign
+from models.training.networks.yolov8 import ConvUnit, YoloV8, anchor_points, boxes_xywh
+from models.training.train import TrainingSettings, learning_rate_at
 from usviewer.acquire.phantom import PhantomPlane, PhantomSource, random_spec
 
 SIDE_PX = 320
@@ -174,7 +174,7 @@ def train(steps: int, frames: int, batch: int, threads: int) -> YoloV8:
     """A network whose masks appear on phantoms."""
     torch.set_num_threads(threads)
     torch.manual_seed(1)
-    settings = Settings(steps, batch, learning_rate=2e-3, warm_up_steps=30)
+    settings = TrainingSettings(steps, batch, learning_rate=2e-3, warm_up_steps=30)
     model = YoloV8(1, 32).train().to(memory_format=torch.channels_last)
     loss_of, stream = Loss(), batches(render(frames), batch, np.random.default_rng(1))
     optimizer = torch.optim.AdamW(model.parameters(), lr=settings.learning_rate, weight_decay=1e-3)

@@ -82,7 +82,7 @@ def open_window(
         window.restore_geometry()
     window.show()
     if problems:
-        window.desk.notify.warn(_together(problems), key="settings")
+        window.notify.warn(_together(problems), key="settings")
     _begin(window, source, restored=restored)
     return application, window
 
@@ -148,7 +148,7 @@ def _begin(window: MainWindow, source: str | None, *, restored: bool) -> None:
     elif source:
         window.open_path(Path(source).expanduser())
     elif restored:
-        window.session.restore()
+        window.sources.restore()
 
 
 def _hook(window: MainWindow):  # type: ignore[no-untyped-def]
@@ -160,7 +160,7 @@ def _hook(window: MainWindow):  # type: ignore[no-untyped-def]
             return
         _log.error("an error in the program; the window goes on", exc_info=error)
         sys.__excepthook__(kind, error, trace)
-        window.desk.notify.report(error, key="bug")
+        window.notify.report(error, key="bug")
 
     return tell
 

@@ -18,11 +18,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from models.training.losses import segmentation_loss
+
 Batch = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 
 
 @dataclass(frozen=True)
-class Settings:
+class TrainingSettings:
     """What a run is made of, besides its data."""
 
     steps: int
@@ -55,12 +57,17 @@ class MovingAverage:
                 mean.copy_(now)
 
 
+def parameter_count(model: nn.Module) -> int:
+    """How many numbers the network learns."""
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
 def pick_device() -> torch.device:
     """CUDA when there is one."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def learning_rate_at(step: int, settings: Settings) -> float:
+def learning_rate_at(step: int, settings: TrainingSettings) -> float:
     """Linear warm-up, then half a cosine down to 2 %."""
     if step < settings.warm_up_steps:
         return settings.learning_rate * (step + 1) / settings.warm_up_steps
@@ -68,25 +75,8 @@ def learning_rate_at(step: int, settings: Settings) -> float:
     return settings.learning_rate * (0.02 + 0.49 * (1 + math.cos(math.pi * min(1.0, progress))))
 
 
-def segmentation_loss(logits: Tensor, target: Tensor) -> Tensor:
-    """Cross-entropy plus Dice a picture; empty pictures count in both, so that silence is learnt too.
-
-    Positive pixels are rare, hence the Dice part; the smoothing term keeps an empty picture's Dice loss near
-    zero only when its predicted area is small.
-    """
-    logits, target = logits.float(), target.float()
-    if logits.shape != target.shape:  # soft targets: a border pixel keeps its share, and with it sub-pixel edges
-        target = nn.functional.avg_pool2d(target, target.shape[-1] // logits.shape[-1])
-    cross = nn.functional.binary_cross_entropy_with_logits(logits, target, reduction="none").mean(dim=(1, 2, 3))
-    probability = torch.sigmoid(logits)
-    overlap = (probability * target).sum(dim=(1, 2, 3))
-    total = probability.sum(dim=(1, 2, 3)) + target.sum(dim=(1, 2, 3))
-    dice = 1 - (2 * overlap + 5) / (total + 5)
-    return (8 * cross + dice).mean()
-
-
 @dataclass
-class Run:
+class TrainingRun:
     """A network being trained, with all that a checkpoint has to hold."""
 
     model: nn.Module
@@ -96,12 +86,12 @@ class Run:
     history: list[dict[str, float]]
 
 
-def start_or_resume(model: nn.Module, settings: Settings, folder: Path) -> Run:
+def start_or_resume(model: nn.Module, settings: TrainingSettings, folder: Path) -> TrainingRun:
     """A fresh run, or the one that the folder's checkpoint holds."""
     folder.mkdir(parents=True, exist_ok=True)
     model = model.to(pick_device(), memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.AdamW(model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
-    run = Run(model, MovingAverage(model, settings.ema_decay), optimizer, 0, [])
+    run = TrainingRun(model, MovingAverage(model, settings.ema_decay), optimizer, 0, [])
     path = folder / "checkpoint.pt"
     if path.exists():
         state = torch.load(path, map_location=pick_device(), weights_only=True)
@@ -112,7 +102,7 @@ def start_or_resume(model: nn.Module, settings: Settings, folder: Path) -> Run:
     return run
 
 
-def save_checkpoint(run: Run, settings: Settings, folder: Path) -> None:
+def save_checkpoint(run: TrainingRun, settings: TrainingSettings, folder: Path) -> None:
     """Written aside, then renamed: a stop at any moment leaves a whole checkpoint."""
     state: dict[str, Any] = {
         "model": run.model.state_dict(),
@@ -128,8 +118,8 @@ def save_checkpoint(run: Run, settings: Settings, folder: Path) -> None:
 
 
 def train(
-    run: Run,
-    settings: Settings,
+    run: TrainingRun,
+    settings: TrainingSettings,
     data: Iterator[tuple[NDArray[Any], NDArray[Any]]],
     validate: Callable[[nn.Module], dict[str, float]],
     folder: Path,
@@ -177,19 +167,6 @@ def train(
             if time.monotonic() - saved_at > settings.checkpoint_s or run.step == settings.steps:
                 save_checkpoint(run, settings, folder)
                 saved_at = time.monotonic()
-
-
-@torch.no_grad()
-def predict(model: nn.Module, images: NDArray[np.uint8], batch: int = 32) -> NDArray[np.float32]:
-    """Probabilities [N, H, W] of images [N, H, W]."""
-    device = next(model.parameters()).device
-    model.eval()
-    parts = []
-    for start in range(0, len(images), batch):
-        block = torch.from_numpy(np.ascontiguousarray(images[start : start + batch, None])).to(device)
-        with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cpu"):
-            parts.append(torch.sigmoid(model(block).float())[:, 0].cpu().numpy())
-    return np.concatenate(parts)
 
 
 def plot_history(history: list[dict[str, float]], path: Path) -> None:

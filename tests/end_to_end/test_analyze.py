@@ -334,7 +334,8 @@ def test_nothing_of_it_needs_qt(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Ctrl-C cannot be sent to one process there")
-def test_ctrl_c_leaves_what_is_finished_whole(tmp_path: Path) -> None:
+@pytest.mark.parametrize("numbers", [("SIGINT",), ("SIGTERM", "SIGHUP")], ids=["Ctrl-C", "logout"])
+def test_ctrl_c_and_logout_leave_what_is_finished_whole(tmp_path: Path, numbers: tuple[str, ...]) -> None:
     out = tmp_path / "out"
     command = [sys.executable, "-m", "usviewer", "analyze", "phantom:?frames=3000", "--out", str(out)]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=ROOT)
@@ -342,7 +343,8 @@ def test_ctrl_c_leaves_what_is_finished_whole(tmp_path: Path) -> None:
     while not any(part.stat().st_size > 4096 for part in out.glob(".part-*/.readings.csv*")):
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
+    for number in numbers:
+        process.send_signal(signal.Signals[number])
     _, complaint = process.communicate(timeout=120)
     assert process.returncode == 130, complaint
     assert "Traceback" not in complaint
@@ -353,6 +355,21 @@ def test_ctrl_c_leaves_what_is_finished_whole(tmp_path: Path) -> None:
     notes = json.loads((out / "summary.json").read_text(encoding="utf-8"))["notes"]
     assert any("Stopped by the user" in note for note in notes)
     assert not list(out.glob(".*"))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a signal ends a process at once there")
+def test_a_command_that_is_ended_while_its_model_loads_ends_like_ctrl_c(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def ended(*_: object, **__: object) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr("usviewer.tools.analyze.open_source", ended)
+    before = signal.getsignal(signal.SIGTERM)
+    assert main(["analyze", str(SAMPLE), "--out", str(tmp_path / "out")]) == 130
+    assert capsys.readouterr().err == "usviewer: stopped. What was finished is whole.\n"
+    assert signal.getsignal(signal.SIGTERM) is before
+    assert list(tmp_path.glob("out*")) == []
 
 
 def _discs(black: set[int], count: int = 12) -> list[np.ndarray]:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from pycocotools import mask as run_lengths
 
-from models.training import sources
+from models.training.data import sources
 from usviewer.errors import UserError
 from usviewer.evaluate.datasets import DatasetKind, DatasetOptions, open_dataset
 from usviewer.evaluate.datasets.dataset import EllipseTruth, hc18_exam, is_held_out, read_label_image

@@ -114,10 +114,13 @@ def window() -> dict[str, Any]:
 
     from usviewer.settings import Settings
     from usviewer.view.app_state import AppState
+    from usviewer.view.canvas import Canvas
     from usviewer.view.display import keep_decimal_point
+    from usviewer.view.notify import Notify
     from usviewer.view.panels.exam_panel import ExamPanel
     from usviewer.view.panels.scale_panel import ScalePanel
     from usviewer.view.ruler_bar import RulerBar
+    from usviewer.view.tool_bar import ToolBar
     from usviewer.view.tool_controller import ToolController
 
     application = QApplication([])
@@ -126,8 +129,10 @@ def window() -> dict[str, Any]:
     strtod = ctypes.CDLL(None).strtod
     strtod.restype = ctypes.c_double
     desk = AppState(Settings(), Path("settings.json"))
-    hand, ruler = ToolController(desk), RulerBar(lambda _mm, _keep: None, lambda: None)
-    scale, exam = ScalePanel(desk, None), ExamPanel(desk, lambda: None, lambda: None)  # type: ignore[arg-type,return-value]
+    canvas, notify = Canvas(), Notify()
+    hand, ruler = ToolController(desk, canvas, notify), RulerBar(lambda _mm, _keep: None, lambda: None)
+    bar = ToolBar(hand, canvas, notify)
+    scale, exam = ScalePanel(desk, notify, None), ExamPanel(desk, notify, lambda: None, lambda: None)  # type: ignore[arg-type,return-value]
 
     given: list[Any] = []
     desk.set_user_spacing = lambda spacing: given.append(spacing.words())  # type: ignore[method-assign,union-attr]
@@ -143,10 +148,10 @@ def window() -> dict[str, Any]:
         return desk.given.gestational_age_weeks or said()
 
     def said() -> Any:
-        return desk.notify.current.text if desk.notify.current else None
+        return notify.current.text if notify.current else None
 
     fields: dict[str, tuple[QLineEdit, Callable[[], Any]]] = {
-        "distance of two points": (hand.bar.distance, hand.bar.distance.value),
+        "distance of two points": (bar.distance, bar.distance.value),
         "tick of a ruler": (ruler.value, ruler.value.value),
         "mm per pixel": (scale.typed, of_scale),
         "gestational age": (exam.age, of_exam),
@@ -159,11 +164,11 @@ def window() -> dict[str, Any]:
                 application.sendEvent(field, QKeyEvent(QEvent.Type.KeyPress, 0, Qt.KeyboardModifier.NoModifier, letter))
             typed = field.text()
             found[name][text] = [typed, read(value)]
-    hand.bar.distance.setValue(52.5)
+    bar.distance.setValue(52.5)
     ruler.value.setValue(0.25)
-    shown = [hand.bar.distance.text(), ruler.value.text()]
+    shown = [bar.distance.text(), ruler.value.text()]
     desk.close()
-    _PARTS.extend((application, desk, hand, ruler, scale, exam))
+    _PARTS.extend((application, desk, canvas, notify, hand, bar, ruler, scale, exam))
     return {"told_point": told, "fields": found, "shown": shown, "strtod": strtod(b"16.5", None)}
 
 

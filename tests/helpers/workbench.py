@@ -13,8 +13,12 @@ from tests.helpers.fakes import FakeEngine
 from usviewer.settings import Settings
 from usviewer.units import Point
 from usviewer.view.app_state import AppState
+from usviewer.view.canvas import Canvas
 from usviewer.view.capture_controller import CaptureController
+from usviewer.view.notify import Notify
+from usviewer.view.presenter import Presenter
 from usviewer.view.review_controller import ReviewController
+from usviewer.view.tool_bar import ToolBar
 from usviewer.view.tool_controller import ToolController
 
 LEFT, RIGHT = Qt.MouseButton.LeftButton, Qt.MouseButton.RightButton
@@ -27,11 +31,15 @@ class Workbench:
         self.qtbot = qtbot
         self.kept = folder / "kept"
         self.desk = AppState(Settings(save_folder=str(self.kept)), folder / "settings.json")
-        self.canvas = self.desk.canvas
+        self.canvas, self.notify = Canvas(), Notify()
+        self.presenter = Presenter(self.desk, self.canvas)
+        self.desk.failed.connect(lambda error, key: self.notify.report(error, key=key))
         self.canvas.resize(960, 720)
-        self.hand, self.keep = ToolController(self.desk), CaptureController(self.desk)
-        self.review = ReviewController(self.desk)
-        for widget in (self.canvas, self.review.timeline, self.review.clips):
+        self.hand = ToolController(self.desk, self.canvas, self.notify)
+        self.tool_bar = ToolBar(self.hand, self.canvas, self.notify)
+        self.keep = CaptureController(self.desk, self.presenter, self.notify)
+        self.review = ReviewController(self.desk, self.presenter, self.notify)
+        for widget in (self.canvas, self.notify, self.review.timeline, self.review.clips):
             qtbot.addWidget(widget)
         self.review.timeline.resize(960, 150)
         self.canvas.show()
@@ -65,7 +73,7 @@ class Workbench:
 
     @property
     def said(self) -> str:
-        return self.desk.notify.current.text if self.desk.notify.current else ""
+        return self.notify.current.text if self.notify.current else ""
 
     def close(self) -> None:
         self.review.close()

@@ -1,16 +1,33 @@
+"""Masks as training material come back as they were; corrections are a set that is whole and agrees with itself."""
+
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 from matplotlib.path import Path as Polygon
 
-from tests.helpers.scenes import flat_frame
+from tests.helpers.scenes import aorta_reading, circle, fan, flat_frame, scaled_geometry
+from usviewer import RESEARCH_USE
 from usviewer.errors import UserError
+from usviewer.frame import Frame, make_frame
 from usviewer.infer.prediction import Instance, Prediction, full_mask
-from usviewer.save.masks import coco_document, label_image, polygons_of, write_label_png, write_yolo, yolo_lines
+from usviewer.measure.manual import edit_of, edited_prediction, fill_outline
+from usviewer.save.masks import (
+    coco_document,
+    export_corrections,
+    label_image,
+    labels_overlap,
+    polygons_of,
+    write_label_png,
+    write_yolo,
+    yolo_lines,
+)
 
 SIZE = (90, 70)
 FRAME = flat_frame(*SIZE)
@@ -76,9 +93,29 @@ def test_label_images_come_back_exactly(tmp_path):
     back = cv2.imread(str(tmp_path / "000000.png"), cv2.IMREAD_UNCHANGED)
     assert back.shape == (70, 90)
     assert np.array_equal(back, label_image(prediction))
-    assert (back[5:15, 5:15] == 1).all()  # the better one keeps the overlap
+    assert (back[5:15, 5:15] == 1).all()  # the surer one keeps the overlap
     assert back[19, 19] == 3
     assert set(np.unique(back)) == {0, 1, 3}
+
+
+def test_what_a_label_image_loses_is_known_and_coco_has_each_outline_whole():
+    square = np.ones((10, 10), np.bool_)
+    sure, covered = instance_of(square, 0, (5, 5)), instance_of(square, 2, (10, 10), 0.5)
+    both = prediction_of(sure, covered)
+    assert labels_overlap(both)
+    assert (label_image(both) == 3).sum() == 75  # of 100
+    document = coco_document([("a.png", both)], ["x", "y", "z"])
+    for annotation, instance in zip(document["annotations"], both.instances, strict=True):
+        rings = [np.reshape(ring, (-1, 2)) for ring in annotation["segmentation"]]
+        assert np.array_equal(rasterised(rings), full_mask(instance, SIZE))
+
+
+def test_the_same_label_twice_and_labels_side_by_side_lose_nothing():
+    square = np.ones((10, 10), np.bool_)
+    twice = prediction_of(instance_of(square, 1, (5, 5)), instance_of(square, 1, (10, 10)))
+    beside = prediction_of(instance_of(square, 0, (5, 5)), instance_of(square, 1, (15, 5)))
+    boxes = prediction_of(instance_of(square), Instance("box", 1, 0.4, (0, 0, 90, 70)))
+    assert not any(map(labels_overlap, (twice, beside, boxes, prediction_of())))
 
 
 def test_too_many_classes_for_a_byte():
@@ -123,3 +160,73 @@ def test_a_detectors_box_is_centre_and_size():
 def test_a_picture_with_nothing_has_an_empty_file(tmp_path):
     write_yolo(prediction_of(), tmp_path / "a.txt")
     assert (tmp_path / "a.txt").read_bytes() == b""
+
+
+# --- the corrections of a clip ----------------------------------------------------------------------------------------
+
+CLIP_SIZE = (320, 240)
+
+
+def pairs(count: int = 2, certain: bool = True) -> Iterator[tuple[Frame, Prediction]]:
+    geometry = scaled_geometry(*CLIP_SIZE, sector=fan(*CLIP_SIZE, certain=certain))
+    for index in range(count):
+        pixels = np.full((240, 320, 3), 60 + index, np.uint8)
+        frame = make_frame(pixels, "clip", index * 10, index * 0.4, geometry=geometry)
+        mask = fill_outline(circle((160.0, 120.0), 20.0 + index), CLIP_SIZE)
+        edit = edit_of(mask, frame.key.digest, 0, "aorta", 0)
+        yield frame, edited_prediction(aorta_reading(frame.key), edit, CLIP_SIZE)
+
+
+def test_pictures_labels_and_coco_agree(tmp_path: Path) -> None:
+    folder, count, said = export_corrections(tmp_path, "sweep-corrections", pairs(), ("aorta",))
+    assert (folder.name, count, said) == ("sweep-corrections", 2, "")
+    coco = json.loads((folder / "coco.json").read_text())
+    assert [image["file_name"] for image in coco["images"]] == ["000000.png", "000010.png"]
+    for image, annotation in zip(coco["images"], coco["annotations"], strict=True):
+        label = cv2.imread(str(folder / "labels" / image["file_name"]), cv2.IMREAD_UNCHANGED)
+        assert label.shape == (240, 320) and set(np.unique(label)) == {0, 1}
+        assert annotation["area"] == np.count_nonzero(label)
+        picture = cv2.imread(str(folder / "images" / image["file_name"]))
+        assert picture.shape == (240, 320, 3)
+        assert not picture[:, :20].any()  # blanked outside the sector
+        assert picture[120, 160, 0] in (60, 61)
+    assert coco["categories"] == [{"id": 1, "name": "aorta"}]
+    assert coco["info"]["model_sha256"] == "ab" * 32
+    assert coco["info"]["research_use"] == RESEARCH_USE
+    assert coco["info"]["surroundings"] == "Blanked outside the ultrasound"
+
+
+def test_what_is_there_is_never_replaced(tmp_path: Path) -> None:
+    export_corrections(tmp_path, "x", pairs(1), ("aorta",))
+    folder, _, _ = export_corrections(tmp_path, "x", pairs(1), ("aorta",))
+    assert folder.name == "x-2"
+
+
+def test_an_uncertain_sector_is_said(tmp_path: Path) -> None:
+    folder, _, said = export_corrections(tmp_path, "x", pairs(1, certain=False), ("aorta",))
+    assert "look for names" in said
+    assert json.loads((folder / "coco.json").read_text())["info"]["surroundings"] == said
+
+
+def test_nothing_half_written_stays(tmp_path: Path) -> None:
+    def failing() -> Iterator[tuple[Frame, Prediction]]:
+        yield next(pairs(1))
+        raise UserError("Frame 11 of sweep is damaged", "Choose another frame")
+
+    with pytest.raises(UserError, match="damaged"):
+        export_corrections(tmp_path, "x", failing(), ("aorta",))
+    with pytest.raises(UserError, match="Nothing was corrected"):
+        export_corrections(tmp_path, "x", iter(()), ("aorta",))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_set_whose_labels_overlap_says_so(tmp_path: Path) -> None:
+    ((frame, prediction),) = pairs(1)
+    folder, _, _ = export_corrections(tmp_path, "one", [(frame, prediction)], ("aorta",))
+    assert "note" not in json.loads((folder / "coco.json").read_text())["info"]
+    (outline,) = prediction.instances
+    both = replace(prediction, instances=(outline, replace(outline, label="wall", class_index=1)))
+    folder, _, _ = export_corrections(tmp_path, "both", [(frame, both)], ("aorta", "wall"))
+    coco = json.loads((folder / "coco.json").read_text())
+    assert "coco.json has the outline of each whole" in coco["info"]["note"]
+    assert [annotation["category_id"] for annotation in coco["annotations"]] == [1, 2]

@@ -17,7 +17,7 @@ from usviewer.acquire import open_source
 from usviewer.errors import UserError
 from usviewer.frame import Frame, ImageGeometry, make_frame
 from usviewer.overlay.scene import compose
-from usviewer.save.recording import ClipRecorder, RecordedFrame
+from usviewer.save.recording import RecordedFrame, Recorder
 
 SIZE = (160, 120)
 
@@ -41,7 +41,7 @@ def pictures(path: Path) -> list[tuple[float, np.ndarray]]:
 
 
 def test_raw_is_untouched_and_annotated_is_what_was_seen(tmp_path: Path) -> None:
-    recorder = ClipRecorder(tmp_path, "exam", keep_surroundings=True)
+    recorder = Recorder(tmp_path, "exam", keep_surroundings=True)
     for index in range(4):
         recorder.add(taken(index))
     (folder,) = recorder.close()
@@ -59,25 +59,25 @@ def test_raw_is_untouched_and_annotated_is_what_was_seen(tmp_path: Path) -> None
 
 def test_what_surrounds_the_ultrasound_is_blanked_in_both_streams(tmp_path: Path) -> None:
     geometry = scaled_geometry(*SIZE, sector=fan(*SIZE))
-    recorder = ClipRecorder(tmp_path, "exam")
+    recorder = Recorder(tmp_path, "exam")
     recorder.add(taken(0, geometry))
     recorder.add(RecordedFrame(frame(1, geometry), None, None))
     (folder,) = recorder.close()
     for _, pixels in pictures(folder / "raw.mp4"):
         assert not pixels[:, :8].any()
     assert pictures(folder / "annotated.mp4")[1][1][:60, :8].max() < 12
-    assert recorder.said == ""
+    assert recorder.notice == ""
 
 
 def test_where_the_sector_is_a_guess_nothing_is_blanked_and_it_is_said(tmp_path: Path) -> None:
-    recorder = ClipRecorder(tmp_path, "exam")
+    recorder = Recorder(tmp_path, "exam")
     recorder.add(taken(0, scaled_geometry(*SIZE, sector=fan(*SIZE, certain=False))))
     recorder.close()
-    assert "not certain" in recorder.said
+    assert "not certain" in recorder.notice
 
 
 def test_another_size_or_model_begins_another_part(tmp_path: Path) -> None:
-    recorder = ClipRecorder(tmp_path, "exam")
+    recorder = Recorder(tmp_path, "exam")
     recorder.add(taken(0))
     recorder.add(taken(1, finding="nerve"))
     recorder.add(RecordedFrame(frame(2, size=(200, 100)), None, None))
@@ -88,21 +88,21 @@ def test_another_size_or_model_begins_another_part(tmp_path: Path) -> None:
 
 def test_nothing_that_is_there_is_written_over(tmp_path: Path) -> None:
     for _ in range(2):
-        recorder = ClipRecorder(tmp_path, "exam")
+        recorder = Recorder(tmp_path, "exam")
         recorder.add(taken(0))
         recorder.close()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["exam", "exam-2"]
 
 
 def test_a_recording_without_a_picture_leaves_nothing(tmp_path: Path) -> None:
-    assert ClipRecorder(tmp_path, "exam").close() == ()
+    assert Recorder(tmp_path, "exam").close() == ()
     assert not list(tmp_path.iterdir())
 
 
 def test_a_full_disk_is_one_sentence_and_leaves_nothing(
     tmp_path: Path, full_after: Callable[[int], AbstractContextManager[None]]
 ) -> None:
-    recorder = ClipRecorder(tmp_path, "exam", keep_surroundings=True)
+    recorder = Recorder(tmp_path, "exam", keep_surroundings=True)
     recorder.add(taken(0))
     with full_after(4096), pytest.raises(UserError, match="Could not write"):
         for index in range(1, 60):
@@ -111,15 +111,41 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing(
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
+def test_while_it_runs_nothing_stands_under_its_name(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path, "exam", keep_surroundings=True)
+    recorder.add(taken(0))
+    assert not (tmp_path / "exam").exists()
+    assert recorder.close() == (tmp_path / "exam",)
+
+
+def test_a_recording_that_cannot_be_finished_leaves_nothing(
+    tmp_path: Path, full_after: Callable[[int], AbstractContextManager[None]]
+) -> None:
+    """Its table was whole already: without the clips it would be taken for one."""
+    recorder = Recorder(tmp_path, "exam", keep_surroundings=True)
+    for index in range(3):
+        recorder.add(taken(index))
+    with full_after(1024), pytest.raises(UserError, match="Could not write"):
+        recorder.close()
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_name_that_the_disk_refuses_is_said_at_the_first_picture(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path, "e" * 300)
+    with pytest.raises(UserError, match="the name is too long"):
+        recorder.add(taken(0))
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_folder_that_may_not_be_written_is_one_sentence(tmp_path: Path) -> None:
     blocked = tmp_path / "blocked"
     blocked.write_text("a file")
     with pytest.raises(UserError, match="Could not write"):
-        ClipRecorder(blocked, "exam").add(taken(0))
+        Recorder(blocked, "exam").add(taken(0))
 
 
 def test_both_streams_say_the_shape_of_pixels_and_another_shape_begins_another_part(tmp_path: Path) -> None:
-    recorder = ClipRecorder(tmp_path, "exam", keep_surroundings=True)
+    recorder = Recorder(tmp_path, "exam", keep_surroundings=True)
     recorder.add(taken(0, ImageGeometry(pixel_aspect=2.0)))
     recorder.add(taken(1, ImageGeometry(pixel_aspect=2.0)))
     recorder.add(taken(2, ImageGeometry()))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from usviewer.infer.prediction import Prediction
 from usviewer.measure import summarize
 from usviewer.overlay.annotated_frame import AnnotatedFrame
 from usviewer.overlay.scene import compose
+from usviewer.save.deidentify import KEPT_AS_ASKED, KEPT_UNCERTAIN
 from usviewer.save.results import FITTED, ExportOptions, ResultFolder
 from usviewer.save.summary import AnalysisInfo
 
@@ -220,9 +223,55 @@ def test_a_clip_whose_picture_changes_its_size_is_written_whole(tmp_path: Path) 
         info = SourceInfo("/place/a.mp4", "a", "video", 64, 48, 25.0)
         analysis = AnalysisInfo(info, "aorta", "aorta", "ab" * 32, "Aorta 1.0", "cpu", aggregate=aggregate)
         results.finish(analysis, 0.04)
-    assert results.notes == [FITTED]
+    assert results.notes == [KEPT_UNCERTAIN, FITTED]
     assert results.document["aggregate"]["frame_size_px"] == [64, 48] and results.document["aggregate"]["count"] == 3
     with open_source(str(tmp_path / "annotated.mp4")) as source:
         assert [(frame.width_px, frame.height_px) for frame in source] == [(64, 48)] * 5
     shapes = [cv2.imread(str(tmp_path / "masks" / f"{index:06d}.png"), 0).shape for index in range(5)]
     assert shapes == [(height, width) for width, height in sizes]  # masks keep the frame's own size
+
+
+def test_labels_that_overlap_in_a_label_image_are_said_once(tmp_path: Path) -> None:
+    mask = np.ones((12, 12), np.bool_)
+    with ResultFolder(tmp_path, "aorta", ("a", "b"), ExportOptions(video=False, masks=True)) as results:
+        for index in range(2):
+            frame = make_frame(np.full((48, 64, 3), 90, np.uint8), "a", index, index / 25.0)
+            reading = aorta_reading(frame.key, (12.0, 12.0), 8.0, None)
+            instances = (instance(mask), replace(instance(mask), label="b", class_index=1, mask_origin_px=(6, 6)))
+            prediction = Prediction(frame.key, (64, 48), instances, "m", "ab" * 32, "cpu")
+            results.add(AnnotatedFrame(frame, compose(frame, reading)), prediction, reading, index / 25.0)
+    assert len([note for note in results.notes if "masks.json has the outline of each whole" in note]) == 1
+
+
+def test_what_lies_around_the_ultrasound_is_said_once_also_where_no_picture_is_drawn(tmp_path: Path) -> None:
+    with ResultFolder(tmp_path / "out", "aorta", ("aorta",), replace(TABLES, keep_surroundings=True)) as results:
+        for index in range(2):
+            frame = make_frame(np.full((48, 64, 3), 90, np.uint8), "a", index, index / 25.0)
+            reading = aorta_reading(frame.key, (12.0, 12.0), 8.0, None)
+            prediction = Prediction(frame.key, (64, 48), (), "m", "ab" * 32, "cpu")
+            results.add(AnnotatedFrame(frame, compose(frame, reading)), prediction, reading, index / 25.0)
+    assert results.notes == [KEPT_AS_ASKED]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_new_folder_stands_under_its_name_only_when_it_is_whole(tmp_path: Path) -> None:
+    (tmp_path / "cyst").mkdir()
+    with ResultFolder(tmp_path / "cyst", "aorta", ("aorta",), TABLES, new_folder=True) as results:
+        frame = make_frame(np.full((48, 64, 3), 90, np.uint8), "a", 0, 0.0)
+        reading = aorta_reading(frame.key, (12.0, 12.0), 8.0, None)
+        prediction = Prediction(frame.key, (64, 48), (), "m", "ab" * 32, "cpu")
+        results.add(AnnotatedFrame(frame, compose(frame, reading)), prediction, reading, 0.0)
+        assert [path.name for path in tmp_path.iterdir() if not path.name.startswith(".")] == ["cyst"]
+        info = SourceInfo("/place/a.mp4", "a", "video", 64, 48, 25.0)
+        results.finish(AnalysisInfo(info, "aorta", "aorta", "ab" * 32, "Aorta 1.0", "cpu"), None)
+    assert results.folder == tmp_path / "cyst-2" and results.replaced == ""
+    assert names(tmp_path / "cyst-2") == {"best-frame.png", "instances.csv", "readings.csv", "summary.json"}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cyst", "cyst-2"]
+
+
+def test_a_disk_that_is_full_from_the_beginning_keeps_nothing(
+    tmp_path: Path, full_after: Callable[[int], AbstractContextManager[None]]
+) -> None:
+    with full_after(0), pytest.raises(UserError):
+        write(tmp_path / "out", TABLES)
+    assert list(tmp_path.iterdir()) == []

@@ -114,6 +114,34 @@ def test_models_needs_no_window(export: Path, monkeypatch: pytest.MonkeyPatch) -
     assert main(["models", "add", str(export)]) == 0
 
 
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from usviewer.infer import onnx_file, registry
+def die(*_: object) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+if sys.argv[1] == "adding":
+    onnx_file.check_hashes = die
+    registry.add_model(Path(sys.argv[2]), "mine")
+else:
+    registry.shutil.rmtree = die
+    registry.remove_model("mine")
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a process is killed in another way there")
+@pytest.mark.parametrize("kind", ["adding", "removing"])
+def test_what_a_killed_command_left_goes_with_the_next(export: Path, kind: str) -> None:
+    if kind == "removing":
+        registry.add_model(export, "mine")
+    killed = subprocess.run([sys.executable, "-c", KILLED, kind, str(export)], check=False)
+    assert killed.returncode == -9
+    (left,) = registry.user_folder().iterdir()
+    assert left.name.startswith(f".{kind}-") and list(left.rglob("*.onnx"))
+    assert main(["models", "list"]) == 0
+    assert not list(registry.user_folder().iterdir())
+
+
 @pytest.mark.parametrize("environment", [{"LANG": "C"}, {"PYTHONIOENCODING": "ascii"}, {"LC_ALL": "tr_TR.ISO-8859-9"}])
 def test_names_that_the_output_cannot_write_are_shown_with_escapes(tmp_path: Path, environment: dict[str, str]) -> None:
     path = tmp_path / "far.onnx"

@@ -7,8 +7,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from models.training.detection_loss import DetectionLoss, assign, ciou  # noqa: E402
-from models.training.yolov8 import BINS, YoloV8, anchor_points, boxes_xywh  # noqa: E402
+from models.training.losses import DetectionLoss, assign, ciou  # noqa: E402
+from models.training.networks.yolov8 import BINS, YoloV8, anchor_points, boxes_xywh  # noqa: E402
 
 pytestmark = pytest.mark.train
 

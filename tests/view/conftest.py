@@ -60,8 +60,7 @@ def make_window(themed: QApplication, tmp_path: Path, qtbot: object) -> Iterator
 
     yield make
     for window in made:
-        window._closing = True
-        window.close()
+        window.close_now()
         window.deleteLater()
     themed.processEvents()
 

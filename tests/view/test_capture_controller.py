@@ -32,15 +32,15 @@ def bench(themed: Any, qtbot: Any, tmp_path: Path) -> Iterator[Workbench]:
     workbench.close()
 
 
-def show(bench: Workbench, geometry: ImageGeometry | None = None, *, holds: bool = True, level: int = 90) -> Frame:
+def show(bench: Workbench, geometry: ImageGeometry | None = None, *, is_current: bool = True, level: int = 90) -> Frame:
     frame = flat_frame(*SIZE, level=level, geometry=geometry)
     reading = aorta_reading(frame.key)
-    bench.desk.show(frame, reading, summary_of(reading), is_current=holds)
+    bench.presenter.show(frame, reading, summary_of(reading), is_current=is_current)
     return frame
 
 
 def show_and_save(bench: Workbench, frame: Frame, reading: Reading, summary: Summary) -> dict[str, Any]:
-    bench.desk.show(frame, reading, summary)
+    bench.presenter.show(frame, reading, summary)
     kept: dict[str, Any] = save(bench)[1]["summary"]
     return kept
 
@@ -100,7 +100,7 @@ def test_numbers_that_are_withdrawn_are_not_kept(bench: Workbench) -> None:
 
 
 def test_a_picture_without_a_reading_is_kept_too(bench: Workbench) -> None:
-    bench.desk.show(flat_frame(*SIZE), None, None)
+    bench.presenter.show(flat_frame(*SIZE), None, None)
     _, document = save(bench)
     assert document["reading"] is None and document["model"] is None
 
@@ -134,12 +134,12 @@ def test_every_picture_shown_is_recorded_once_in_both_streams(bench: Workbench) 
         make_frame(rng.integers(0, 255, (120, 160, 3), np.uint8), "phantom:?live=1", i, capture_time_s=50 + i / 25)
         for i in range(8)
     ]
-    bench.desk.show(frames[0], None, None)
+    bench.presenter.show(frames[0], None, None)
     bench.keep.toggle_recording()
     assert bench.keep.recording
     for frame in frames[1:]:
-        bench.desk.show(frame, None, None)
-        bench.desk.show(frame, aorta_reading(frame.key, (80.0, 60.0), 20.0), None)  # the same picture again
+        bench.presenter.show(frame, None, None)
+        bench.presenter.show(frame, aorta_reading(frame.key, (80.0, 60.0), 20.0), None)  # the same picture again
     bench.keep.toggle_recording()
     bench.qtbot.waitUntil(lambda: "Recorded 8 pictures" in bench.said, timeout=20_000)
     (folder,) = bench.kept.iterdir()
@@ -151,7 +151,7 @@ def test_every_picture_shown_is_recorded_once_in_both_streams(bench: Workbench) 
 
 def test_closing_while_recording_loses_nothing(themed: Any, qtbot: Any, tmp_path: Path) -> None:
     bench = Workbench(qtbot, tmp_path)
-    bench.desk.show(flat_frame(160, 120), None, None)
+    bench.presenter.show(flat_frame(160, 120), None, None)
     bench.keep.toggle_recording()
     bench.close()
     assert sorted(path.name for path in bench.kept.rglob("*.mp4")) == ["annotated.mp4", "raw.mp4"]

@@ -13,13 +13,12 @@ from PySide6.QtCore import Qt
 from tests.helpers.recordings import write_clip
 from tests.helpers.scenes import aorta_reading, flat_frame
 from usviewer.measure.reading import Reading, Status
+from usviewer.pipeline import folder
 from usviewer.pipeline.curve import Curve, curve_of
 from usviewer.save.cache import MadeBy
 from usviewer.settings import Settings
-from usviewer.view import folder
 from usviewer.view.app_state import AppState
-from usviewer.view.clip_browser import ClipBrowser, result_words
-from usviewer.view.clip_list import ClipList
+from usviewer.view.clip_browser import ClipBrowser, ClipList, result_words
 
 
 def curve(count: int, measured: int, *, aggregated: bool = False, every: int = 1, step_s: float = 0.3) -> Curve:

@@ -54,7 +54,7 @@ def playing(make_window: Callable[..., MainWindow], tmp_path: Path, qtbot: Any, 
 
 
 def convention(window: MainWindow) -> str:
-    return window.rail.answer.convention if window.rail.answer is not None else ""
+    return window.readings.answer.convention if window.readings.answer is not None else ""
 
 
 def test_a_key_names_the_site_and_again_takes_it_back(playing: MainWindow, qtbot: Any) -> None:
@@ -77,13 +77,13 @@ def test_naming_a_frozen_picture_keeps_its_number(playing: MainWindow) -> None:
     frame, read = playing.desk.on_screen.frame, playing.desk.on_screen.reading
     assert frame is not None and read is not None
     median = Summary("ap_diameter", "px", 20.0, 21.0, (19.0, 21.0), 1.2, 30, read.key, Plane.TRANSVERSE, Edge.INNER)
-    playing.desk.show(frame, read, median, "Frozen")
-    before, number = playing.desk.on_screen, playing.rail.answer
+    playing.presenter.show(frame, read, median, "Frozen")
+    before, number = playing.desk.on_screen, playing.readings.answer
     assert number is not None and number.number == "20"
     playing.run("site_distal")
     now = playing.desk.on_screen
-    assert now.frame is before.frame and playing.rail.answer is not None
-    assert playing.rail.answer.number == number.number and "distal" in playing.rail.answer.convention
+    assert now.frame is before.frame and playing.readings.answer is not None
+    assert playing.readings.answer.number == number.number and "distal" in playing.readings.answer.convention
 
 
 def test_naming_a_frozen_picture_leaves_the_trend(playing: MainWindow) -> None:
@@ -124,7 +124,7 @@ def test_a_saved_picture_says_what_was_said(playing: MainWindow, tmp_path: Path,
 
 def test_the_panel_says_and_shows(playing: MainWindow, qtbot: Any) -> None:
     playing.run("exam")
-    panel: Any = playing.drawer.panel("exam")
+    panel: Any = playing.side_panel.panel("exam")
     assert panel.planes[None].isChecked() and panel.sites[Site.NOT_SET].isChecked()
     panel.sites[Site.LEFT_ILIAC].click()
     panel.planes[Plane.TRANSVERSE].click()
@@ -141,12 +141,12 @@ def test_an_age_is_taken_as_it_is_typed_and_nothing_else(playing: MainWindow) ->
     engine = replace(SaidEngine().engine(), finding="fetal-head")
     playing.desk.set_engine(engine)
     playing.run("exam")
-    panel: Any = playing.drawer.panel("exam")
+    panel: Any = playing.side_panel.panel("exam")
     assert panel.age.isVisibleTo(panel) and not panel.reference.isVisibleTo(panel)
     panel.age.setText("soon")
     panel.use_age()
     assert playing.desk.given.gestational_age_weeks is None
-    assert playing.desk.notify.current is not None and "soon" in playing.desk.notify.current.text
+    assert playing.notify.current is not None and "soon" in playing.notify.current.text
     panel.age.setText("28+3")
     panel.use_age()
     assert playing.desk.given.gestational_age_weeks == pytest.approx(28 + 3 / 7)
@@ -154,7 +154,7 @@ def test_an_age_is_taken_as_it_is_typed_and_nothing_else(playing: MainWindow) ->
 
 
 def test_a_table_is_compared_only_when_it_was_chosen(playing: MainWindow) -> None:
-    assert playing.rail.answer is not None and playing.rail.answer.reference == ""
+    assert playing.readings.answer is not None and playing.readings.answer.reference == ""
     found = clip_report(beats(100))
     assert exam_words.reference_words(found, "") == ""
     assert "NHS" in exam_words.reference_words(found, "nhs")

@@ -168,19 +168,19 @@ _WALK = [*sorted(set(ACTIONS) - set(_LAST)), *_LAST]
 def walk(window: MainWindow, qtbot: Any) -> None:
     """Every action, one after another; what can be begun is ended again."""
     for name in _WALK:
-        action = window.actions_by_id[name]
+        action = window.commands.by_id[name]
         window.run(name)
         window.tick()
         if action.released is not None:
             action.released(window)
         if name in ("full_screen", "fold", "record"):
             window.run(name)
-    qtbot.waitUntil(lambda: not window.desk.jobs.busy and not window.keep._encoder.busy, timeout=60_000)
+    qtbot.waitUntil(lambda: not window.desk.jobs.busy and not window.late.needed.capture._encoder.busy, timeout=60_000)
 
 
 def check(window: MainWindow, kept: Path) -> None:
     """Each complaint is a sentence in the user's words; no file is half-written."""
-    for message in window.desk.notify.history:
+    for message in window.notify.history:
         assert not re.search(r"Errno|Traceback|Exception|error in the program|0x", message.text), message.text
         assert message.text.rstrip().endswith((".", "?", "!")), message.text
     left = [file for file in kept.parent.rglob("*") if file.name.endswith(".part")]
@@ -201,7 +201,7 @@ def test_live_every_action_works_or_says_why_it_cannot(
     with full(name):
         walk(window, qtbot)
     check(window, kept)
-    said = " ".join(message.text for message in window.desk.notify.history)
+    said = " ".join(message.text for message in window.notify.history)
     refused = name in ("no permission", "full disk")
     assert ("Could not write" in said) == refused, said
     pictures = list(kept.glob("*.png")) if kept.is_dir() else []
@@ -219,7 +219,7 @@ def test_in_review_every_action_works_or_says_why_it_cannot(
         window.open_path(clip)
         qtbot.waitUntil(lambda: window.desk.on_screen.frame is not None, timeout=20_000)
         if name != "no model":
-            qtbot.waitUntil(lambda: window.review.snapshot.complete, timeout=30_000)
+            qtbot.waitUntil(lambda: window.late.needed.review.snapshot.complete, timeout=30_000)
         walk(window, qtbot)
     check(window, kept)
 
@@ -231,7 +231,7 @@ def test_no_model_no_number_and_it_says_so(
     monkeypatch.setattr("usviewer.view.live_controller.open_source", lambda _uri: FakeClip(500))
     window.open_live("fake")
     qtbot.waitUntil(lambda: window.desk.on_screen.frame is not None, timeout=20_000)
-    assert window.rail.answer is not None and "No model" in window.rail.answer.reason
+    assert window.readings.answer is not None and "No model" in window.readings.answer.reason
     assert window.desk.on_screen.reading is None
 
 
@@ -239,9 +239,9 @@ def test_a_device_that_is_not_there_is_said_over_the_picture_and_no_other_is_ope
     window: MainWindow, qtbot: Any
 ) -> None:
     window.open_live("device:usb-0000:0000@none-of-these")
-    qtbot.waitUntil(lambda: window.desk.notify.current is not None, timeout=20_000)
+    qtbot.waitUntil(lambda: window.notify.current is not None, timeout=20_000)
     assert window.desk.on_screen.frame is None
-    assert window.desk.canvas._banner is not None
+    assert window.canvas.banner is not None
 
 
 def test_without_a_scale_everything_is_in_pixels_and_says_so(
@@ -252,7 +252,7 @@ def test_without_a_scale_everything_is_in_pixels_and_says_so(
     window.desk.set_engine(FakeEngine().engine())
     window.open_live("fake")
     qtbot.waitUntil(lambda: window.desk.on_screen.summary is not None, timeout=20_000)
-    answer = window.rail.answer
+    answer = window.readings.answer
     assert answer is not None and answer.unit == "px" and not answer.has_scale
     assert "mm" not in " ".join(value for _, value in answer.pairs)
-    qtbot.waitUntil(lambda: "No scale" in window.top.scale.text())
+    qtbot.waitUntil(lambda: "No scale" in window.source_bar.scale.text())

@@ -47,11 +47,12 @@ def state(window: MainWindow) -> SignalState | None:
 def test_the_pair_on_the_screen_belongs_together(window: MainWindow, device: FakeDevice, live: Any) -> None:
     device.frames.put(picture(1))
     live(lambda: window.desk.on_screen.reading is not None)
-    frame, reading, _, shown = window.desk.shown()
+    now = window.desk.on_screen
+    frame, reading, shown = now.frame, now.reading, now.shown
     assert frame is not None and reading is not None and shown is not None
     assert reading.key == frame.key == shown.scene.key
     assert digest_of(frame.pixels) == reading.key.digest
-    assert window.desk.canvas.scene is shown.scene
+    assert window.canvas.scene is shown.scene
 
 
 def test_freeze_holds_the_exact_pair_while_the_source_goes_on(
@@ -59,16 +60,17 @@ def test_freeze_holds_the_exact_pair_while_the_source_goes_on(
 ) -> None:
     device.frames.put(picture(1))
     live(lambda: window.desk.on_screen.reading is not None)
-    held = window.desk.shown()
+    held = window.desk.on_screen
     window.run("freeze")
     for value in range(2, 6):
         device.frames.put(picture(value))
     live(lambda: window.live.status is not None and window.live.status.captured == 5)
     window.tick()
-    frame, reading, _, shown = window.desk.shown()
-    assert (frame, reading) == held[:2]
-    assert shown is not None and shown.frame is held[0]
-    assert window.desk.canvas.frame is held[0]
+    now = window.desk.on_screen
+    frame, reading, shown = now.frame, now.reading, now.shown
+    assert (frame, reading) == (held.frame, held.reading)
+    assert shown is not None and shown.frame is held.frame
+    assert window.canvas.frame is held.frame
     window.run("freeze")
     live(lambda: (now := window.desk.on_screen.frame) is not None and now.key.index == 4)
 
@@ -82,7 +84,7 @@ def test_freezing_a_bare_picture_analyses_that_very_picture(window: MainWindow, 
     window.desk._engine = FakeEngine().engine()
     window.run("freeze")
     live(lambda: window.desk.on_screen.reading is not None)
-    frame, reading, _, _ = window.desk.shown()
+    frame, reading = window.desk.on_screen.frame, window.desk.on_screen.reading
     assert frame is not None and reading is not None and reading.key == frame.key
 
 
@@ -90,11 +92,11 @@ def test_a_stalled_source_says_so_and_withdraws_the_numbers(window: MainWindow, 
     device.frames.put(picture(1))
     live(lambda: window.desk.on_screen.reading is not None)
     live(lambda: state(window) is SignalState.STALLED)
-    banner = window.desk.canvas._banner
+    banner = window.canvas.banner
     assert banner is not None and banner.text.startswith("Stalled")
-    assert window.rail.answer is not None and window.rail.answer.number == DASH
+    assert window.readings.answer is not None and window.readings.answer.number == DASH
     device.frames.put(picture(2))
-    live(lambda: window.desk.canvas._banner is None)
+    live(lambda: window.canvas.banner is None)
 
 
 def test_a_black_picture_carries_no_overlay(window: MainWindow, device: FakeDevice, live: Any) -> None:
@@ -104,7 +106,7 @@ def test_a_black_picture_carries_no_overlay(window: MainWindow, device: FakeDevi
     live(lambda: state(window) is SignalState.BLACK)
     window.tick()
     assert window.desk.on_screen.reading is None
-    banner = window.desk.canvas._banner
+    banner = window.canvas.banner
     assert banner is not None and banner.text == "Black picture"
 
 
@@ -113,11 +115,11 @@ def test_a_source_that_is_gone_says_so_and_comes_back(window: MainWindow, device
     live(lambda: window.desk.on_screen.reading is not None)
     device.frames.put(UserError("The grabber was pulled out", "Plug it in again"))
     live(lambda: state(window) is SignalState.GONE)
-    live(lambda: window.desk.notify.current is not None)
-    assert "pulled out" in window.desk.notify.current.text
+    live(lambda: window.notify.current is not None)
+    assert "pulled out" in window.notify.current.text
     device.frames.put(picture(2))
-    live(lambda: window.desk.canvas._banner is None)
-    live(lambda: window.desk.notify.current is None)
+    live(lambda: window.canvas.banner is None)
+    live(lambda: window.notify.current is None)
 
 
 def test_the_model_is_exchanged_without_stopping_the_picture(window: MainWindow, device: FakeDevice, live: Any) -> None:
@@ -219,13 +221,13 @@ def test_a_bad_frame_says_why_over_the_running_picture(window: MainWindow, devic
     window.desk.set_engine(engine.engine())
     device.frames.put(picture(1))
     live(lambda: window.desk.on_screen.reading is not None)
-    banner = window.desk.canvas._banner
+    banner = window.canvas.banner
     assert banner is not None and "not enough memory" in banner.detail
-    assert window.rail.answer is not None and window.rail.answer.number == DASH
+    assert window.readings.answer is not None and window.readings.answer.number == DASH
     engine.mood = None
     device.frames.put(picture(2))
-    live(lambda: window.desk.canvas._banner is None)
-    assert window.desk.notify.current is None, "one frame is not worth a message that stays"
+    live(lambda: window.canvas.banner is None)
+    assert window.notify.current is None, "one frame is not worth a message that stays"
 
 
 def test_a_model_that_was_taken_off_is_offered_again_with_its_reason(
@@ -234,20 +236,20 @@ def test_a_model_that_was_taken_off_is_offered_again_with_its_reason(
     engine = Moody()
     window.desk.set_engine(engine.engine())
     put_until(device, live, lambda: window.live.status is not None and window.live.status.model_problem != "")
-    live(lambda: window.desk.notify.current is not None)
-    said = window.desk.notify.current
+    live(lambda: window.notify.current is not None)
+    said = window.notify.current
     assert said is not None and "not enough memory" in said.text and list(said.answers) == [RETRY]
-    banner = window.desk.canvas._banner
+    banner = window.canvas.banner
     assert banner is not None and "taken off" in banner.text and "not enough memory" in banner.detail
     assert window.desk.on_screen.note == "", "nothing is called slow"
     frame = window.desk.on_screen.frame
     device.frames.put(picture(150))
     live(lambda: window.desk.on_screen.frame is not frame)  # the picture goes on
     engine.mood = None
-    button = next(b for b in window.desk.notify.findChildren(QPushButton) if b.text() == RETRY)
+    button = next(b for b in window.notify.findChildren(QPushButton) if b.text() == RETRY)
     button.click()
     put_until(device, live, lambda: window.desk.on_screen.reading is not None)
-    live(lambda: window.desk.notify.current is None and window.desk.canvas._banner is None)
+    live(lambda: window.notify.current is None and window.canvas.banner is None)
 
 
 def test_a_held_picture_that_cannot_be_read_says_why(window: MainWindow, device: FakeDevice, live: Any) -> None:
@@ -257,7 +259,7 @@ def test_a_held_picture_that_cannot_be_read_says_why(window: MainWindow, device:
     window.desk._engine = Moody().engine()
     window.run("freeze")
     live(lambda: window.desk.on_screen.reading is not None)
-    reading, banner = window.desk.on_screen.reading, window.desk.canvas._banner
+    reading, banner = window.desk.on_screen.reading, window.canvas.banner
     assert reading is not None and reading.status is Status.REFUSED
     assert banner is not None and "not enough memory" in banner.detail
 
@@ -274,12 +276,12 @@ def test_between_the_old_model_and_the_first_result_of_the_new_one_nothing_is_sa
     window.desk.set_engine(FakeEngine(gate).engine())
     for _ in range(2):  # at once, and with the next turn
         with pytest.raises(UserError, match="just being measured"):
-            window.desk.to_keep()
+            window.presenter.to_keep()
         window.tick()
     device.frames.put(picture(2))
     gate.set()
     live(lambda: window.desk.on_screen.reading is not None)
-    now = window.desk.to_keep()
+    now = window.presenter.to_keep()
     assert now.frame is not None and now.reading is not None and now.reading.key == now.frame.key
 
 
@@ -289,15 +291,15 @@ def test_a_held_picture_is_saved_with_its_outline_or_not_at_all(
     window.desk.set_engine(None)
     device.frames.put(picture(3))
     live(lambda: window.desk.on_screen.frame is not None)
-    assert window.desk.to_keep().reading is None, "without a model the bare picture is what is shown"
+    assert window.presenter.to_keep().reading is None, "without a model the bare picture is what is shown"
     gate = threading.Event()
     window.desk._engine = FakeEngine(gate).engine()
     window.run("freeze")
     with pytest.raises(UserError, match="just being measured"):
-        window.desk.to_keep()
+        window.presenter.to_keep()
     gate.set()
     live(lambda: window.desk.on_screen.reading is not None)
-    assert window.desk.to_keep().note == "Frozen"
+    assert window.presenter.to_keep().note == "Frozen"
 
 
 def test_a_site_that_is_said_of_a_held_picture_is_saved_with_it(
@@ -307,7 +309,7 @@ def test_a_site_that_is_said_of_a_held_picture_is_saved_with_it(
     live(lambda: window.desk.on_screen.reading is not None)
     window.run("freeze")
     window.run("site_mid")
-    now = window.desk.to_keep()
+    now = window.presenter.to_keep()
     assert now.reading is not None and now.reading.site == window.desk.given.site != ""
 
 
@@ -321,5 +323,5 @@ def test_a_picture_without_overlay_because_the_model_is_slow_is_saved_as_it_is_s
     live(lambda: window.desk.on_screen.reading is not None)
     gate.clear()
     put_until(device, live, lambda: "too slow" in window.desk.on_screen.note)
-    assert window.desk.to_keep().reading is None
+    assert window.presenter.to_keep().reading is None
     gate.set()

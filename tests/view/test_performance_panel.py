@@ -21,8 +21,9 @@ CHOICE = (
 
 
 def test_it_says_which_engine_was_chosen_and_on_what_figures(make_window: Callable[..., MainWindow]) -> None:
-    desk = make_window().desk
-    panel = PerformancePanel(desk, lambda: None)
+    window = make_window()
+    desk = window.desk
+    panel = PerformancePanel(desk, window.notify, lambda: None)
     desk.set_engine(replace(FakeEngine().engine(), chosen=CHOICE))
     panel.opened()
     assert panel.choice.text().splitlines() == list(CHOICE) and not panel.choice.isHidden()
@@ -45,9 +46,9 @@ def test_the_folder_of_the_log_is_shown_or_its_path_is_said(
         return False
 
     monkeypatch.setattr(performance_panel, "QDesktopServices", SimpleNamespace(openUrl=open_url))
-    desk = make_window().desk
-    panel = PerformancePanel(desk, lambda: None)
+    window = make_window()
+    panel = PerformancePanel(window.desk, window.notify, lambda: None)
     panel.log_folder.click()
     folder = log_path().parent
     assert asked == [QUrl.fromLocalFile(str(folder))]
-    assert desk.notify.current is not None and desk.notify.current.text == f"The log is in {folder}"
+    assert window.notify.current is not None and window.notify.current.text == f"The log is in {folder}"

@@ -14,10 +14,10 @@ from PySide6.QtWidgets import QApplication, QPushButton
 
 from tests.conftest import ROOT
 from usviewer.errors import UserError
-from usviewer.view.clip_list import ClipList
+from usviewer.view.clip_browser import ClipList
 from usviewer.view.notify import Notify
 from usviewer.view.plain import PlainLabel, PlainPage, caption, shown, tip
-from usviewer.view.source_bar import Chip
+from usviewer.view.window_bars import Chip
 
 NAME = "<h1>Aorta 24 mm, normal<img src=small.png>.mp4"
 

@@ -29,7 +29,9 @@ from usviewer.pipeline.prompt_run import NoModel
 from usviewer.units import ScaleSource, isotropic
 from usviewer.view.live_controller import LiveController
 from usviewer.view.prompt_controller import PromptController
+from usviewer.view.prompt_session import PromptSession
 from usviewer.view.tool_controller import ManualTool
+from usviewer.view.tracking_controller import TrackingController
 
 SIZE, COUNT, RADIUS, STEP = (256, 192), 12, 26, 3.0
 CUT = 9
@@ -70,8 +72,11 @@ class Bench(Workbench):
     def __init__(self, qtbot: Any, folder: Path, load: Any) -> None:
         super().__init__(qtbot, folder)
         self.desk.set_engine(replace(FakeEngine().engine(), labels=("aorta",)))
-        self.live = LiveController(self.desk)
-        self.prompt = PromptController(self.desk, self.live, self.review, self.hand, load)
+        self.live = LiveController(self.desk, self.presenter, self.notify)
+        told = (self.desk, self.presenter, self.notify, self.live, self.review)
+        self.session = PromptSession(load)
+        self.tracking = TrackingController(*told, self.session)
+        self.prompt = PromptController(*told, self.hand, self.session, self.tracking)
         qtbot.addWidget(self.prompt.bar)
 
     def turn(self) -> None:
@@ -86,15 +91,16 @@ class Bench(Workbench):
 
     def point(self, at: tuple[float, float], button: Any = Qt.MouseButton.LeftButton) -> None:
         self.click(at, button)
-        self.until(lambda: self.prompt._asked is None)
+        self.until(lambda: not self.prompt.waiting)
 
     def follow(self, **ways: bool) -> None:
-        self.prompt.follow(**ways)
+        self.tracking.follow(**ways)
         self.until(lambda: not self.following)
+        self.turn()  # the last frame may have come between the last turn and the look at the worker
 
     @property
     def following(self) -> bool:
-        return self.prompt.worker.state().followed is not None
+        return self.session.worker.state().followed is not None
 
     @property
     def reading(self) -> Any:
@@ -102,7 +108,7 @@ class Bench(Workbench):
 
     @property
     def marks(self) -> dict[int, Any]:
-        return self.prompt.layer.structure.marks
+        return self.session.layer.structure.marks
 
     def area(self) -> float:
         return self.reading.get("area").value_px
@@ -113,7 +119,7 @@ def bench(qtbot: Any, tmp_path: Path, themed: object, spec: ModelSpec, clip: Pat
     made = Bench(qtbot, tmp_path, partial(PromptModel, spec, threads=1, spinning=False))
     made.open(clip)
     made.prompt.toggle()
-    made.until(lambda: not made.prompt.worker.state().loading)
+    made.until(lambda: not made.session.worker.state().loading)
     yield made
     made.live.stop()
     assert made.prompt.close()
@@ -148,7 +154,7 @@ def test_a_box_and_a_right_click_and_undo(bench: Bench) -> None:
     assert bench.marks[0].prompt is mark.prompt and bench.area() == pytest.approx(before)
     bench.hand.undo()
     bench.turn()
-    assert bench.prompt.layer.empty
+    assert bench.session.layer.empty
     assert bench.reading.finding == "aorta"  # the loaded model's own again
 
 
@@ -162,7 +168,7 @@ def test_clicks_that_are_faster_than_the_answer_are_all_taken(bench: Bench) -> N
     bench.click((x, y))
     bench.click((x + 8, y))
     bench.click((x + 70, y), RIGHT)
-    bench.until(lambda: bench.prompt._asked is None and bool(bench.marks))
+    bench.until(lambda: not bench.prompt.waiting and bool(bench.marks))
     assert bench.marks[0].prompt.positive == (True, True, False)
 
 
@@ -181,9 +187,9 @@ def test_several_structures_each_with_its_name(bench: Bench) -> None:
     bench.until(lambda: bench.reading.finding == "cyst")
     bench.prompt.begin()
     bench.point((200.0, 40.0))
-    assert [s.label for s in bench.prompt.layer.structures] == ["cyst", "structure"]
+    assert [s.label for s in bench.session.layer.structures] == ["cyst", "structure"]
     assert bench.reading.finding == "structure" and bench.reading.labels[1:] == ("cyst",)
-    assert bench.desk.seen_otherwise and bench.desk.model_label() == ""
+    assert bench.presenter.shows_annotation and bench.presenter.model_label() == ""
     bench.prompt.next_structure()
     bench.prompt.correct()  # at once: it is the structure in hand that is corrected, not the one still on the screen
     x, y = centre(0)
@@ -192,7 +198,7 @@ def test_several_structures_each_with_its_name(bench: Bench) -> None:
     assert bench.reading.finding == "cyst"
     bench.prompt.clear()
     bench.turn()
-    assert bench.prompt.layer.empty
+    assert bench.session.layer.empty
     bench.hand.undo()
     bench.turn()
     assert bench.reading.finding == "cyst"
@@ -211,7 +217,7 @@ def test_following_goes_both_ways_and_notices_the_cut(bench: Bench) -> None:
     assert f"Lost on frame {CUT}." in bench.said  # the numbers of every table
     bench.go(7)
     assert bench.reading.key == bench.desk.on_screen.frame.key
-    shown = bench.prompt.layer.curve(COUNT)
+    shown = bench.session.layer.curve(COUNT)
     assert np.isfinite(shown.values[:CUT]).all() and np.isnan(shown.values[CUT:]).all()
     assert bench.desk.on_screen.summary.count == CUT
 
@@ -241,8 +247,8 @@ def test_a_corrected_frame_is_followed_anew_and_kept(bench: Bench) -> None:
 
 def test_following_can_be_stopped(bench: Bench) -> None:
     bench.point(centre(0))
-    bench.prompt.follow(forwards=True, backwards=False)
-    bench.prompt.stop_following()
+    bench.tracking.follow(forwards=True, backwards=False)
+    bench.tracking.stop_following()
     assert not bench.following
     count = len(bench.marks)
     bench.go(1)
@@ -251,13 +257,13 @@ def test_following_can_be_stopped(bench: Bench) -> None:
 
 def test_without_an_outline_there_is_nothing_to_follow(bench: Bench) -> None:
     with pytest.raises(UserError, match="Nothing is outlined"):
-        bench.prompt.follow(forwards=True, backwards=False)
+        bench.tracking.follow(forwards=True, backwards=False)
 
 
 def test_the_neighbours_are_encoded_ahead(bench: Bench) -> None:
     bench.go(5)
-    model = bench.prompt.worker._model
-    frames = [bench.prompt.worker._clip.calibrate(_frame(bench, index)) for index in (4, 6)]
+    model = bench.session.worker._model
+    frames = [bench.session.worker._clip.calibrate(_frame(bench, index)) for index in (4, 6)]
     bench.until(lambda: all(model.embedding(frame) is not None for frame in frames))
 
 
@@ -307,7 +313,7 @@ def test_off_shows_the_loaded_models_reading_again(bench: Bench) -> None:
     bench.prompt.toggle()
     bench.turn()
     assert bench.reading.finding == "aorta" and bench.canvas.tool is None
-    assert not bench.desk.seen_otherwise and bench.desk.model_label()
+    assert not bench.presenter.shows_annotation and bench.presenter.model_label()
     bench.prompt.toggle()
     bench.turn()
     assert bench.reading.provenance is Provenance.PROMPTED
@@ -339,8 +345,8 @@ def test_live_it_is_held_pointed_at_and_follows_when_let_go(bench: Bench, clip: 
 
     bench.until(follows, 60_000)
     bench.live.freeze()
-    bench.until(lambda: bench.prompt.layer.mark(bench.desk.on_screen.frame) is not None)
-    assert bench.prompt.layer.mark(bench.desk.on_screen.frame).by is Origin.FOLLOWED
+    bench.until(lambda: bench.session.layer.mark(bench.desk.on_screen.frame) is not None)
+    assert bench.session.layer.mark(bench.desk.on_screen.frame).by is Origin.FOLLOWED
 
 
 def _centre_of(frame: Any) -> tuple[float, float]:

@@ -19,7 +19,6 @@ from usviewer.errors import UserError
 from usviewer.frame import Region
 from usviewer.measure.reading import Provenance, Site
 from usviewer.units import ScaleSource, isotropic
-from usviewer.view.folder import find_clips, find_sibling_clips
 
 COUNT = 40
 
@@ -59,7 +58,8 @@ def test_every_picture_shown_is_the_one_that_was_asked_for_with_its_own_overlay(
     for index in (33, 7, 39, 0, 21):
         bench.review.go(index)
         bench.until(lambda at=index: bench.index == at and bench.desk.on_screen.reading is not None)
-        frame, reading, _, shown = bench.desk.shown()
+        now = bench.desk.on_screen
+        frame, reading, shown = now.frame, now.reading, now.shown
         assert number_in(frame.pixels) == index
         assert reading.key == frame.key and shown.frame is frame
 
@@ -282,18 +282,6 @@ def test_undo_brings_the_automatic_outline_back(bench: Workbench, folder: Path) 
     assert bench.desk.on_screen.reading.provenance is Provenance.AUTOMATIC
     assert bench.hand.undo()  # the restoring itself can be taken back
     bench.until(lambda: bench.desk.on_screen.note == "Edited")
-
-
-def test_folders_are_read_by_content_and_name(folder: Path, tmp_path: Path) -> None:
-    assert [path.name for path in find_clips(folder)] == ["broken.mp4", "clip 2.mp4", "clip 10.avi"]
-    (folder / "still.png").write_bytes(b"png")
-    assert find_clips(folder)[-1] == folder
-    alone = tmp_path / "picture.xyz"
-    alone.write_bytes(b"")
-    assert find_sibling_clips(alone)[0] == alone
-    dicom = folder / "IM0001"
-    dicom.write_bytes(b"\0" * 128 + b"DICM")
-    assert dicom in find_clips(folder)
 
 
 # --- what is saved is what is shown -----------------------------------------------------------------------------------

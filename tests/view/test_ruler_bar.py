@@ -48,8 +48,8 @@ class Bench(Workbench):
     def __init__(self, qtbot: Any, folder: Path) -> None:
         self.engine = ScaledEngine()
         super().__init__(qtbot, folder, self.engine)
-        self.live = LiveController(self.desk)
-        self.ruler = RulerController(self.desk, self.live, lambda: self.review)
+        self.live = LiveController(self.desk, self.presenter, self.notify)
+        self.ruler = RulerController(self.desk, self.presenter, self.canvas, self.notify, self.live, self.review)
         qtbot.addWidget(self.ruler.bar)
 
     def turn(self) -> None:

@@ -21,8 +21,8 @@ def cards(monkeypatch: pytest.MonkeyPatch) -> FakeBackend:
 
 
 def opened(window: MainWindow, qtbot: Any, rows: int) -> SourcePanel:
-    window.drawer.open_panel("source")
-    panel = window.drawer.panel("source")
+    window.side_panel.open_panel("source")
+    panel = window.side_panel.panel("source")
     assert isinstance(panel, SourcePanel)
     qtbot.waitUntil(lambda: panel.list.count() == rows, timeout=10_000)
     return panel

@@ -37,7 +37,7 @@ def bench(themed: Any, qtbot: Any, tmp_path: Path) -> Iterator[Workbench]:
 
 def show(bench: Workbench, geometry: ImageGeometry | None = None, level: int = 90) -> Frame:
     frame = flat_frame(*SIZE, level=level, geometry=geometry)
-    bench.desk.show(frame, aorta_reading(frame.key), None)
+    bench.presenter.show(frame, aorta_reading(frame.key), None)
     return frame
 
 
@@ -95,7 +95,7 @@ def test_what_is_drawn_belongs_to_its_picture(bench: Workbench) -> None:
     bench.hand.cancel_tool()
     show(bench, level=120)
     assert not bench.hand.readings() and bench.canvas.tool is None
-    bench.desk.show(first, None, None)
+    bench.presenter.show(first, None, None)
     assert len(bench.hand.readings()) == 1 and bench.canvas.tool is bench.hand
     bench.drag((200.0, 100.0), (250.0, 100.0))  # without the tool in hand its ends can still be dragged
     assert bench.hand.readings()[0].get("length").value_px == pytest.approx(150.0, abs=1.5)
@@ -130,11 +130,11 @@ def test_the_tool_says_what_to_do_and_goes_away(bench: Workbench) -> None:
     show(bench)
     for tool in (ManualTool.CALIPER, ManualTool.ELLIPSE, ManualTool.CALIBRATE):
         bench.hand.choose(tool)
-        assert bench.hand.chosen is tool and bench.hand.bar.isVisible()
-        assert bench.canvas.rect().contains(bench.hand.bar.geometry())
+        assert bench.hand.chosen is tool and bench.tool_bar.isVisible()
+        assert bench.canvas.rect().contains(bench.tool_bar.geometry())
         bench.canvas.grab()
     bench.hand.choose(ManualTool.CALIBRATE)
-    assert bench.hand.chosen is ManualTool.NOTHING and not bench.hand.bar.isVisible()
+    assert bench.hand.chosen is ManualTool.NOTHING and not bench.tool_bar.isVisible()
     assert not bench.hand.cancel_tool()
 
 
@@ -173,12 +173,12 @@ def test_two_points_give_the_scale(bench: Workbench) -> None:
     bench.hand.choose(ManualTool.CALIBRATE)
     with pytest.raises(UserError, match="Two marks"):
         bench.hand.set_scale(50.0)
-    assert not bench.hand.bar.use.isEnabled()
+    assert not bench.tool_bar.use.isEnabled()
     bench.click((600.0, 40.0))
     bench.click((600.0, 290.0))
     bench.canvas.grab()  # the lens is painted, at the border too
-    assert bench.hand.bar.use.isEnabled() and bench.hand.bar.distance.value() == 50.0
-    bench.hand.bar.use.click()
+    assert bench.tool_bar.use.isEnabled() and bench.tool_bar.distance.value() == 50.0
+    bench.tool_bar.use.click()
     spacing = bench.desk.user_spacing()
     assert spacing.source is ScaleSource.MANUAL and spacing.y_mm_per_px == pytest.approx(0.2, rel=0.01)
     assert bench.hand.chosen is ManualTool.NOTHING and "Scale set" in bench.said
@@ -190,8 +190,8 @@ def test_a_distance_is_the_same_number_however_it_is_typed(bench: Workbench, tex
     bench.hand.choose(ManualTool.CALIBRATE)
     bench.click((600.0, 40.0))
     bench.click((600.0, 290.0))
-    bench.hand.bar.distance.setText(text)
-    bench.hand.bar.use.click()
+    bench.tool_bar.distance.setText(text)
+    bench.tool_bar.use.click()
     spacing = bench.desk.user_spacing()
     assert spacing is not None and spacing.y_mm_per_px == pytest.approx(distance_mm / 250.0, rel=0.01)
     assert f"{distance_mm:g} mm" in bench.said
@@ -203,10 +203,10 @@ def test_a_distance_that_is_not_understood_stays_and_is_said(bench: Workbench, t
     bench.hand.choose(ManualTool.CALIBRATE)
     bench.click((600.0, 40.0))
     bench.click((600.0, 290.0))
-    bench.hand.bar.distance.setText(text)
-    bench.hand.bar.use.click()
-    assert bench.desk.user_spacing() is None and bench.hand.bar.distance.text() == text
-    assert "Mark two points" not in bench.hand.bar.says and bench.hand.bar.says
+    bench.tool_bar.distance.setText(text)
+    bench.tool_bar.use.click()
+    assert bench.desk.user_spacing() is None and bench.tool_bar.distance.text() == text
+    assert "Mark two points" not in bench.tool_bar.says and bench.tool_bar.says
 
 
 def test_a_distance_that_makes_the_picture_too_deep_is_said_at_once(bench: Workbench) -> None:
@@ -214,10 +214,10 @@ def test_a_distance_that_makes_the_picture_too_deep_is_said_at_once(bench: Workb
     bench.hand.choose(ManualTool.CALIBRATE)
     bench.click((600.0, 40.0))
     bench.click((600.0, 290.0))
-    bench.hand.bar.distance.setText("52 cm")
-    bench.hand.bar.use.click()
+    bench.tool_bar.distance.setText("52 cm")
+    bench.tool_bar.use.click()
     assert bench.desk.user_spacing() is None
-    assert "cm deep" in bench.hand.bar.says
+    assert "cm deep" in bench.tool_bar.says
 
 
 def test_arrows_set_a_mark_finer_than_the_hand(bench: Workbench) -> None:
@@ -235,9 +235,9 @@ def test_marks_that_are_too_near_are_refused_in_the_bar(bench: Workbench) -> Non
     bench.click((100.0, 100.0))
     bench.canvas.zoom_by(6.0, QPointF(bench.screen((100.0, 100.0))))
     bench.click((112.0, 100.0))
-    bench.hand.bar.use.click()
+    bench.tool_bar.use.click()
     assert bench.desk.user_spacing() is None and bench.hand.chosen is ManualTool.CALIBRATE
-    assert "only 12 pixels apart" in bench.hand.bar.says
+    assert "only 12 pixels apart" in bench.tool_bar.says
 
 
 # --- correcting
@@ -291,15 +291,15 @@ def test_every_gesture_is_undone_one_by_one(bench: Workbench) -> None:
 
 def test_the_brush_adds_and_takes_away(bench: Workbench) -> None:
     kept, mask = correcting(bench)
-    bench.hand.bar.add.click()
-    bench.hand.bar.brush_size.setValue(15)
+    bench.tool_bar.add.click()
+    bench.tool_bar.brush_size.setValue(15)
     before = int(mask.mask.sum())
     bench.drag((100.0, 100.0), (200.0, 100.0))
     added = int(mask.mask.sum()) - before
     assert added == pytest.approx(100 * 30 + np.pi * 15**2, rel=0.05)
     bench.drag((100.0, 100.0), (200.0, 100.0), RIGHT)
     assert int(mask.mask.sum()) == pytest.approx(before, abs=0.01 * added)
-    bench.hand.bar.erase.click()
+    bench.tool_bar.erase.click()
     bench.drag((400.0, 220.0), (400.0, 300.0))
     assert int(mask.mask.sum()) < before - 1500
     bench.canvas.grab()
@@ -308,7 +308,7 @@ def test_the_brush_adds_and_takes_away(bench: Workbench) -> None:
 
 def test_an_outline_is_drawn_anew_point_by_point(bench: Workbench) -> None:
     kept, mask = correcting(bench)
-    bench.hand.bar.redraw.click()
+    bench.tool_bar.redraw.click()
     assert mask.drawing and not mask.mask.any() and not kept.edits[-1].mask.any()
     for at in ((100.0, 100.0), (200.0, 100.0), (200.0, 200.0), (100.0, 200.0)):
         bench.click(at)
@@ -326,7 +326,7 @@ def test_another_picture_ends_the_correction(bench: Workbench) -> None:
 
 def test_a_picture_that_was_not_analysed_cannot_be_corrected(bench: Workbench) -> None:
     frame = make_frame(np.zeros((480, 640, 3), np.uint8), "x", 0, 0.0)
-    bench.desk.show(frame, None, None)
+    bench.presenter.show(frame, None, None)
     with pytest.raises(UserError, match="not been analysed"):
         bench.hand.correct(None, ("aorta",), Kept())
 
@@ -338,7 +338,7 @@ def test_marks_on_a_picture_of_one_size_give_no_scale_to_another(bench: Workbenc
     bench.click((600.0, 290.0))
     assert len(bench.hand.points) == 2
     other = flat_frame(320, 240)
-    bench.desk.show(other, aorta_reading(other.key), None)
+    bench.presenter.show(other, aorta_reading(other.key), None)
     assert bench.hand.points == ()
     with pytest.raises(UserError, match="Two marks"):
         bench.hand.set_scale(50.0)
@@ -346,7 +346,7 @@ def test_marks_on_a_picture_of_one_size_give_no_scale_to_another(bench: Workbenc
 
 def test_one_distance_gives_no_scale_to_pixels_that_are_not_square(bench: Workbench) -> None:
     frame = make_frame(np.full((480, 640, 3), 90, np.uint8), "test", 7, pixel_aspect=2.0)
-    bench.desk.show(frame, aorta_reading(frame.key), None)
+    bench.presenter.show(frame, aorta_reading(frame.key), None)
     bench.hand.choose(ManualTool.CALIBRATE)
     bench.click((600.0, 40.0))
     bench.click((600.0, 290.0))

@@ -21,11 +21,14 @@ from tests.helpers.recordings import write_clip
 from tests.helpers.tiny_models import add_dark_finder
 from usviewer.errors import UserError
 from usviewer.frame import digest_of
+from usviewer.infer.prediction import Prediction
+from usviewer.pipeline.annotations import Annotation, Origin
 from usviewer.settings import Settings, load
 from usviewer.units import ScaleSource, isotropic
 from usviewer.view import theme
 from usviewer.view.actions import ACTIONS, clash, usable_keys, with_keys
 from usviewer.view.main_window import MainWindow
+from usviewer.view.prompt_session import PromptSession
 from usviewer.view.reading_text import ReadingText
 from usviewer.view.tool_controller import ManualTool
 
@@ -50,13 +53,13 @@ def playing(window: MainWindow, qtbot: Any, monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.mark.parametrize("name", sorted(ACTIONS))
 def test_every_action_runs_without_a_complaint(playing: MainWindow, no_dialogs: None, name: str, qtbot: Any) -> None:
-    action = playing.actions_by_id[name]
+    action = playing.commands.by_id[name]
     assert action.text and action.tooltip
     playing.run(name)
     playing.tick()
     if action.released is not None:
         action.released(playing)
-    said = playing.desk.notify.current
+    said = playing.notify.current
     assert said is None or said.level == "info", said
 
 
@@ -90,8 +93,8 @@ def test_two_keys_that_were_exchanged_are_both_used() -> None:
 def test_a_source_of_the_last_session_that_cannot_be_is_said(make_window: Any, source: str, mode: str) -> None:
     window = make_window(Settings(source=source, mode=mode, geometry="????", save_folder="\udcff"))
     window.restore_geometry()
-    window.session.restore()
-    assert window.isVisible() and (mode == "live" or window.desk.notify.current is not None)
+    window.sources.restore()
+    assert window.isVisible() and (mode == "live" or window.notify.current is not None)
 
 
 def test_two_windows_each_keep_their_own_changes(make_window: Any, tmp_path: Path, qtbot: Any) -> None:
@@ -117,9 +120,9 @@ def test_no_two_actions_share_a_key() -> None:
 
 def test_every_control_has_a_name_and_a_tooltip_and_is_large_enough(playing: MainWindow) -> None:
     for panel in ("source", "model", "scale", "overlay", "performance", "keys"):
-        playing.drawer.open_panel(panel)
+        playing.side_panel.open_panel(panel)
         playing.tick()
-    playing.drawer.open_panel("overlay")
+    playing.side_panel.open_panel("overlay")
     buttons = [b for b in playing.findChildren(QAbstractButton) if not b.objectName().startswith("qt_")]
     assert len(buttons) > 15
     for button in buttons:
@@ -131,74 +134,74 @@ def test_every_control_has_a_name_and_a_tooltip_and_is_large_enough(playing: Mai
 
 def test_no_visible_text_is_cut_off(playing: MainWindow, qtbot: Any) -> None:
     qtbot.waitUntil(lambda: playing.live.status is not None and playing.live.status.source is not None)
-    for label in playing.rail.findChildren(QLabel):
+    for label in playing.readings.findChildren(QLabel):
         if label.isVisible() and label.text() and not label.wordWrap():
             assert label.fontMetrics().horizontalAdvance(label.text()) <= label.width() + 1, label.text()
 
 
 def test_space_freezes_through_the_keyboard(playing: MainWindow, qtbot: Any) -> None:
     playing.activateWindow()
-    playing.desk.canvas.setFocus()
+    playing.canvas.setFocus()
     qtbot.waitUntil(playing.isActiveWindow)
-    qtbot.keyClick(playing.desk.canvas, Qt.Key.Key_Space)
+    qtbot.keyClick(playing.canvas, Qt.Key.Key_Space)
     assert playing.live.frozen
     assert all(button.isChecked() for button in playing.commands.buttons["freeze"])
 
 
 def test_a_held_key_shows_the_untouched_picture(playing: MainWindow, qtbot: Any) -> None:
-    qtbot.keyPress(playing.desk.canvas, Qt.Key.Key_H)
-    scene = playing.desk.canvas.scene
+    qtbot.keyPress(playing.canvas, Qt.Key.Key_H)
+    scene = playing.canvas.scene
     assert scene is not None and not scene.items
-    qtbot.keyRelease(playing.desk.canvas, Qt.Key.Key_H)
-    scene = playing.desk.canvas.scene
+    qtbot.keyRelease(playing.canvas, Qt.Key.Key_H)
+    scene = playing.canvas.scene
     assert scene is not None and scene.items
 
 
 def test_a_key_can_be_changed_and_is_remembered(playing: MainWindow, qtbot: Any, tmp_path: Path) -> None:
-    playing.drawer.open_panel("keys")
-    panel: Any = playing.drawer.panel("keys")
+    playing.side_panel.open_panel("keys")
+    panel: Any = playing.side_panel.panel("keys")
     panel.fields["freeze"].setKeySequence("F5")
     panel.fields["freeze"].editingFinished.emit()
-    assert playing.actions_by_id["freeze"].key == "F5"
-    playing.drawer.close_panel()
+    assert playing.commands.by_id["freeze"].key == "F5"
+    playing.side_panel.close_panel()
     playing.activateWindow()
-    playing.desk.canvas.setFocus()
+    playing.canvas.setFocus()
     qtbot.waitUntil(playing.isActiveWindow)
-    qtbot.keyClick(playing.desk.canvas, Qt.Key.Key_F5)
+    qtbot.keyClick(playing.canvas, Qt.Key.Key_F5)
     assert playing.live.frozen
     qtbot.waitUntil(lambda: not playing.desk.jobs.busy)
     assert load(tmp_path / "settings.json")[0].keys == {"freeze": "F5"}
 
 
 def test_a_key_that_is_taken_is_refused(playing: MainWindow) -> None:
-    playing.drawer.open_panel("keys")
-    panel: Any = playing.drawer.panel("keys")
+    playing.side_panel.open_panel("keys")
+    panel: Any = playing.side_panel.panel("keys")
     panel.fields["freeze"].setKeySequence("O")
     panel.fields["freeze"].editingFinished.emit()
-    assert playing.actions_by_id["freeze"].key == "Space"
-    assert playing.desk.notify.current is not None and "already" in playing.desk.notify.current.text
+    assert playing.commands.by_id["freeze"].key == "Space"
+    assert playing.notify.current is not None and "already" in playing.notify.current.text
 
 
 def test_panels_open_one_at_a_time_and_escape_closes(playing: MainWindow) -> None:
     playing.run("model")
     playing.run("scale")
-    assert playing.drawer.current == "scale" and playing.drawer.panel("model").isHidden()
+    assert playing.side_panel.current == "scale" and playing.side_panel.panel("model").isHidden()
     playing.run("dismiss")
-    assert playing.drawer.current == "" and playing.drawer.isHidden()
+    assert playing.side_panel.current == "" and playing.side_panel.isHidden()
 
 
 def test_f10_folds_the_rail_and_f11_leaves_picture_and_number(playing: MainWindow) -> None:
     playing.run("fold")
-    assert not playing.rail.isVisible()
+    assert not playing.readings.isVisible()
     playing.run("fold")
     playing.run("full_screen")
-    assert not playing.top.isVisible() and playing.rail.isVisible()
+    assert not playing.source_bar.isVisible() and playing.readings.isVisible()
     playing.run("dismiss")
-    assert playing.top.isVisible() and not playing.full_screen
+    assert playing.source_bar.isVisible() and not playing.window_layout.full_screen
 
 
 def test_the_first_start_offers_three_ways(window: MainWindow, no_dialogs: None, qtbot: Any) -> None:
-    assert window.welcoming and not window.rail.isVisible()
+    assert window.welcoming and not window.readings.isVisible()
     cards = [b for b in window.welcome.findChildren(QAbstractButton) if b.property("role") == "card"]
     assert [card.accessibleName() for card in cards] == [
         "Watch the demonstration",
@@ -206,16 +209,16 @@ def test_the_first_start_offers_three_ways(window: MainWindow, no_dialogs: None,
         "Connect a scanner",
     ]
     cards[2].click()
-    assert window.drawer.current == "source"
+    assert window.side_panel.current == "source"
 
 
 def test_the_source_panel_shows_a_live_picture_before_it_is_chosen(window: MainWindow, qtbot: Any) -> None:
     window.run("source")
-    panel: Any = window.drawer.panel("source")
+    panel: Any = window.side_panel.panel("source")
     qtbot.waitUntil(lambda: panel.picture.frame is not None, timeout=20_000)
-    assert window.desk.canvas.frame is None and window.welcoming
+    assert window.canvas.frame is None and window.welcoming
     panel._use.click()
-    assert window.live.uri == "phantom:?live=1" and window.drawer.current == ""
+    assert window.live.uri == "phantom:?live=1" and window.side_panel.current == ""
 
 
 def test_choosing_a_model_shows_its_card_hash_and_engine(
@@ -225,7 +228,7 @@ def test_choosing_a_model_shows_its_card_hash_and_engine(
     window = make_window(Settings(model=name, engine="cpu"))
     window.desk.load_model(name, "cpu")
     window.run("model")
-    panel: Any = window.drawer.panel("model")
+    panel: Any = window.side_panel.panel("model")
     qtbot.waitUntil(lambda: window.desk.engine() is not None and panel.list.count() > 0, timeout=20_000)
     engine = window.desk.engine()
     assert engine is not None
@@ -248,7 +251,7 @@ def test_a_dropped_model_is_checked_added_and_used(window: MainWindow, tmp_path:
 def test_a_dropped_file_that_is_no_model_is_one_sentence(window: MainWindow, tmp_path: Path, qtbot: Any) -> None:
     (tmp_path / "bad.onnx").write_bytes(b"not a model")
     drop(window, tmp_path / "bad.onnx")
-    qtbot.waitUntil(lambda: (m := window.desk.notify.current) is not None and m.level == "error", timeout=20_000)
+    qtbot.waitUntil(lambda: (m := window.notify.current) is not None and m.level == "error", timeout=20_000)
     assert window.desk.engine() is None
 
 
@@ -263,9 +266,9 @@ def test_a_missing_model_is_said_and_the_picture_goes_on(window: MainWindow, qtb
     window.desk.load_model("nothing-here", "auto")
     window.open_live(SMALL)
     qtbot.waitUntil(lambda: window.desk.on_screen.frame is not None and not window.desk.loading, timeout=20_000)
-    assert window.desk.notify.current is not None and "nothing-here" in window.desk.notify.current.text
-    window.desk.show(window.desk.on_screen.frame, None, None, " ")
-    assert window.rail.answer is not None and "nothing-here" in window.rail.answer.reason
+    assert window.notify.current is not None and "nothing-here" in window.notify.current.text
+    window.presenter.show(window.desk.on_screen.frame, None, None, " ")
+    assert window.readings.answer is not None and "nothing-here" in window.readings.answer.reason
 
 
 def test_preferences_that_cannot_be_written_are_one_sentence(window: MainWindow, tmp_path: Path, qtbot: Any) -> None:
@@ -273,10 +276,10 @@ def test_preferences_that_cannot_be_written_are_one_sentence(window: MainWindow,
     window.desk._settings_path = tmp_path / "file" / "settings.json"
     window.desk.set_setting("mask", "fill")
     window.desk.set_setting("mask", "none")
-    qtbot.waitUntil(lambda: window.desk.notify.current is not None)
-    assert window.desk.notify.current.level == "error"
+    qtbot.waitUntil(lambda: window.notify.current is not None)
+    assert window.notify.current.level == "error"
     qtbot.waitUntil(lambda: not window.desk.jobs.busy)
-    assert len(window.desk.notify.history) == 1
+    assert len(window.notify.history) == 1
 
 
 def test_a_scale_is_refused_where_the_picture_brings_another(window: MainWindow, qtbot: Any) -> None:
@@ -287,10 +290,10 @@ def test_a_scale_is_refused_where_the_picture_brings_another(window: MainWindow,
         playing.desk.set_user_spacing(isotropic(9 * 0.2, ScaleSource.MANUAL))
     assert playing.desk.user_spacing() is None
     playing.run("scale")
-    panel: Any = playing.drawer.panel("scale")
+    panel: Any = playing.side_panel.panel("scale")
     panel.typed.setText("a lot")
     panel.use_typed()
-    assert playing.desk.notify.current is not None and "'a lot'" in playing.desk.notify.current.text
+    assert playing.notify.current is not None and "'a lot'" in playing.notify.current.text
 
 
 def test_the_last_session_comes_back(make_window: Callable[..., MainWindow], tmp_path: Path, qtbot: Any) -> None:
@@ -299,15 +302,14 @@ def test_the_last_session_comes_back(make_window: Callable[..., MainWindow], tmp
     qtbot.waitUntil(lambda: first.desk.on_screen.frame is not None, timeout=20_000)
     first.run("mask")
     first.run("fold")
-    first._closing = True
-    first.close()
+    first.close_now()
     settings, problems = load(tmp_path / "settings.json")
     assert not problems
     assert (settings.source, settings.mode, settings.mask, settings.side_panels) == (SMALL, "live", "fill", False)
     assert settings.geometry
     second = make_window(settings)
-    second.session.restore()
-    assert second.live.uri == SMALL and not second.rail.isVisible()
+    second.sources.restore()
+    assert second.live.uri == SMALL and not second.readings.isVisible()
 
 
 @pytest.mark.parametrize("panel", ["", "exam", "keys"])
@@ -318,19 +320,26 @@ def test_in_the_smallest_window_nothing_covers_another_and_nothing_is_cut(
     for name in ("a.mp4", "b.mp4"):
         write_clip(tmp_path / "clips" / name, count=5)
     window.open_path(tmp_path / "clips" / "a.mp4")
-    qtbot.waitUntil(lambda: window.desk.on_screen.frame is not None and len(window.review.clips.paths) == 2)
+    review = window.late.needed.review
+    qtbot.waitUntil(lambda: window.desk.on_screen.frame is not None and len(review.clips.paths) == 2)
     window.resize(960, 600)
     if panel:
         window.run(panel)
-    qtbot.waitUntil(lambda: window.review.clips.isVisible() == (not panel))
-    sides = (window.review.clips, window.desk.canvas, window.review.timeline, window.drawer, window.rail)
+    qtbot.waitUntil(lambda: review.clips.isVisible() == (not panel))
+    sides = (
+        review.clips,
+        window.canvas,
+        review.timeline,
+        window.side_panel,
+        window.readings,
+    )
     shown = [part for part in sides if part.isVisible()]
     qtbot.waitUntil(lambda: not _overlapping(window, shown))
-    for button in window.rail.buttons.parentWidget().findChildren(QAbstractButton):
-        assert not button.isVisible() or window.rail.rect().contains(_place_in(window.rail, button))
+    for button in window.readings.buttons.parentWidget().findChildren(QAbstractButton):
+        assert not button.isVisible() or window.readings.rect().contains(_place_in(window.readings, button))
     if panel:
         window.run(panel)
-        qtbot.waitUntil(window.review.clips.isVisible)
+        qtbot.waitUntil(review.clips.isVisible)
 
 
 def _place_in(outer: QWidget, part: QWidget) -> QRect:
@@ -350,7 +359,7 @@ def test_in_a_low_window_every_row_of_the_rail_is_whole(playing: MainWindow, qtb
         "inner-inner · transverse", quality=0.9, pairs=pairs, scale="0.2321 mm/px, phantom", has_scale=True,
     )  # fmt: skip
     playing.resize(960, 600)
-    rail = playing.rail
+    rail = playing.readings
     playing._timer.stop()
     rail.show_answer(full)
     labels = [label for label in rail.findChildren(QLabel) if not label.isHidden() and label.text()]
@@ -370,34 +379,31 @@ def test_in_a_low_window_every_row_of_the_rail_is_whole(playing: MainWindow, qtb
 def test_an_address_that_can_never_be_opened_is_said_and_not_waited_for(window: MainWindow, uri: str) -> None:
     window.desk.set_setting("source", uri)  # of a session before
     window.desk.set_setting("mode", "live")
-    window.session.restore()
+    window.sources.restore()
     assert window.welcoming and not window.live.active
-    assert window.desk.notify.current is not None and window.desk.notify.current.level == "error"
+    assert window.notify.current is not None and window.notify.current.level == "error"
 
 
 def test_a_file_of_the_last_session_that_is_gone_is_said(
     make_window: Callable[..., MainWindow], tmp_path: Path
 ) -> None:
     window = make_window(Settings(source=str(tmp_path / "gone.mp4"), mode="review"))
-    window.session.restore()
+    window.sources.restore()
     assert window.welcoming
-    assert window.desk.notify.current is not None and "gone.mp4" in window.desk.notify.current.text
+    assert window.notify.current is not None and "gone.mp4" in window.notify.current.text
 
 
-def test_closing_while_recording_asks_once(window: MainWindow) -> None:
-    class Keep:
-        recording = True
-
-        def close(self) -> None:
-            self.recording = False
-
-    window.keep = Keep()
-    window.close()
-    assert window.isVisible()
-    said = window.desk.notify.current
+def test_closing_while_recording_asks_once(playing: MainWindow, qtbot: Any) -> None:
+    qtbot.waitUntil(lambda: playing.desk.on_screen.frame is not None, timeout=20_000)
+    playing.run("record")
+    capture = playing.late.needed.capture
+    assert capture.recording
+    playing.close()
+    assert playing.isVisible()
+    said = playing.notify.current
     assert said is not None and "recording" in said.text
     said.answers["Finish it and close"]()
-    assert not window.isVisible() and not window.keep.recording
+    assert not playing.isVisible() and not capture.recording
 
 
 def test_a_setting_is_kept_whole(window: MainWindow, tmp_path: Path, qtbot: Any) -> None:
@@ -417,15 +423,19 @@ def test_qt_does_not_lose_references_to_none(window: MainWindow) -> None:
 
 
 def test_the_trend_of_the_model_does_not_stand_beside_another_outline(playing: MainWindow, qtbot: Any) -> None:
-    qtbot.waitUntil(lambda: playing.rail.trend.isVisibleTo(playing.rail), timeout=20_000)
+    qtbot.waitUntil(lambda: playing.readings.trend.isVisibleTo(playing.readings), timeout=20_000)
     playing.run("freeze")
-    playing.desk.lens = lambda shown: replace(shown, reading=replace(shown.reading, reason="seen otherwise"))
-    playing.desk.refresh()
-    assert playing.desk.seen_otherwise
-    assert not playing.rail.trend.isVisibleTo(playing.rail)
-    playing.desk.lens = None
-    playing.desk.refresh()
-    assert playing.rail.trend.isVisibleTo(playing.rail)
+    now, session = playing.desk.on_screen, PromptSession()
+    assert now.frame is not None and now.reading is not None
+    prediction = Prediction(now.frame.key, now.frame.size_px, (), "fake", "0" * 64, "none")
+    other = replace(now.reading, reason="seen otherwise")
+    session.layer.put(now.frame.key.index, Annotation(prediction, now.frame.geometry, other, Origin.DRAWN))
+    playing.presenter.use_annotations(session)
+    assert playing.presenter.shows_annotation and playing.desk.on_screen.reading is other
+    assert not playing.readings.trend.isVisibleTo(playing.readings)
+    playing.presenter.use_annotations(None)
+    assert not playing.presenter.shows_annotation
+    assert playing.readings.trend.isVisibleTo(playing.readings)
 
 
 # --- the first seconds ------------------------------------------------------------------------------------------------
@@ -434,9 +444,9 @@ def test_the_trend_of_the_model_does_not_stand_beside_another_outline(playing: M
 @pytest.fixture
 def beginning(make_window: Callable[..., MainWindow], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MainWindow:
     """A window just after the start: the slow parts are not loaded, and a live source is open."""
-    monkeypatch.setattr("usviewer.view.main_window.COMPLETE_AFTER_S", 3600.0)
+    monkeypatch.setattr("usviewer.view.late_parts.COMPLETE_AFTER_S", 3600.0)
     window = make_window(Settings(save_folder=str(tmp_path / "kept")), complete=False)
-    assert window.review is None
+    assert window.late.made is None
     return window
 
 
@@ -458,9 +468,9 @@ def device(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeDevice]:
 
 def press(window: MainWindow, key: Qt.Key, qtbot: Any) -> None:
     window.activateWindow()
-    window.desk.canvas.setFocus()
+    window.canvas.setFocus()
     qtbot.waitUntil(window.isActiveWindow)
-    qtbot.keyClick(window.desk.canvas, key)
+    qtbot.keyClick(window.canvas, key)
 
 
 def test_before_there_is_a_picture_the_keys_say_why_they_do_nothing(
@@ -468,22 +478,22 @@ def test_before_there_is_a_picture_the_keys_say_why_they_do_nothing(
 ) -> None:
     beginning.open_live("device:usb-fake")
     for key in (Qt.Key.Key_S, Qt.Key.Key_C, Qt.Key.Key_R):
-        beginning.desk.notify.dismiss()
+        beginning.notify.dismiss()
         press(beginning, key, qtbot)
-        said = beginning.desk.notify.current
+        said = beginning.notify.current
         assert said is not None and "no picture yet" in said.text
-    assert beginning.review is None and not beginning._waits
+    assert beginning.late.made is None and not beginning.late.waiting
 
 
 def test_save_in_the_first_seconds_keeps_the_picture_on_the_screen_when_the_key_was_pressed(
     beginning: MainWindow, device: FakeDevice, qtbot: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loaded = threading.Event()
-    monkeypatch.setattr("usviewer.view.main_window._import_slow_parts", lambda: loaded.wait(30))
+    monkeypatch.setattr("usviewer.view.late_parts._import_slow_parts", lambda: loaded.wait(30))
     beginning.open_live("device:usb-fake")
     put(beginning, device, qtbot, 1)
     press(beginning, Qt.Key.Key_S, qtbot)
-    assert beginning.desk.notify.current is not None and "in a moment" in beginning.desk.notify.current.text
+    assert beginning.notify.current is not None and "in a moment" in beginning.notify.current.text
     put(beginning, device, qtbot, 2)
     press(beginning, Qt.Key.Key_S, qtbot)
     put(beginning, device, qtbot, 3)
@@ -503,7 +513,9 @@ def test_the_caliper_in_the_first_seconds_holds_the_picture_at_once(
     assert beginning.live.frozen
     held = beginning.desk.on_screen.frame
     device.frames.put(picture(2))
-    qtbot.waitUntil(lambda: beginning.hand is not None and beginning.hand.chosen is ManualTool.CALIPER, timeout=20_000)
+    qtbot.waitUntil(
+        lambda: (late := beginning.late.made) is not None and late.tools.chosen is ManualTool.CALIPER, timeout=20_000
+    )
     assert beginning.desk.on_screen.frame is held and beginning.live.frozen
 
 
@@ -513,7 +525,7 @@ def test_a_recording_that_was_asked_for_in_the_first_seconds_begins(
     beginning.open_live("device:usb-fake")
     put(beginning, device, qtbot, 1)
     press(beginning, Qt.Key.Key_R, qtbot)
-    qtbot.waitUntil(lambda: beginning.keep is not None and beginning.keep.recording, timeout=20_000)
+    qtbot.waitUntil(lambda: (late := beginning.late.made) is not None and late.capture.recording, timeout=20_000)
 
 
 def test_what_cannot_be_done_after_all_is_said(beginning: MainWindow, device: FakeDevice, qtbot: Any) -> None:
@@ -521,7 +533,7 @@ def test_what_cannot_be_done_after_all_is_said(beginning: MainWindow, device: Fa
     put(beginning, device, qtbot, 1)
     press(beginning, Qt.Key.Key_R, qtbot)
     beginning.live.close()
-    beginning.desk.show(None, None, None)
-    qtbot.waitUntil(lambda: beginning.keep is not None, timeout=20_000)
-    said = beginning.desk.notify.current
+    beginning.presenter.show(None, None, None)
+    qtbot.waitUntil(lambda: beginning.late.made is not None, timeout=20_000)
+    said = beginning.notify.current
     assert said is not None and "no picture to record" in said.text

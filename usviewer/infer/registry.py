@@ -9,7 +9,6 @@ import contextlib
 import os
 import re
 import shutil
-import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +17,7 @@ import cv2
 import tomli_w
 
 import usviewer
+from usviewer.atomic import make_folder
 from usviewer.errors import UserError
 from usviewer.files import open_regular
 from usviewer.infer import golden, onnx_file, trial, ultralytics_export
@@ -26,6 +26,7 @@ from usviewer.infer.places import user_folder
 from usviewer.infer.predictor import Predictor
 from usviewer.infer.prompt import exports
 from usviewer.plain_text import printable
+from usviewer.unfinished import PartFolder, remove_leftovers
 
 __all__ = [
     "add_model",
@@ -35,6 +36,7 @@ __all__ = [
     "load_spec",
     "record_golden",
     "remove_model",
+    "remove_unfinished_models",
     "user_folder",
     "verify_model",
 ]
@@ -60,7 +62,7 @@ def list_models() -> tuple[ModelSpec, ...]:
 
 
 def list_broken() -> tuple[tuple[str, str], ...]:
-    """Folders that look like a model and are none: their names, as plain text, and the reason."""
+    """Folders that look like a model and are not one: their names, as plain text, and the reason."""
     return _listed()[1]
 
 
@@ -111,7 +113,7 @@ def add_model(path: Path, model_id: str | None = None, pixels: str = "") -> Mode
     source = _source_folder(path)
     if pixels and (source or not path.is_dir()):
         raise UserError("What the pixels become is said by the model itself", "Leave out --pixels")
-    target_id = check_id(model_id or (read_manifest(source).id if source else _id_from(path)))
+    target_id = check_id(model_id or _default_id(source, path))
     target = _free_place(target_id, chosen=model_id is not None)
     with _staged(target) as staging:
         if source:
@@ -120,14 +122,22 @@ def add_model(path: Path, model_id: str | None = None, pixels: str = "") -> Mode
             exports.copy(path, staging, target_id, pixels)
         else:
             _copy_export(path, staging, target_id)
-        with _called(path) if not source and path.is_file() else contextlib.nullcontext():
-            staged = read_manifest(staging)
-            onnx_file.check_hashes(staged)
-            onnx_file.check_graphs(staged)
-            trial.run(staged, record=True)
+        if not source and path.is_file():
+            with _called(path):
+                _try_out(staging)
+        else:
+            _try_out(staging)
     spec = load_spec(target_id)
     trial.remember(spec)
     return spec
+
+
+def _try_out(staging: Path) -> None:
+    """Run the model of a folder once, in a process of its own, and record its golden case where it has none."""
+    spec = read_manifest(staging)
+    onnx_file.check_hashes(spec)
+    onnx_file.check_graphs(spec)
+    trial.run(spec, record=True)
 
 
 def remove_model(model_id: str) -> None:
@@ -136,13 +146,20 @@ def remove_model(model_id: str) -> None:
     if not folder.is_dir():
         spec = load_spec(model_id)
         raise UserError(f"'{spec.id}' came with the program and cannot be removed", "Only your own models can")
+    doomed = _work_folder("removing")
     try:
         # Renamed first: a removal that is interrupted must not leave half a model under its name.
-        doomed = Path(tempfile.mkdtemp(prefix=".removing-", dir=user_folder()))
-        os.replace(folder, doomed / folder.name)
-        shutil.rmtree(doomed)
+        os.replace(folder, doomed.path / folder.name)
+        shutil.rmtree(doomed.path / folder.name)
     except OSError as error:
         raise UserError(f"{folder} cannot be removed: {error.strerror}", "Check its permissions") from None
+    finally:
+        doomed.remove()
+
+
+def remove_unfinished_models() -> None:
+    """Remove what killed processes left while they added or removed a model; what a living one works on stays."""
+    remove_leftovers(user_folder())
 
 
 def record_golden(folder: Path, source: str = golden.RECORDED, *, only_missing: bool = False) -> None:
@@ -205,8 +222,10 @@ def _source_folder(path: Path) -> Path | None:
             raise UserError(f"The folder {path} has no {MANIFEST}", "Give an ONNX file or a model's folder")
         return path
     if not os.path.isfile(path):
-        there = os.path.exists(path)
-        raise UserError(f"{path} is no regular file" if there else f"There is no file {path}", "Check the name")
+        what = f"There is no file {path}"
+        if os.path.exists(path):
+            what = f"{path} is not a regular file"
+        raise UserError(what, "Check the name")
     if not _has_manifest(path.parent):
         return None
     if path.name not in {file.path.name for file in read_manifest(path.parent).files.values()}:
@@ -214,8 +233,10 @@ def _source_folder(path: Path) -> Path | None:
     return path.parent
 
 
-def _id_from(path: Path) -> str:
-    """An id made of the file's name."""
+def _default_id(source: Path | None, path: Path) -> str:
+    """The id that the manifest says, or one made of the file's name."""
+    if source:
+        return read_manifest(source).id
     return re.sub(r"[^a-z0-9._-]+", "-", path.stem.lower()).strip("-._")[:64] or "model"
 
 
@@ -230,22 +251,28 @@ def _free_place(model_id: str, *, chosen: bool) -> Path:
     return target
 
 
+def _work_folder(kind: str) -> PartFolder:
+    """A folder of unfinished work beside the user's models. Raises ``UserError``."""
+    try:
+        folder = make_folder(user_folder())
+        remove_leftovers(folder)
+        return PartFolder(folder, kind)
+    except UserError as error:  # which advises another folder, and there is none to choose
+        raise UserError(error.what, f"Check the permissions of {user_folder()}") from error
+
+
 @contextlib.contextmanager
 def _staged(target: Path) -> Iterator[Path]:
-    """A folder beside the target that becomes it when all went well, and is gone otherwise."""
+    """A folder beside the target that becomes it when all went well, and is removed on failure."""
+    staging = _work_folder("adding")
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=".adding-", dir=target.parent))
-    except OSError as error:
-        raise UserError(f"{target.parent} cannot be written: {error.strerror}", "Check its permissions") from None
-    try:
-        yield staging
-        staging.chmod(0o755)
-        os.replace(staging, target)
+        yield staging.path
+        staging.release()
+        os.replace(staging.path, target)
     except OSError as error:
         raise UserError(f"The model cannot be installed: {error.strerror}", "Check space and permissions") from error
     finally:
-        shutil.rmtree(staging, ignore_errors=True)
+        staging.remove()
 
 
 def _copy_export(path: Path, staging: Path, model_id: str) -> None:
@@ -268,7 +295,9 @@ def _called(path: Path) -> Iterator[None]:
     try:
         yield
     except UserError as error:
-        do = "Export the model again (docs/models.md says how)" if "manifest" in error.do else error.do
+        do = error.do
+        if "manifest" in do:
+            do = "Export the model again (docs/models.md says how)"
         raise UserError(error.what.replace(EXPORT_NAME, path.name), do) from error
 
 
@@ -279,7 +308,9 @@ def _copy_folder(source: Path, staging: Path, model_id: str) -> None:
         raise UserError(f"The manifest says that this model is '{spec.id}'", "Change it there instead of with --id")
     onnx_file.check_hashes(spec)
     _refuse_outside(source, source / "CARD.md")
-    wanted = [file.path for file in spec.files.values()] + ([spec.card] if spec.card else [])
+    wanted = [file.path for file in spec.files.values()]
+    if spec.card:
+        wanted.append(spec.card)
     if spec.golden:
         _refuse_outside(source, spec.golden.frame, spec.golden.expected)
         # Of these two the expected result alone may be missing: then it is recorded.
@@ -300,7 +331,7 @@ def _copy_file(path: Path, target: Path) -> None:
     try:
         with open_regular(path) as source:
             if os.fstat(source.fileno()).st_size > onnx_file.MAX_FILE_BYTES:
-                raise UserError(f"{path.name} is larger than 2 GiB", "It is no part of a model")
+                raise UserError(f"{path.name} is larger than 2 GiB", "It cannot belong to a model")
             with target.open("xb") as copy:
                 shutil.copyfileobj(source, copy)
     except OSError as error:

@@ -1,4 +1,7 @@
-"""What was pointed at in a clip as files: the same tables, masks and annotated clip as of every analysis."""
+"""What was pointed at in a clip as files: the same tables, masks and annotated clip as of every analysis.
+
+It stands here and not in ``save``: it opens the clip once more, and all that it takes are types of this folder.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +19,6 @@ from usviewer.overlay.annotated_frame import AnnotatedFrame
 from usviewer.overlay.scene import compose
 from usviewer.pipeline.annotations import AnnotatedStructure, Annotation, ClipAccess
 from usviewer.pipeline.prompt_messages import PromptState
-from usviewer.save.corrections import free_name
-from usviewer.save.deidentify import privacy_notice
 from usviewer.save.results import ExportOptions, ResultFolder
 from usviewer.save.summary import AnalysisInfo
 
@@ -34,17 +35,21 @@ class OutlineExport:
 
 def prompt_row(label: str, mark: Annotation) -> dict[str, Any]:
     """What was pointed at on one picture, for its JSON."""
-    prompt, instance = mark.prompt, mark.instance
-    return {
+    row: dict[str, Any] = {
         "label": label,
         "by": str(mark.by),
-        "points_xy_px": [list(point) for point in prompt.points_xy_px] if prompt else [],
-        "positive": list(prompt.positive) if prompt else [],
-        "box_xyxy_px": list(prompt.box_xyxy_px) if prompt and prompt.box_xyxy_px else None,
-        "score": None if instance is None else round(instance.score, 4),
-        "confidence": None if mark.confidence is None else round(mark.confidence, 4),
+        "points_xy_px": [],
+        "positive": [],
+        "box_xyxy_px": None,
+        "score": mark.instance and round(mark.instance.score, 4),
+        "confidence": mark.confidence and round(mark.confidence, 4),
         "why": mark.why,
     }
+    if mark.prompt is not None:  # nothing was clicked where an outline was drawn or followed
+        row["points_xy_px"] = [list(point) for point in mark.prompt.points_xy_px]
+        row["positive"] = list(mark.prompt.positive)
+        row["box_xyxy_px"] = mark.prompt.box_xyxy_px and list(mark.prompt.box_xyxy_px)
+    return row
 
 
 def export_outlines(
@@ -52,29 +57,27 @@ def export_outlines(
 ) -> tuple[Path, int, str]:
     """Write ``readings.csv``, ``instances.csv``, ``summary.json``, ``masks.json`` (COCO) and an annotated clip.
 
-    Into a new folder; of the frames that have an outline or where the structure was lost. Gives the folder, how many
+    Into a new folder; of the frames that have an outline or where the structure was lost. Returns the folder, how many
     frames it speaks of, and what has to be said about its pictures. All of it or nothing: ``UserError``.
     """
     marks = outlined.structure.marks
     if not marks:
         raise UserError("Nothing was pointed at in this clip", "Click on a structure first")
     label = outlined.structure.label
-    folder = free_name(parent, f"{outlined.name}-{_file_part(label)}")
-    said = ""
+    folder = parent / f"{outlined.name}-{_file_part(label)}"
     wanted = ExportOptions(
         video=len(marks) > 1, pictures=len(marks) == 1, masks=True, keep_surroundings=keep_surroundings
     )
     with (
         outlined.clip.open_source() as source,
-        ResultFolder(folder, _finding(marks), (label,), wanted) as results,
+        ResultFolder(folder, _finding(marks), (label,), wanted, new_folder=True) as results,
     ):
         for index in sorted(marks):
             frame = outlined.clip.calibrate(source.seek(index))
             if frame.key == marks[index].prediction.key:
-                said = said or privacy_notice(frame.geometry, keep_surroundings)
                 _add(results, frame, marks[index], label, state.model_label)
         results.finish(_analysis(source, outlined, results, state), None)
-        return folder, len(results.readings), said
+        return results.folder, len(results.readings), results.notice
 
 
 def _add(results: ResultFolder, frame: Frame, mark: Annotation, label: str, model_label: str) -> None:

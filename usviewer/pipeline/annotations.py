@@ -81,6 +81,10 @@ class AnnotatedStructure:
     label: str
     marks: dict[int, Annotation] = field(default_factory=dict)
 
+    def rename(self, label: str) -> None:
+        """Call it something else from now on; its marks are renamed by ``rename_annotations``."""
+        self.label = label
+
     def copy(self) -> AnnotatedStructure:
         """As it is now; marks never change."""
         return AnnotatedStructure(self.label, dict(self.marks))

@@ -40,7 +40,7 @@ from usviewer.measure.exam_context import NO_CONTEXT, ExamContext
 from usviewer.measure.manual import Edit
 from usviewer.measure.reading import Errors, Measurement, Reading
 from usviewer.save.kept_predictions import KeptPrediction, KeptPredictions
-from usviewer.save.unfinished import remove_leftovers
+from usviewer.unfinished import remove_leftovers
 from usviewer.units import Spacing
 
 FORMAT = 1

@@ -9,6 +9,7 @@ import numpy as np
 
 from usviewer.frame import ImageGeometry, Mask, Pixels, Sector
 
+BLANKED = "Blanked outside the ultrasound"
 KEPT_AS_ASKED = "What lies around the ultrasound is kept, as asked: look for names before you pass the pictures on"
 KEPT_UNCERTAIN = (
     "Where the ultrasound ends is not certain, so nothing was blanked: look for names before you pass the pictures on"
@@ -21,14 +22,18 @@ def blank_outside_sector(pixels: Pixels, geometry: ImageGeometry | None, keep_su
     Where it is not, or where the surroundings are wanted, the picture is unchanged and ``privacy_notice`` says so.
     """
     sector = _blankable(geometry, keep_surroundings)
-    return pixels if sector is None else blank_outside(pixels, sector)
+    if sector is None:
+        return pixels
+    return blank_outside(pixels, sector)
 
 
 def privacy_notice(geometry: ImageGeometry | None, keep_surroundings: bool) -> str:
     """What the user must know about the exported pictures; empty when their surroundings were blanked."""
     if keep_surroundings:
         return KEPT_AS_ASKED
-    return "" if _blankable(geometry, keep_surroundings) else KEPT_UNCERTAIN
+    if _blankable(geometry, keep_surroundings) is None:
+        return KEPT_UNCERTAIN
+    return ""
 
 
 def blank_outside(pixels: Pixels, sector: Sector) -> Pixels:
@@ -38,8 +43,12 @@ def blank_outside(pixels: Pixels, sector: Sector) -> Pixels:
 
 
 def _blankable(geometry: ImageGeometry | None, keep_surroundings: bool) -> Sector | None:
-    sector = geometry.sector if geometry else None
-    return sector if sector is not None and sector.certain and not keep_surroundings else None
+    if geometry is None or geometry.sector is None or keep_surroundings:
+        return None
+    # A guessed outline could blank the very thing that was measured.
+    if not geometry.sector.certain:
+        return None
+    return geometry.sector
 
 
 @lru_cache(maxsize=4)

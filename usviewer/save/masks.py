@@ -1,7 +1,8 @@
-"""Predictions as training material: label images, COCO and YOLO polygons.
+"""Predictions as training material: label images, COCO and YOLO polygons, and the corrections of a clip as a set.
 
-Label images are exact. Polygons run half way between the last pixel inside and the first outside, so that every program
-that samples pixel centres gets the same mask back; they cannot hold holes, which are filled.
+Label images are exact, but each of their pixels holds one label; polygons hold every outline whole. They run half way
+between the last pixel inside and the first outside, so that every program that samples pixel centres gets the same mask
+back; they cannot hold holes, which are filled.
 """
 
 from __future__ import annotations
@@ -13,24 +14,45 @@ from typing import Any, cast
 import contourpy
 import numpy as np
 
+from usviewer import RESEARCH_USE, __version__
 from usviewer.atomic import write_bytes, write_text
 from usviewer.errors import UserError
+from usviewer.frame import Frame, Points
 from usviewer.frame import Pixels as LabelImage
-from usviewer.frame import Points
 from usviewer.infer.prediction import Instance, Prediction
+from usviewer.save.export import ExportFolder
 from usviewer.save.media import encode_png
+from usviewer.save.tables import write_json
 
 _MAX_CLASSES = 255
 
 
 def label_image(prediction: Prediction) -> LabelImage:
-    """Class of every pixel (uint8, height x width): 0 background, 1 + class index. Where two overlap, the better wins.
+    """Class of every pixel (uint8, height x width): 0 background, 1 + class index.
 
-    A detector's boxes leave no mark. Raises ``UserError`` for a class index that one byte cannot hold.
+    A pixel holds one class: where labels overlap, the surer one. ``labels_overlap`` tells whether that loses anything;
+    ``coco_document`` holds the outline of each whole. A detector's boxes leave no mark. Raises ``UserError`` for a
+    class index that one byte cannot hold.
     """
+    return _painted(prediction)[0]
+
+
+def labels_overlap(prediction: Prediction) -> bool:
+    """Whether masks of two labels share pixels, of which a label image keeps one label only."""
+    return _painted(prediction)[1]
+
+
+def overlap_note(file: str) -> str:
+    """What is said of label images where labels overlap; ``file`` is the COCO document beside them."""
+    return f"Where two labels overlap, the label images show only the surer one; {file} has the outline of each whole"
+
+
+def _painted(prediction: Prediction) -> tuple[LabelImage, bool]:
+    """The label image, and whether a mask covered another label's."""
     width, height = prediction.frame_size_px
     labels = np.zeros((height, width), np.uint8)
-    for instance in reversed(prediction.instances):
+    covered = False
+    for instance in reversed(prediction.instances):  # the surest last, so that it stays
         if instance.mask is None:
             continue
         if instance.class_index >= _MAX_CLASSES:
@@ -40,8 +62,12 @@ def label_image(prediction: Prediction) -> LabelImage:
             )
         x0, y0 = instance.mask_origin_px
         rows, columns = instance.mask.shape
-        labels[y0 : y0 + rows, x0 : x0 + columns][instance.mask] = 1 + instance.class_index
-    return labels
+        under = labels[y0 : y0 + rows, x0 : x0 + columns]
+        value = 1 + instance.class_index
+        hidden = under[instance.mask]
+        covered = covered or bool(((hidden != 0) & (hidden != value)).any())
+        under[instance.mask] = value
+    return labels, covered
 
 
 def write_label_png(prediction: Prediction, path: Path) -> None:
@@ -53,6 +79,7 @@ def polygons_of(instance: Instance) -> list[Points]:
     """Outer contours (N, 2) of the mask's parts in frame pixels, largest first; holes are filled."""
     if instance.mask is None or not instance.mask.any():
         return []
+    # A margin, so that contours close where the mask touches the border of its rectangle.
     padded = np.pad(instance.mask, 1).astype(np.float32)
     generator = contourpy.contour_generator(z=padded, fill_type=contourpy.FillType.OuterOffset)
     parts, offsets = cast("tuple[list[Points], list[list[int]]]", generator.filled(0.5, 1.5))
@@ -92,6 +119,47 @@ def yolo_lines(prediction: Prediction) -> list[str]:
 def write_yolo(prediction: Prediction, path: Path) -> None:
     """The YOLO labels of one picture; an empty file says that nothing is on it."""
     write_text(path, "".join(f"{line}\n" for line in yolo_lines(prediction)))
+
+
+def export_corrections(
+    parent: Path,
+    name: str,
+    corrected: Iterable[tuple[Frame, Prediction]],
+    labels: Sequence[str],
+    *,
+    keep_surroundings: bool = False,
+) -> tuple[Path, int, str]:
+    """Write ``images/``, ``labels/`` (0 background, 1 + class) and ``coco.json`` into a new folder of that name.
+
+    The pictures are blanked outside the sector where it is certain, as in every export, unless ``keep_surroundings``.
+    Returns the folder, the number of pictures, and what the user must know about them. Writes everything or nothing.
+    Raises ``UserError``.
+    """
+    coco: list[tuple[str, Prediction]] = []
+    with ExportFolder(parent, name, keep_surroundings=keep_surroundings) as export:
+        for frame, prediction in corrected:
+            file = f"{frame.key.index:06d}.png"
+            write_bytes(export.folder("images") / file, encode_png(export.bare_picture(frame)))
+            write_label_png(prediction, export.folder("labels") / file)
+            coco.append((file, prediction))
+        if not coco:
+            raise UserError("Nothing was corrected in this clip", "Correct a mask first")
+        info = _origin(coco[0][1], export.surroundings)
+        if any(labels_overlap(prediction) for _, prediction in coco):
+            info["note"] = overlap_note("coco.json")
+        write_json(export.path / "coco.json", {"info": info, **coco_document(coco, labels)})
+        return export.become_folder(), len(coco), export.notice
+
+
+def _origin(prediction: Prediction, surroundings: str) -> dict[str, str]:
+    return {
+        "description": "Outlines drawn or corrected by a person",
+        "program": f"usviewer {__version__}",
+        "research_use": RESEARCH_USE,
+        "surroundings": surroundings,
+        "model_id": prediction.model_id,
+        "model_sha256": prediction.model_sha256,
+    }
 
 
 def _coco_annotation(annotation_id: int, image_id: int, instance: Instance) -> dict[str, Any]:

@@ -47,7 +47,9 @@ def picture_of(shown: AnnotatedFrame, keep_surroundings: bool = False) -> Pixels
     for what they show. The research-use line is on every one, whatever the style left out.
     """
     pixels = blank_outside_sector(shown.frame.pixels, shown.frame.geometry, keep_surroundings)
-    picture = pixels if pixels.flags.writeable else pixels.copy()  # the frame's own pixels are not
+    picture = pixels
+    if not pixels.flags.writeable:  # the frame's own pixels, which nobody draws on
+        picture = pixels.copy()
     scene, aspect = _with_research_line(shown.scene), shown.frame.pixel_aspect
     if aspect == 1.0:
         paint(picture, scene)
@@ -105,8 +107,9 @@ def fit_to_form(picture: Pixels, form: Form, room: Form) -> Pixels:
 
 def encode_png(pixels: Pixels) -> bytes:
     """PNG of an RGB (H, W, 3) or grey (H, W) picture."""
-    coded = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR) if pixels.ndim == 3 else pixels
-    return bytes(cv2.imencode(".png", coded)[1])
+    if pixels.ndim == 3:
+        pixels = np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), dtype=np.uint8)
+    return bytes(cv2.imencode(".png", pixels)[1])
 
 
 def _with_research_line(scene: Scene) -> Scene:
@@ -197,11 +200,12 @@ class ClipWriter:
             self.abort()
 
     def _new_stream(self, threads: int) -> Any:
-        codec, options = ("libx264rgb", _LOSSLESS) if self._lossless else ("libx264", _CODED)
+        codec, options = "libx264", _CODED
+        if self._lossless:
+            codec, options = "libx264rgb", _LOSSLESS
         stream: Any = self._file.add_stream(codec, options=dict(options))
         stream.width, stream.height = self._size_px
-        even = self._size_px[0] % 2 == 0 and self._size_px[1] % 2 == 0
-        stream.pix_fmt = "rgb24" if self._lossless else "yuv420p" if even else "yuv444p"
+        stream.pix_fmt = self._pixel_format()
         coder = stream.codec_context
         coder.time_base = Fraction(1, _TICKS_PER_S)
         if self._pixel_aspect != 1.0:  # two bytes each in H.264
@@ -212,6 +216,13 @@ class ClipWriter:
             coder.colorspace = coder.color_primaries = coder.color_trc = _BT709
             coder.color_range = _LIMITED_RANGE
         return stream
+
+    def _pixel_format(self) -> str:
+        if self._lossless:
+            return "rgb24"
+        if self._size_px[0] % 2 or self._size_px[1] % 2:
+            return "yuv444p"  # the only one that has odd sizes
+        return "yuv420p"
 
     def _coded(self, pixels: Pixels) -> av.VideoFrame:
         """The picture as the encoder takes it, in memory of its own: the encoder may keep it for a while."""
@@ -233,7 +244,9 @@ class ClipWriter:
             yield
         except (av.FFmpegError, OSError) as error:
             self.abort()
-            cause = error if isinstance(error, OSError) else OSError(None, "the encoder refused it")
+            cause = OSError(None, "the encoder refused it")
+            if isinstance(error, OSError):
+                cause = error
             raise cannot_write(self.path, cause) from error
 
 

@@ -101,8 +101,12 @@ def _value(reading: Reading, summary: Summary) -> float:
         return float("nan")
     if not summary.shares_unit(reading):
         return float("nan")
-    value = found.value_mm if summary.unit == "mm" else found.value_px
-    return float("nan") if value is None else value
+    value: float | None = found.value_px
+    if summary.unit == "mm":
+        value = found.value_mm
+    if value is None:
+        return float("nan")
+    return value
 
 
 def _curve(axes: Any, times: Series, values: Series, summary: Summary, readings: Sequence[Reading]) -> None:
@@ -130,10 +134,14 @@ def _curve(axes: Any, times: Series, values: Series, summary: Summary, readings:
 def _shade(axes: Any, times: Series, statuses: Sequence[Status]) -> None:
     """Grey where nothing was seen, orange where a measurement was refused."""
     colours = {Status.NOT_VISUALISED: (_GREY, "not visualised"), Status.REFUSED: (_ORANGE, "refused")}
-    half = 0.5 * float(np.median(np.diff(times))) if len(times) > 1 else 0.5
+    half = 0.5
+    if len(times) > 1:
+        half = 0.5 * float(np.median(np.diff(times)))
     for status, (colour, label) in colours.items():
         for number, (first, last) in enumerate(_runs([s is status for s in statuses])):
-            told = {"label": label} if number == 0 else {}
+            told = {}
+            if number == 0:  # once in the legend, however often it happened
+                told = {"label": label}
             axes.axvspan(times[first] - half, times[last] + half, color=colour, alpha=0.2, linewidth=0, **told)
 
 
@@ -145,7 +153,9 @@ def _runs(flags: Sequence[bool]) -> list[tuple[int, int]]:
 
 def _footnote(figure: Figure, model_label: str, readings: Sequence[Reading]) -> None:
     scales = {reading.spacing.describe() for reading in readings if reading.spacing is not None}
-    scale = f"scale {scales.pop()}" if len(scales) == 1 else ""
+    scale = ""
+    if len(scales) == 1:
+        scale = f"scale {scales.pop()}"
     text = "   ".join(part for part in (RESEARCH_USE, model_label, scale) if part)
     figure.supxlabel(_text(text), fontsize=8, color="#555555")
 

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import shutil
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
-from usviewer.atomic import make_folder
 from usviewer.errors import UserError
 from usviewer.frame import Frame
 from usviewer.measure.reading import Reading
 from usviewer.overlay.annotated_frame import AnnotatedFrame
 from usviewer.overlay.items import Scene
-from usviewer.save.corrections import free_name
-from usviewer.save.deidentify import blank_outside_sector, privacy_notice
-from usviewer.save.media import ClipWriter, form_of, picture_of
+from usviewer.save.export import ExportFolder
+from usviewer.save.media import ClipWriter, Form, form_of
 from usviewer.save.tables import CsvTable, reading_columns, reading_row
 
 
@@ -29,67 +25,57 @@ class RecordedFrame:
     reading: Reading | None
 
 
-class Recorder(Protocol):
-    """The recorder behind the record key. Every method is slow, serves one thread and raises ``UserError``."""
-
-    def add(self, taken: RecordedFrame) -> None:
-        """Append one picture."""
-
-    def close(self) -> tuple[Path, ...]:
-        """Finish. Returns the files or folders that were written; none without a picture."""
-
-
-class ClipRecorder:
+class Recorder:
     """Writes a folder with ``annotated.mp4``, ``raw.mp4`` and ``readings.csv``; another one when size or model changes.
 
     ``raw.mp4`` has no overlay and is coded without loss; both streams are blanked outside the sector unless
     ``keep_surroundings``. Times are those of capture. A failure to write keeps nothing of the part that failed.
+    ``notice`` is what the user must know about the pictures. Every method is slow work for one thread.
     """
 
     def __init__(self, parent: Path, name: str, *, keep_surroundings: bool = False) -> None:
+        self.notice = ""
         self._parent = parent
         self._name = name
         self._keep_surroundings = keep_surroundings
         self._part: _Part | None = None
         self._written: list[Path] = []
-        self.said = ""
 
-    def add(self, taken: RecordedFrame) -> None:
-        """Append one picture."""
-        if self._part is not None and not self._part.takes(taken):
+    def add(self, recorded: RecordedFrame) -> None:
+        """Append one picture. Raises ``UserError`` where it cannot be written."""
+        if self._part is not None and not self._part.takes(recorded):
             self._end_part()
         if self._part is None:
-            folder = free_name(make_folder(self._parent), self._name)
-            self._part = _Part(folder, taken, self._keep_surroundings)
-        self.said = self.said or privacy_notice(taken.frame.geometry, self._keep_surroundings)
+            export = ExportFolder(self._parent, self._name, keep_surroundings=self._keep_surroundings)
+            self._part = _Part(export, form_of(recorded.frame), recorded.frame.key.capture_time_s)
         try:
-            self._part.add(taken)
+            self._part.add(recorded)
         except UserError:
             self._part.abort()
             self._part = None
             raise
+        self.notice = self.notice or self._part.export.notice
 
     def close(self) -> tuple[Path, ...]:
-        """Finish. Returns the folders that were written."""
+        """Finish. Returns the folders that were written, none when there was no picture. Raises ``UserError``."""
         self._end_part()
         return tuple(self._written)
 
     def _end_part(self) -> None:
         part, self._part = self._part, None
         if part is not None:
-            part.close()
-            self._written.append(part.folder)
+            self._written.append(part.finish())
 
 
 class _Part:
     """Pictures of one size and shape of pixel with readings of one finding."""
 
-    def __init__(self, folder: Path, first: RecordedFrame, keep_surroundings: bool) -> None:
-        self.folder = make_folder(folder)
-        self._form = form_of(first.frame)
-        self._began_s = self._last_s = first.frame.key.capture_time_s
-        self._keep = keep_surroundings
+    def __init__(self, export: ExportFolder, form: Form, began_s: float) -> None:
+        self.export = export
+        self._form = form
+        self._began_s = self._last_s = began_s
         self._finding: str | None = None
+        self._table: CsvTable | None = None
         self._stack = ExitStack()
         try:
             self._annotated = self._stack.enter_context(self._writer("annotated.mp4"))
@@ -97,41 +83,47 @@ class _Part:
         except UserError:
             self.abort()
             raise
-        self._table: CsvTable | None = None
 
     def _writer(self, name: str, *, lossless: bool = False) -> ClipWriter:
+        # One thread: what is seen and inferred meanwhile wants the others.
         aspect = self._form.pixel_aspect
-        return ClipWriter(self.folder / name, self._form.size_px, pixel_aspect=aspect, lossless=lossless, threads=1)
+        return ClipWriter(
+            self.export.path / name, self._form.size_px, pixel_aspect=aspect, lossless=lossless, threads=1
+        )
 
-    def takes(self, taken: RecordedFrame) -> bool:
+    def takes(self, recorded: RecordedFrame) -> bool:
         """Whether a picture belongs here."""
-        same_form = form_of(taken.frame) == self._form
-        return same_form and (taken.reading is None or self._finding in (None, taken.reading.finding))
+        same_form = form_of(recorded.frame) == self._form
+        return same_form and (recorded.reading is None or self._finding in (None, recorded.reading.finding))
 
-    def add(self, taken: RecordedFrame) -> None:
-        self._last_s = max(self._last_s, taken.frame.key.capture_time_s)
+    def add(self, recorded: RecordedFrame) -> None:
+        """Append one picture to both streams, and its reading to the table."""
+        # A clip's times cannot run backwards; a frame that is shown again in review has its old one.
+        self._last_s = max(self._last_s, recorded.frame.key.capture_time_s)
         time_s = self._last_s - self._began_s
-        raw = blank_outside_sector(taken.frame.pixels, taken.frame.geometry, self._keep)
+        raw = self.export.bare_picture(recorded.frame)
+        annotated = raw
+        if recorded.scene is not None:
+            annotated = self.export.annotated_picture(AnnotatedFrame(recorded.frame, recorded.scene))
         self._raw.add(raw, time_s)
-        if taken.scene is None:
-            self._annotated.add(raw, time_s)
-        else:
-            self._annotated.add(picture_of(AnnotatedFrame(taken.frame, taken.scene), self._keep), time_s)
-        if taken.reading is not None:
-            self._row(taken.reading)
+        self._annotated.add(annotated, time_s)
+        if recorded.reading is not None:
+            self._row(recorded.reading)
 
     def _row(self, reading: Reading) -> None:
         if self._table is None:
             self._finding = reading.finding
             columns = reading_columns(reading.finding)
-            self._table = self._stack.enter_context(CsvTable(self.folder / "readings.csv", columns))
+            self._table = self._stack.enter_context(CsvTable(self.export.path / "readings.csv", columns))
         self._table.add(reading_row(reading))
 
-    def close(self) -> None:
-        self._stack.close()
+    def finish(self) -> Path:
+        """Give the folder its name. Nothing of it stays where one of its files cannot be finished."""
+        with self.export:
+            self._stack.close()
+            return self.export.become_folder()
 
     def abort(self) -> None:
-        """Remove everything of this part."""
-        with suppress(UserError):
+        """Remove this part."""
+        with self.export, suppress(UserError):
             self._stack.__exit__(UserError, UserError("aborted"), None)
-        shutil.rmtree(self.folder, ignore_errors=True)

@@ -9,23 +9,22 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import re
 from collections.abc import Iterable, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from usviewer.atomic import cannot_write, make_folder, short_name
+from usviewer.atomic import short_name
 from usviewer.infer.prediction import Prediction
 from usviewer.measure.reading import Reading, quality_rank
 from usviewer.overlay.annotated_frame import AnnotatedFrame
 from usviewer.plain_text import printable
 from usviewer.save import masks, plots
-from usviewer.save.corrections import free_name
-from usviewer.save.media import ClipWriter, Form, fit_to_form, form_of, picture_of, write_png
+from usviewer.save.export import ExportFolder, remove_empty
+from usviewer.save.media import ClipWriter, Form, fit_to_form, form_of
 from usviewer.save.summary import AnalysisInfo, summary_document
 from usviewer.save.tables import (
     INSTANCE_COLUMNS,
@@ -36,7 +35,6 @@ from usviewer.save.tables import (
     text_of_cell,
     write_json,
 )
-from usviewer.save.unfinished import PartFolder, remove_leftovers
 
 FITTED = "The picture changes its size: the annotated clip shows each fitted into the size of the first"
 MASKS, PICTURES = Path("masks"), Path("annotated")
@@ -55,10 +53,9 @@ FILES = tuple(
         ),
     )
 )
-# Columns that together are in no other program's table.
-# What Windows takes in no name.
-_NO_NAME = re.compile(r'[<>:"/\\|?*]')
+_NO_NAME = re.compile(r'[<>:"/\\|?*]')  # what Windows takes in no name
 _MOST_NAME_BYTES = 240  # of 255: a number and the ending follow
+# Columns that together are in no other program's table: by them a table of an earlier run is known.
 _OWN_COLUMNS = frozenset({"frame", "file", "finding", "status", "frame_digest"})
 
 
@@ -80,32 +77,53 @@ class ExportOptions:
 class ResultFolder:
     """Writes the results of one input; a context manager. An exception inside leaves the target as it was.
 
-    ``finish`` writes what needs all frames and moves everything to its place: ``folder`` then is where it lies,
-    ``document`` its summary. ``replaced`` says in one sentence what became of what was there before; empty where there
-    was nothing.
+    ``finish`` writes what needs all frames and gives all files their names: ``folder`` then is where they are,
+    ``document`` their summary. ``replaced`` says in one sentence what happened to the files that were there before;
+    empty where there were none. ``notes`` are sentences about these files.
+
+    The results of an earlier run in ``folder`` are replaced. With ``new_folder`` a number is added to its name instead
+    where that is taken.
     """
 
-    def __init__(self, folder: Path, finding: str, labels: tuple[str, ...], wanted: ExportOptions) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        finding: str,
+        labels: tuple[str, ...],
+        options: ExportOptions,
+        *,
+        new_folder: bool = False,
+    ) -> None:
         self.folder = folder
         self.readings: list[Reading] = []
         self.notes: list[str] = []
         self.replaced = ""
         self.document: dict[str, Any] = {}
         self._labels = labels
-        self._wanted = wanted
-        self._existed = os.path.isdir(folder)  # Path.is_dir raises for a name that is too long
-        make_folder(folder)
-        remove_leftovers(folder)
-        self._unfinished = PartFolder(folder)
-        self._part = self._unfinished.path
+        self._options = options
+        self._new_folder = new_folder
+        if new_folder:
+            self._export = ExportFolder(folder.parent, folder.name, keep_surroundings=options.keep_surroundings)
+        else:
+            self._export = ExportFolder(folder, keep_surroundings=options.keep_surroundings)
+        self._part = self._export.path
         self._stack = ExitStack()
-        self._rows = self._stack.enter_context(CsvTable(self._part / "readings.csv", reading_columns(finding)))
-        self._instances = self._stack.enter_context(CsvTable(self._part / "instances.csv", INSTANCE_COLUMNS))
         self._clip: ClipWriter | None = None
         self._form = Form((0, 0))  # of the clip, once there is one
         self._best: tuple[tuple[float, ...], AnnotatedFrame] | None = None
         self._coco: list[tuple[str, Prediction]] = []
         self._pictures: set[str] = set()
+        try:
+            self._rows = self._stack.enter_context(CsvTable(self._part / "readings.csv", reading_columns(finding)))
+            self._instances = self._stack.enter_context(CsvTable(self._part / "instances.csv", INSTANCE_COLUMNS))
+        except BaseException as error:
+            self.__exit__(type(error), error, None)
+            raise
+
+    @property
+    def notice(self) -> str:
+        """What the user must know about the pictures; empty where there is nothing to say."""
+        return self._export.notice
 
     def __enter__(self) -> ResultFolder:
         return self
@@ -114,10 +132,8 @@ class ResultFolder:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Remove what was not finished."""
-        self._stack.__exit__(kind or RuntimeError, error or RuntimeError("not finished"), trace)
-        self._unfinished.remove()
-        if not self._existed and not any(self.folder.iterdir()):
-            self.folder.rmdir()
+        with self._export:
+            self._stack.__exit__(kind or RuntimeError, error or RuntimeError("not finished"), trace)
 
     def add(self, shown: AnnotatedFrame, prediction: Prediction, reading: Reading, time_s: float) -> None:
         """Add a frame. ``time_s`` is when it is shown in the annotated clip."""
@@ -126,20 +142,23 @@ class ResultFolder:
         self._rows.add(reading_row(reading, name))
         for row in instance_rows(prediction, name):
             self._instances.add(row)
-        if self._wanted.masks:
+        if self._options.masks:
             self._add_masks(prediction, name)
         self._draw(shown, time_s)
+        # Said of every frame, drawn or not: the best one is drawn at the end.
+        self._export.note_surroundings(shown.frame)
+        self.note(self.notice)
         rank = quality_rank(reading)
         if self._best is None or rank > self._best[0]:
             self._best = (rank, shown)
 
     def note(self, sentence: str) -> None:
-        """Add a note that the user must know about these files."""
-        if sentence not in self.notes:
+        """Add a note that the user must know about these files; once, and nothing where it is empty."""
+        if sentence and sentence not in self.notes:
             self.notes.append(sentence)
 
     def finish(self, analysis: AnalysisInfo, last_duration_s: float | None, *, stopped: bool = False) -> None:
-        """Write the summary, the best frame and the plot, and move everything to its place.
+        """Write the summary, the best frame and the plot, and give all files their names.
 
         A run that was ``stopped`` early goes next to the results of an earlier run and does not replace them.
         """
@@ -148,59 +167,65 @@ class ResultFolder:
         self._rows.close()
         self._instances.close()
         self._stack.pop_all()
+        self._write_end(analysis)
+        earlier = _earlier_run(self.folder)
+        if self._new_folder:
+            self.folder = self._export.become_folder()
+        elif stopped and earlier is not None:
+            kept = self.folder
+            self.folder = self._export.become_folder(kept.parent / f"{kept.name}-stopped")
+            self.replaced = f"The results of an earlier run in {kept} stay; these are in {self.folder}"
+        else:
+            self._replace(earlier)
+
+    def _write_end(self, analysis: AnalysisInfo) -> None:
+        """Write what needs all frames."""
         self.document = summary_document(analysis, self.readings)
         write_json(self._part / "summary.json", self.document)
         if self._best is not None:
-            write_png(self._best[1], self._part / "best-frame.png", self._wanted.keep_surroundings)
-        if len(self.readings) > 1 and analysis.aggregate is not None:
+            self._export.write_picture(self._best[1], "best-frame.png")
+        if len(self.readings) > 1 and analysis.aggregate is not None:  # one reading is not a curve
             plots.write_diameter_plot(
                 self.readings, self._part / "diameter.png", analysis.aggregate, analysis.model_label
             )
-        if self._wanted.masks:
+        if self._options.masks:
             write_json(self._part / "masks.json", masks.coco_document(self._coco, self._labels))
-        if stopped and _earlier_run(self.folder) is not None:
-            kept, self.folder = self.folder, free_name(self.folder.parent, f"{self.folder.name}-stopped")
-            make_folder(self.folder)
-            self._move()
-            self.replaced = f"The results of an earlier run in {kept} stay; these are in {self.folder}"
-        else:
-            self._move()
 
     def _add_masks(self, prediction: Prediction, name: str) -> None:
         index = prediction.key.index
-        target = make_folder(self._part / MASKS) / _mask_name(index)
-        masks.write_label_png(prediction, target)
+        masks.write_label_png(prediction, self._export.folder(MASKS) / _mask_name(index))
+        if masks.labels_overlap(prediction):
+            self.note(masks.overlap_note("masks.json"))
         self._coco.append((name or f"{index:06d}", prediction))
 
     def _draw(self, shown: AnnotatedFrame, time_s: float) -> None:
-        if self._wanted.pictures:
-            folder = make_folder(self._part / PICTURES)
+        if self._options.pictures:
             name = _free_picture(shown.frame.name, shown.frame.key.index, self._pictures)
-            write_png(shown, folder / name, self._wanted.keep_surroundings)
-        elif self._wanted.video:
-            form = form_of(shown.frame)
-            if self._clip is None:
-                self._form = form
-                path, lossless = self._part / "annotated.mp4", self._wanted.lossless
-                clip = ClipWriter(path, form.size_px, pixel_aspect=form.pixel_aspect, lossless=lossless)
-                self._clip = self._stack.enter_context(clip)
-            if form != self._form:
-                self.note(FITTED)
-            self._clip.add(fit_to_form(picture_of(shown, self._wanted.keep_surroundings), form, self._form), time_s)
+            self._export.folder(PICTURES)
+            self._export.write_picture(shown, PICTURES / name)
+        elif self._options.video:
+            self._add_to_clip(shown, time_s)
 
-    def _move(self) -> None:
-        new = self._unfinished.files()
-        earlier = _earlier_run(self.folder)
-        going = dict.fromkeys((*(earlier.files if earlier else ()), *new))
-        old = [path for path in going if (self.folder / path).is_file()]
-        aside = self._part / "earlier"
-        steps = [(self.folder / path, aside / path) for path in old]
-        try:
-            _rename_all([*steps, *((self._part / path, self.folder / path) for path in new)])
-        except OSError as error:
-            raise cannot_write(self.folder, error) from None
+    def _add_to_clip(self, shown: AnnotatedFrame, time_s: float) -> None:
+        form = form_of(shown.frame)
+        if self._clip is None:
+            self._form = form
+            path, lossless = self._part / "annotated.mp4", self._options.lossless
+            clip = ClipWriter(path, form.size_px, pixel_aspect=form.pixel_aspect, lossless=lossless)
+            self._clip = self._stack.enter_context(clip)
+        if form != self._form:
+            self.note(FITTED)
+        self._clip.add(fit_to_form(self._export.annotated_picture(shown), form, self._form), time_s)
+
+    def _replace(self, earlier: _Earlier | None) -> None:
+        """Put all files where they were wanted; those of an earlier run go, and so does what has the same names."""
+        going = self._export.files()
         if earlier is not None:
-            _remove_empty([self.folder / MASKS, self.folder / PICTURES])
+            going = [*earlier.files, *going]
+        old = [path for path in dict.fromkeys(going) if (self.folder / path).is_file()]
+        self._export.move_out(replaced=old)
+        if earlier is not None:
+            remove_empty([self.folder / MASKS, self.folder / PICTURES])
         self.replaced = _replaced_words(self.folder, earlier, old)
 
 
@@ -236,9 +261,11 @@ def _source_of(path: Path) -> str | None:
     """The name of the source in a summary; None where the file is not a summary of this program."""
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
-        return str(document["source"]["name"]) if str(document["program"]).startswith("usviewer ") else None
+        if str(document["program"]).startswith("usviewer "):
+            return str(document["source"]["name"])
     except (OSError, ValueError, KeyError, TypeError):
-        return None
+        pass
+    return None
 
 
 def _rows_of(path: Path) -> list[tuple[int, str]] | None:
@@ -279,35 +306,13 @@ def _pictures_left(rows: Iterable[tuple[int, str]]) -> list[Path]:
     return [PICTURES / name for name in sorted(_free_picture(file, index, taken) for index, file in rows)]
 
 
-def _rename_all(steps: Sequence[tuple[Path, Path]]) -> None:
-    """Give every file its new name, or leave all of them where they were and raise ``OSError``."""
-    done: list[tuple[Path, Path]] = []
-    made: list[Path] = []
-    try:
-        for source, target in steps:
-            if not target.parent.is_dir():
-                target.parent.mkdir(parents=True)
-                made.append(target.parent)
-            os.replace(source, target)
-            done.append((source, target))
-    except OSError:
-        for source, target in reversed(done):
-            with suppress(OSError):  # the others still go back
-                os.replace(target, source)
-        _remove_empty(made)
-        raise
-
-
-def _remove_empty(folders: Iterable[Path]) -> None:
-    for folder in folders:
-        with suppress(OSError):  # it is not there, or somebody's own files are in it
-            folder.rmdir()
-
-
 def _replaced_words(folder: Path, earlier: _Earlier | None, old: Sequence[Path]) -> str:
     if not old:
         return ""
     if earlier is None:
         there = ", ".join(dict.fromkeys(path.parts[0] for path in old))
         return f"What was there under the same names in {folder} was replaced: {there}"
-    return f"The results of an earlier run{f' ({earlier.source})' if earlier.source else ''} in {folder} were replaced"
+    whose = ""
+    if earlier.source:
+        whose = f" ({earlier.source})"
+    return f"The results of an earlier run{whose} in {folder} were replaced"

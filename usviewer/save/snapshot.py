@@ -10,19 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from usviewer import RESEARCH_USE, __version__
-from usviewer.atomic import make_folder, short_name
+from usviewer.atomic import short_name
 from usviewer.frame import Frame
 from usviewer.measure.exam_context import NO_CONTEXT, ExamContext
 from usviewer.measure.pulse import Pulse
 from usviewer.measure.reading import Dimension, Measurement, Reading, Summary
 from usviewer.overlay.annotated_frame import AnnotatedFrame
 from usviewer.overlay.words import convention
-from usviewer.save.corrections import free_name
-from usviewer.save.deidentify import privacy_notice
-from usviewer.save.media import write_png
+from usviewer.save.export import ExportFolder, free_name
 from usviewer.save.summary import pulse_row, sweep_row
 from usviewer.save.tables import reading_row, write_json
-from usviewer.save.unfinished import remove_leftovers
 
 FORMAT = 1
 _FORBIDDEN = re.compile(r"[^\w.-]+")
@@ -60,62 +57,78 @@ def snapshot_name(source_name: str, frame: Frame, wall_clock_s: float | None = N
     return f"{stem}-f{frame.key.index:06d}-{when}"
 
 
-def save_snapshot(kept: Snapshot, folder: Path, *, keep_surroundings: bool = False) -> tuple[Path, str]:
+def save_snapshot(snapshot: Snapshot, folder: Path, *, keep_surroundings: bool = False) -> tuple[Path, str]:
     """Write the PNG and its JSON under a free name; both or neither.
 
     Returns the path of the PNG and what the user must know about its surroundings. Raises ``UserError``.
     """
-    make_folder(folder)
-    remove_leftovers(folder)
-    frame = kept.shown.frame
-    picture = free_name(folder, f"{snapshot_name(kept.source_name, frame)}.png")
-    said = privacy_notice(frame.geometry, keep_surroundings)
-    document = picture.with_suffix(".json")
-    write_json(document, snapshot_document(kept, picture.name, said))
-    try:
-        write_png(kept.shown, picture, keep_surroundings)
-    except BaseException:
-        document.unlink(missing_ok=True)
-        raise
-    return picture, said
+    frame = snapshot.shown.frame
+    with ExportFolder(folder, keep_surroundings=keep_surroundings) as export:
+        picture = free_name(folder, snapshot_name(snapshot.source_name, frame), (".png", ".json"))
+        export.write_picture(snapshot.shown, picture.name)
+        document = snapshot_document(snapshot, picture.name, export.surroundings)
+        write_json(export.path / picture.with_suffix(".json").name, document)
+        export.move_out()
+        return picture, export.notice
 
 
-def snapshot_document(kept: Snapshot, file: str, surroundings: str) -> dict[str, Any]:
+def snapshot_document(snapshot: Snapshot, file: str, surroundings: str) -> dict[str, Any]:
     """The content of the JSON; its keys are described in ``docs/files.md``."""
-    frame, reading = kept.shown.frame, kept.reading
+    frame = snapshot.shown.frame
     return {
         "format": FORMAT,
         "program": f"usviewer {__version__}",
         "research_use": RESEARCH_USE,
         "picture": file,
-        "source": kept.source_name,
+        "source": snapshot.source_name,
         "frame": frame.key.index,
         "time_s": frame.key.media_time_s,
         "frame_digest": frame.key.digest,
-        "reading": None if reading is None else reading_row(reading, frame.name),
-        "measurements": [] if reading is None else [_measurement(m) for m in reading.measurements],
-        "summary": None if kept.summary is None else _summary(kept.summary),
+        **_answer(snapshot),
         "given": {
-            "plane": kept.given.plane and str(kept.given.plane),
-            "site": str(kept.given.site) or None,
-            "gestational_age_weeks": kept.given.gestational_age_weeks,
+            "plane": snapshot.given.plane and str(snapshot.given.plane),
+            "site": str(snapshot.given.site) or None,
+            "gestational_age_weeks": snapshot.given.gestational_age_weeks,
         },
-        "sweep": [sweep_row(summary) for summary in kept.sweep],
-        "pulse": None if kept.pulse is None else pulse_row(kept.pulse),
-        "manual": [_manual(each) for each in kept.manual],
-        "prompts": [dict(prompt) for prompt in kept.prompts],
-        "model": None
-        if reading is None
-        else {"id": reading.model_id, "sha256": reading.model_sha256, "label": kept.model_label, "engine": kept.engine},
-        "scale": _scale(reading),
-        "surroundings": surroundings or "Blanked outside the ultrasound",
+        "sweep": [sweep_row(summary) for summary in snapshot.sweep],
+        "pulse": snapshot.pulse and pulse_row(snapshot.pulse),
+        "manual": [_manual(each) for each in snapshot.manual],
+        "prompts": [dict(prompt) for prompt in snapshot.prompts],
+        "model": _model(snapshot),
+        "scale": snapshot.reading and _scale(snapshot.reading),
+        "surroundings": surroundings,
         "frame_size_px": [frame.width_px, frame.height_px],
         "pixel_aspect": frame.pixel_aspect,
     }
 
 
+def _answer(snapshot: Snapshot) -> dict[str, Any]:
+    """What the model measured on this picture, and over the frames up to it; null where it measured nothing."""
+    if snapshot.reading is None:
+        return {"reading": None, "measurements": [], "summary": snapshot.summary and _summary(snapshot.summary)}
+    return {
+        "reading": reading_row(snapshot.reading, snapshot.shown.frame.name),
+        "measurements": [_measurement(m) for m in snapshot.reading.measurements],
+        "summary": snapshot.summary and _summary(snapshot.summary),
+    }
+
+
+def _model(snapshot: Snapshot) -> dict[str, Any] | None:
+    reading = snapshot.reading
+    if reading is None:
+        return None
+    return {
+        "id": reading.model_id,
+        "sha256": reading.model_sha256,
+        "label": snapshot.model_label,
+        "engine": snapshot.engine,
+    }
+
+
 def _measurement(m: Measurement) -> dict[str, Any]:
-    power = "2" if m.dimension is Dimension.AREA else ""
+    power = ""
+    if m.dimension is Dimension.AREA:
+        power = "2"
     return {
         "name": m.name,
         "dimension": str(m.dimension),
@@ -142,7 +155,7 @@ def _summary(summary: Summary) -> dict[str, Any]:
         "name": summary.name,
         "unit": summary.unit_field,
         "median": summary.median,
-        "interval_95": _pair(summary.known_interval),
+        "interval_95": summary.known_interval and list(summary.known_interval),
         "maximum": summary.maximum,
         "span_s": summary.span_s,
         "count": summary.count,
@@ -152,14 +165,10 @@ def _summary(summary: Summary) -> dict[str, Any]:
     }
 
 
-def _pair(interval: tuple[float, float] | None) -> list[float] | None:
-    return None if interval is None else list(interval)
-
-
-def _scale(reading: Reading | None) -> dict[str, Any] | None:
-    if reading is None or reading.spacing is None:
-        return None
+def _scale(reading: Reading) -> dict[str, Any] | None:
     spacing = reading.spacing
+    if spacing is None:
+        return None
     return {
         "x_mm_per_px": spacing.x_mm_per_px,
         "y_mm_per_px": spacing.y_mm_per_px,

@@ -7,10 +7,11 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -40,13 +41,12 @@ from usviewer.overlay.scene import compose
 from usviewer.pipeline import FrameAnalyzer, FrameResult, analyze_clip, read_ahead
 from usviewer.pipeline.analyzer import Calibrate, loaded
 from usviewer.pipeline.refusals import refusals
-from usviewer.save import deidentify
 from usviewer.save.results import FILES, MASKS, PICTURES, ExportOptions, ResultFolder
 from usviewer.save.summary import AnalysisInfo
-from usviewer.save.unfinished import remove_leftovers
 from usviewer.terminal import Terminal, complain, console
 from usviewer.tools.command import DEFAULT_MODEL, EXIT_BAD_INPUT, EXIT_BUG, bug_sentence, number, unused_names
 from usviewer.typed_number import LENGTH_IN_MM
+from usviewer.unfinished import remove_leftovers
 from usviewer.units import Spacing
 
 DEFAULT_FOLDER = Path("usviewer-results")
@@ -150,8 +150,9 @@ def run(args: argparse.Namespace) -> int:
         # Decoding, drawing and encoding want a core, too.
         return Predictor(spec, args.engine, engine_threads(live=True), spinning=False)
 
-    # While the model loads the first input is looked at.
-    with read_ahead(load) as loading:
+    # What else ends the program ends it like Ctrl-C, also while no frame is in hand. While the model loads the first
+    # input is looked at.
+    with _handling(_endings(), signal.default_int_handler), read_ahead(load) as loading:
         job = AnalyzeOptions(
             loading, spacing, wanted, Site(args.site or ""), given, reference, args.ruler_tick_mm, plane
         )
@@ -275,8 +276,6 @@ def _run_frames(
             summary = trend.add(done.reading) if trend else None
             scene = compose(done.frame, done.reading, summary, model_label=job.model_label)
             results.add(AnnotatedFrame(done.frame, scene), done.prediction, done.reading, clock.time_s(done.frame))
-            if surroundings := deidentify.privacy_notice(done.frame.geometry, job.wanted.keep_surroundings):
-                results.note(surroundings)
             if done.problem is not None:
                 problems.setdefault(done.reading.reason, []).append(done.frame.key.index)
             advance()
@@ -293,20 +292,37 @@ def _run_frames(
 
 @contextmanager
 def _asked_to_stop() -> Iterator[Callable[[], bool]]:
-    """Ctrl-C lets the frame in hand be finished, so that all files end alike; a second one does not wait."""
-    pressed = False
+    """Let the frame in hand be finished after Ctrl-C or the like, so that all files end alike.
 
-    def note(_signal: int, _frame: object) -> None:
-        nonlocal pressed
-        if pressed:
+    The same signal a second time does not wait. (At logout SIGTERM and SIGHUP come together, one of each.)
+    """
+    asked: set[int] = set()
+
+    def note(number: int, _frame: object) -> None:
+        if number in asked:
             raise KeyboardInterrupt
-        pressed = True
+        asked.add(number)
 
-    before = signal.signal(signal.SIGINT, note)
+    with _handling((signal.SIGINT, *_endings()), note):
+        yield lambda: bool(asked)
+
+
+def _endings() -> tuple[signal.Signals, ...]:
+    """The signals that end the program besides Ctrl-C: at logout, of a batch system, of a closed terminal."""
+    hangup = getattr(signal, "SIGHUP", None)  # Windows has none
+    if hangup is None or signal.getsignal(hangup) is signal.SIG_IGN:  # nohup wants to outlive the terminal
+        return (signal.SIGTERM,)
+    return (signal.SIGTERM, hangup)
+
+
+@contextmanager
+def _handling(numbers: Iterable[signal.Signals], handler: Callable[[int, FrameType | None], Any]) -> Iterator[None]:
+    before = {number: signal.signal(number, handler) for number in numbers}
     try:
-        yield lambda: pressed
+        yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, earlier in before.items():
+            signal.signal(number, earlier)
 
 
 def _analyzed(source: Source, calibrate: Calibrate, job: AnalyzeOptions) -> Generator[FrameResult, None, None]:

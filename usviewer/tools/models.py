@@ -70,6 +70,7 @@ def add_parser(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Do what was chosen; 0, or 2 when a model fails ``verify``. Raises ``UserError`` for bad input."""
+    registry.remove_unfinished_models()
     return int(args.act(args, results()))
 
 

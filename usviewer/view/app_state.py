@@ -1,9 +1,8 @@
-"""What the controllers of the window share: the picture, the model, the scale, the messages."""
+"""What the controllers of the window share: the settings, the model, the scale, the displayed frame. No widgets."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -19,13 +18,11 @@ from usviewer.frame import Frame
 from usviewer.measure.exam_context import NO_CONTEXT, ExamContext
 from usviewer.measure.reading import Reading, Summary
 from usviewer.overlay.annotated_frame import AnnotatedFrame
-from usviewer.overlay.scene import MaskStyle, Style, compose
+from usviewer.overlay.scene import MaskStyle, Style
 from usviewer.pipeline.analyzer import LoadedModel, load_model
 from usviewer.pipeline.jobs import Job, Jobs
 from usviewer.settings import Settings
 from usviewer.units import Spacing
-from usviewer.view.canvas import Canvas
-from usviewer.view.notify import Notify
 
 # What is being written is waited for (``pipeline.jobs``). What is being read, or a model that loads, is given this long
 # when the window closes; then it is left behind.
@@ -37,6 +34,7 @@ class Displayed:
     """The exact pair that is shown now, and what is said about it; ``is_current`` is False where numbers are withdrawn.
 
     ``pending``: the picture stands bare only because its reading is being made, and will be there in a moment.
+    ``newest`` is the newest picture of a live source that runs; None where the picture is held, or of a clip.
     """
 
     frame: Frame | None = None
@@ -46,11 +44,19 @@ class Displayed:
     note: str = ""
     is_current: bool = True
     pending: bool = False
+    newest: Frame | None = None
 
 
 class AppState(QObject):
-    """Shared by the controllers; owns no mode. Everything here is called in the window's thread."""
+    """Shared by the controllers; owns no mode and no widget. Everything here is called in the window's thread.
 
+    ``on_screen`` is set by the presenter alone. ``failed``, ``noticed`` and ``mended`` are for whoever tells the user:
+    an error, a sentence that matters, and what no longer holds, each with the key of its message.
+    """
+
+    failed = Signal(object, str)  # UserError, key
+    noticed = Signal(str, str)  # text, key
+    mended = Signal(str)  # key
     engine_changed = Signal()
     style_changed = Signal()
     scale_changed = Signal()
@@ -59,18 +65,13 @@ class AppState(QObject):
 
     def __init__(self, settings: Settings, settings_path: Path | None = None, parent: QObject | None = None) -> None:
         super().__init__(parent)
-        self.canvas = Canvas()
-        self.notify = Notify()
         self.jobs = Jobs("usviewer-files")
         self.loads = Jobs("usviewer-loads")
-        self._engines = Jobs(
-            "usviewer-engines"
-        )  # of its own: an engine that is built for minutes holds up nothing else
+        # Of its own: an engine that is built for minutes holds up nothing else.
+        self._engines = Jobs("usviewer-engines")
         self.settings = settings
         self.style = style_of(settings)
         self.on_screen = Displayed()
-        self._asked = Displayed()
-        self.lens: Callable[[Displayed], Displayed] | None = None  # sees another reading in what is to be shown
         self.loading = False
         self._loading_id = ""
         self.engine_problem = ""
@@ -105,7 +106,7 @@ class AppState(QObject):
         self.jobs.submit(
             partial(preferences.save, self.settings, self._settings_path, before=self._kept_settings),
             partial(self._settings_are_kept, self.settings),
-            partial(self.notify.report, key="settings"),
+            lambda error: self.failed.emit(error, "settings"),
         )
         if name in ("mask", "mask_opacity"):
             self.set_style(style_of(self.settings))
@@ -117,8 +118,11 @@ class AppState(QObject):
         """Draw otherwise from now on, the picture on the screen included."""
         if style != self.style:
             self.style = style
-            self._compose()
             self.style_changed.emit()
+
+    def hide_overlay(self, hidden: bool) -> None:
+        """The untouched picture, or the overlay again."""
+        self.set_style(replace(self.style, hidden=hidden))
 
     # -- the model
 
@@ -127,7 +131,7 @@ class AppState(QObject):
         return self._engine
 
     def load_model(self, model_id: str, engine: str) -> None:
-        """Load a model beside the window; the old one goes on until the new one is ready."""
+        """Load a model in the background; the old one goes on until the new one is ready."""
         if self._load is not None:
             self._load.cancel()
         if self.loading:
@@ -154,13 +158,13 @@ class AppState(QObject):
 
     def _loaded(self, engine: LoadedModel) -> None:
         if engine.notice:
-            self.notify.warn(engine.notice, key="engine")
-        self.notify.withdraw("model")
+            self.noticed.emit(engine.notice, "engine")
+        self.mended.emit("model")
         self.set_engine(engine)
 
     def _not_loaded(self, error: UserError) -> None:
         self.loading, self.engine_problem = False, str(error)
-        self.notify.report(error, key="model")
+        self.failed.emit(error, "model")
         self.engine_changed.emit()
 
     # -- the scale
@@ -208,84 +212,9 @@ class AppState(QObject):
 
     # -- what is shown
 
-    def show(
-        self,
-        frame: Frame | None,
-        reading: Reading | None,
-        summary: Summary | None,
-        note: str = "",
-        *,
-        is_current: bool = True,
-        pending: bool = False,
-    ) -> None:
-        """Show a picture with its own reading's overlay (bare without), and tell whoever shows numbers.
-
-        ``note`` is said in a corner of the picture. ``is_current`` False withdraws the numbers but keeps the overlay.
-        ``pending``: the reading of this picture is being made.
-        """
-        self._asked = Displayed(frame, reading, summary, None, note, is_current, pending and reading is None)
-        self.refresh()
-
-    def renew(self) -> None:
-        """The picture's reading no longer holds, and another is being made: it stands bare from this moment on."""
-        before = self._asked
-        self.show(before.frame, None, None, before.note, is_current=before.is_current, pending=before.frame is not None)
-
-    def to_keep(self) -> Displayed:
-        """The pair on the screen at this moment, to be kept.
-
-        Raises ``UserError`` where there is none, or where the outline that belongs to the picture is still to come.
-        """
-        self.refresh()
-        if self.on_screen.frame is None:
-            raise UserError("There is no picture to save", "Open a source first")
-        if self.on_screen.pending:
-            raise UserError("This picture is just being measured", "Save it in a moment, when its outline is there")
-        return self.on_screen
-
-    def refresh(self) -> None:
-        """Show the same again where the lens sees something else in it now."""
-        before, now = self.on_screen, self.lens(self._asked) if self.lens is not None else self._asked
-        same = (
-            before.frame is now.frame
-            and before.reading is now.reading
-            and before.summary is now.summary
-            and before.is_current == now.is_current
-            and before.note == now.note
-            and before.pending == now.pending
-        )
-        if same:
-            return
-        self.on_screen = replace(now, shown=None)
-        self._compose()
-
-    def shown(self) -> tuple[Frame | None, Reading | None, Summary | None, AnnotatedFrame | None]:
-        """The exact pair on the screen now, with what was said about it."""
-        now = self.on_screen
-        return now.frame, now.reading, now.summary, now.shown
-
-    @property
-    def seen_otherwise(self) -> bool:
-        """Whether the lens shows another reading than the loaded model's: nothing that model says goes with it."""
-        return self.on_screen.reading is not None and self.on_screen.reading is not self._asked.reading
-
-    def model_label(self) -> str:
-        """What the model behind the reading on the screen is called; empty where that is not the loaded one."""
-        return self._engine.model_label if self._engine is not None and not self.seen_otherwise else ""
-
-    def _compose(self) -> None:
-        now = self.on_screen
-        shown = None
-        if now.frame is None:
-            self.canvas.clear()
-        elif now.reading is None:
-            self.canvas.show_bare(now.frame)
-        else:
-            scene = compose(now.frame, now.reading, now.summary, self.style, model_label=self.model_label())
-            shown = AnnotatedFrame(now.frame, scene)
-            self.canvas.show_pair(shown)
-        self.canvas.set_corner_note(now.note)
-        self.on_screen = replace(now, shown=shown)
+    def set_displayed(self, displayed: Displayed) -> None:
+        """Another picture, or another reading of it, is on the screen (``Presenter`` decides which)."""
+        self.on_screen = displayed
         self.shown_changed.emit()
 
 

@@ -73,8 +73,8 @@ class Canvas(QWidget):
         self._zoom = 1.0
         self._centre: QPointF | None = None
         self._dragged_from: QPoint | None = None
-        self.tool: Tool | None = None
-        self.marks: Callable[[QPainter, QTransform], None] | None = None  # drawn on top, in image pixels
+        self._tool: Tool | None = None
+        self._marks: list[Callable[[QPainter, QTransform], None]] = []
 
     def sizeHint(self) -> QSize:
         return QSize(960, 640)
@@ -107,6 +107,24 @@ class Canvas(QWidget):
         """Nothing to show."""
         self._frame = self._scene = self._image = None
         self.update()
+
+    @property
+    def tool(self) -> Tool | None:
+        """Who takes the hand's events; None: nobody."""
+        return self._tool
+
+    def set_tool(self, tool: Tool | None) -> None:
+        """Hand the hand's events to this tool, and let it paint over the picture; None: to nobody."""
+        self._tool = tool
+
+    def add_marks(self, paint: Callable[[QPainter, QTransform], None]) -> None:
+        """Let something more be painted over every picture, in image pixels, above the tool's own."""
+        self._marks.append(paint)
+
+    @property
+    def banner(self) -> Banner | None:
+        """The state that is said over the picture."""
+        return self._banner
 
     def set_banner(self, banner: Banner | None) -> None:
         """Say a state large and centred, or stop saying it."""
@@ -200,10 +218,10 @@ class Canvas(QWidget):
             painter.restore()
             if self._scene is not None:
                 paint(painter, self._scene, transform)
-            if self.tool is not None:
-                self.tool.paint(painter, transform)
-            if self.marks is not None:
-                self.marks(painter, transform)
+            if self._tool is not None:
+                self._tool.paint(painter, transform)
+            for paint_marks in self._marks:
+                paint_marks(painter, transform)
         if self._corner_note:
             self._paint_note(painter)
         if self._banner is not None:
@@ -253,7 +271,9 @@ class Canvas(QWidget):
             return
         if self._image is None:
             return
-        if self.tool is not None and self.tool.press(self.to_image(event.position()), event.button(), self._reach_px()):
+        if self._tool is not None and self._tool.press(
+            self.to_image(event.position()), event.button(), self._reach_px()
+        ):
             self.update()
 
     def mouseMoveEvent(self, event: QMouseEvent) -> None:
@@ -264,7 +284,7 @@ class Canvas(QWidget):
             self._centre = centre - QPointF(moved.x() / x_scale, moved.y() / y_scale)
             self._dragged_from = event.position().toPoint()
             self.update()
-        elif self.tool is not None and self._image is not None and self.tool.move(self.to_image(event.position())):
+        elif self._tool is not None and self._image is not None and self._tool.move(self.to_image(event.position())):
             self.update()
 
     def mouseReleaseEvent(self, event: QMouseEvent) -> None:
@@ -274,12 +294,12 @@ class Canvas(QWidget):
         if self._image is None:
             return
         x, y = self.to_image(event.position())
-        if self.tool is not None and self.tool.release((x, y), event.button()):
+        if self._tool is not None and self._tool.release((x, y), event.button()):
             self.update()
         self.clicked.emit(x, y, event.button())
 
     def mouseDoubleClickEvent(self, event: QMouseEvent) -> None:
-        if self.tool is None:
+        if self._tool is None:
             self.fit()
         else:
             self.mousePressEvent(event)
@@ -288,7 +308,7 @@ class Canvas(QWidget):
         self.zoom_by(1.0015 ** event.angleDelta().y(), event.position())
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
-        if self.tool is not None and self.tool.key(event.key()):
+        if self._tool is not None and self._tool.key(event.key()):
             self.update()
             return
         super().keyPressEvent(event)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from PySide6.QtCore import QObject, QTimer, Signal
 
@@ -24,13 +23,13 @@ from usviewer.overlay.scene import Style, compose
 from usviewer.own_folders import pictures_folder
 from usviewer.pipeline.clip_report import EMPTY_REPORT, ClipReport
 from usviewer.pipeline.jobs import Jobs
-from usviewer.save.corrections import export_corrections
-from usviewer.save.recording import ClipRecorder, RecordedFrame, Recorder
+from usviewer.save.masks import export_corrections
+from usviewer.save.recording import RecordedFrame, Recorder
 from usviewer.save.snapshot import Snapshot, save_snapshot
 from usviewer.view.app_state import AppState, Displayed
-
-if TYPE_CHECKING:
-    from usviewer.view.review_controller import ReviewController
+from usviewer.view.notify import Notify
+from usviewer.view.presenter import Presenter
+from usviewer.view.review_controller import ReviewController
 
 # Pictures that may wait for the encoder; beyond this some are left out, and it is said how many.
 MOST_WAITING = 24
@@ -38,18 +37,63 @@ POLL_MS = 50
 FINISH_DEADLINE_S = 60.0
 
 
-@dataclass(slots=True, eq=False)
 class _Recording:
-    """A recording that runs."""
+    """A recording that runs, and which pictures it takes.
 
-    recorder: Recorder
-    began_s: float
-    last: str = ""
-    held: Displayed | None = None  # a picture whose reading is still to come
-    waiting: int = 0
-    taken: int = 0
-    left_out: int = 0
-    failed: bool = False
+    A picture whose outline is still to come is held back until that is there, or until the picture is shown no more.
+    """
+
+    def __init__(self, recorder: Recorder) -> None:
+        self.recorder = recorder
+        self.taken = self.left_out = 0
+        self._last = ""
+        self._held: Displayed | None = None
+        self._waiting = 0
+        self._failed = False
+
+    def offer(self, now: Displayed) -> list[Displayed]:
+        """What is to be written now that this is on the screen, in order."""
+        if now.frame is None:
+            return []
+        found = []
+        if self._held is not None and self._held.frame is not None:
+            if self._held.frame.key != now.frame.key:
+                found = self.let_go()
+            elif not now.pending:
+                self._held = None
+        if f"{now.frame.key}" == self._last:
+            return found
+        if now.pending:
+            self._held = now
+            return found
+        return [*found, *self._accepted(now)]
+
+    def let_go(self) -> list[Displayed]:
+        """The picture that was held back, as it was shown."""
+        held, self._held = self._held, None
+        return self._accepted(held) if held is not None else []
+
+    def _accepted(self, picture: Displayed) -> list[Displayed]:
+        """The picture alone; nothing once writing has failed, or while the encoder has too much to do."""
+        if picture.frame is None or self._failed:
+            return []
+        self._last = f"{picture.frame.key}"
+        if self._waiting >= MOST_WAITING:
+            self.left_out += 1
+            return []
+        self._waiting += 1
+        self.taken += 1
+        return [picture]
+
+    def written(self) -> None:
+        """The encoder is done with one of the pictures."""
+        self._waiting -= 1
+
+    def fail(self) -> bool:
+        """One could not be written; whether it is the first."""
+        self._waiting -= 1
+        first, self._failed = not self._failed, True
+        return first
 
 
 class CaptureController(QObject):
@@ -57,9 +101,9 @@ class CaptureController(QObject):
 
     changed = Signal()
 
-    def __init__(self, desk: AppState, parent: QObject | None = None) -> None:
+    def __init__(self, desk: AppState, presenter: Presenter, notify: Notify, parent: QObject | None = None) -> None:
         super().__init__(parent)
-        self._desk = desk
+        self._desk, self._presenter, self._notify = desk, presenter, notify
         self._recording: _Recording | None = None
         self._encoder = Jobs("usviewer-recording")
         self._timer = QTimer(self, interval=POLL_MS)
@@ -78,7 +122,7 @@ class CaptureController(QObject):
         items: tuple[Item, ...] = (),
         manual: tuple[Reading, ...] = (),
         findings: ClipReport = EMPTY_REPORT,
-        prompts: tuple[Mapping[str, Any], ...] = (),
+        prompts: tuple[Mapping[str, object], ...] = (),
         shown: Displayed | None = None,
     ) -> None:
         """Write the picture on the screen with its overlay and numbers, and its JSON.
@@ -89,10 +133,10 @@ class CaptureController(QObject):
         ``items`` and ``manual`` are what was drawn by hand on exactly this picture, to draw and to write down;
         ``findings`` is what the frames so far say together, ``prompts`` what was pointed at on this picture.
         """
-        now, engine = shown or self._desk.to_keep(), self._desk.engine()
+        now, engine = shown or self._presenter.to_keep(), self._desk.engine()
         if now.frame is None:
             return
-        label = self._desk.model_label()
+        label = self._presenter.model_label()
         ran = engine.running if engine is not None and label else ""
         summary = now.summary if now.is_current else None
         scene = scene_of(now.frame, now.reading, summary, self._desk.style, label)
@@ -102,11 +146,11 @@ class CaptureController(QObject):
             kept = replace(kept, sweep=findings.sweep, pulse=findings.pulse)
         kept = replace(kept, prompts=prompts)
         write = partial(save_snapshot, kept, self.folder(), keep_surroundings=self._desk.settings.keep_surroundings)
-        self._desk.jobs.submit(write, self._saved, partial(self._desk.notify.report, key="save"))
+        self._desk.jobs.submit(write, self._saved, partial(self._notify.report, key="save"))
 
     def _saved(self, result: tuple[Path, str]) -> None:
         picture, said = result
-        self._desk.notify.tell(_sentence(f"Saved {picture.name} in {picture.parent}", said), key="save")
+        self._notify.tell(_sentence(f"Saved {picture.name} in {picture.parent}", said), key="save")
 
     # -- a recording
 
@@ -114,11 +158,6 @@ class CaptureController(QObject):
     def recording(self) -> bool:
         """Whether a recording runs."""
         return self._recording is not None
-
-    @property
-    def recorded_s(self) -> float:
-        """How long it has run."""
-        return time.monotonic() - self._recording.began_s if self._recording is not None else 0.0
 
     def toggle_recording(self) -> None:
         """Start a recording, or finish the one that runs."""
@@ -130,18 +169,19 @@ class CaptureController(QObject):
             raise UserError("There is no picture to record", "Open a source first")
         name = f"{source_name(frame)}-{time.strftime('%Y%m%d-%H%M%S')}"
         keep_surroundings = self._desk.settings.keep_surroundings
-        recorder = ClipRecorder(self.folder(), name, keep_surroundings=keep_surroundings)
-        self._recording = _Recording(recorder, time.monotonic())
+        recorder = Recorder(self.folder(), name, keep_surroundings=keep_surroundings)
+        self._recording = _Recording(recorder)
         self._timer.start()
         self._take()
-        self._desk.notify.tell("Recording: what is shown, annotated and raw.", key="record")
+        self._notify.tell("Recording: what is shown, annotated and raw.", key="record")
         self.changed.emit()
 
     def finish_recording(self) -> None:
         """End the recording; its files are finished in the worker."""
         recording, self._recording = self._recording, None
         if recording is not None:
-            self._add_held(recording)
+            for picture in recording.let_go():
+                self._add(recording, picture)
             done, failed = partial(self._finished, recording), self._failed_to_finish
             self._encoder.submit(recording.recorder.close, done, failed)
             self.changed.emit()
@@ -155,57 +195,27 @@ class CaptureController(QObject):
         return ended
 
     def _take(self) -> None:
-        """One more picture for the recording, if it is another one.
+        """One more picture for the recording, if it is another one."""
+        if (recording := self._recording) is not None:
+            for picture in recording.offer(self._desk.on_screen):
+                self._add(recording, picture)
 
-        A picture whose outline is still to come is held back until that is there, or until it is shown no more.
-        """
-        recording, now = self._recording, self._desk.on_screen
-        if recording is None or now.frame is None:
+    def _add(self, recording: _Recording, picture: Displayed) -> None:
+        if picture.frame is None:
             return
-        if recording.held is not None and recording.held.frame is not None:
-            if recording.held.frame.key != now.frame.key:
-                self._add_held(recording)
-            elif not now.pending:
-                recording.held = None
-        if f"{now.frame.key}" == recording.last:
-            return
-        if now.pending:
-            recording.held = now
-        else:
-            self._add(recording, now)
-
-    def _add_held(self, recording: _Recording) -> None:
-        held, recording.held = recording.held, None
-        if held is not None:
-            self._add(recording, held)
-
-    def _add(self, recording: _Recording, now: Displayed) -> None:
-        if now.frame is None or recording.failed:
-            return
-        recording.last = f"{now.frame.key}"
-        if recording.waiting >= MOST_WAITING:
-            recording.left_out += 1
-            return
-        label = self._desk.model_label()
-        summary = now.summary if now.is_current else None
-        recording.waiting += 1
-        recording.taken += 1
-        add = partial(_add, recording.recorder, now.frame, now.reading, summary, self._desk.style, label)
-        self._encoder.submit(add, partial(self._added, recording), partial(self._failed, recording))
-
-    def _added(self, recording: _Recording, _result: None) -> None:
-        recording.waiting -= 1
+        label, style = self._presenter.model_label(), self._desk.style
+        summary = picture.summary if picture.is_current else None
+        add = partial(_add, recording.recorder, picture.frame, picture.reading, summary, style, label)
+        self._encoder.submit(add, lambda _: recording.written(), partial(self._failed, recording))
 
     def _failed(self, recording: _Recording, error: UserError) -> None:
-        recording.waiting -= 1
-        if not recording.failed:
-            recording.failed = True
-            self._desk.notify.report(error, key="record")
+        if recording.fail():
+            self._notify.report(error, key="record")
         if recording is self._recording:
             self.finish_recording()
 
     def _failed_to_finish(self, error: UserError) -> None:
-        self._desk.notify.report(error, key="record")
+        self._notify.report(error, key="record")
         self._timer.stop()
 
     def _finished(self, recording: _Recording, folders: tuple[Path, ...]) -> None:
@@ -216,10 +226,10 @@ class CaptureController(QObject):
         names = " and ".join(folder.name for folder in folders)
         missed = f"{recording.left_out} pictures were left out, this computer was too slow for them"
         notes = [missed] if recording.left_out else []
-        notes += [recording.recorder.said] if isinstance(recording.recorder, ClipRecorder) else []
+        notes.append(recording.recorder.notice)
         said = ". ".join(note for note in notes if note)
         words = _sentence(f"Recorded {recording.taken} pictures: {names} in {folders[0].parent}", said)
-        (self._desk.notify.warn if recording.left_out else self._desk.notify.tell)(words, key="record")
+        (self._notify.warn if recording.left_out else self._notify.tell)(words, key="record")
 
     # -- the corrections of a clip
 
@@ -239,12 +249,12 @@ class CaptureController(QObject):
             engine.labels if engine is not None else (),
             keep_surroundings=self._desk.settings.keep_surroundings,
         )
-        self._desk.jobs.submit(write, self._exported, partial(self._desk.notify.report, key="export"))
+        self._desk.jobs.submit(write, self._exported, partial(self._notify.report, key="export"))
 
     def _exported(self, result: tuple[Path, int, str]) -> None:
         folder, count, said = result
         pictures = "1 corrected picture" if count == 1 else f"{count} corrected pictures"
-        self._desk.notify.tell(_sentence(f"Exported {pictures}: {folder.name} in {folder.parent}", said), key="export")
+        self._notify.tell(_sentence(f"Exported {pictures}: {folder.name} in {folder.parent}", said), key="export")
 
 
 def scene_of(frame: Frame, reading: Reading | None, summary: Summary | None, style: Style, label: str) -> Scene:

@@ -12,13 +12,14 @@ from usviewer.measure.exam_context import NO_CONTEXT, ExamContext
 from usviewer.measure.manual import Edit
 from usviewer.save.cache import ClipNotes
 from usviewer.view.app_state import AppState
+from usviewer.view.notify import Notify
 
 
 class ClipWork:
     """Bookmarks and corrections of the clip that is open. What earlier sessions left comes a moment later."""
 
-    def __init__(self, desk: AppState, path: Path) -> None:
-        self._desk = desk
+    def __init__(self, desk: AppState, notify: Notify, path: Path) -> None:
+        self._desk, self._notify = desk, notify
         self.notes = ClipNotes(path)
         self.bookmarks: tuple[int, ...] = ()
         self._model_sha256 = ""
@@ -36,13 +37,13 @@ class ClipWork:
     def _tell_problems(self) -> None:
         """What earlier sessions left and cannot be read is not passed over in silence."""
         while self.notes.problems:
-            self._desk.notify.warn(self.notes.problems.pop())
+            self._notify.warn(self.notes.problems.pop())
 
     def toggle_bookmark(self, index: int) -> None:
         """Mark a frame, or take its mark away."""
         self.bookmarks = tuple(sorted(set(self.bookmarks) ^ {index}))
         keep = partial(self.notes.keep_bookmarks, self.bookmarks)
-        self._desk.jobs.submit(keep, failed=partial(self._desk.notify.report, key="bookmarks"))
+        self._desk.jobs.submit(keep, failed=partial(self._notify.report, key="bookmarks"))
 
     def read_said(self, done: Callable[[ExamContext, StatedScale], None]) -> None:
         """Fetch what the operator said of this clip and its scale; nothing where it cannot be read."""
@@ -59,12 +60,12 @@ class ClipWork:
     def keep_scale(self, said: StatedScale) -> None:
         """Keep what the operator says of this clip's scale."""
         keep = partial(self.notes.keep_scale, said)
-        self._desk.jobs.submit(keep, failed=partial(self._desk.notify.report, key="kept scale"))
+        self._desk.jobs.submit(keep, failed=partial(self._notify.report, key="kept scale"))
 
     def keep_given(self, given: ExamContext) -> None:
         """Keep what the operator says of this clip."""
         keep = partial(self.notes.keep_given, given)
-        self._desk.jobs.submit(keep, failed=partial(self._desk.notify.report, key="given"))
+        self._desk.jobs.submit(keep, failed=partial(self._notify.report, key="given"))
 
     @property
     def edits(self) -> Mapping[int, Edit]:
@@ -98,7 +99,7 @@ class ClipWork:
         merged = {**self._edits, **new}
         self._edits = {index: edit for index, edit in merged.items() if edit is not None}
         keep = partial(self.notes.keep_edits, self._model_sha256, dict(self._edits))
-        self._desk.jobs.submit(keep, failed=partial(self._desk.notify.report, key="corrections"))
+        self._desk.jobs.submit(keep, failed=partial(self._notify.report, key="corrections"))
 
 
 def _say_nothing(_error: UserError) -> None:

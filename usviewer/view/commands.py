@@ -3,34 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from functools import partial
 
 from PySide6.QtCore import QObject, QSize, Qt
 from PySide6.QtGui import QAction, QKeyEvent, QKeySequence
-from PySide6.QtWidgets import QPushButton
+from PySide6.QtWidgets import QPushButton, QWidget
 
 from usviewer.errors import UserError
-from usviewer.view.action import Action, Needs
-from usviewer.view.actions import key_of, tooltip_of, usable_keys, with_keys
-from usviewer.view.icons import icon
-
-if TYPE_CHECKING:
-    from usviewer.view.main_window import MainWindow
+from usviewer.view.actions import Action, Needs, key_of, tooltip_of, usable_keys, with_keys
+from usviewer.view.controllers import Controllers
+from usviewer.view.theme import icon
 
 _REPEATS = frozenset({"zoom_in", "zoom_out", "step_back", "step_on", "second_back", "second_on"})
 _SHORT = {"play": "Play"}
-# What the hand and the keeping need is loaded beside the window in its first seconds.
-_LOADED_LATER = ("Measure", "Point", "Keep")
 NO_PICTURE = "There is no picture yet: wait for the source to send one."
 
 
 class Commands(QObject):
     """Runs the actions of one window. ``by_id`` has them with the user's own keys."""
 
-    def __init__(self, window: MainWindow) -> None:
+    def __init__(self, window: QWidget, controllers: Controllers) -> None:
         super().__init__(window)
-        self._window = window
-        self.by_id: dict[str, Action] = with_keys(usable_keys(window.desk.settings.keys)[0])
+        self._window, self._controllers = window, controllers
+        self.by_id: dict[str, Action] = with_keys(usable_keys(controllers.desk.settings.keys)[0])
         self.buttons: dict[str, list[QPushButton]] = {}
         self._shortcuts: dict[str, QAction] = {}
 
@@ -49,7 +44,7 @@ class Commands(QObject):
 
     def take_keys(self) -> None:
         """Shortcuts and the words of the buttons from the records; again when the user has changed a key."""
-        self.by_id = with_keys(usable_keys(self._window.desk.settings.keys)[0])
+        self.by_id = with_keys(usable_keys(self._controllers.desk.settings.keys)[0])
         for shortcut in self._shortcuts.values():
             self._window.removeAction(shortcut)
             shortcut.deleteLater()
@@ -70,42 +65,56 @@ class Commands(QObject):
         self._window.addAction(shortcut)
         return shortcut
 
+    # -- running
+
     def run(self, name: str) -> None:
         """Do what an action says, if what it needs is there; what goes wrong is said in one place."""
-        action = self.by_id[name]
+        action, do = self.by_id[name], self._controllers
         if not self.possible(action):
             if self._says_why(action):
-                self._window.desk.notify.warn(NO_PICTURE, key="no-picture")
+                do.notify.warn(NO_PICTURE, key="no-picture")
             return
-        later = self._window.review is None and action.group in _LOADED_LATER and action.id != "freeze"
-        self.guarded(lambda: (self._window.do_when_complete if later else self._do)(action))
+        if action.is_loaded_later and do.late.made is None:
+            self._guarded(partial(self._do_later, action))
+        else:
+            self._guarded(partial(action.run, do))
 
-    def _do(self, action: Action) -> None:
-        action.run(self._window)
+    def _do_later(self, action: Action) -> None:
+        """A key of the first seconds: what it is about is held now, and done as soon as the slow parts are there."""
+        do = self._controllers
+        if action.shown is not None:
+            act: Callable[[], object] = partial(action.shown, do, do.presenter.to_keep())
+        else:
+            act = partial(action.run, do)
+            if action.holds_still and do.live.active and not do.live.frozen:
+                do.live.freeze()
+        do.late.later(partial(self._guarded, act))
+        do.notify.tell(f"{action.text}: in a moment, the rest of the program is being loaded.", key="loading")
 
-    def guarded(self, act: Callable[[], None]) -> None:
+    def _guarded(self, act: Callable[[], object]) -> None:
         """Do something; what goes wrong is said in one place."""
         try:
             act()
         except UserError as error:
-            self._window.desk.notify.report(error)
+            self._controllers.notify.report(error)
         self.enable()
 
     def _says_why(self, action: Action) -> bool:
         """Whether a key that is not possible yet must not stay without an answer: a source is open, and no picture."""
-        return action.needs is Needs.FRAME and action.group in _LOADED_LATER and not self._window.welcoming
+        return action.needs is Needs.FRAME and action.is_loaded_later and not self._controllers.layout.welcoming
+
+    # -- what is possible
 
     def possible(self, action: Action) -> bool:
         """Whether what the action needs is there."""
-        window = self._window
-        reviewing = window.review is not None and window.review.active
-        has_frame = window.desk.on_screen.frame is not None
+        do = self._controllers
+        has_frame = do.desk.on_screen.frame is not None
         return {
             Needs.NOTHING: True,
-            Needs.SOURCE: window.live.active or reviewing,
+            Needs.SOURCE: do.live.active or do.late.reviewing,
             Needs.FRAME: has_frame,
-            Needs.LIVE: window.live.active and has_frame,
-            Needs.REVIEW: reviewing,
+            Needs.LIVE: do.live.active and has_frame,
+            Needs.REVIEW: do.late.reviewing,
         }[action.needs]
 
     def enable(self) -> None:
@@ -114,11 +123,17 @@ class Commands(QObject):
             possible = self.possible(action)
             if (shortcut := self._shortcuts.get(name)) is not None:
                 shortcut.setEnabled(possible or self._says_why(action))
-            on = possible and action.checked is not None and action.checked(self._window)
+            on = possible and self._is_on(action)
             for button in self.buttons.get(name, ()):
                 button.setEnabled(possible)
                 if button.isCheckable():
                     button.setChecked(on)
+
+    def _is_on(self, action: Action) -> bool:
+        do = self._controllers
+        if action.checked is None or (action.is_loaded_later and do.late.made is None):
+            return False
+        return action.checked(do)
 
     def held(self, event: QKeyEvent, *, pressed: bool) -> bool:
         """Follow the keys that work while they are held; False for every other key."""
@@ -126,6 +141,6 @@ class Commands(QObject):
         for action in self.by_id.values():
             if action.released is not None and key and action.key == key:
                 if not event.isAutoRepeat():
-                    (self.run(action.id) if pressed else action.released(self._window))
+                    (self.run(action.id) if pressed else action.released(self._controllers))
                 return True
         return False

@@ -75,9 +75,9 @@ def _check_x11(display: str, or_else: str = "") -> None:
 
 
 def _missing(library: str) -> UserError:
+    what = f"The window needs the library {library}, which is missing here"
     found = _NAMED_ALIKE.fullmatch(library.lower())
-    package = f"{found[1]}{'-' if found[1][-1].isdigit() else ''}{found[2]}" if found else ""
-    return UserError(
-        f"The window needs the library {library}, which is missing here",
-        f"On Debian and Ubuntu: sudo apt install {package}" if package else "Install it with your system's packages",
-    )
+    if found is None:
+        return UserError(what, "Install it with your system's packages")
+    dash = "-" if found[1][-1].isdigit() else ""
+    return UserError(what, f"On Debian and Ubuntu: sudo apt install {found[1]}{dash}{found[2]}")

@@ -21,6 +21,8 @@ from usviewer.pipeline.signal import SignalState
 from usviewer.view import theme
 from usviewer.view.app_state import AppState
 from usviewer.view.canvas import Banner
+from usviewer.view.notify import Notify
+from usviewer.view.presenter import Presenter
 
 _BANNERS = {
     SignalState.CONNECTING: Banner("Connecting", "The picture appears as soon as the source sends one"),
@@ -41,9 +43,9 @@ class LiveController(QObject):
     reading_added = Signal(object)  # Reading, in the order of the pictures
     withdrawn = Signal()  # what the trend has shown no longer holds
 
-    def __init__(self, desk: AppState, parent: QObject | None = None) -> None:
+    def __init__(self, desk: AppState, presenter: Presenter, notify: Notify, parent: QObject | None = None) -> None:
         super().__init__(parent)
-        self._desk = desk
+        self._desk, self._presenter, self._notify = desk, presenter, notify
         self._run: LiveRun | None = None
         self._uri = ""
         self._frozen_s: float | None = None
@@ -55,7 +57,6 @@ class LiveController(QObject):
         self._problem = ""  # why the model was taken off, as it was said last
         self.status: LiveStatus | None = None
         self.newest: Frame | None = None
-        self.findings = EMPTY_REPORT
         desk.given_changed.connect(self._use_given)
         desk.engine_changed.connect(self._use_engine)
         desk.scale_changed.connect(self._use_scale)
@@ -88,18 +89,18 @@ class LiveController(QObject):
         run, self._run = self._run, None
         self._uri, self.status, self._last_pair, self._last_message = "", None, None, ""
         self.newest = None
-        self.findings = EMPTY_REPORT
+        self._presenter.set_report(EMPTY_REPORT)
         self._frozen_s, self._raised = None, None
         self._offer("")
         if run is not None:
             self._desk.loads.submit(run.stop, self._stopped)
-            self._desk.notify.withdraw("source")
-        self._desk.canvas.set_banner(None)
+            self._notify.withdraw("source")
+        self._presenter.set_banner(None)
         self.withdrawn.emit()
 
     def _stopped(self, ended: bool) -> None:
         if not ended:
-            self._desk.notify.warn("The source did not close in time: it may still be in use.", key="closing")
+            self._notify.warn("The source did not close in time: it may still be in use.", key="closing")
 
     def _use_engine(self, *, withdraw: bool = True) -> None:
         if self._run is not None and not self._desk.loading:
@@ -132,7 +133,7 @@ class LiveController(QObject):
     def _withdraw(self) -> None:
         """What is on the screen was made by what no longer holds: it goes now, not with the next picture."""
         if not self.frozen and self._desk.engine() is not None:
-            self._desk.renew()
+            self._presenter.renew()
         self.withdrawn.emit()
 
     # -- freezing
@@ -172,8 +173,8 @@ class LiveController(QObject):
             self._show_frozen(done.reading, None)
 
     def _show_frozen(self, reading: Reading | None, summary: Summary | None, *, pending: bool = False) -> None:
-        self._desk.canvas.set_banner(_banner_of_reading(reading))
-        self._desk.show(self._desk.on_screen.frame, reading, summary, "Frozen", pending=pending)
+        self._presenter.set_banner(_banner_of_reading(reading))
+        self._presenter.show(self._desk.on_screen.frame, reading, summary, "Frozen", pending=pending)
 
     # -- following
 
@@ -185,8 +186,8 @@ class LiveController(QObject):
             self._raised = self._run.failure
             raise self._raised
         snapshot = self._run.snapshot()
-        self.status, self.findings = snapshot.status, snapshot.findings
-        self.newest = snapshot.newest
+        self.status, self.newest = snapshot.status, snapshot.newest
+        self._presenter.set_report(snapshot.findings)
         self._tell(snapshot.status.message)
         self._offer(snapshot.status.model_problem)
         self._follow(snapshot)
@@ -197,19 +198,19 @@ class LiveController(QObject):
         if message != self._last_message:
             self._last_message = message
             if message:
-                self._desk.notify.report(UserError(message), key="source")
+                self._notify.report(UserError(message), key="source")
             else:
-                self._desk.notify.withdraw("source")
+                self._notify.withdraw("source")
 
     def _offer(self, problem: str) -> None:
         """Where the model was taken off: say why, and let the user try it again."""
         if problem == self._problem:
             return
         self._problem = problem
-        self._desk.notify.withdraw("model-off")
+        self._notify.withdraw("model-off")
         if problem:
             said = f"The model failed on {MOST_FAILURES} pictures in a row and was taken off. {problem}."
-            self._desk.notify.ask(said, {RETRY: self.retry_model}, key="model-off")
+            self._notify.ask(said, {RETRY: self.retry_model}, key="model-off")
 
     def retry_model(self) -> None:
         """Try the model again that was taken off."""
@@ -232,8 +233,9 @@ class LiveController(QObject):
         reading = pair.reading if pair else None
         summary = snapshot.summary if reading else None
         pending = self._is_pending(snapshot)
-        self._desk.show(frame, reading, summary, note, is_current=state.holds_numbers, pending=pending)
-        self._desk.canvas.set_banner(banner_of(snapshot.status, self._desk.on_screen.reading))
+        current = state.holds_numbers
+        self._presenter.show(frame, reading, summary, note, is_current=current, pending=pending, newest=snapshot.newest)
+        self._presenter.set_banner(banner_of(snapshot.status, self._desk.on_screen.reading))
 
     def _is_pending(self, snapshot: LiveSnapshot) -> bool:
         """Whether the first result of this model, scale and word of the operator is on its way."""

@@ -76,8 +76,12 @@ class MaskTool:
         """Work with the brush from now on."""
         self.brush, self.erasing, self.handles, self.drawing = True, erasing, [], False
 
+    def set_radius(self, radius_px: float) -> None:
+        """The size of the brush, in image pixels."""
+        self.radius_px = radius_px
+
     def clear(self) -> None:
-        """Take everything away, to draw it anew."""
+        """Take everything away, to draw it again."""
         self._remember()
         self._set_mask(np.zeros_like(self.mask))
         self.handles, self.drawing = [], not self.brush

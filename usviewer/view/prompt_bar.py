@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
-
-from PySide6.QtCore import Qt
+from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QComboBox, QFrame, QLineEdit, QProgressBar, QPushButton, QVBoxLayout
 
 from usviewer.pipeline.prompt_messages import PromptState
 from usviewer.view import theme
 from usviewer.view.panels.widgets import Flow, button, words
-
-if TYPE_CHECKING:
-    from usviewer.view.prompt_controller import PromptController
 
 HOW = "Click on a structure. Right click: not this. Drag: a box round it."
 AND_NOW = "Another click adds, a right click takes away; undo takes the last one back."
@@ -25,11 +19,13 @@ WORTH_SAYING_S = 0.5
 class PromptBar(QFrame):
     """Built once; ``show_state`` is called at the display's rate and touches only what has changed."""
 
-    def __init__(self, control: PromptController) -> None:
+    pressed = Signal(str)  # the name of a button: new, next, undo, brush, clear, back, both, on, stop, done
+    named = Signal(str)  # what the structure is called
+
+    def __init__(self) -> None:
         super().__init__()
         self.setObjectName("timeline")  # the same ground as the strip below
         self.setAccessibleName("Pointing")
-        self._control = control
         self._says = words(HOW, bold=True)
         self.progress = QProgressBar()
         self.progress.setTextVisible(False)
@@ -62,21 +58,19 @@ class PromptBar(QFrame):
         self.hide()
 
     def _make_buttons(self) -> None:
-        control = self._control
+        def made(text: str, tooltip: str, name: str) -> QPushButton:
+            return button(text, tooltip, lambda: self.pressed.emit(name))
 
-        def made(text: str, tooltip: str, act: Callable[[], object]) -> QPushButton:
-            return button(text, tooltip, lambda: control.guarded(act))
-
-        self.new = made("New", "What is clicked on next is another structure (N)", control.begin)
-        self.next = made("1 of 2", "Work on the next structure (Shift+N)", control.next_structure)
-        self.undo = made("Undo", "Take the last step back (Ctrl+Z)", control.undo)
-        self.brush = made("Correct", "Reshape or paint the outline (X)", control.correct)
-        self.clear = made("Clear", "Take what was pointed at on this picture away", control.clear)
-        self.back = made("◀", "Follow to the start (Shift+F)", lambda: control.follow(forwards=False, backwards=True))
-        self.both = made("◀ ▶", "Follow both ways (Ctrl+F)", lambda: control.follow(forwards=True, backwards=True))
-        self.on = made("▶", "Follow to the end of the clip (F)", lambda: control.follow(forwards=True, backwards=False))
-        self.stop = made("Stop", "Stop following; what was followed so far stays", control.stop_following)
-        self.done = made("Done", "Pointing off (P)", control.toggle)
+        self.new = made("New", "What is clicked on next is another structure (N)", "new")
+        self.next = made("1 of 2", "Work on the next structure (Shift+N)", "next")
+        self.undo = made("Undo", "Take the last step back (Ctrl+Z)", "undo")
+        self.brush = made("Correct", "Reshape or paint the outline (X)", "brush")
+        self.clear = made("Clear", "Take what was pointed at on this picture away", "clear")
+        self.back = made("◀", "Follow to the start (Shift+F)", "back")
+        self.both = made("◀ ▶", "Follow both ways (Ctrl+F)", "both")
+        self.on = made("▶", "Follow to the end of the clip (F)", "on")
+        self.stop = made("Stop", "Stop following; what was followed so far stays", "stop")
+        self.done = made("Done", "Pointing off (P)", "done")
         for each, name in ((self.back, "Follow backwards"), (self.both, "Follow both ways"), (self.on, "Follow on")):
             each.setAccessibleName(name)
         self._row = (
@@ -139,7 +133,7 @@ class PromptBar(QFrame):
             self._named()
 
     def _named(self) -> None:
-        self._control.guarded(lambda: self._control.name(self.label.currentText()))
+        self.named.emit(self.label.currentText())
 
     def _line(self) -> QLineEdit:
         line = self.label.lineEdit()

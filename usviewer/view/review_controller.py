@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -20,7 +21,9 @@ from usviewer.measure.manual import Edit, read_edited
 from usviewer.measure.reading import Provenance, Reading, Status
 from usviewer.overlay import words
 from usviewer.pipeline.analyzer import LoadedModel
+from usviewer.pipeline.clip_report import EMPTY_REPORT
 from usviewer.pipeline.curve import Curve
+from usviewer.pipeline.folder import MadeFor
 from usviewer.pipeline.review_run import ReviewRun, ReviewSnapshot
 from usviewer.save.cache import ClipResults, MadeBy
 from usviewer.view import theme
@@ -28,7 +31,8 @@ from usviewer.view.app_state import AppState
 from usviewer.view.canvas import Banner
 from usviewer.view.clip_browser import ClipBrowser
 from usviewer.view.clip_work import ClipWork
-from usviewer.view.folder import MadeFor
+from usviewer.view.notify import Notify
+from usviewer.view.presenter import Presenter
 from usviewer.view.timeline import RATES, Timeline
 
 LOOP_S = 1.0
@@ -39,9 +43,9 @@ class ReviewController(QObject):
 
     changed = Signal()
 
-    def __init__(self, desk: AppState, parent: QObject | None = None) -> None:
+    def __init__(self, desk: AppState, presenter: Presenter, notify: Notify, parent: QObject | None = None) -> None:
         super().__init__(parent)
-        self._desk = desk
+        self._desk, self._presenter, self._notify = desk, presenter, notify
         self._path: Path | None = None
         self._work: ClipWork | None = None
         self._given: ExamContext | None = None  # None: what was said of this clip is not read yet
@@ -51,7 +55,6 @@ class ReviewController(QObject):
         self._last_message = ""
         self._raised: Exception | None = None
         self._listed: Curve | None = None
-        self.beside: Callable[[ReviewSnapshot], ReviewSnapshot] | None = None  # another curve for the timeline
         self._neighbours = ClipBrowser(desk, self._made_for, self)
         self.clips = self._neighbours.list
         self.timeline = Timeline()
@@ -62,8 +65,8 @@ class ReviewController(QObject):
         line = self.timeline
         line.sought.connect(self._seek)
         line.plot.looped.connect(lambda first, last: self.set_loop((first, last)))
-        line.rate_chosen = self.set_rate
-        line.act = {
+        line.rate_chosen.connect(self.set_rate)
+        pressed: dict[str, Callable[[], None]] = {
             "start": lambda: self.go(0),
             "step_back": lambda: self.step(-1),
             "play": self.play_or_pause,
@@ -73,6 +76,7 @@ class ReviewController(QObject):
             "bookmark": self.bookmark,
             "maximum": self.go_to_maximum,
         }
+        line.pressed.connect(lambda name: pressed[name]())
         self._neighbours.chosen.connect(self._choose)
         self._neighbours.listed.connect(self._list)
         self._neighbours.not_listed.connect(self._not_listed)
@@ -108,8 +112,8 @@ class ReviewController(QObject):
         self._end_run()
         if self._path is not None:
             self._path = self._work = self._given = None
-            self._desk.canvas.set_banner(None)
-            self._desk.notify.withdraw("source")
+            self._presenter.set_banner(None)
+            self._notify.withdraw("source")
         self._neighbours.cancel_tool()
         self.timeline.hide()
         self.changed.emit()
@@ -121,6 +125,7 @@ class ReviewController(QObject):
 
     def _end_run(self) -> None:
         run, self._run, self._snapshot = self._run, None, None
+        self._presenter.set_report(EMPTY_REPORT)
         self._last_message, self._raised, self._listed = "", None, None
         if run is not None:
             run.request_stop()
@@ -128,7 +133,7 @@ class ReviewController(QObject):
 
     def _ended(self, in_time: bool) -> None:
         if not in_time:
-            self._desk.notify.warn("The clip did not close in time.", key="source")
+            self._notify.warn("The clip did not close in time.", key="source")
 
     def _choose(self, path: Path) -> None:
         if path != self._path:
@@ -137,12 +142,12 @@ class ReviewController(QObject):
     def _show(self, path: Path) -> None:
         """Open one clip; a folder waits for its list."""
         self._end_run()
-        self._path, self._work, self._given = path, ClipWork(self._desk, path), None
+        self._path, self._work, self._given = path, ClipWork(self._desk, self._notify, path), None
         self._scale = NOTHING_STATED
         self._desk.forget_scale()
         self._desk.set_given(NO_CONTEXT)
-        self._desk.show(None, None, None)
-        self._desk.canvas.set_banner(Banner("Opening", path.name))
+        self._presenter.clear()
+        self._presenter.set_banner(Banner("Opening", path.name))
         self.timeline.setVisible(self._desk.settings.side_panels)
         self.clips.select(path)
         self.changed.emit()
@@ -169,8 +174,8 @@ class ReviewController(QObject):
 
     def _not_listed(self, error: UserError) -> None:
         self.close()
-        self._desk.canvas.set_banner(Banner("Nothing to show", str(error), theme.WARNING))
-        self._desk.notify.report(error, key="source")
+        self._presenter.set_banner(Banner("Nothing to show", str(error), theme.WARNING))
+        self._notify.report(error, key="source")
 
     # -- the model, the scale, and what the operator says
 
@@ -211,7 +216,7 @@ class ReviewController(QObject):
         known = self._work.known_edits(made_by.model_sha256)
         self._work.read_edits(made_by.model_sha256)
         self._run.set_model(engine, ClipResults(self._work.notes, made_by, str(self._path)), self._given, known)
-        self._desk.renew()
+        self._presenter.renew()
         self._neighbours.look_up(self._path)
 
     def _use_scale(self) -> None:
@@ -224,7 +229,7 @@ class ReviewController(QObject):
             self._work.keep_scale(said)
         self._run.set_scale(said)
         if self._desk.engine() is not None:
-            self._desk.renew()
+            self._presenter.renew()
         self._use_engine()
 
     # -- following
@@ -238,13 +243,15 @@ class ReviewController(QObject):
             self._raised = run.failure
             raise run.failure
         now = self._snapshot = run.snapshot()
+        self._presenter.set_report(now.findings)
         self._tell(now)
         if now.frame is not None:
             edited = now.reading is not None and now.reading.provenance is Provenance.EDITED
             summary = now.summary if now.reading is not None else None
-            self._desk.show(now.frame, now.reading, summary, "Edited" if edited else "", pending=self._awaits(now))
-        self._desk.canvas.set_banner(_banner(now, self._desk.on_screen.reading))
-        self.timeline.show_snapshot(self.beside(now) if self.beside is not None else now, self.bookmarks)
+            self._presenter.show(now.frame, now.reading, summary, "Edited" if edited else "", pending=self._awaits(now))
+        self._presenter.set_banner(_banner(now, self._desk.on_screen.reading))
+        curve = self._presenter.curve_of(now.curve, now.count)
+        self.timeline.show_snapshot(replace(now, curve=curve), self.bookmarks)
         if now.complete and now.curve is not None and now.curve is not self._listed and self._path is not None:
             self._listed = now.curve
             self._neighbours.show_result(self._path, now.curve)
@@ -258,9 +265,9 @@ class ReviewController(QObject):
         if now.message != self._last_message:
             self._last_message = now.message
             if now.message:
-                self._desk.notify.report(UserError(now.message), key="source")
+                self._notify.report(UserError(now.message), key="source")
             else:
-                self._desk.notify.withdraw("source")
+                self._notify.withdraw("source")
 
     # -- moving
 

@@ -11,7 +11,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QObject, QPointF, Qt
 from PySide6.QtGui import QColor, QPainter, QPen, QTransform
@@ -27,12 +26,12 @@ from usviewer.errors import UserError
 from usviewer.frame import Frame, SourceInfo
 from usviewer.view import theme
 from usviewer.view.app_state import AppState
-from usviewer.view.number_field import LengthField
-from usviewer.view.panels.widgets import Flow, button, words
-
-if TYPE_CHECKING:
-    from usviewer.view.live_controller import LiveController
-    from usviewer.view.review_controller import ReviewController
+from usviewer.view.canvas import Canvas
+from usviewer.view.live_controller import LiveController
+from usviewer.view.notify import Notify
+from usviewer.view.panels.widgets import Flow, LengthField, button, words
+from usviewer.view.presenter import Presenter
+from usviewer.view.review_controller import ReviewController
 
 PRESETS_MM = (5.0, 10.0)
 OTHER_MM = 2.0
@@ -58,22 +57,30 @@ class _Search:
 class RulerController(QObject):
     """Looks for a ruler where there is no scale, offers it, and says when it no longer holds.
 
-    ``tick`` is called at the display's rate; searching is done beside the window.
+    ``tick`` is called at the display's rate; searching is done in the background.
     """
 
-    def __init__(self, desk: AppState, live: LiveController, review: Callable[[], ReviewController | None]) -> None:
+    def __init__(
+        self,
+        desk: AppState,
+        presenter: Presenter,
+        canvas: Canvas,
+        notify: Notify,
+        live: LiveController,
+        review: ReviewController,
+    ) -> None:
         super().__init__()
-        self._desk, self._live, self._review = desk, live, review
+        self._desk, self._presenter, self._canvas, self._notify = desk, presenter, canvas, notify
+        self._live, self._review = live, review
         self.bar = RulerBar(self.confirm, self.dismiss)
         self._source: object = None
         self._asked: object = None
         self._searching = False
         self._found: _Search | None = None
         self._told = ""
-        self.waits = False  # the operator is at something else: the ruler is offered afterwards
         self._live_frames: list[Frame] = []
         self._live_due_s, self._live_searches = 0.0, 0
-        desk.canvas.marks = self._paint
+        canvas.add_marks(self._paint)
 
     @property
     def proposal(self) -> Proposal | None:
@@ -94,7 +101,8 @@ class RulerController(QObject):
             self._look_at_live(frame)
         elif reason in (UNCONFIRMED, *WITHDRAWALS):
             self._look_at_clip(frame, reason)
-        self._offer(self._found if not self.waits else None)
+        # While the operator points at something the question waits.
+        self._offer(None if self._presenter.annotating else self._found)
 
     def _reason(self) -> str:
         """Why the picture on the screen has no scale; empty where it has one, or is not calibrated yet."""
@@ -104,9 +112,9 @@ class RulerController(QObject):
         return "" if scaled or geometry is None else geometry.no_scale_reason
 
     def _follow_source(self) -> None:
-        review = self._review()
+        review = self._review
         source: object = ("live", self._live.uri) if self._live.active else None
-        if source is None and review is not None and review.active:
+        if source is None and review.active:
             source = ("clip", review.path)
         if source != self._source:
             self._source, self._asked, self._found = source, None, None
@@ -118,17 +126,17 @@ class RulerController(QObject):
             return
         self._told = reason
         if reason:
-            self._desk.notify.warn(reason, key="ruler")
+            self._notify.warn(reason, key="ruler")
             if self._live.active:
                 self._found, self._live_frames, self._live_searches = None, [], 0
         else:
-            self._desk.notify.withdraw("ruler")
+            self._notify.withdraw("ruler")
 
     # -- looking
 
     def _look_at_clip(self, frame: Frame, reason: str) -> None:
-        review = self._review()
-        if review is None or review.path is None or self._asked == (reason, self._desk.confirmed()):
+        review = self._review
+        if review.path is None or self._asked == (reason, self._desk.confirmed()):
             return
         if review.snapshot is None or review.snapshot.frame is not frame:
             return  # the scale was just given: the picture with it is still to come
@@ -174,7 +182,7 @@ class RulerController(QObject):
             now = found.proposal.confirmed(found.known_mm)
         except UserError:
             return
-        self._desk.notify.tell(f"This screen's ruler is known: {found.known_mm:g} mm a tick.", key="known ruler")
+        self._notify.tell(f"This screen's ruler is known: {found.known_mm:g} mm a tick.", key="known ruler")
         self._use(found, now)
 
     # -- the operator's word
@@ -187,11 +195,11 @@ class RulerController(QObject):
         try:
             now = found.proposal.confirmed(tick_mm)
         except UserError as error:
-            self._desk.notify.report(error, key="known ruler")
+            self._notify.report(error, key="known ruler")
             return
         if keep:
             write = partial(remember, found.proposal, tick_mm)
-            self._desk.jobs.submit(write, failed=partial(self._desk.notify.report, key="known ruler"))
+            self._desk.jobs.submit(write, failed=partial(self._notify.report, key="known ruler"))
         self._use(found, now)
 
     def _use(self, found: _Search, now: Confirmed) -> None:
@@ -211,7 +219,7 @@ class RulerController(QObject):
     def _offer(self, found: _Search | None) -> None:
         proposal = found.proposal if found is not None else None
         if (proposal is not None) != self.bar.isVisible():
-            self._desk.canvas.update()
+            self._canvas.update()
         if proposal is None:
             self.bar.hide()
         elif not self.bar.isVisible():

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+
+from PySide6.QtWidgets import QPushButton
 
 from usviewer.pipeline.signal import SignalState
 from usviewer.view import theme
+from usviewer.view.app_state import AppState
 from usviewer.view.exam_words import pulse_pairs, reference_words, sweep_pairs
+from usviewer.view.late_parts import LateParts
+from usviewer.view.live_controller import LiveController
 from usviewer.view.panels.scale_panel import scale_words
+from usviewer.view.presenter import Presenter
+from usviewer.view.reading_panel import ReadingPanel
 from usviewer.view.reading_text import reading_text
-
-if TYPE_CHECKING:
-    from usviewer.view.main_window import MainWindow
+from usviewer.view.window_bars import SourceBar, StatusLine
 
 _DOTS = {
     SignalState.LIVE: theme.GOOD,
@@ -27,20 +32,29 @@ _WITHDRAWN = {
 
 
 class StatusTexts:
-    """Puts what is on the desk into the rail, the top line and the status line of one window."""
+    """Updates the reading panel, the source bar and the status line from the app state.
 
-    def __init__(self, window: MainWindow) -> None:
-        self._window = window
+    ``mode_buttons`` change between the live view and review.
+    """
 
-    @property
-    def _reviewing(self) -> bool:
-        return self._window.review is not None and self._window.review.active
+    def __init__(
+        self,
+        desk: AppState,
+        presenter: Presenter,
+        live: LiveController,
+        late: LateParts,
+        readings: ReadingPanel,
+        source_bar: SourceBar,
+        status_line: StatusLine,
+        mode_buttons: Sequence[QPushButton],
+    ) -> None:
+        self._desk, self._presenter, self._live, self._late = desk, presenter, live, late
+        self._readings, self._bar, self._line, self._mode_buttons = readings, source_bar, status_line, mode_buttons
 
     def answer(self) -> None:
-        """The rail: the number, or why there is none."""
-        window = self._window
-        now, engine = window.desk.on_screen, window.desk.engine()
-        window.rail.show_answer(
+        """The reading panel: the number, or why there is none."""
+        now, engine = self._desk.on_screen, self._desk.engine()
+        self._readings.show_answer(
             reading_text(
                 now.reading,
                 now.summary,
@@ -51,43 +65,41 @@ class StatusTexts:
                 waiting=self._waiting(),
                 beyond=self._beyond(),
                 current=self._is_current(),
-                reference=reference_words(window.findings(), window.desk.settings.reference),
+                reference=reference_words(self._presenter.report(), self._desk.settings.reference),
             )
         )
 
     def _is_current(self) -> bool:
         """Whether the picture's own values may stand: of a held or frozen picture, yes; of one that stalled, no."""
-        live = self._window.live
+        live = self._live
         if not live.active or live.frozen or live.status is None:
             return True
         return live.status.state.holds_numbers or live.status.state is SignalState.FROZEN
 
     def _beyond(self) -> tuple[tuple[str, str], ...]:
         """What more frames than the summary's say: the pulse, and of a live sweep its largest diameter."""
-        if not self._window.desk.on_screen.is_current:
+        if not self._desk.on_screen.is_current:
             return ()
-        findings = self._window.findings()
-        return (sweep_pairs(findings) if self._window.live.active else ()) + pulse_pairs(findings.pulse)
+        findings = self._presenter.report()
+        return (sweep_pairs(findings) if self._live.active else ()) + pulse_pairs(findings.pulse)
 
     def _over(self) -> str:
-        if self._window.live.active:
+        if self._live.active:
             return "the last"
-        snapshot = self._window.review.snapshot if self._reviewing else None
+        snapshot = self._late.needed.review.snapshot if self._late.reviewing else None
         return "the clip so far," if snapshot is not None and not snapshot.complete else "the clip,"
 
     def _waiting(self) -> str:
-        live = self._window.live
-        if live.frozen or not live.active:
+        if self._live.frozen or not self._live.active:
             return "This frame only: less than a heart beat of it was measured"
         return "Hold still for a heart beat"
 
     def _withdrawn(self) -> str:
         """Why there is no number, where the reading itself does not say."""
-        desk, live = self._window.desk, self._window.live
-        status = live.status
-        if live.active and status is not None and not status.state.holds_numbers:
+        desk, status = self._desk, self._live.status
+        if self._live.active and status is not None and not status.state.holds_numbers:
             return _WITHDRAWN.get(status.state, f"{str(status.state).capitalize()}: no current number")
-        if live.active and status is not None and status.model_problem:
+        if self._live.active and status is not None and status.model_problem:
             return f"The model was taken off: {status.model_problem}"
         if desk.loading and desk.engine() is None:
             return "The model is loading"
@@ -97,39 +109,41 @@ class StatusTexts:
 
     def status(self) -> None:
         """The line at the foot."""
-        window = self._window
-        engine, on_screen = window.desk.engine(), window.desk.on_screen
-        words = engine.running if engine else "loading the model" if window.desk.loading else "no model"
-        if window.live.active and window.live.status is not None and window.live.status.model_problem:
-            words = "model taken off"
+        live, on_screen = self._live, self._desk.on_screen
         age_s = None
-        if window.live.active and on_screen.reading is not None and on_screen.frame is not None:
+        if live.active and on_screen.reading is not None and on_screen.frame is not None:
             age_s = time.monotonic() - on_screen.frame.key.capture_time_s
-        window.status.show_status(window.live.status if window.live.active else None, words, age_s)
+        self._line.show_status(live.status if live.active else None, self._engine_words(), age_s)
 
-    def chips(self) -> None:
-        """The line at the head: source, model and scale."""
-        window = self._window
+    def _engine_words(self) -> str:
+        status, engine = self._live.status, self._desk.engine()
+        if self._live.active and status is not None and status.model_problem:
+            return "model taken off"
+        if engine is not None:
+            return engine.running
+        return "loading the model" if self._desk.loading else "no model"
+
+    def chips(self, *, welcoming: bool) -> None:
+        """The line at the head: source, model and scale; before a source is open, no scale."""
         self._source_chip()
-        for button in window.commands.buttons["mode"]:
-            button.setText("Review" if window.live.active or window.welcoming else "Live")
-        engine = window.desk.engine()
+        for button in self._mode_buttons:
+            button.setText("Review" if self._live.active or welcoming else "Live")
+        engine = self._desk.engine()
         label = engine.model_label if engine else "No model"
-        window.top.model.say("Model is loading" if window.desk.loading else label, warning=engine is None)
-        value, source, good = scale_words(window.desk.on_screen.frame)
+        self._bar.model.say("Model is loading" if self._desk.loading else label, warning=engine is None)
+        value, source, good = scale_words(self._desk.on_screen.frame)
         place = source.partition(" · ")[0].removeprefix("From: ")
         said = f"{value} · {place}" if good else value
-        window.top.scale.say(said, warning=not good and not window.welcoming)
-        window.top.scale.setVisible(not window.welcoming)
+        self._bar.scale.say(said, warning=not good and not welcoming)
+        self._bar.scale.setVisible(not welcoming)
 
     def _source_chip(self) -> None:
-        chip, live = self._window.top.source, self._window.live
+        chip, live = self._bar.source, self._live
+        path = self._late.needed.review.path if self._late.reviewing else None
         if live.active and (status := live.status) is not None:
             name = status.source.name if status.source else live.uri
             rate = f" · {status.source_rate:.0f} fps" if status.source_rate else ""
             said = f"{name}{rate}" if status.state.holds_numbers else f"{name} · {status.state}"
             chip.say(said, _DOTS.get(status.state, theme.WARNING))
-        elif self._reviewing:
-            chip.say(self._window.review.path.name)
         else:
-            chip.say("No source")
+            chip.say(path.name if path is not None else "No source")

@@ -1,8 +1,10 @@
-"""One dark theme: colours, sizes and the style sheet. An instrument in a dark room."""
+"""One dark theme: colours, sizes, icons and the style sheet. An instrument in a dark room."""
 
 from __future__ import annotations
 
-from PySide6.QtGui import QColor, QFont, QFontDatabase, QPalette
+from functools import lru_cache
+
+from PySide6.QtGui import QColor, QFont, QFontDatabase, QIcon, QPalette
 from PySide6.QtWidgets import QApplication
 
 from usviewer.resources import resource_path
@@ -38,6 +40,12 @@ def font(size_px: int, *, bold: bool = False) -> QFont:
     result.setWeight(QFont.Weight.DemiBold if bold else QFont.Weight.Normal)
     result.setFeature(QFont.Tag("tnum"), 1)
     return result
+
+
+@lru_cache(maxsize=64)
+def icon(name: str) -> QIcon:
+    """The icon of that name, sharp at every size; an empty one where there is none."""
+    return QIcon(str(resource_path("resources", "icons", f"{name}.svg"))) if name else QIcon()
 
 
 def apply(application: QApplication) -> None:

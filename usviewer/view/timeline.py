@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pyqtgraph as pg
@@ -14,8 +14,8 @@ from usviewer.overlay import words
 from usviewer.pipeline.curve import Curve
 from usviewer.pipeline.review_run import ReviewSnapshot
 from usviewer.view import theme
-from usviewer.view.icons import icon
 from usviewer.view.plain import PlainLabel, tip
+from usviewer.view.theme import icon
 
 HEIGHT_PX = 150
 ONE_LINE = "one line"
@@ -62,15 +62,15 @@ class Timeline(QFrame):
     """Shows a ``ReviewSnapshot``; ``sought`` is the frame under the hand and whether the hand rests."""
 
     sought = Signal(int, bool)
+    pressed = Signal(str)  # the name of a button: start, step_back, play, step_on, end, loop, bookmark, maximum
+    rate_chosen = Signal(float)
 
-    def __init__(self, run: Callable[[str], None] | None = None, parent: QWidget | None = None) -> None:
+    def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.setObjectName("timeline")
         self.setAccessibleName("Timeline")
         self.setFixedHeight(HEIGHT_PX)
         self.setMinimumWidth(theme.PICTURE_LEAST_PX)
-        self.act: dict[str, Callable[[], object]] = {}
-        self.rate_chosen: Callable[[float], None] = lambda _rate: None
         self._buttons: dict[str, QPushButton] = {}
         self._shown_place = self._widest_place = ""
         self._one_line = True
@@ -104,7 +104,7 @@ class Timeline(QFrame):
         for rate in RATES:
             self.rate.addItem(f"{rate:g}x", rate)
         self.rate.setCurrentIndex(RATES.index(1.0))
-        self.rate.activated.connect(lambda index: self.rate_chosen(RATES[index]))
+        self.rate.activated.connect(lambda index: self.rate_chosen.emit(RATES[index]))
         row.addWidget(self.rate)
         row.addWidget(self._button("loop", "loop", "Loop two seconds round this frame", checkable=True))
         row.addWidget(
@@ -130,7 +130,7 @@ class Timeline(QFrame):
         button.setAccessibleName(said)
         button.setToolTip(said)
         button.setFocusPolicy(Qt.FocusPolicy.TabFocus)
-        button.clicked.connect(lambda _checked=False: self.act.get(name, _nothing)())
+        button.clicked.connect(lambda _checked=False: self.pressed.emit(name))
         self._buttons[name] = button
         return button
 
@@ -466,7 +466,3 @@ def _neighboured(known: np.ndarray) -> np.ndarray:
     """Frames whose neighbour is known too: the line shows them."""
     padded = np.concatenate([[False], known, [False]])
     return np.asarray(padded[:-2] | padded[2:])
-
-
-def _nothing() -> None:
-    return

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QEvent, QObject, Qt
 from PySide6.QtWidgets import (
@@ -21,11 +20,9 @@ from usviewer.errors import UserError
 from usviewer.view import theme
 from usviewer.view.canvas import Canvas
 from usviewer.view.notify import Notify
-from usviewer.view.number_field import LengthField
+from usviewer.view.panels.widgets import LengthField
 from usviewer.view.plain import PlainLabel
-
-if TYPE_CHECKING:
-    from usviewer.view.tool_controller import ToolController
+from usviewer.view.tool_controller import ToolController
 
 DEFAULT_DISTANCE_MM = 50.0
 VALUE_PX = 116
@@ -41,14 +38,14 @@ _SAYS = {
 class ToolBar(QFrame):
     """Floats over the canvas at its foot; shown while a tool is in hand."""
 
-    def __init__(self, hand: ToolController, canvas: Canvas, message: Notify) -> None:
+    def __init__(self, tools: ToolController, canvas: Canvas, message: Notify) -> None:
         super().__init__(canvas)
         self.setObjectName("handbar")
         self.setAccessibleName("Tool")
         self.setStyleSheet(
             f"#handbar {{ background: {theme.SURFACE}; border: 1px solid {theme.LINE}; border-radius: 10px; }}"
         )
-        self._hand = hand
+        self._tools = tools
         self._canvas = canvas
         self._says = PlainLabel()
         self._says.setWordWrap(True)
@@ -62,7 +59,7 @@ class ToolBar(QFrame):
         for row in self._rows.values():
             column.addWidget(row)
         canvas.installEventFilter(self)
-        hand.changed.connect(self._show_state)
+        tools.changed.connect(self._show_state)
         self._message = message
         message.changed.connect(self._place)
         self.hide()
@@ -83,9 +80,9 @@ class ToolBar(QFrame):
         self.brush_size.setAccessibleName("Brush size")
         self.brush_size.setToolTip("Size of the brush")
         self.brush_size.valueChanged.connect(self._set_size)
-        self.undo = self._button("Undo", "Take the last step back (Ctrl+Z)", lambda: self._hand.undo())
+        self.undo = self._button("Undo", "Take the last step back (Ctrl+Z)", lambda: self._tools.undo())
         self.redraw = self._button("Redraw", "Take the outline away and draw it anew, point by point", self._redraw)
-        self.automatic = self._button("Automatic", "The model's own outline again", self._hand.restore_automatic)
+        self.automatic = self._button("Automatic", "The model's own outline again", self._tools.restore_automatic)
         return _row(
             self.outline, self.add, self.erase, self.brush_size, self.undo, self.redraw, self.automatic, self._done()
         )
@@ -103,11 +100,11 @@ class ToolBar(QFrame):
         return _row(PlainLabel("Distance"), *presets, self.distance, self.use, self._done("Cancel"))
 
     def _clear_row(self) -> QWidget:
-        clear = self._button("Remove all", "Take everything drawn on this picture away", self._hand.clear)
+        clear = self._button("Remove all", "Take everything drawn on this picture away", self._tools.clear)
         return _row(clear, self._done())
 
     def _done(self, words: str = "Done") -> QPushButton:
-        return self._button(words, f"{words}: put the tool away (Esc)", self._hand.cancel_tool)
+        return self._button(words, f"{words}: put the tool away (Esc)", self._tools.cancel_tool)
 
     def _button(self, words: str, tooltip: str, act: Callable[[], object]) -> QPushButton:
         button = QPushButton(words)
@@ -125,29 +122,29 @@ class ToolBar(QFrame):
     # -- acting
 
     def _outline(self) -> None:
-        if self._hand.mask is not None:
-            self._hand.mask.use_handles()
+        if self._tools.mask is not None:
+            self._tools.mask.use_handles()
             self._show_state()
 
     def _brush(self, *, erasing: bool) -> None:
-        if self._hand.mask is not None:
-            self._hand.mask.use_brush(erasing=erasing)
+        if self._tools.mask is not None:
+            self._tools.mask.use_brush(erasing=erasing)
             self._show_state()
 
     def _set_size(self, radius_px: int) -> None:
-        if self._hand.mask is not None:
-            self._hand.mask.radius_px = float(radius_px)
+        if self._tools.mask is not None:
+            self._tools.mask.set_radius(float(radius_px))
             self._canvas.update()
 
     def _redraw(self) -> None:
-        if self._hand.mask is not None:
-            self._hand.mask.use_handles()
-            self._hand.mask.clear()
+        if self._tools.mask is not None:
+            self._tools.mask.use_handles()
+            self._tools.mask.clear()
             self._show_state()
 
     def _use_scale(self) -> None:
         try:
-            self._hand.set_scale(self.distance.value())
+            self._tools.set_scale(self.distance.value())
         except UserError as error:
             self._says.setText(str(error))
             self._place()
@@ -155,10 +152,10 @@ class ToolBar(QFrame):
     # -- showing
 
     def _show_state(self) -> None:
-        chosen = str(self._hand.chosen)
+        chosen = str(self._tools.chosen)
         changed = self.isVisible() != bool(chosen) or self.property("tool") != chosen
         self.setProperty("tool", chosen)
-        mask = self._hand.mask
+        mask = self._tools.mask
         if mask is not None:
             self._show_mask(mask.brush, mask.erasing, mask.can_undo, round(mask.radius_px))
         if chosen:
@@ -166,7 +163,7 @@ class ToolBar(QFrame):
             if self._says.text() != said:
                 self._says.setText(said)
                 changed = True
-            self.use.setEnabled(len(self._hand.points) == 2)
+            self.use.setEnabled(len(self._tools.points) == 2)
         if changed:
             for name, row in self._rows.items():
                 row.setVisible(name == chosen)
@@ -186,7 +183,7 @@ class ToolBar(QFrame):
             self.brush_size.blockSignals(False)
 
     def _mask_words(self) -> str:
-        mask = self._hand.mask
+        mask = self._tools.mask
         if mask is None:
             return ""
         if mask.drawing:

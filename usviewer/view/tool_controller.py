@@ -26,8 +26,9 @@ from usviewer.overlay.items import Anchor, CaliperMark, Item, LineStyle, Outline
 from usviewer.overlay.palette import Size
 from usviewer.units import Box, Point
 from usviewer.view.app_state import AppState
+from usviewer.view.canvas import Canvas
 from usviewer.view.mask_tool import MaskTool
-from usviewer.view.tool_bar import ToolBar
+from usviewer.view.notify import Notify
 from usviewer.view.tools import CaliperTool, EllipseTool, PointsTool, Segment, Tool
 
 MOST_PICTURES = 64
@@ -84,9 +85,9 @@ class ToolController(QObject):
 
     changed = Signal()
 
-    def __init__(self, desk: AppState, parent: QObject | None = None) -> None:
+    def __init__(self, desk: AppState, canvas: Canvas, notify: Notify, parent: QObject | None = None) -> None:
         super().__init__(parent)
-        self._desk = desk
+        self._desk, self._canvas, self._notify = desk, canvas, notify
         self._drawn: OrderedDict[str, _Drawn] = OrderedDict()
         self._chosen = ManualTool.NOTHING
         self._points = PointsTool(self._pixels, self._points_changed)
@@ -94,7 +95,6 @@ class ToolController(QObject):
         self._mask: MaskTool | None = None
         self._correcting: _Correction | None = None
         self._under: DefaultTool | None = None
-        self.bar = ToolBar(self, desk.canvas, desk.notify)
         desk.shown_changed.connect(self._follow)
 
     # -- choosing
@@ -114,9 +114,9 @@ class ToolController(QObject):
         self.cancel_tool()
         self._chosen = tool
         if tool is ManualTool.CALIBRATE:
-            self._points.points = []
+            self._points.clear()
         self._follow()
-        self._desk.canvas.setFocus()
+        self._canvas.setFocus()
 
     def set_default_tool(self, tool: DefaultTool | None) -> None:
         """What the hand does on the picture without a tool of its own; None: nothing."""
@@ -141,7 +141,7 @@ class ToolController(QObject):
         if self._chosen is ManualTool.CORRECT:
             self.cancel_tool()
             return
-        frame, reading, _, _ = self._desk.shown()
+        frame, reading = self._frame(), self._desk.on_screen.reading
         if frame is None or reading is None or automatic is None:
             raise UserError("This picture has not been analysed yet", "Wait until the analysis has reached it")
         self.cancel_tool()
@@ -152,12 +152,12 @@ class ToolController(QObject):
         )
         outline = next((o for o in reading.outlines_xy_px if len(o) >= 3), np.empty((0, 2)))
         size_px = frame.size_px
-        spacing_px = HANDLE_EVERY_PX / max(1e-6, self._desk.canvas.image_to_screen().m11())
+        spacing_px = HANDLE_EVERY_PX / max(1e-6, self._canvas.image_to_screen().m11())
         self._mask = MaskTool(manual.fill_outline(outline, size_px), self._mask_changed, spacing_px)
-        self._mask.radius_px = max(4.0, min(size_px) / 50)
+        self._mask.set_radius(max(4.0, min(size_px) / 50))
         self._chosen = ManualTool.CORRECT
         self._follow()
-        self._desk.canvas.setFocus()
+        self._canvas.setFocus()
 
     # -- what is drawn
 
@@ -183,7 +183,7 @@ class ToolController(QObject):
         frame = self._frame()
         if frame is not None:
             self._drawn.pop(frame.key.digest, None)
-        self._points.points = []
+        self._points.clear()
         self._follow()
 
     def undo(self) -> bool:
@@ -239,7 +239,7 @@ class ToolController(QObject):
             raise UserError("Two marks are needed", "Mark both ends of a known distance, best of the whole depth ruler")
         first, last = self._points.points
         self._desk.set_user_spacing(spacing_from_points(first, last, distance_mm))
-        self._desk.notify.tell(f"Scale set: {distance_mm:g} mm between the two marks.", key="scale")
+        self._notify.tell(f"Scale set: {distance_mm:g} mm between the two marks.", key="scale")
         self.cancel_tool()
 
     def _points_changed(self) -> None:
@@ -309,7 +309,7 @@ class ToolController(QObject):
     # -- following the picture
 
     def _frame(self) -> Frame | None:
-        return self._desk.shown()[0]
+        return self._desk.on_screen.frame
 
     def _pixels(self) -> Pixels | None:
         frame = self._frame()
@@ -347,16 +347,16 @@ class ToolController(QObject):
             if frame is None or frame.key.digest != self._correcting.frame.key.digest:
                 self._chosen, self._mask, self._correcting = ManualTool.NOTHING, None, None
         if self._points.points and self._size_px() != self._marked_px:
-            self._points.points = []  # marks on a picture of another size would scale this one wrongly
+            self._points.clear()  # marks on a picture of another size would scale this one wrongly
         drawn = self._shapes()
         working = self._chosen is not ManualTool.NOTHING or self._under is not None
         in_use = working or (drawn is not None and not drawn.empty)
-        self._desk.canvas.tool = self if in_use else None
-        self._desk.canvas.setCursor(Qt.CursorShape.CrossCursor if working else Qt.CursorShape.ArrowCursor)
+        self._canvas.set_tool(self if in_use else None)
+        self._canvas.setCursor(Qt.CursorShape.CrossCursor if working else Qt.CursorShape.ArrowCursor)
         self._told()
 
     def _told(self) -> None:
-        self._desk.canvas.update()
+        self._canvas.update()
         self.changed.emit()
 
 

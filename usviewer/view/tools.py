@@ -275,6 +275,10 @@ class PointsTool:
         self._hand: Point | None = None
         self.points: list[Point] = []
 
+    def clear(self) -> None:
+        """Take the marks away; nobody is told."""
+        self.points = []
+
     def press(self, at_xy_px: Point, button: Qt.MouseButton, reach_px: float) -> bool:
         if button is not Qt.MouseButton.LeftButton:
             return False

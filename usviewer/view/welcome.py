@@ -11,8 +11,8 @@ from PySide6.QtWidgets import QGridLayout, QHBoxLayout, QPushButton, QVBoxLayout
 
 from usviewer.view import theme
 from usviewer.view.actions import Action, tooltip_of
-from usviewer.view.icons import icon
 from usviewer.view.plain import PlainLabel
+from usviewer.view.theme import icon
 
 _CARDS = (
     ("demo", "Watch the demonstration", "A simulated abdominal aorta of known diameter, segmented and measured live."),

@@ -28,6 +28,7 @@ from usviewer.pipeline.clip_report import ClipReport
 from usviewer.view import exam_words, theme
 from usviewer.view.app_state import AppState
 from usviewer.view.exam_words import AORTA, BRAIN, HEAD, ExamRow
+from usviewer.view.notify import Notify
 from usviewer.view.panels.side_panel import PanelBase
 from usviewer.view.panels.widgets import button, words
 
@@ -46,16 +47,20 @@ _SITES = (
 class ExamPanel(PanelBase):
     """Plane, site and reference for the aorta; age for a fetal head; below, what was found over all frames.
 
-    ``findings`` gives what the frames say together, ``go`` shows a frame of the clip under review (None: live).
+    ``findings`` gives what the frames say together, ``go`` how a frame of the clip under review is shown (None: live).
     """
 
     title = "Exam"
 
     def __init__(
-        self, desk: AppState, findings: Callable[[], ClipReport], go: Callable[[], Callable[[int], None] | None]
-    ):
+        self,
+        desk: AppState,
+        notify: Notify,
+        findings: Callable[[], ClipReport],
+        go: Callable[[], Callable[[int], None] | None],
+    ) -> None:
         super().__init__()
-        self._desk, self._findings, self._go = desk, findings, go
+        self._desk, self._notify, self._findings, self._go = desk, notify, findings, go
         self.planes: dict[Plane | None, QPushButton] = {}
         self.sites: dict[Site, QPushButton] = {}
         self._shown_s = 0.0
@@ -153,9 +158,9 @@ class ExamPanel(PanelBase):
         try:
             weeks = biometry.weeks_from_text(self.age.text())
         except UserError as error:
-            self._desk.notify.report(error, key="age")
+            self._notify.report(error, key="age")
             return
-        self._desk.notify.withdraw("age")
+        self._notify.withdraw("age")
         self._desk.set_given(replace(self._desk.given, gestational_age_weeks=weeks))
 
     def _forget_age(self) -> None:

@@ -11,6 +11,7 @@ from PySide6.QtWidgets import QGridLayout, QKeySequenceEdit, QScrollArea, QVBoxL
 from usviewer.view import theme
 from usviewer.view.actions import ACTIONS, Action, clash
 from usviewer.view.app_state import AppState
+from usviewer.view.notify import Notify
 from usviewer.view.panels.side_panel import PanelBase
 from usviewer.view.panels.widgets import button, words
 from usviewer.view.plain import PlainLabel
@@ -32,10 +33,14 @@ class KeysPanel(PanelBase):
     title = "Keys"
 
     def __init__(
-        self, desk: AppState, actions: Callable[[], Mapping[str, Action]], rebuild: Callable[[], None]
+        self,
+        desk: AppState,
+        notify: Notify,
+        actions: Callable[[], Mapping[str, Action]],
+        rebuild: Callable[[], None],
     ) -> None:
         super().__init__()
-        self._desk, self._actions, self._rebuild = desk, actions, rebuild
+        self._desk, self._notify, self._actions, self._rebuild = desk, notify, actions, rebuild
         self.fields: dict[str, KeyEdit] = {}
         area = QScrollArea()
         area.setWidgetResizable(True)
@@ -80,7 +85,7 @@ class KeysPanel(PanelBase):
             return
         other = clash(actions, name, key)
         if other is not None:
-            self._desk.notify.warn(f"{key} is already the key of '{other.text}': change that one first.", key="keys")
+            self._notify.warn(f"{key} is already the key of '{other.text}': change that one first.", key="keys")
             self.fields[name].setKeySequence(QKeySequence(actions[name].key))
             return
         keys = {**self._desk.settings.keys, name: key}

@@ -19,6 +19,7 @@ from PySide6.QtWidgets import (
 from usviewer.files import read_bytes
 from usviewer.view import theme
 from usviewer.view.app_state import AppState
+from usviewer.view.notify import Notify
 from usviewer.view.panels.side_panel import PanelBase
 from usviewer.view.panels.widgets import button, words
 from usviewer.view.plain import PlainLabel, PlainPage, shown, tip
@@ -38,9 +39,9 @@ class ModelPanel(PanelBase):
 
     title = "Model"
 
-    def __init__(self, desk: AppState) -> None:
+    def __init__(self, desk: AppState, notify: Notify) -> None:
         super().__init__()
-        self._desk = desk
+        self._desk, self._notify = desk, notify
         self._specs: tuple[ModelSpec, ...] = ()
         self._broken: tuple[tuple[str, str], ...] = ()
         self._filling = False
@@ -90,32 +91,30 @@ class ModelPanel(PanelBase):
         self.refresh()
 
     def refresh(self) -> None:
-        """Read the models anew."""
-        self._desk.loads.submit(_models, self._fill, self._desk.notify.report)
+        """Read the models again."""
+        self._desk.loads.submit(_models, self._fill, self._notify.report)
 
     def add(self, path: Path) -> None:
         """Check and install a model, then use it."""
-        self._desk.notify.tell(f"Checking {path.name} …", key="model")
-        self._desk.loads.submit(
-            lambda: _add(path), self._added, lambda error: self._desk.notify.report(error, key="model")
-        )
+        self._notify.tell(f"Checking {path.name} …", key="model")
+        self._desk.loads.submit(lambda: _add(path), self._added, lambda error: self._notify.report(error, key="model"))
 
     def remove(self) -> None:
         """Remove the chosen model, if it is the user's own."""
         spec = self._spec()
         if spec is not None and not spec.bundled:
-            self._desk.notify.ask(
+            self._notify.ask(
                 f"Remove the model {spec.name} {spec.version} from this computer?",
                 {"Remove": lambda: self._removed(spec.id), "Keep": lambda: None},
             )
 
     def _added(self, model_id: str) -> None:
-        self._desk.notify.tell(f"The model {model_id} was added.", key="model")
+        self._notify.tell(f"The model {model_id} was added.", key="model")
         self._desk.choose_model(model_id)
         self.refresh()
 
     def _removed(self, model_id: str) -> None:
-        self._desk.loads.submit(lambda: _remove(model_id), lambda _: self.refresh(), self._desk.notify.report)
+        self._desk.loads.submit(lambda: _remove(model_id), lambda _: self.refresh(), self._notify.report)
 
     def _ask(self) -> None:
         path, _ = QFileDialog.getOpenFileName(self, "Add a model", "", "Models (*.onnx manifest.toml)")
@@ -157,7 +156,7 @@ class ModelPanel(PanelBase):
         if spec is not None:
             self._desk.choose_model(spec.id)
         elif row - len(self._specs) < len(self._broken):
-            self._desk.notify.warn(self._broken[row - len(self._specs)][1], key="model")
+            self._notify.warn(self._broken[row - len(self._specs)][1], key="model")
 
     def _show_spec(self, spec: ModelSpec | None) -> None:
         self._remove.setEnabled(spec is not None and not spec.bundled)

@@ -29,9 +29,9 @@ class PerformancePanel(PanelBase):
 
     title = "Performance"
 
-    def __init__(self, desk: AppState, status: Callable[[], LiveStatus | None]) -> None:
+    def __init__(self, desk: AppState, notify: Notify, status: Callable[[], LiveStatus | None]) -> None:
         super().__init__()
-        self._desk, self._status = desk, status
+        self._desk, self._notify, self._status = desk, notify, status
         self._shown_s = 0.0
         self.table = QTableWidget(0, len(_COLUMNS))
         self.table.setAccessibleName("Times of the stages")
@@ -57,7 +57,7 @@ class PerformancePanel(PanelBase):
         self.messages.setWordWrap(True)
         self.log_folder = button = QPushButton("Show log folder")
         button.setToolTip("Open the folder of the log and of the reports of errors; they name no patient")
-        button.clicked.connect(lambda _checked=False: _show_log_folder(desk.notify))
+        button.clicked.connect(lambda _checked=False: _show_log_folder(notify))
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 8, 0)
         layout.setSpacing(theme.GRID_PX)
@@ -67,7 +67,7 @@ class PerformancePanel(PanelBase):
         layout.addWidget(words("Messages", bold=True))
         layout.addWidget(self.messages, 2)
         layout.addWidget(self.log_folder)
-        desk.notify.changed.connect(self._show_messages)
+        notify.changed.connect(self._show_messages)
 
     def opened(self) -> None:
         self._shown_s = 0.0
@@ -106,7 +106,7 @@ class PerformancePanel(PanelBase):
     def _show_messages(self) -> None:
         if self.isVisible():
             self.messages.clear()
-            self.messages.addItems([shown(message.text) for message in reversed(self._desk.notify.history)])
+            self.messages.addItems([shown(message.text) for message in reversed(self._notify.history)])
 
 
 def _show_log_folder(notify: Notify) -> None:

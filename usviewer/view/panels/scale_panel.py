@@ -11,6 +11,7 @@ from usviewer.frame import Frame
 from usviewer.units import Spacing
 from usviewer.view import theme
 from usviewer.view.app_state import AppState
+from usviewer.view.notify import Notify
 from usviewer.view.panels.side_panel import PanelBase
 from usviewer.view.panels.widgets import button, words
 
@@ -26,9 +27,9 @@ class ScalePanel(PanelBase):
 
     title = "Scale"
 
-    def __init__(self, desk: AppState, two_points: Callable[[], None] | None) -> None:
+    def __init__(self, desk: AppState, notify: Notify, two_points: Callable[[], None] | None) -> None:
         super().__init__()
-        self._desk = desk
+        self._desk, self._notify = desk, notify
         self.value = words(size_px=28, bold=True)
         self._source = words()
         self._source.setProperty("role", "quiet")
@@ -72,15 +73,15 @@ class ScalePanel(PanelBase):
         try:
             self._set(spacing_from_text(self.typed.text().strip()))
         except UserError as error:
-            self._desk.notify.report(error, key="scale")
+            self._notify.report(error, key="scale")
 
     def _set(self, spacing: Spacing | None) -> None:
         try:
             self._desk.set_user_spacing(spacing)
         except UserError as error:
-            self._desk.notify.report(error, key="scale")
+            self._notify.report(error, key="scale")
         else:
-            self._desk.notify.withdraw("scale")
+            self._notify.withdraw("scale")
 
     def _show(self) -> None:
         if not self.isVisible():

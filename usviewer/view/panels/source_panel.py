@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING
 
 from PySide6.QtWidgets import QHBoxLayout, QListWidget, QListWidgetItem, QVBoxLayout
 
@@ -19,6 +19,9 @@ from usviewer.view.canvas import Banner, Canvas
 from usviewer.view.panels.side_panel import PanelBase
 from usviewer.view.panels.widgets import button
 from usviewer.view.plain import PlainLabel, shown
+
+if TYPE_CHECKING:
+    from usviewer.acquire.device.backend import DeviceInfo
 
 PHANTOM = "phantom:?live=1"
 
@@ -76,9 +79,9 @@ class SourcePanel(PanelBase):
         self._end_preview()
 
     def look(self) -> None:
-        """List what is there; devices are asked beside the window."""
+        """List what is there; devices are asked in the background."""
         self._fill(())
-        self._desk.loads.submit(_devices, self._fill)
+        self._desk.loads.submit(acquire.list_devices, self._fill)
 
     def use(self) -> None:
         """Show the chosen source."""
@@ -99,8 +102,8 @@ class SourcePanel(PanelBase):
             None if quiet else Banner(str(state).capitalize(), snapshot.status.message, at_top=True)
         )
 
-    def _fill(self, devices: tuple[Any, ...]) -> None:
-        found = [SourceChoice(device.uri, device.name, getattr(device, "detail", "")) for device in devices]
+    def _fill(self, devices: tuple[DeviceInfo, ...]) -> None:
+        found = [SourceChoice(device.uri, device.name, device.detail) for device in devices]
         self._choices = [*found, SourceChoice(PHANTOM, "Phantom", "Simulated aorta of known diameter")]
         self.list.clear()
         for choice in self._choices:
@@ -123,12 +126,6 @@ class SourcePanel(PanelBase):
         self.picture.set_banner(None)
         if run is not None:
             self._desk.loads.submit(run.stop)
-
-
-def _devices() -> tuple[Any, ...]:
-    """What is plugged in; nothing in a build without devices."""
-    listing = getattr(acquire, "list_devices", None)
-    return tuple(listing()) if listing is not None else ()
 
 
 def _as_it_is(frame: Frame) -> Frame:

@@ -1,0 +1,384 @@
+"""The abdominal aorta in transverse pictures: simulated scenes on real textures, other anatomy as negatives.
+
+Scenes are rendered once and kept under `--work`. The presence gate is chosen with the viewer's own input and decoder,
+on simulated validation scenes and the held-out fifth of the CC BY pictures, never on test data.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from models.training.data.aorta_scenes import (
+    TRIAL,
+    TRIAL_PICTURES,
+    SceneSet,
+    real_negatives,
+    render_scenes,
+    with_negatives,
+)
+from models.training.data.augment_vessel import vary_vessel
+from models.training.data.pictures import Gray, PlacedPicture, input_table, place_picture
+from models.training.data.simulate.scenes import SimulatedScene, abdomen
+from models.training.data.sources import list_images, read_gray
+from models.training.data.textures import thinned
+from models.training.losses import segmentation_loss
+from models.training.networks.small_unet import SmallUNet
+from models.training.recipe import Draw, Example, Judgement, Recipe, RunOptions, Split, shuffled
+from models.training.train import TrainingSettings
+from models.training.viewer import find_in
+from usviewer.evaluate.statistics import overlap
+from usviewer.frame import Mask
+from usviewer.infer.manifest import InputSpec
+from usviewer.infer.prediction import Instance, full_mask
+from usviewer.measure.geometry import moments_of
+
+VERSION = "0.2.0"
+SIZE_PX = 256
+SMALL_PX = 160
+SMALL_SHARE = 0.7
+"""The first steps see smaller pictures, at less than half the cost; the last ones set the borders."""
+VALIDATION_SEED = 900
+VALIDATION_SCENES = 500
+OPEN_GATE = 0.5
+"""No mean of probabilities above the mask's threshold is lower."""
+CANDIDATES = 20
+"""Blobs a picture that are kept with their scores: at a higher gate the viewer may show another one."""
+RIGHT_DICE = 0.5
+GATES = tuple(round(0.50 + 0.02 * k, 2) for k in range(21))
+MOST_LOST = 0.01
+"""Share of the rightly outlined simulated aortas that the gate may cost: above that, silence costs too much."""
+MOST_FALSE_ALARMS = 0.01
+"""On held-out real negatives; a gate is raised until it is reached, whatever it costs."""
+MOST_FALSE_ALARMS_SIMULATED = 0.04
+"""On simulated lungs, effusions, phantoms and abdomens without an aorta: what no real negative here shows."""
+SIZES_MM = ((10, 20), (20, 30), (30, 50), (50, 100))
+GOLDEN_SEEDS = range(5000, 5120)
+
+
+# -------------------------------------------------------------------------------------------------------- pictures
+
+
+@dataclass(frozen=True)
+class AortaPicture:
+    """A picture as the viewer hands it to the network, with the truth in its own pixels.
+
+    ``lumen_mm`` is 0 where there is no aorta; ``mm_per_px`` is that of the picture, NaN where nobody knows it.
+    """
+
+    real: bool
+    placed: PlacedPicture
+    mask: NDArray[np.uint8]
+    lumen_mm: float
+    mm_per_px: float
+
+
+def input_of(options: RunOptions) -> InputSpec:
+    """The input of the network: the viewer shrinks pictures for it without averaging, as its shipped manifest says."""
+    return replace(options.input, interpolation="linear")
+
+
+def split(options: RunOptions) -> Split[AortaPicture]:
+    """Scenes of another seed, and the held-out fifth of the real negatives; what is learnt from is rendered later."""
+    count = max(8, min(VALIDATION_SCENES, options.scenes // 4))
+    scenes = render_scenes(options.data, options.work / "validation", count, VALIDATION_SEED)
+    images = thinned(list_images(options.data, held_out=True), None if count > TRIAL else TRIAL_PICTURES)
+    tested = [simulated(*one, options) for one in scenes]
+    return Split((), [*tested, *(negative(read_gray(image.path), options) for image in images)])
+
+
+def simulated(image: Gray, mask: Gray, lumen_mm: float, mm_per_px: float, options: RunOptions) -> AortaPicture:
+    """A scene: the whole of it, for a scene is what the crop to the sector leaves."""
+    height, width = image.shape
+    placed = place_picture(image, input_of(options), (0, 0, width, height))
+    return AortaPicture(False, placed, mask, float(lumen_mm), float(mm_per_px))
+
+
+def negative(gray: Gray, options: RunOptions) -> AortaPicture:
+    """A real picture without an aorta, cropped as the viewer crops it."""
+    return AortaPicture(True, place_picture(gray, input_of(options)), np.zeros_like(gray), 0.0, math.nan)
+
+
+# -------------------------------------------------------------------------------------------------------- learning
+
+
+def examples(trained: Sequence[AortaPicture], options: RunOptions) -> Draw:
+    """Varied scenes, and one real negative for every nine of them; every picture once an epoch."""
+    pictures = load_training(options)
+
+    def draw(rng: np.random.Generator, step: int) -> list[Example]:
+        size_px = training_size_px(step, options.steps)
+        drawn = []
+        for index in shuffled(len(pictures), options.batch, options.seed, step):
+            image, mask = vary_vessel(rng, pictures.images[index], pictures.masks[index], size_px)
+            drawn.append((image, mask[None]))
+        return drawn
+
+    return draw
+
+
+def load_training(options: RunOptions) -> SceneSet:
+    """Everything that a run learns from."""
+    scenes = render_scenes(options.data, options.work / "scenes", options.scenes, options.seed)
+    return with_negatives(scenes, real_negatives(options.data, max(2, options.scenes // 9), options.seed))
+
+
+def training_size_px(step: int, steps: int) -> int:
+    """Side of the training pictures at that step."""
+    return SMALL_PX if step < SMALL_SHARE * steps else SIZE_PX
+
+
+# --------------------------------------------------------------------------------------------------------- scoring
+
+
+def manifest(options: RunOptions, gate: float, accuracy: Mapping[str, object]) -> dict[str, object]:
+    """The contract with the viewer, without the file's hash."""
+    return {
+        "schema": 1,
+        "id": RECIPE.id,
+        "name": "Abdominal aorta",
+        "version": VERSION,
+        "task": "segment",
+        "finding": "aorta",
+        "decoder": "unet",
+        "licence": "Apache-2.0",
+        "input": input_table(input_of(options)),
+        "output": {
+            "name": "logits",
+            "activation": "sigmoid",
+            "mask_threshold": 0.5,
+            "min_score": gate,
+            "keep_score": min(0.5, gate),
+            "max_instances": 1,
+        },
+        "labels": [{"name": "aorta", "color": "#56B4E9", "edge": "inner"}],
+        "training": {
+            "data": "simulated scenes; textures, vessels and negatives from CCAUI carotids, USGRA nerve blocks and "
+            "HC18 fetal images (all CC BY 4.0), one fifth of the exams held out",
+            "recipe": RECIPE.command,
+        },
+        "accuracy": dict(accuracy),
+        "golden": {"frame": "golden.png"},
+    }
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A blob that the viewer may show: its score, its Dice, and the error of its antero-posterior size in mm."""
+
+    score: float
+    dice: float
+    ap_error_mm: float
+
+
+@dataclass(frozen=True)
+class AortaScore:
+    """What the viewer would find in one picture, best first."""
+
+    real: bool
+    lumen_mm: float
+    candidates: tuple[Candidate, ...]
+
+    def at(self, gate: float) -> Candidate | None:
+        """What the viewer would show at that gate: the best of the blobs that pass it."""
+        return next((one for one in self.candidates if one.score >= gate), None)
+
+    def dice(self, gate: float) -> float:
+        """Dice at that gate, 0 where nothing is shown."""
+        shown = self.at(gate)
+        return shown.dice if shown else 0.0
+
+    @property
+    def highest(self) -> float:
+        """The highest gate at which anything is shown."""
+        return max((one.score for one in self.candidates), default=0.0)
+
+
+def score(model: nn.Module, pictures: Sequence[AortaPicture], options: RunOptions) -> list[AortaScore]:
+    """What the viewer would find, with an open gate and all that a higher one would leave."""
+    contract = manifest(options, OPEN_GATE, {})
+    contract["output"] = {**contract["output"], "max_instances": CANDIDATES}  # type: ignore[dict-item]
+    found = find_in(model, [picture.placed for picture in pictures], contract)
+    return [
+        AortaScore(picture.real, picture.lumen_mm, tuple(judged(picture, instance) for instance in instances))
+        for picture, instances in zip(pictures, found, strict=True)
+    ]
+
+
+def judged(picture: AortaPicture, instance: Instance) -> Candidate:
+    """One blob beside the truth."""
+    mask, truth = full_mask(instance, picture.mask.shape[::-1]), picture.mask > 0
+    error_mm = abs(ap_size_px(mask) - ap_size_px(truth)) * picture.mm_per_px if truth.any() else math.nan
+    return Candidate(instance.score, overlap(truth, mask).dice, error_mm)
+
+
+def ap_size_px(mask: Mask) -> float:
+    """Antero-posterior size of a mask by its second moment."""
+    return moments_of(mask).extent((0.0, 1.0))
+
+
+def summary(scores: Sequence[AortaScore]) -> dict[str, float]:
+    """Dice and finds on simulated aortas, false alarms on simulated and on real negatives; all with the gate open."""
+    dice = [one.dice(OPEN_GATE) for one in scores if one.lumen_mm > 0]
+    return {
+        "dice": mean(dice),
+        "found": mean([value > RIGHT_DICE for value in dice]),
+        "false_alarms_simulated": mean([bool(one.candidates) for one in empty_scenes(scores)]),
+        "false_alarms_real": mean([bool(one.candidates) for one in scores if one.real]),
+    }
+
+
+def empty_scenes(scores: Sequence[AortaScore]) -> list[AortaScore]:
+    """Simulated pictures without an aorta."""
+    return [one for one in scores if not one.real and one.lumen_mm == 0]
+
+
+def mean(values: Sequence[float]) -> float:
+    """Mean of some figures, 0 of none."""
+    return float(np.mean(values)) if values else 0.0
+
+
+# ---------------------------------------------------------------------------------------------------- gate and card
+
+
+def choose_gate(scores: Sequence[AortaScore]) -> float:
+    """The highest gate that loses next to no aorta; a higher one where pictures without an aorta need it."""
+    affordable = [gate for gate in GATES if lost_at(scores, gate) <= MOST_LOST]
+    quiet = [gate for gate in GATES if is_quiet(scores, gate)]
+    return max(affordable[-1], quiet[0] if quiet else GATES[-1])
+
+
+def lost_at(scores: Sequence[AortaScore], gate: float) -> float:
+    """Share of the simulated aortas that are rightly outlined with the gate open, and no longer at that gate."""
+    lost = [one.dice(OPEN_GATE) > RIGHT_DICE >= one.dice(gate) for one in scores if one.lumen_mm > 0]
+    return mean(lost)
+
+
+def is_quiet(scores: Sequence[AortaScore], gate: float) -> bool:
+    """Whether as good as nothing is shown on pictures without an aorta."""
+    real = mean([one.highest >= gate for one in scores if one.real])
+    empty = mean([one.highest >= gate for one in empty_scenes(scores)])
+    return real <= MOST_FALSE_ALARMS and empty <= MOST_FALSE_ALARMS_SIMULATED
+
+
+@dataclass(frozen=True)
+class AortaFigures:
+    """What validation says at a gate; `by_size` maps a range of diameters to their number, Dice and AP error (mm)."""
+
+    gate: float
+    dice: float
+    missed: float
+    false_alarms_simulated: float
+    false_alarms_real: float
+    by_size: Mapping[str, tuple[int, float, float]]
+
+
+def figures_at(scores: Sequence[AortaScore], gate: float) -> AortaFigures:
+    """All figures at one gate."""
+    dice = [one.dice(gate) for one in scores if one.lumen_mm > 0]
+    return AortaFigures(
+        gate,
+        mean(dice),
+        mean([value <= RIGHT_DICE for value in dice]),
+        mean([one.highest >= gate for one in empty_scenes(scores)]),
+        mean([one.highest >= gate for one in scores if one.real]),
+        by_size(scores, gate),
+    )
+
+
+def by_size(scores: Sequence[AortaScore], gate: float) -> dict[str, tuple[int, float, float]]:
+    """Number, mean Dice and mean absolute AP error (mm, of those found) for each range of lumen diameters."""
+    table = {}
+    for low, high in SIZES_MM:
+        some = [one for one in scores if low <= one.lumen_mm < high]
+        shown = [candidate for one in some if (candidate := one.at(gate)) and candidate.dice > RIGHT_DICE]
+        if some:
+            errors = [candidate.ap_error_mm for candidate in shown]
+            table[f"{low}-{high} mm"] = (len(some), mean([one.dice(gate) for one in some]), mean(errors))
+    return table
+
+
+def judge(model: nn.Module, split: Split[AortaPicture], options: RunOptions) -> Judgement:
+    """The gate, and the figures there."""
+    scores = score(model, split.tested, options)
+    figures = figures_at(scores, choose_gate(scores))
+    measured, history = recorded()
+    accuracy: dict[str, object] = {
+        "simulated_dice": round(figures.dice, 3),
+        "simulated_missed": round(figures.missed, 3),
+        "simulated_false_alarms": round(figures.false_alarms_simulated, 3),
+        "held_out_carotid_nerve_fetal_false_alarms": round(figures.false_alarms_real, 4),
+    }
+    return Judgement(figures.gate, accuracy | measured, card_values(figures, measured) | {"history": history})
+
+
+def recorded() -> tuple[dict[str, object], str]:
+    """What no recipe can know: figures on test-only data, measured afterwards, and the weights' story."""
+    state = json.loads((Path(__file__).parents[1] / "cards" / "aorta_recorded.json").read_text(encoding="utf-8"))
+    return dict(state["measured"]), str(state["history"])
+
+
+def card_values(figures: AortaFigures, measured: Mapping[str, object]) -> dict[str, object]:
+    """What only this model's card says."""
+    return {
+        "dice": figures.dice,
+        "missed": figures.missed,
+        "false_alarms_simulated": figures.false_alarms_simulated,
+        "false_alarms_real": figures.false_alarms_real,
+        "sizes": "\n".join(f"| {name} | {n} | {d:.3f} | {e:.1f} |" for name, (n, d, e) in figures.by_size.items()),
+        "tested": "\n".join(f"| {name.replace('_', ' ')} | {value} |" for name, value in measured.items()),
+    }
+
+
+def golden(model: nn.Module, options: RunOptions) -> Gray:
+    """The first simulated scene with a plain vessel of ordinary calibre that the model outlines well.
+
+    Without any real texture: nothing of a patient is shipped.
+    """
+    fallback = None
+    for scene in filter(is_plain, map(scene_of, GOLDEN_SEEDS)):
+        fallback = fallback or scene
+        (found,) = score(model, [simulated(scene.image, scene.mask, scene.lumen_mm, scene.mm_per_px, options)], options)
+        shown = found.at(OPEN_GATE)
+        if shown and shown.dice > 0.93 and shown.score > 0.9:
+            return scene.image
+    if fallback is None:
+        raise RuntimeError("no golden scene among the seeds")
+    return fallback.image
+
+
+def scene_of(seed: int) -> SimulatedScene:
+    """An abdomen with its aorta."""
+    return abdomen(np.random.default_rng(seed), None, with_aorta=True)
+
+
+def is_plain(scene: SimulatedScene) -> bool:
+    """A vessel of ordinary calibre that is neither tiny nor huge in the picture."""
+    return 15 < scene.lumen_mm < 30 and 500 < int(scene.mask.sum()) < 2500
+
+
+RECIPE = Recipe(
+    id="aorta",
+    about="The abdominal aorta, from simulated scenes to models/aorta",
+    version=VERSION,
+    size_px=(SIZE_PX, SIZE_PX),
+    training=TrainingSettings(steps=7000),
+    networks={"small": SmallUNet},
+    data=split,
+    examples=examples,
+    loss=lambda state, options: segmentation_loss,
+    score=score,
+    summary=summary,
+    manifest=manifest,
+    judge=judge,
+    golden=golden,
+    scenes=12000,
+    watched=VALIDATION_SCENES * 2,
+)
