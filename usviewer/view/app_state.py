@@ -65,10 +65,10 @@ class AppState(QObject):
 
     def __init__(self, settings: Settings, settings_path: Path | None = None, parent: QObject | None = None) -> None:
         super().__init__(parent)
-        self.jobs = Jobs("usviewer-files")
-        self.loads = Jobs("usviewer-loads")
+        self.jobs = Jobs("files")
+        self.loads = Jobs("loads")
         # Of its own: an engine that is built for minutes holds up nothing else.
-        self._engines = Jobs("usviewer-engines")
+        self._engines = Jobs("engines")
         self.settings = settings
         self.style = style_of(settings)
         self.on_screen = Displayed()

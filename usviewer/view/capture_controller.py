@@ -105,7 +105,7 @@ class CaptureController(QObject):
         super().__init__(parent)
         self._desk, self._presenter, self._notify = desk, presenter, notify
         self._recording: _Recording | None = None
-        self._encoder = Jobs("usviewer-recording")
+        self._encoder = Jobs("recording")
         self._timer = QTimer(self, interval=POLL_MS)
         self._timer.timeout.connect(self._encoder.poll)
         desk.shown_changed.connect(self._take)
