@@ -47,8 +47,8 @@ class Limit:
 # What holds now. Sizes and shares have a little room: a step may add a file before another takes two away.
 LIMITS: Mapping[str, Limit] = {
     "files": Limit(280, 180),
-    "lines": Limit(43_500, 39_800),
-    "public classes": Limit(347, 250),
+    "lines": Limit(44_400, 39_800),
+    "public classes": Limit(348, 250),
     "duplicate class names": Limit(0, 0),
     "file names used more than once": Limit(4, None),
     "lines that compare a finding's name": Limit(55, 9),

@@ -1,4 +1,4 @@
-"""A file is whole or it is not there: written aside in the same folder, then renamed.
+"""A file is whole or it is not there: written under another name in the same folder, then renamed.
 
 What lies in the program's own folders is for its user alone (0600, 0700); in a folder that the user named, the
 user's own umask says who may read.
@@ -37,7 +37,7 @@ _MOST_LETTERS = 60
 
 
 class AtomicFile:
-    """A new, empty file beside ``path`` that takes its place at ``commit``, and is gone after ``discard``.
+    """A new, empty file next to ``path`` that takes its place at ``commit``, and is gone after ``discard``.
 
     ``path`` stays as it was until then. Every failure to write is raised as ``UserError`` and leaves nothing behind.
     """
@@ -47,7 +47,8 @@ class AtomicFile:
         self.part = path.with_name(f".{path.name[:_MOST_LETTERS]}.{secrets.token_hex(4)}.part")
         try:
             flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY
-            os.close(os.open(self.part, flags, 0o600 if own_root(path) else 0o666))
+            mode = 0o600 if own_root(path) else 0o666
+            os.close(os.open(self.part, flags, mode))
         except OSError as error:
             raise cannot_write(path, error) from error
 
@@ -56,7 +57,7 @@ class AtomicFile:
         try:
             with self.part.open("rb+") as file:
                 os.fsync(file.fileno())
-            os.replace(self.part, self.path)
+            os.replace(self.part, self.path)  # after the flush: else a power cut may leave the name without content
         except OSError as error:
             self.discard()
             raise cannot_write(self.path, error) from error

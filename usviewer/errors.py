@@ -21,12 +21,15 @@ class UserError(Exception):
     def __init__(self, what: str, do: str = "") -> None:
         self.what = _clause(what)
         self.do = _clause(do)
-        super().__init__(f"{self.what}. {self.do}." if self.do else f"{self.what}.")
+        super().__init__(". ".join(filter(None, (self.what, self.do))) + ".")
 
 
 def _clause(text: str) -> str:
+    # Cut first: escaping a value of some megabytes would take longer than anything that led to the error.
     plain = printable(text[: MOST_LETTERS + 1]).rstrip(".")
-    return plain if len(plain) <= MOST_LETTERS else f"{plain[:MOST_LETTERS]} …"
+    if len(plain) <= MOST_LETTERS:
+        return plain
+    return f"{plain[:MOST_LETTERS]} …"
 
 
 @contextmanager

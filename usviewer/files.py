@@ -21,8 +21,13 @@ LOCK_WAIT_S, LOCK_STEP_S = 2.0, 0.01
 
 
 def open_regular(path: Path) -> BinaryIO:
-    """Open a file for reading. ``OSError`` as ``open`` raises it, and for what is no regular file; it never waits."""
+    """Open a file for reading, without ever waiting.
+
+    Raises ``OSError`` as ``open`` does, and for what is not a regular file.
+    """
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
+    # O_NONBLOCK: a pipe without a writer would hold the program here. What it is can be asked safely only once it is
+    # open, since a name may lead elsewhere a moment later.
     try:
         descriptor = os.open(path, flags)
     except ValueError as error:  # a name with a null character
@@ -40,7 +45,7 @@ def open_regular(path: Path) -> BinaryIO:
 
 
 def read_bytes(path: Path, at_most: int) -> bytes:
-    """The content of a regular file. ``OSError`` as ``open_regular``, and for more than ``at_most`` bytes."""
+    """Read a regular file whole. Raises ``OSError`` as ``open_regular``, and for more than ``at_most`` bytes."""
     with open_regular(path) as file:
         content = file.read(at_most + 1)
     if len(content) > at_most:
@@ -54,9 +59,10 @@ def _for_the_user_alone(path: str, flags: int) -> int:
 
 @contextmanager
 def one_at_a_time(path: Path) -> Iterator[None]:
-    """Have no other window or program change ``path`` meanwhile, if they ask here, too; waits ``LOCK_WAIT_S`` at most.
+    """Keep other windows and commands from changing ``path`` inside the block; wait ``LOCK_WAIT_S`` for them at most.
 
-    The lock is a file beside it. Where none can be made or locked, the work is done without.
+    The lock is a file next to it, which everybody must ask for. Where none can be made or locked, the work is done
+    without.
     """
     try:
         descriptor = os.open(path.with_name(f".{path.name}.lock"), os.O_CREAT | os.O_RDWR, 0o600)
@@ -89,13 +95,14 @@ def _lock(descriptor: int) -> bool:
 
 
 def keep_copy(path: Path) -> Path | None:
-    """Copy a file that cannot be understood, before it is written anew, to a free name beside it; None if it cannot be.
+    """Copy a file that cannot be understood to a free name next to it, before it is written again; None if that fails.
 
     ``settings.json`` becomes ``settings.json.damaged``, then ``settings.json.damaged-2`` and so on.
     """
     number = 1
     while True:
-        copy = path.with_name(f"{path.name}.damaged{f'-{number}' if number > 1 else ''}")
+        ending = ".damaged" if number == 1 else f".damaged-{number}"
+        copy = path.with_name(path.name + ending)
         try:
             with open_regular(path) as source, open(copy, "xb", opener=_for_the_user_alone) as target:
                 shutil.copyfileobj(source, target)

@@ -43,7 +43,9 @@ class FrameKey:
     @property
     def time_s(self) -> float:
         """When the frame was taken: by the recording's clock, or by the capture clock where a recording has none."""
-        return self.capture_time_s if self.media_time_s is None else self.media_time_s
+        if self.media_time_s is None:
+            return self.capture_time_s
+        return self.media_time_s
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,8 +55,7 @@ class Sector:
     ``outline_xy_px`` is a closed polygon (N, 2); ``box_xyxy_px`` its half-open bounding box in whole pixels.
     ``apex_xy_px`` is where the beams of a curved or phased probe meet (None: parallel beams, straight down), and
     ``face_radius_px`` the distance from the apex to the probe face, in pixels as high as the picture's (which need not
-    be square). ``certain`` is False where the outline is
-    a guess: then nothing outside may be blanked on its strength.
+    be square). ``certain`` is False where the outline is a guess: then nothing outside may be blanked on its strength.
     """
 
     outline_xy_px: Points
@@ -69,7 +70,9 @@ class Sector:
             return (0.0, 1.0)
         vector = np.subtract(at_xy_px, self.apex_xy_px)
         length = float(np.hypot(*vector))
-        return (0.0, 1.0) if length == 0 else (float(vector[0]) / length, float(vector[1]) / length)
+        if length == 0:  # at the apex itself every direction is as good
+            return (0.0, 1.0)
+        return (float(vector[0]) / length, float(vector[1]) / length)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +100,7 @@ class ImageGeometry:
     pixel_aspect: float = 1.0
 
     def spacing_for(self, points_xy_px: Points) -> tuple[Spacing | None, str]:
-        """The spacing of the one region that holds all points, or None and the reason.
+        """Find the spacing of the one region that holds all points (N, 2), or None and the reason.
 
         A length whose ends lie in two regions, or in none, has no millimetres (``docs/clinical.md``,
         "Ultrasound regions and times").
@@ -107,11 +110,14 @@ class ImageGeometry:
         holding = [region for region in self.regions if _holds(region.box_xyxy_px, points_xy_px)]
         if not holding:
             return None, "Not inside one calibrated region: lengths are in pixels"
+        # Regions may lie over one another. With one scale it does not matter which holds the points.
         spacings = {region.spacing for region in holding}
         if len(spacings) > 1:
             return None, "Two regions with different scales hold this place: lengths are in pixels"
-        spacing = holding[0].spacing
-        return spacing, "" if spacing else holding[0].reason
+        region = holding[0]
+        if region.spacing is None:
+            return None, region.reason
+        return region.spacing, ""
 
     def spacing_of_outline(self, points_xy_px: Points) -> tuple[Spacing | None, str]:
         """As ``spacing_for``, for what a network outlined: nothing where it was shown pixels of a false shape there.
@@ -119,8 +125,12 @@ class ImageGeometry:
         The picture is made up for one shape of pixel; a region may have another.
         """
         spacing, reason = self.spacing_for(points_xy_px)
-        off = 1.0 if spacing is None else spacing.pixel_aspect / self.pixel_aspect
-        return (None, SEEN_OBLONG) if max(off, 1.0 / off) > MOST_OBLONG_SEEN else (spacing, reason)
+        if spacing is None:
+            return None, reason
+        off = spacing.pixel_aspect / self.pixel_aspect
+        if max(off, 1.0 / off) > MOST_OBLONG_SEEN:
+            return None, SEEN_OBLONG
+        return spacing, reason
 
 
 def _holds(box: Box, points_xy_px: Points) -> bool:
@@ -133,8 +143,8 @@ class Frame:
     """Pixels (uint8, height x width x 3, RGB, read-only) with their key.
 
     ``name`` is the file a frame of a folder came from, empty elsewhere. ``stated_aspect`` is a pixel's width over its
-    height as the recording states it. ``regions`` of ``geometry`` come with the
-    file (DICOM, phantom); the sector and user scales are added by ``calibrate``.
+    height as the recording states it. ``regions`` of ``geometry`` come with the file (DICOM, phantom); ``calibrate``
+    adds the sector and user scales.
     """
 
     key: FrameKey
@@ -146,7 +156,9 @@ class Frame:
     @property
     def pixel_aspect(self) -> float:
         """Width over height of a pixel: as calibrated, before that as stated; exactly 1 where it counts as square."""
-        return pixel_shape(self.stated_aspect) if self.geometry is None else self.geometry.pixel_aspect
+        if self.geometry is None:
+            return pixel_shape(self.stated_aspect)
+        return self.geometry.pixel_aspect
 
     @property
     def width_px(self) -> int:
@@ -211,14 +223,20 @@ class SourceInfo:
     @property
     def anonymous(self) -> OwnText:
         """Kind, size and rate in one line, for the log: not what it is called."""
-        rate = f"{self.frames_per_second:.4g} frames a second" if self.frames_per_second else "rate not stated"
-        count = f"{self.frame_count} frames" if self.frame_count is not None else "frames not counted"
+        rate, count = "rate not stated", "frames not counted"
+        if self.frames_per_second:
+            rate = f"{self.frames_per_second:.4g} frames a second"
+        if self.live:
+            count = "live"
+        elif self.frame_count is not None:
+            count = f"{self.frame_count} frames"
         size = f"{self.width_px} x {self.height_px} px of {self.pixel_aspect:.4g} : 1"
-        return OwnText(f"{self.kind}, {size}, {rate}, {'live' if self.live else count}")
+        return OwnText(f"{self.kind}, {size}, {rate}, {count}")
 
 
 def digest_of(pixels: Pixels) -> str:
-    """128-bit content hash of the pixels and their shape (xxh3: about 0.5 ms for 1080p)."""
+    """Hash pixels (uint8, height x width x 3) and their shape to 128 bits (xxh3: about 0.5 ms for 1080p)."""
+    # The shape as well: the same bytes are another picture with another width.
     hasher = xxhash.xxh3_128(np.ascontiguousarray(pixels).data)
     hasher.update(repr(pixels.shape).encode())
     return hasher.hexdigest()
@@ -235,11 +253,15 @@ def make_frame(
     name: str = "",
     pixel_aspect: float = 1.0,
 ) -> Frame:
-    """Wrap an RGB picture; the array becomes read-only. Grey (H, W) pictures are spread over three channels."""
+    """Wrap an RGB picture (uint8, height x width x 3) with its key; the array becomes read-only.
+
+    A grey picture (height x width) is spread over three channels. Without ``capture_time_s`` the time is now.
+    """
     if pixels.ndim == 2:
         pixels = np.repeat(pixels[:, :, None], 3, axis=2)
     pixels = np.ascontiguousarray(pixels, dtype=np.uint8)
     pixels.setflags(write=False)
-    captured = time.monotonic() if capture_time_s is None else capture_time_s
-    key = FrameKey(source, index, media_time_s, captured, digest_of(pixels))
+    if capture_time_s is None:
+        capture_time_s = time.monotonic()
+    key = FrameKey(source, index, media_time_s, capture_time_s, digest_of(pixels))
     return Frame(key, pixels, geometry, name, pixel_aspect)

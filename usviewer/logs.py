@@ -43,6 +43,7 @@ MOST_WAITING = 1000
 END_DEADLINE_S = 1.0
 # What repeats itself is written so often; a frame that fails comes 30 times a second.
 REPEAT_S = 60.0
+# Of so many lines it is known when they were written last. A longer line holds the content of something.
 _MOST_REMEMBERED = 200
 _MOST_LETTERS = 2000
 _OWN = logging.getLogger("usviewer")
@@ -154,7 +155,8 @@ def _filled(record: logging.LogRecord) -> str:
     args = record.args
     try:
         if isinstance(args, tuple):
-            return str(record.msg) % tuple(map(_safe, args)) if args else str(record.msg)
+            if args:  # without, a % in the text is a % and nothing else
+                return str(record.msg) % tuple(map(_safe, args))
     except (TypeError, ValueError):  # a number was expected where a text stood, which was left out
         pass
     return str(record.msg)
@@ -203,10 +205,14 @@ class _Handler(QueueHandler):
         said_s, more = self._said.pop(text, (-REPEAT_S, 0))
         repeated = at_s - said_s < REPEAT_S
         self._said[text] = (said_s, more + 1) if repeated else (at_s, 0)
+        # The one that was said longest ago stands first: what repeats itself was put behind again.
         if len(self._said) > _MOST_REMEMBERED:
             self._said.popitem(last=False)
-        if not repeated:
-            self._enqueue(f"{text} (and {more} more like it)" if more else text, at_s)
+        if repeated:
+            return
+        if more:
+            text += f" (and {more} more like it)"
+        self._enqueue(text, at_s)
 
     def _enqueue(self, text: str, at_s: float) -> None:
         utc = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(at_s))

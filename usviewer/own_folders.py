@@ -10,11 +10,12 @@ from pathlib import Path
 
 import platformdirs
 
+# Read, write and enter, of the group and of all others.
 _OTHERS = 0o077
 
 
 def own_folders() -> tuple[Path, ...]:
-    """The program's own folders on this computer."""
+    """List the program's own folders on this computer."""
     kinds = (
         platformdirs.user_data_dir,
         platformdirs.user_config_dir,
@@ -27,12 +28,12 @@ def own_folders() -> tuple[Path, ...]:
 
 
 def pictures_folder() -> Path:
-    """The folder for pictures and recordings where the user set no other."""
+    """Give the folder for pictures and recordings where the user set no other."""
     return Path(platformdirs.user_pictures_dir()) / "usviewer"
 
 
 def own_root(path: Path) -> Path | None:
-    """The own folder that a path lies in; None for a place that the user named."""
+    """Find the own folder that a path lies in; None for a place that the user named."""
     return next((root for root in own_folders() if path.is_relative_to(root)), None)
 
 

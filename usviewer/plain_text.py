@@ -11,7 +11,7 @@ _MARKDOWN = re.compile(r"[\\`*\[\]<>|]|&(?=#?\w+;)")
 
 
 def printable(text: str) -> str:
-    """The text with control characters, line ends and parts that are no text as visible escapes.
+    """Show control characters, line ends and parts that are not text as visible escapes.
 
     A name may hold a line end, an escape sequence that moves the cursor of a terminal, a mark that turns the direction
     of reading, or bytes that are not UTF-8 (Python keeps these as surrogates, which no file and no pipe takes).
@@ -22,7 +22,7 @@ def printable(text: str) -> str:
 
 
 def encodable(text: str) -> str:
-    """The text with escapes for parts of names that are no text, so that UTF-8 takes it; all else stays as it is."""
+    """Escape the parts of a name that are not text, so that UTF-8 takes it; all else stays as it is."""
     return _SURROGATE.sub(lambda found: _escaped(found[0]), text)
 
 

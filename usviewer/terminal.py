@@ -18,20 +18,24 @@ class Terminal(Console):
         super().__init__(stderr=stderr, width=width, highlight=False, markup=False, emoji=False)
 
     def render_str(self, text: str, **options: Any) -> Text:
-        """As ``rich`` does it, for lines and the cells of tables alike; what is no letter shows as an escape."""
+        """As ``rich`` does it, for lines and the cells of tables alike; what is not a letter shows as an escape."""
         return super().render_str(printable(text), **options)
 
 
 def results() -> Terminal:
-    """Where the results themselves go, for another program to read: lines are not broken at 80 columns there."""
-    terminal = Terminal()
-    return terminal if terminal.is_terminal else Terminal(width=200)
+    """Give where the results themselves go, for a person or another program to read."""
+    return _unbroken(Terminal(), 200)
 
 
 def console() -> Terminal:
-    """Where a command talks to the user; in a pipe or file lines are not broken at 80 columns."""
-    terminal = Terminal(stderr=True)
-    return terminal if terminal.is_terminal else Terminal(stderr=True, width=240)
+    """Give where a command talks to the user."""
+    return _unbroken(Terminal(stderr=True), 240)
+
+
+def _unbroken(terminal: Terminal, width: int) -> Terminal:
+    if not terminal.is_terminal:  # rich breaks lines in a pipe or file at 80 columns, even inside a path
+        terminal.width = width
+    return terminal
 
 
 def complain(text: str) -> None:

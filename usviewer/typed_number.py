@@ -36,11 +36,11 @@ def parse_number(
     units: Mapping[str, float] = NO_UNIT,
     grouping: bool = True,
 ) -> float:
-    """The number that a person typed, from ``least`` to ``most``.
+    """Read the number that a person typed, from ``least`` to ``most``.
 
     ``units`` are the suffixes that may follow, each with what it multiplies by (``LENGTH_IN_MM``: ``5 cm`` is 50).
     ``grouping`` False: nobody who writes here groups digits, so ``1.234`` has one meaning (a table made by a program).
-    Raises ``UserError`` for what is no number, what may mean two, and what lies beyond the limits.
+    Raises ``UserError`` for what is not a number, what may mean two, and what lies beyond the limits.
     """
     typed = text.strip()
     digits, factor = _without_unit(typed, units)
@@ -49,6 +49,7 @@ def parse_number(
         raise _refusal(typed)
     sign, whole, _, part = found.groups(default="")
     value = float(f"{sign}{whole or '0'}.{part or '0'}") * factor
+    # Three digits behind the sign may be a group: refused where that number lies within the limits as well.
     if grouping and len(part) == 3 and len(whole) <= 3 and whole[:1] not in ("", "0"):
         if least <= float(f"{sign}{whole}{part}") * factor <= most:
             raise _ambiguous(typed, f"{sign}{whole}", part)
@@ -58,19 +59,21 @@ def parse_number(
 
 
 def parse_whole(text: str, *, least: int, most: int) -> int:
-    """The whole number that a person typed, from ``least`` to ``most``; ``UserError`` for anything else."""
+    """Read the whole number that a person typed, from ``least`` to ``most``. Raises ``UserError`` for anything else."""
     typed = text.strip()
     if not re.fullmatch(r"[+-]?\d{1,15}", typed, re.ASCII):
-        raise UserError(f"'{_short(typed)}' is no whole number", "Write it with the digits 0 to 9 only")
+        raise UserError(f"'{_short(typed)}' is not a whole number", "Write it with the digits 0 to 9 only")
     if not least <= int(typed) <= most:
         raise UserError(f"'{_short(typed)}' is not {_range(least, most)}", "Check the number")
     return int(typed)
 
 
 def plain_number(value: float, decimals: int = 4) -> str:
-    """A number as fields show it and ``parse_number`` reads it: with a point, and without an exponent."""
+    """Write a number as fields show it and ``parse_number`` reads it: with a point, and without an exponent."""
     text = f"{value:.{decimals}f}"
-    return text.rstrip("0").rstrip(".") if "." in text else text
+    if "." in text:  # the zeros of 100 stay
+        return text.rstrip("0").rstrip(".")
+    return text
 
 
 def _without_unit(typed: str, units: Mapping[str, float]) -> tuple[str, float]:
@@ -81,23 +84,22 @@ def _without_unit(typed: str, units: Mapping[str, float]) -> tuple[str, float]:
     if found[2].casefold() not in units:
         if re.fullmatch(r"[eE]", found[2]) or not _NUMBER.fullmatch(found[1]):
             raise _refusal(typed)
-        known = " or ".join(units)
-        raise UserError(
-            f"'{_short(typed)}' has a unit that does not belong here",
-            f"Give it in {known}" if known else "Give the number alone",
-        )
+        do = "Give the number alone"
+        if units:
+            do = f"Give it in {' or '.join(units)}"
+        raise UserError(f"'{_short(typed)}' has a unit that does not belong here", do)
     return found[1], units[found[2].casefold()]
 
 
 def _refusal(typed: str) -> UserError:
-    """Why this is no number that could be taken."""
+    """Say why this is not a number that could be taken."""
     if not typed:
         return UserError("There is no number", "Type one")
     if any(letter.isdigit() and not letter.isascii() for letter in typed):
         return UserError(f"'{_short(typed)}' has digits that are not 0 to 9", "Write it with the digits 0 to 9")
     if _GROUPED.fullmatch(typed.rstrip("mcMC ")):
         return UserError(f"'{_short(typed)}' has digits in groups, and it is not certain what they mean", _ADVICE)
-    return UserError(f"'{_short(typed)}' is no plain number", "Write it like 52.5 or 52,5")
+    return UserError(f"'{_short(typed)}' is not a plain number", "Write it like 52.5 or 52,5")
 
 
 def _ambiguous(typed: str, whole: str, part: str) -> UserError:
@@ -107,7 +109,9 @@ def _ambiguous(typed: str, whole: str, part: str) -> UserError:
 
 
 def _short(typed: str) -> str:
-    return typed if len(typed) <= MOST_LETTERS else f"{typed[:MOST_LETTERS]}..."
+    if len(typed) <= MOST_LETTERS:
+        return typed
+    return f"{typed[:MOST_LETTERS]}..."
 
 
 def _plain(value: float) -> str:
@@ -115,6 +119,8 @@ def _plain(value: float) -> str:
 
 
 def _range(least: float, most: float) -> str:
-    if math.isinf(most):
-        return f"a number of {least:g} or more" if math.isfinite(least) else "a number"
-    return f"a number from {_plain(least)} to {_plain(most)}"
+    if math.isfinite(most):
+        return f"a number from {_plain(least)} to {_plain(most)}"
+    if math.isfinite(least):
+        return f"a number of {least:g} or more"
+    return "a number"

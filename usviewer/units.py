@@ -32,18 +32,20 @@ MOST_OBLONG = 3.0
 
 
 def is_square(pixel_aspect: float) -> bool:
-    """Whether a pixel of this width over height counts as square."""
+    """Tell whether a pixel of this width over height counts as square."""
     return abs(pixel_aspect - 1.0) <= SQUARE_WITHIN
 
 
 def pixel_shape(pixel_aspect: float) -> float:
-    """Width over height of a pixel as it is worked with: exactly 1 for what counts as square or cannot be right."""
+    """Give the width over height of a pixel to work with: exactly 1 for what counts as square or cannot be right."""
     believable = 1.0 / MOST_OBLONG <= pixel_aspect <= MOST_OBLONG
-    return pixel_aspect if believable and not is_square(pixel_aspect) else 1.0
+    if not believable or is_square(pixel_aspect):
+        return 1.0
+    return pixel_aspect
 
 
 class ScaleSource(StrEnum):
-    """Where a scale came from; shown beside every millimetre."""
+    """Where a scale came from; shown next to every millimetre."""
 
     DICOM = "DICOM region"
     RULER = "on-screen ruler"
@@ -101,5 +103,5 @@ class Spacing:
 
 
 def isotropic(mm_per_px: float, source: ScaleSource, detail: str = "", relative_sd: float = 0.0) -> Spacing:
-    """The same scale along both axes."""
+    """Make the same scale along both axes. Raises ``UserError`` for one that no scanner has."""
     return Spacing(mm_per_px, mm_per_px, source, detail, relative_sd)

@@ -50,7 +50,7 @@ def test_what_is_not_a_clip_is_one_sentence(
         (("--count", "0"), "--count 0 cannot be right"),
         (("--count", "-3"), "--count -3 cannot be right"),
         (("--play", "-1"), "--play -1 cannot be right"),
-        (("--play", "nan"), "--play: 'nan' is no plain number"),
+        (("--play", "nan"), "--play: 'nan' is not a plain number"),
     ],
 )
 def test_numbers_that_cannot_be_right_are_refused(tmp_path: Path, words: tuple[str, ...], says: str) -> None:

@@ -211,7 +211,7 @@ def png(width: int, height: int) -> bytes:
 
 @pytest.mark.parametrize(
     ("content", "says"),
-    [(b"", "no picture"), (b"hello", "no picture"), (png(8000, 8000), "too large"), (png(20, 20), "damaged")],
+    [(b"", "not a picture"), (b"hello", "not a picture"), (png(8000, 8000), "too large"), (png(20, 20), "damaged")],
 )
 def test_a_golden_picture_of_another_kind_or_absurd_size_is_refused(tmp_path: Path, content: bytes, says: str) -> None:
     (tmp_path / "golden.png").write_bytes(content)
@@ -241,7 +241,7 @@ def test_a_name_that_is_no_text_is_refused(unet: SpecFactory) -> None:
     path = unet().path
     whole = path.read_bytes()
     path.write_bytes(whole.replace(b"image", b"\xff\xfe\xff\xff\xff"))
-    with pytest.raises(UserError, match="no ONNX model"):
+    with pytest.raises(UserError, match="not an ONNX model"):
         inspect(path)
 
 
@@ -261,7 +261,7 @@ def test_branches_nested_without_end_are_refused(unet: SpecFactory, depth: int) 
     for _ in range(depth):  # a graph (1) of a node with type (4) and attribute (5), which holds a graph (6)
         body = _field(1, _field(4, b"If") + _field(5, _field(6, body)))
     path.write_bytes(path.read_bytes() + _field(7, body))
-    with pytest.raises(UserError, match="no ONNX model"):
+    with pytest.raises(UserError, match="not an ONNX model"):
         inspect(path)
 
 

@@ -56,8 +56,8 @@ def put(*path: Any, value: Any) -> Callable[[dict[str, Any]], None]:
 BAD = [
     (put("schema", value=2), "schema 2"),
     (put("schema", value=True), "schema"),
-    (put("id", value="../up"), "no name"),
-    (put("id", value="Upper"), "no name"),
+    (put("id", value="../up"), "cannot be the name"),
+    (put("id", value="Upper"), "cannot be the name"),
     (put("id", value=None), "id is missing"),
     (put("colour", value=1), "Unknown key in the manifest: colour"),
     (put("task", value="prompt"), "task"),

@@ -41,7 +41,7 @@ def test_a_graph_says_what_it_takes_and_gives(tmp_path: Path) -> None:
 def test_what_is_no_model_is_refused(path: Path, content: bytes | None) -> None:
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2] if content is None else content)
-    with pytest.raises(UserError, match=r"no ONNX model"):
+    with pytest.raises(UserError, match=r"not an ONNX model"):
         inspect(path)
 
 

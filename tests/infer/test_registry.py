@@ -142,9 +142,9 @@ def _lies_about_shape(path: Path) -> None:
 @pytest.mark.parametrize(
     ("harm", "says"),
     [
-        (_text, "no ONNX model"),
-        (_empty, "no ONNX model"),
-        (_half, "no ONNX model"),
+        (_text, "not an ONNX model"),
+        (_empty, "not an ONNX model"),
+        (_half, "not an ONNX model"),
         (_no_metadata, "does not say what it takes"),
         (_batch, "batches of 4"),
         (_lies_about_shape, "shape"),
@@ -215,7 +215,7 @@ def test_ids_are_not_taken_twice(export: Callable[..., Path], bundled: Path, une
 @pytest.mark.parametrize("model_id", ["../x", "", "A", "a/b", ".hidden", "x" * 65])
 def test_ids_that_lead_elsewhere_are_refused(export: Callable[..., Path], model_id: str) -> None:
     for call in (registry.load_spec, registry.remove_model, registry.verify_model):
-        with pytest.raises(UserError, match="no name for a model"):
+        with pytest.raises(UserError, match="cannot be the name of a model"):
             call(model_id)
 
 

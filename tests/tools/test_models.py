@@ -69,7 +69,7 @@ def _unet(path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("make", "says"),
-    [(_pose, "'pose'"), (_text, "no ONNX model"), (_nothing, "There is no file"), (_unet, "manifest.toml")],
+    [(_pose, "'pose'"), (_text, "not an ONNX model"), (_nothing, "There is no file"), (_unet, "manifest.toml")],
 )
 def test_bad_files_give_one_sentence_and_leave_nothing(  # type: ignore[no-untyped-def]
     tmp_path: Path, capsys: pytest.CaptureFixture[str], make, says: str

@@ -173,7 +173,12 @@ def test_confirming_gives_millimetres_to_every_frame(bench: Bench, clip: Any) ->
 def test_another_value_can_be_typed_and_a_wrong_one_is_said(bench: Bench, clip: Any) -> None:
     bench.open(clip(COUNT))
     bench.until(bench.bar.isVisible)
-    for wrong, why in (("1e1", "no plain number"), ("20 in", "unit"), ("1.234,5", "in groups"), ("200", "from 0.1 to")):
+    for wrong, why in (
+        ("1e1", "not a plain number"),
+        ("20 in", "unit"),
+        ("1.234,5", "in groups"),
+        ("200", "from 0.1 to"),
+    ):
         bench.bar.value.setText(wrong)
         assert bench.bar.tick_mm is None and not bench.bar.use.isEnabled()
         assert bench.bar.value.text() == wrong and why in bench.bar.says

@@ -28,6 +28,7 @@ __all__ = [
     "open_source",
 ]
 
+# DICOM writes its mark "DICM" behind 128 bytes that may hold anything; all other marks stand earlier.
 HEAD_BYTES = 132
 _log = logging.getLogger(__name__)
 
@@ -76,8 +77,14 @@ def _path_of(rest: str) -> Path:
     if host.lower() not in ("", "localhost"):
         raise UserError(f"The address names another computer, {host}", "Give a file that this computer can open")
     typed = Path(slash + path)
-    decoded = Path(url2pathname(slash + path) if os.name == "nt" else os.fsdecode(unquote_to_bytes(slash + path)))
-    return typed if os.path.lexists(typed) and not os.path.lexists(decoded) else decoded
+    if os.name == "nt":
+        decoded = Path(url2pathname(slash + path))
+    else:
+        # Bytes, not text: the name of a file may be in another encoding than UTF-8.
+        decoded = Path(os.fsdecode(unquote_to_bytes(slash + path)))
+    if os.path.lexists(typed) and not os.path.lexists(decoded):
+        return typed
+    return decoded
 
 
 def _at_home(path: Path) -> Path:
@@ -89,7 +96,7 @@ def _at_home(path: Path) -> Path:
 
 
 def is_address(text: str) -> bool:
-    """Whether this is the address of a live source or phantom, and not a path."""
+    """Tell the address of a live source or phantom from a path."""
     return text.startswith(("phantom:", "device:", "screen:"))
 
 
@@ -117,7 +124,7 @@ def list_devices() -> tuple[DeviceInfo, ...]:
 
 
 def open_path(path: Path) -> Source:
-    """A file or folder as a source."""
+    """Open a file or folder as a source. Raises ``UserError`` for what cannot be read."""
     name = path.name or str(path)
     try:
         if path.is_dir():
@@ -138,6 +145,7 @@ def _open_file(path: Path, head: bytes) -> Source:
     from usviewer.acquire.images import open_image
     from usviewer.acquire.video import VideoSource
 
+    # FFmpeg comes last: it finds a clip in almost anything, and has no pages, no deep samples and no DICOM.
     if is_dicom(path, head):
         return DicomSource(path)
     return open_image(path) or VideoSource(path)

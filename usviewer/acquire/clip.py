@@ -33,8 +33,10 @@ INDEXED_FORMATS = {"mov", "matroska", "gif"}
 INDEXED_CODECS = {"h264", "hevc", "av1", "vp9", "mjpeg", "gif", "mpeg4", "ffv1", "prores", "png"}
 # Times of reordered frames come out of order here: they are known only once all have been read.
 DISORDERED_FORMATS = {"avi"}
+# Frames that were decoded are kept for going back one by one: a second or two of ordinary ultrasound.
 CACHE_BYTES = 96_000_000
 MAX_CACHED_FRAMES = 64
+# Reading on over so many frames costs less than seeking to a key frame and decoding from there.
 READ_ON_FRAMES = 8
 # Codecs in which frames that nothing is predicted from can be left out on the way to another one.
 PASSABLE_CODECS = {"h264", "hevc"}
@@ -43,7 +45,7 @@ KEPT_BEHIND = 8
 
 
 @dataclass(frozen=True)
-class Timetable:
+class _Timetable:
     """Presentation time of every frame in the stream's ticks, in order, and which frames are key frames.
 
     ``counted`` is True when every frame was decoded to make it.
@@ -75,10 +77,10 @@ class ClipReader:
         self.pixel_aspect = Fraction(1)
         self._clip = clip
         self._convert = Converter()
-        self._table: Timetable | None = None
+        self._table: _Timetable | None = None
         self._cache: OrderedDict[int, VideoFrame] = OrderedDict()
         self._cursor: _Cursor | None = None
-        self._times_of: Timetable | None = None
+        self._times_of: _Timetable | None = None
         self._times: tuple[float | None, ...] = ()
         self._read_facts()
 
@@ -112,21 +114,29 @@ class ClipReader:
         self.codec = str(stream.codec_context.name)
         self.promised_frames = int(stream.frames)
         self.tick_s = Fraction(stream.time_base)
-        self.promised_s = float(stream.duration * self.tick_s) if stream.duration else (container.duration or 0) / 1e6
+        self.promised_s = (container.duration or 0) / 1e6
+        if stream.duration:  # the container's may include sound that goes on after the pictures
+            self.promised_s = float(stream.duration * self.tick_s)
         self.pixel_aspect = Fraction(stream.sample_aspect_ratio or 1)
         rate = stream.average_rate
-        self.frames_per_second = float(rate) if rate and 0 < rate <= 1000 else None
+        # Some containers give their clock, such as 90,000 a second, as the rate.
+        self.frames_per_second: float | None = None
+        if rate and 0 < rate <= 1000:
+            self.frames_per_second = float(rate)
 
     def pictures(self) -> Iterator[tuple[Pixels, float | None]]:
         """Every picture and its time in seconds, from an own pass; a whole pass settles the timetable."""
         damage, ticks, keys = Damage(), list[int | None](), list[int]()
-        times_s = self.times_s() if self.format in DISORDERED_FORMATS else None
-        for frame in decode_all(self._clip, self.name, damage):
-            keys += [len(ticks)] if frame.key_frame else []
+        times_s = self.times_s() if self.format in DISORDERED_FORMATS else ()
+        for number, frame in enumerate(decode_all(self._clip, self.name, damage)):
+            if frame.key_frame:
+                keys.append(number)
             ticks.append(frame.pts)
-            number = len(ticks) - 1
-            yield self._rgb(frame), times_s[number] if times_s else self._time_s(number, frame.pts, ticks[0])
-        self._settle(Timetable(tuple(ticks), tuple(keys), self.tick_s, counted=True), damage)
+            if times_s:
+                yield self._rgb(frame), times_s[number]
+            else:
+                yield self._rgb(frame), self._time_s(number, frame.pts, ticks[0])
+        self._settle(_Timetable(tuple(ticks), tuple(keys), self.tick_s, counted=True), damage)
 
     def picture(self, index: int) -> tuple[Pixels, float | None]:
         """Return exactly picture ``index``."""
@@ -139,7 +149,9 @@ class ClipReader:
         if self._times_of is not table:
             known = [tick for tick in table.ticks if tick is not None]
             disordered = self.format in DISORDERED_FORMATS and len(known) == len(table.ticks)
-            ticks = tuple(sorted(known)) if disordered else table.ticks
+            ticks: tuple[int | None, ...] = table.ticks
+            if disordered:
+                ticks = tuple(sorted(known))
             self._times_of = table
             self._times = tuple(self._time_s(index, tick, ticks[0]) for index, tick in enumerate(ticks))
         return self._times
@@ -147,7 +159,9 @@ class ClipReader:
     @property
     def known_count(self) -> int | None:
         """How many pictures there are, if they have been counted."""
-        return len(self._table.ticks) if self._table else None
+        if self._table is None:
+            return None
+        return len(self._table.ticks)
 
     def near(self, index: int) -> int:
         """The number of a picture close to ``index`` that costs little: decoded already, or a key frame."""
@@ -156,7 +170,7 @@ class ClipReader:
             return index
         return min(keys, key=lambda key: abs(key - index))
 
-    def table(self) -> Timetable:
+    def table(self) -> _Timetable:
         """The timetable: from the packets where these can be trusted, else by decoding everything once."""
         if self._table is None:
             self._table = self._table_of_packets()
@@ -176,10 +190,14 @@ class ClipReader:
     def _time_s(self, index: int, tick: int | None, start: int | None) -> float | None:
         """Time since the first frame; where frames carry no times, by the stated rate if there is one."""
         if self.first_tick is None:
-            return None if self.frames_per_second is None else index / self.frames_per_second
-        return None if tick is None or start is None else float((tick - start) * self.tick_s)
+            if self.frames_per_second is None:
+                return None
+            return index / self.frames_per_second
+        if tick is None or start is None:
+            return None
+        return float((tick - start) * self.tick_s)
 
-    def _table_of_packets(self) -> Timetable | None:
+    def _table_of_packets(self) -> _Timetable | None:
         if self.format not in INDEXED_FORMATS or self.codec not in INDEXED_CODECS:
             return None
         container = open_container(self._clip, self.name)
@@ -197,20 +215,22 @@ class ClipReader:
         self.promised_frames -= sum(discard for *_, discard in packets)  # cut off by an edit list
         if any(tick is None or bad for tick, _, bad, _ in packets):
             return None
-        packets.sort()
+        packets.sort()  # packets lie in the order of decoding, frames are shown by their times
         ticks = tuple(packet[0] for packet in packets)
         keys = tuple(index for index, packet in enumerate(packets) if packet[1])
-        table = Timetable(ticks, keys, self.tick_s, counted=False)
+        table = _Timetable(ticks, keys, self.tick_s, counted=False)
         whole = self.promised_frames in (0, len(ticks))
-        return table if whole and table.timed and ticks[:1] == (self.first_tick,) else None
+        if whole and table.timed and ticks[:1] == (self.first_tick,):
+            return table
+        return None
 
-    def _count(self) -> Timetable:
+    def _count(self) -> _Timetable:
         damage = Damage()
         frames = [(frame.pts, frame.key_frame) for frame in decode_all(self._clip, self.name, damage)]
         keys = tuple(index for index, (_, key) in enumerate(frames) if key)
-        return self._settle(Timetable(tuple(tick for tick, _ in frames), keys, self.tick_s, counted=True), damage)
+        return self._settle(_Timetable(tuple(tick for tick, _ in frames), keys, self.tick_s, counted=True), damage)
 
-    def _settle(self, table: Timetable, damage: Damage) -> Timetable:
+    def _settle(self, table: _Timetable, damage: Damage) -> _Timetable:
         """Take a counted timetable; what was decoded under another numbering is dropped."""
         if self._table is None or self._table.ticks != table.ticks:
             self.close()
@@ -235,10 +255,13 @@ class ClipReader:
         """Places to decode from, cheapest first. A damaged clip is only ever decoded from its start, on one thread."""
         table = self.table()
         seekable = table.timed and self.damage == Damage()
-        before = table.key_indices[: bisect_right(table.key_indices, index)] if seekable else ()
+        before: tuple[int, ...] = ()
+        if seekable:
+            before = table.key_indices[: bisect_right(table.key_indices, index)]
         here = self._cursor.next_index if self._cursor else None
         if self._cursor and here is not None and here <= index and (not before or before[-1] <= here + READ_ON_FRAMES):
             yield self._cursor
+        # What is marked as a key frame may not be one: its frames then do not follow, and the one before is tried.
         for key_index in reversed(before[-2:]):
             if key_index > 0 and self.damage == Damage():
                 yield self._restart(key_index, SEEK_THREADS)
@@ -263,15 +286,19 @@ class ClipReader:
     def _advance(self, cursor: _Cursor, index: int) -> VideoFrame | None:
         """Decode and cache up to ``index``; None if the cursor comes out elsewhere."""
         passable = self.codec in PASSABLE_CODECS and not self.table().counted and cursor.threads > 1
-        cursor.whole_from = max(0, index - KEPT_BEHIND) if passable else 0
+        cursor.whole_from = 0
+        if passable:
+            cursor.whole_from = max(0, index - KEPT_BEHIND)
         for number, frame in cursor:
             self._cache[number] = frame
             self._cache.move_to_end(number)
             picture_bytes = sum(plane.buffer_size for plane in frame.planes)
             while len(self._cache) > max(2, min(MAX_CACHED_FRAMES, CACHE_BYTES // max(picture_bytes, 1))):
                 self._cache.popitem(last=False)
-            if number >= index:
-                return frame if number == index else None
+            if number == index:
+                return frame
+            if number > index:
+                break
         return None
 
 
@@ -284,7 +311,7 @@ class _Cursor:
     the very start on one thread repeats it.
     """
 
-    def __init__(self, clip: str | bytes, name: str, table: Timetable, threads: int) -> None:
+    def __init__(self, clip: str | bytes, name: str, table: _Timetable, threads: int) -> None:
         self._table, self._name = table, name
         self._container = open_container(clip, name)
         self._stream = picture_stream(self._container, name, threads)
@@ -295,8 +322,9 @@ class _Cursor:
         self._frames = self._decoded()
 
     def _decoded(self) -> Iterator[VideoFrame]:
-        passed = None if self._table.counted else self._passed
-        return decode(self._container, self._stream, self.damage, self._name, passed)
+        if self._table.counted:  # its packets could not be trusted: every frame is decoded
+            return decode(self._container, self._stream, self.damage, self._name)
+        return decode(self._container, self._stream, self.damage, self._name, self._passed)
 
     def _passed(self, tick: int | None) -> bool:
         return self.whole_from > 0 and self._table.numbers.get(tick, self.whole_from) < self.whole_from
@@ -318,7 +346,9 @@ class _Cursor:
 
     def __iter__(self) -> Iterator[tuple[int, VideoFrame]]:
         for frame in self._frames:
-            number = self._table.numbers.get(frame.pts) if self._table.timed else self.next_index
+            number = self.next_index
+            if self._table.timed:  # else frames can only be counted
+                number = self._table.numbers.get(frame.pts)
             if number is None or not self._is_next(number):
                 break
             self.next_index = number + 1

@@ -37,9 +37,11 @@ OPTIONS = {"format_whitelist": FORMATS, "protocol_whitelist": "file,pipe", "max_
 DECODER_THREADS = 2
 # For a seek, which somebody waits for.
 SEEK_THREADS = min(4, max(DECODER_THREADS, os.cpu_count() or 1))
+# A read that fails may fail for ever: after so many the clip ends.
 MAX_BROKEN_READS = 64
 # Whole pictures are converted in bands of so many pixels: arithmetic takes up to 8 bytes each, and several copies.
 BAND_PX = 1_000_000
+# So many frames late are frames given while several threads decode (``decode_all`` says why).
 REORDER_FRAMES = 8
 # How many frames a decoder holds at once, by what its codec allows; with one that it works on and two that are cached.
 HELD_FRAMES = {"gif": 5, "mjpeg": 4, "png": 5, "rawvideo": 4, "ffv1": 5, "prores": 4, "mpeg1video": 7, "mpeg2video": 7}
@@ -71,15 +73,16 @@ def open_container(clip: str | bytes, name: str) -> Any:
     with foreign_parser(
         f"{name} is not a clip, picture or DICOM file that can be read", "It may be cut off or of another kind"
     ):
-        # Titles that are not UTF-8 are common in AVI.
+        # Without "file:" FFmpeg takes what stands before a colon in a name for a protocol.
         opened: Any = BytesIO(clip) if isinstance(clip, bytes) else f"file:{clip}"
+        # Titles that are not UTF-8 are common in AVI.
         return av.open(opened, options=OPTIONS, metadata_errors="replace")
 
 
 def picture_stream(container: Any, name: str, threads: int = DECODER_THREADS) -> Any:
-    """The stream of moving pictures (cover art does not count), set to decode on few threads.
+    """Find the stream of moving pictures (cover art does not count), and set it to decode on few threads.
 
-    ``UserError`` where there is none, its codec is not known, or its decoder would need too much memory.
+    Raises ``UserError`` where there is none, its codec is not known, or its decoder would need too much memory.
     """
     with foreign_parser(f"{name} is damaged", "Copy it again"):
         streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
@@ -92,17 +95,19 @@ def picture_stream(container: Any, name: str, threads: int = DECODER_THREADS) ->
     with foreign_parser(f"{name} is damaged", "Copy it again"):
         codec = stream.codec_context
         width, height, pixel_format = codec.width, codec.height, codec.format
-    check_memory(name, codec.name, width, height, pixel_format)
+    _check_memory(name, codec.name, width, height, pixel_format)
     most_px = MAX_WORK_BYTES / _work_bytes_per_px(codec.name, pixel_format, 1)
     fits = width * height * _work_bytes_per_px(codec.name, pixel_format, threads) <= MAX_WORK_BYTES
     with foreign_parser(f"{name} is damaged", "Copy it again"):
         stream.thread_type = "AUTO"
-        stream.thread_count = threads if fits else 1
+        if not fits:  # each thread holds frames of its own
+            threads = 1
+        stream.thread_count = threads
         codec.options = {"max_pixels": str(min(MAX_PIXELS, int(most_px)))}  # what the stream itself says may differ
     return stream
 
 
-def check_memory(name: str, codec: str, width_px: int, height_px: int, pixel_format: Any) -> None:
+def _check_memory(name: str, codec: str, width_px: int, height_px: int, pixel_format: Any) -> None:
     """Raise ``UserError`` for pictures that take a decoder too much memory, even on one thread."""
     if width_px * height_px * _work_bytes_per_px(codec, pixel_format, 1) > MAX_WORK_BYTES:
         raise UserError(
@@ -112,13 +117,17 @@ def check_memory(name: str, codec: str, width_px: int, height_px: int, pixel_for
 
 def _work_bytes_per_px(codec: str, pixel_format: Any, threads: int) -> float:
     """What decoding takes, in bytes for a pixel of the picture, in addition to the picture that is returned."""
-    bytes_per_px = pixel_format.padded_bits_per_pixel / 8 if pixel_format is not None else UNKNOWN_BYTES_PER_PX
-    waiting = 0 if threads == 1 else REORDER_FRAMES + 2 * threads
+    bytes_per_px = UNKNOWN_BYTES_PER_PX
+    if pixel_format is not None:
+        bytes_per_px = float(pixel_format.padded_bits_per_pixel) / 8
+    waiting = 0
+    if threads > 1:
+        waiting = REORDER_FRAMES + 2 * threads
     return bytes_per_px * (HELD_FRAMES.get(codec, MOST_HELD_FRAMES) + waiting) + CONVERSION_BYTES_PER_PX
 
 
 def decode_all(clip: str | bytes, name: str, damage: Damage) -> Iterator[VideoFrame]:
-    """Every frame of a clip, the same ones each time.
+    """Decode every frame of a clip, the same ones each time.
 
     How FFmpeg patches damage depends on the timing of its threads, so at the first damage the pass is taken up again
     on one thread, without the frames that were given already. Frames are given late by the depth of reordering, since
@@ -132,7 +141,9 @@ def decode_all(clip: str | bytes, name: str, damage: Damage) -> Iterator[VideoFr
         try:
             stream = picture_stream(container, name, wanted)
             threads = int(stream.thread_count)
-            lag = REORDER_FRAMES if threads > 1 else 0
+            lag = 0
+            if threads > 1:
+                lag = REORDER_FRAMES
             for number, frame in enumerate(decode(container, stream, damage, name)):
                 if threads > 1 and damage != Damage():
                     break
@@ -156,10 +167,10 @@ def decode(
     name: str,
     passed: Callable[[int | None], bool] | None = None,
 ) -> Iterator[VideoFrame]:
-    """Every frame from where the container stands to its end; damage is counted and skipped.
+    """Decode every frame from where the container stands to its end; damage is counted and skipped.
 
     A frame whose time ``passed`` says is only passed over need not come: it is not decoded where nothing else is
-    predicted from it. ``UserError`` where pictures become too large on the way.
+    predicted from it. Raises ``UserError`` where pictures become too large on the way.
     """
     codec, kind = stream.codec_context, None
     for packet in _packets(container, stream, damage):
@@ -174,7 +185,7 @@ def decode(
             continue
         if kind != (codec.width, codec.height, codec.pix_fmt):  # the codec's: frames come many packets later
             kind = codec.width, codec.height, codec.pix_fmt
-            check_memory(name, codec.name, codec.width, codec.height, codec.format)
+            _check_memory(name, codec.name, codec.width, codec.height, codec.format)
         for frame in frames:
             damage.frames += bool(frame.is_corrupt)
             yield frame
@@ -223,11 +234,13 @@ class Converter:
                 threads=1,
             )
             pixels = np.asarray(converted.to_ndarray(), dtype=np.uint8)
-        return on_black(pixels) if transparent else pixels
+        if transparent:
+            return on_black(pixels)
+        return pixels
 
 
 def on_black(rgba: Pixels) -> Pixels:
-    """RGBA (height, width, 4) laid on black."""
+    """Lay RGBA (height, width, 4) on black: RGB (height, width, 3), uint8."""
     if int(rgba[..., 3].min(initial=255)) == 255:
         return np.ascontiguousarray(rgba[..., :3])
     pixels = np.empty((*rgba.shape[:2], 3), np.uint8)
@@ -238,14 +251,14 @@ def on_black(rgba: Pixels) -> Pixels:
 
 
 def bands(height: int, width: int) -> Iterator[tuple[int, int]]:
-    """Rows (from, to) of bands that cover a picture."""
+    """List the rows (from, to) of bands that cover a picture; ``to`` is not part of the band."""
     rows = max(1, BAND_PX // max(width, 1))
     for top in range(0, height, rows):
         yield top, min(height, top + rows)
 
 
 def display_matrix(frame: VideoFrame) -> Matrix | None:
-    """The signs of (a, b, c, d) of the frame's display matrix: ``x' = ax + cy``, ``y' = bx + dy``.
+    """Give the signs of (a, b, c, d) of the frame's display matrix: ``x' = ax + cy``, ``y' = bx + dy``.
 
     None where there is none, where it changes nothing, or where it is not a quarter turn. Asking makes PyAV hold the
     frame in a ring of references, with all its pixels, until the next garbage collection: not for every frame.
@@ -253,22 +266,31 @@ def display_matrix(frame: VideoFrame) -> Matrix | None:
     side_data: Any = frame.side_data.get("DISPLAYMATRIX")
     if side_data is None:
         return None
+    # 3 x 3 values in fixed point, row by row: (a, b, u), (c, d, v), and what moves and projects.
     a, b, _, c, d = struct.unpack_from("=5i", bytes(side_data))
+    # Within 3.6 degrees (1 in 16) of a quarter turn; a picture between is not turned at all.
     if abs(a) + abs(d) > 16 * (abs(b) + abs(c)):
-        signs = (1 if a > 0 else -1, 0, 0, 1 if d > 0 else -1)
-        return None if signs == (1, 0, 0, 1) else signs
+        if a > 0 and d > 0:  # upright already
+            return None
+        return (_sign(a), 0, 0, _sign(d))
     if abs(b) + abs(c) > 16 * (abs(a) + abs(d)):
-        return (0, 1 if b > 0 else -1, 1 if c > 0 else -1, 0)
+        return (0, _sign(b), _sign(c), 0)
     return None
 
 
+def _sign(value: int) -> int:
+    return 1 if value > 0 else -1
+
+
 def upright(pixels: Pixels, matrix: Matrix | None) -> Pixels:
-    """Turn and mirror a picture as its display matrix says."""
+    """Turn and mirror a picture (height, width, 3) as its display matrix says; a quarter turn swaps its sides."""
     if matrix is None:
         return pixels
     a, b, c, d = matrix
-    turned = pixels if a else pixels.transpose(1, 0, 2)
-    flip_x, flip_y = (a < 0, d < 0) if a else (c < 0, b < 0)
+    if a:
+        turned, flip_x, flip_y = pixels, a < 0, d < 0
+    else:
+        turned, flip_x, flip_y = pixels.transpose(1, 0, 2), c < 0, b < 0
     if flip_x:
         turned = turned[:, ::-1]
     if flip_y:

@@ -57,7 +57,7 @@ class Samples:
 
 
 def samples_of(image: Any) -> Samples | None:
-    """The samples of Pillow's image whose pixels are not decoded yet; None for 8 bits and fewer, which are shown as is.
+    """Describe the samples of Pillow's image before its pixels are decoded; None for 8 bits and fewer.
 
     Pillow takes 32 bits without a sign for signed, and does not turn 16 bits of which 0 is white.
     """
@@ -71,8 +71,9 @@ def samples_of(image: Any) -> Samples | None:
     if image.mode == "I":
         if image.format == "PPM":  # Pillow scales to 16 bits where the header says what white is
             return Samples("unsigned 16" if image.tile[0][0] == "raw" else "stated")
-        unsigned = image.format == "TIFF" and not signed
-        return Samples("unsigned 32" if unsigned else "signed", inverted)
+        if image.format == "TIFF" and not signed:
+            return Samples("unsigned 32", inverted)
+        return Samples("signed", inverted)
     if image.mode == "L" and signed:
         return Samples("signed 8", inverted)
     if image.mode in ("RGB", "RGBA", "LA") and _is_16_bit_colour(image):
@@ -81,7 +82,9 @@ def samples_of(image: Any) -> Samples | None:
 
 
 def _several(value: Any) -> tuple[Any, ...]:
-    return value if isinstance(value, tuple) else (value,)
+    if isinstance(value, tuple):
+        return value
+    return (value,)
 
 
 def _is_16_bit_colour(image: Any) -> bool:
@@ -91,68 +94,85 @@ def _is_16_bit_colour(image: Any) -> bool:
 
 
 def grey_values(band: Any, samples: Samples) -> Values:
-    """The samples of some rows of Pillow's image, with the sign that they have."""
+    """Give the samples (rows, width) of some rows of Pillow's image, with the sign that they have."""
     values: Values = np.asarray(band)
     if samples.kind == "unsigned 32":
         return values.view(np.uint32)
-    return values.view(np.int8) if samples.kind == "signed 8" else values
+    if samples.kind == "signed 8":
+        return values.view(np.int8)
+    return values
 
 
 def coloured_values(content: bytes, page: int, upper: Pixels, name: str) -> Values:
-    """Colours (and opacity) of 16 bits in the shape of ``upper``, their upper 8 bits, which is all that Pillow gives.
+    """Read colours (and opacity) of 16 bits (height, width, 3 or 4) of one page.
 
-    ``UserError`` where OpenCV reads anything else than Pillow: then one of the two is wrong.
+    ``upper`` holds their upper 8 bits in the same shape, which is all that Pillow gives.
+    Raises ``UserError`` where OpenCV reads anything else than Pillow: then one of the two is wrong.
     """
     with foreign_parser(f"{name} is damaged or cut off", "Copy it again"):
         cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # else its remarks reach the terminal
-        found: Any = cv2.imdecodemulti(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED, range=(page, page + 1))[
-            1
-        ]
-    values: Values = found[0] if len(found) == 1 else np.empty(0)
+        encoded = np.frombuffer(content, np.uint8)
+        found: Any = cv2.imdecodemulti(encoded, cv2.IMREAD_UNCHANGED, range=(page, page + 1))[1]
+    values: Values = np.empty(0)
+    if len(found) == 1:
+        values = found[0]
     if values.ndim == 3 and values.shape == upper.shape and values.dtype == np.uint16:
-        values = values[..., (2, 1, 0, 3)[: values.shape[2]]]
+        values = values[..., (2, 1, 0, 3)[: values.shape[2]]]  # OpenCV gives blue, green, red
         if np.array_equal(values >> 8, upper):
             return values
     raise UserError(f"{name} is damaged, or its colours are of a kind that cannot be read", "Save it with 8 bits")
 
 
 def extremes(parts: Iterable[Values]) -> tuple[float, float] | None:
-    """Smallest and largest value; None without any number."""
+    """Find the smallest and largest value of arrays of any shape; None without any number."""
     low, high = np.inf, -np.inf
     for part in parts:
-        values = part[np.isfinite(part)] if np.issubdtype(part.dtype, np.floating) else part
+        values = part
+        if np.issubdtype(part.dtype, np.floating):  # only these can hold what is not a number
+            values = part[np.isfinite(part)]
         if values.size:
             low, high = min(low, float(values.min())), max(high, float(values.max()))
-    return (low, high) if low <= high else None
+    if low > high:
+        return None
+    return low, high
 
 
 def scale_for(kind: str, found: Iterable[tuple[float, float] | None]) -> Scale:
-    """The one scale of all pictures of a kind, by the least and largest value of each.
+    """Choose the one scale of all pictures of a kind, by the least and largest value of each.
 
     Whole numbers: the smallest of 8, 10, 12, 14, 16, 24 or 32 bits that holds the largest. Fractions: 0 to 1 where all
     lie there. Anything else from its least to its largest value.
     """
     known = [each for each in found if each is not None]
-    low, high = min((least for least, _ in known), default=0.0), max((most for _, most in known), default=1.0)
+    low = min((least for least, _ in known), default=0.0)
+    high = max((most for _, most in known), default=1.0)
     if kind == "stated":
         return Scale(0.0, 65_535.0)
-    if kind == "fraction":
-        return Scale(0.0, 1.0) if low >= 0 and high <= 1 else Scale(low, high)
-    return Scale(0.0, next(2.0**bits - 1 for bits in BIT_DEPTHS if high < 2**bits)) if low >= 0 else Scale(low, high)
+    if low >= 0 and kind == "fraction" and high <= 1:
+        return Scale(0.0, 1.0)
+    if low >= 0 and kind != "fraction":
+        return Scale(0.0, next(2.0**bits - 1 for bits in BIT_DEPTHS if high < 2**bits))
+    return Scale(low, high)
 
 
 def to_8_bit(values: Values, scale: Scale, *, inverted: bool = False) -> Pixels:
-    """Samples as 0 to 255 by a scale; values beyond its ends, and not-a-numbers, become its ends."""
+    """Bring samples of any shape to 0 to 255 (uint8) by a scale.
+
+    Values beyond its ends become its ends, and what is not a number becomes black.
+    """
+    # A table of all values costs less than arithmetic on each pixel once there are more pixels than values.
     if values.dtype.kind == "u" and values.dtype.itemsize == 2 and values.size > ALL_OF_16_BITS.size:
         return to_8_bit(ALL_OF_16_BITS, scale, inverted=inverted)[values]
     with np.errstate(invalid="ignore"):  # some kinds of "no number" are remarked on when they are converted
         known = np.nan_to_num(values.astype(np.float64), nan=scale.black, posinf=scale.white, neginf=scale.black)
     pixels: Pixels = np.clip(np.rint((known - scale.black) * scale.per_level), 0, 255).astype(np.uint8)
-    return 255 - pixels if inverted else pixels
+    if inverted:
+        return 255 - pixels
+    return pixels
 
 
 def spread_over(sizes_px: list[int]) -> list[int]:
-    """Which of so many pictures are looked at for their scale: all, or evenly as many as the limit allows."""
+    """Choose which of so many pictures are looked at for their scale: all, or evenly as many as the limit allows."""
     if sum(sizes_px) <= MAX_LOOKED_AT_PX:
         return list(range(len(sizes_px)))
     wanted = max(2, MAX_LOOKED_AT_PX * len(sizes_px) // sum(sizes_px))

@@ -99,7 +99,9 @@ class DicomSource(RecordedSource):
     def seek_near(self, index: int) -> Frame:
         """The frame itself; of a video inside DICOM the nearest cheap one."""
         self.check_index(index)
-        return self.seek(self._clip.near(index) if self._clip else index)
+        if self._clip:
+            index = self._clip.near(index)
+        return self.seek(index)
 
     def times_s(self) -> Sequence[float | None]:
         """Seconds since the first frame by what the file says; None for a still and where nothing is said."""
@@ -122,12 +124,17 @@ class DicomSource(RecordedSource):
 
     def _pixel_aspect(self) -> float:
         if self.tags.pixel_aspect_ratio:
+            # PS3.3 C.7.6.3.1.7 names the vertical size first: the inverse of our width over height.
             vertical, horizontal = self.tags.pixel_aspect_ratio
             return horizontal / vertical
-        return float(self._clip.pixel_aspect) if self._clip else 1.0
+        if self._clip:
+            return float(self._clip.pixel_aspect)
+        return 1.0
 
     def _notes(self) -> tuple[str, ...]:
-        notes = list(clip_notes(self._clip)) if self._clip else []
+        notes: list[str] = []
+        if self._clip:
+            notes += clip_notes(self._clip)
         count = len(self._times_s)
         if self._declared is None:
             notes.append(f"The file does not say how many frames it has; {count} were found")
@@ -135,6 +142,7 @@ class DicomSource(RecordedSource):
             notes.append(f"The file says that it has {self._declared} frames; {count} were found")
         if self._damaged:
             notes.append(f"Damaged, left out: frame {', '.join(map(str, sorted(self._damaged)))}")
+        # Said, not refused: a capture of an ultrasound screen may carry another modality, such as OT.
         if self.tags.modality not in ("US", "IVUS", ""):
             notes.append(f"This is not ultrasound but {self.tags.modality}")
         if self._times.note:

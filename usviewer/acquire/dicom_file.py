@@ -25,6 +25,7 @@ from usviewer.acquire.dicom_values import quiet, text, whole
 from usviewer.errors import UserError, foreign_parser
 from usviewer.files import open_regular
 
+# Files without a preamble begin with group 0002 or 0008, little endian, or 0008, big endian.
 FIRST_GROUPS = (b"\x02\x00", b"\x08\x00", b"\x00\x08")
 NOT_PICTURES = ("Segmentation", "RT Dose", "Parametric Map", "Presentation State", "Structure Set")
 SOP_CLASS, ROWS = 0x00080016, 0x00280010
@@ -50,7 +51,9 @@ class _Header:
 
     def read(self, size: int = -1) -> bytes:
         """Read like a file, within the budget."""
-        content = self._file.read(size if 0 <= size <= HEADER_BYTES else HEADER_BYTES)
+        if not 0 <= size <= HEADER_BYTES:
+            size = HEADER_BYTES
+        content = self._file.read(size)
         self._bytes, self._reads = self._bytes + len(content), self._reads + 1
         if self._bytes >= HEADER_BYTES or self._reads > HEADER_READS:
             raise UserError(f"{self._name} has more data before its pictures than can be read", "Export it again")
@@ -95,7 +98,7 @@ class Opened:
 
 
 def is_dicom(path: Path, head: bytes) -> bool:
-    """Whether the file is DICOM by its content, with or without the preamble; ``head`` is its first 132 bytes."""
+    """Tell a DICOM file by its content, with or without the preamble; ``head`` is its first 132 bytes."""
     if head[128:132] == b"DICM":
         return True
     if head[:2] not in FIRST_GROUPS:
@@ -114,7 +117,10 @@ def read_file(file: BinaryIO, name: str) -> Opened:
         dataset, pixels, data = _parse(file, name)
         syntax = _complete_meta(dataset)
     _check_is_picture(dataset, pixels.tag, name)
-    length = None if pixels.length == UNDEFINED_LENGTH else pixels.length
+    # Packed pixels are a sequence of fragments up to a delimiter (PS3.5 A.4).
+    length: int | None = pixels.length
+    if length == UNDEFINED_LENGTH:
+        length = None
     if length is not None and pixels.offset + length > data.seek(0, SEEK_END):
         raise UserError(f"{name} is cut off", "Copy it again")
     return Opened(dataset, data, pixels.offset, length, pixels.vr, syntax)
@@ -164,10 +170,14 @@ def _complete_meta(dataset: Dataset) -> UID:
         dataset.file_meta = FileMetaDataset()
     stated = text(dataset.file_meta, "TransferSyntaxUID")
     if not stated:
-        implicit, little = dataset.original_encoding
-        explicit = ExplicitVRLittleEndian if little else ExplicitVRBigEndian
-        stated = ImplicitVRLittleEndian if implicit else explicit
+        return _syntax_by(*dataset.original_encoding)
     return UID(stated)
+
+
+def _syntax_by(implicit: bool | None, little: bool | None) -> UID:
+    if implicit:  # DICOM has no implicit VR that is big endian
+        return ImplicitVRLittleEndian
+    return ExplicitVRLittleEndian if little else ExplicitVRBigEndian
 
 
 def _check_is_picture(dataset: Dataset, pixels: int, name: str) -> None:

@@ -46,13 +46,18 @@ class Stream:
 
 
 def read_fragments(data: BinaryIO, offset: int, name: str) -> tuple[tuple[int, ...], list[Fragment]]:
-    """The Basic Offset Table and all fragments of packed pixels that begin at ``offset``."""
+    """Find the Basic Offset Table and all fragments of packed pixels that begin at ``offset``.
+
+    Raises ``UserError`` for pixels that are cut off or damaged.
+    """
     end = data.seek(0, 2)
     data.seek(offset)
     found: list[Fragment] = []
     while (mark := data.read(4)) == ITEM:
         size = data.read(4)
-        length = unpack("<L", size)[0] if len(size) == 4 else end
+        length = end
+        if len(size) == 4:
+            length = unpack("<L", size)[0]
         begin = data.tell()
         if begin + length > end:
             raise UserError(f"{name} is cut off", "Copy it again")
@@ -74,7 +79,7 @@ def frames_of(
     declared: int | None,
     begins: Callable[[Fragment], bool],
 ) -> list[Sequence[Fragment]]:
-    """Which fragments make which frame. ``begins``: whether a fragment's content looks like the head of a frame.
+    """Sort fragments into frames. ``begins``: whether a fragment's content looks like the head of a frame.
 
     Offset tables, and one fragment a frame, are believed where they give the stated number of frames and leave no head
     inside a frame. Else the heads count; and where there are none, a table that can be, or the stated number.
@@ -86,18 +91,23 @@ def frames_of(
     heads = [number for number, fragment in enumerate(fragments) if begins(fragment)]
     stated = [[numbers.get(offset, -1) for offset in table] for table in tables if table]
     ways = [starts for starts in stated if starts[0] == 0 and all(a < b for a, b in pairwise(starts))]
-    ways += [list(range(len(fragments)))] if declared in (None, len(fragments)) else []
+    if declared in (None, len(fragments)):
+        ways.append(list(range(len(fragments))))
     fitting = [starts for starts in ways if len(starts) == declared and set(heads) <= set(starts)]
-    by_head = [heads] if heads[:1] == [0] else []
-    starts = next(iter((*fitting, *by_head, *ways)), list(range(min(len(fragments), declared or 1))))
+    if heads[:1] == [0]:
+        fitting.append(heads)
+    starts = next(iter((*fitting, *ways)), list(range(min(len(fragments), declared or 1))))
     return [fragments[begin:end] for begin, end in pairwise((*starts, len(fragments)))]
 
 
 def heads_of(data: BinaryIO, syntax: UID) -> Callable[[Fragment], bool]:
-    """What tells whether a fragment begins a frame. A frame in RLE is always one fragment (PS3.5 A.4.2)."""
+    """Choose what tells whether a fragment begins a frame. A frame in RLE is always one fragment (PS3.5 A.4.2)."""
     if syntax == RLELossless:
         return lambda fragment: True
-    marks = (J2K, JP2) if syntax in JPEG2000TransferSyntaxes else (b"\xff\xd8\xff",)
+    # All JPEGs begin with SOI and another marker. JPEG 2000 may come with the boxes of a file, which DICOM forbids.
+    marks: tuple[bytes, ...] = (b"\xff\xd8\xff",)
+    if syntax in JPEG2000TransferSyntaxes:
+        marks = (J2K, JP2)
 
     def begins(fragment: Fragment) -> bool:
         data.seek(fragment[0])
@@ -107,11 +117,13 @@ def heads_of(data: BinaryIO, syntax: UID) -> Callable[[Fragment], bool]:
 
 
 def stream_facts(packed: bytes, syntax: UID, sample_bytes: int) -> Stream:
-    """What the head of a packed frame says about itself."""
+    """Read what the head of a packed frame says about itself."""
     try:
         if syntax == RLELossless:
-            segments = unpack("<L", packed[:4])[0]
-            return Stream(segments // sample_bytes if segments % sample_bytes == 0 else 0)
+            segments = unpack("<L", packed[:4])[0]  # one for each byte of each sample (PS3.5 G.2)
+            if segments % sample_bytes:
+                return Stream()
+            return Stream(segments // sample_bytes)
         if syntax in JPEG2000TransferSyntaxes:
             return _of_jpeg_2000(packed)
         if syntax in (*JPEGTransferSyntaxes, *JPEGLSTransferSyntaxes):
@@ -139,8 +151,10 @@ def _of_jpeg(packed: bytes) -> Stream:
         if packed[at] != 0xFF or length < 2:
             raise ValueError("no marker")
         content = packed[at + 4 : at + 2 + length]
+        # APP14 of Adobe: the last byte says how colours were turned (0: not, 1: YCbCr).
         if marker == 0xEE and content.startswith(b"Adobe"):
             adobe = content[11]
+        # SOF55 of JPEG-LS, or SOF0 to SOF15 without DHT, JPG and DAC, which lie among them.
         if marker == 0xF7 or (0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC)):
             bits, height, width, samples = unpack(">BHHB", content[:6])
             names = bytes(content[6 + 3 * number] for number in range(samples))

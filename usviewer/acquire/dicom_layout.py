@@ -14,6 +14,7 @@ GREY = ("MONOCHROME1", "MONOCHROME2")
 PALETTE = "PALETTE COLOR"
 YBR = ("YBR_FULL", "YBR_FULL_422")
 COLOURS = ("RGB", *YBR, "YBR_ICT", "YBR_RCT")
+# Two pixels share their colour difference: 2 samples a pixel on average instead of 3 (PS3.3 C.7.6.3.1.2).
 HALF_WIDTH = "YBR_FULL_422"
 BITS = (8, 16, 32)
 # One decoded frame as it is stored; decoders need some times of it for a moment. 64 megapixels of 8-bit colour fit.
@@ -55,13 +56,16 @@ def declared_frames(dataset: Dataset) -> int | None:
     if not is_stated(dataset, "NumberOfFrames"):
         return 1
     count = number(dataset, "NumberOfFrames")
-    return int(count) if count is not None and 1 <= count < 2**31 else None
+    if count is not None and 1 <= count < 2**31:
+        return int(count)
+    return None
 
 
 def read_pixel_layout(dataset: Dataset, name: str) -> PixelLayout:
     """Read the description of the pixels. Raises ``UserError`` for one that makes no sense."""
     samples = whole(dataset, "SamplesPerPixel")
     colour = text(dataset, "PhotometricInterpretation").upper()
+    # Both are required, but a file that lacks one of them can be understood by the other.
     if not samples:
         samples = 3 if colour in COLOURS else 1
     if not colour:
@@ -97,14 +101,16 @@ def read_pixel_layout(dataset: Dataset, name: str) -> PixelLayout:
 
 def check_colour(layout: PixelLayout, name: str) -> None:
     """Raise ``UserError`` for colours that do not fit the number of samples."""
-    known = (*GREY, PALETTE) if layout.samples == 1 else COLOURS
-    if layout.colour not in known:
+    known = {1: (*GREY, PALETTE), 3: COLOURS}
+    if layout.colour not in known[layout.samples]:
         raise _damaged(name, f"{layout.samples} samples a pixel, but {layout.colour}")
 
 
 def _high_bit(stated: int | None, bits: int, stored: int) -> int:
     """Samples lie at the low end of their container (PS3.5 8.1.1); in old files they may lie above it."""
-    return stated if stated is not None and stored <= stated < bits else stored - 1
+    if stated is not None and stored <= stated < bits:
+        return stated
+    return stored - 1
 
 
 def _damaged(name: str, what: str) -> UserError:
@@ -112,4 +118,6 @@ def _damaged(name: str, what: str) -> UserError:
 
 
 def _said(value: int | None) -> str:
-    return "missing" if value is None else str(value)
+    if value is None:
+        return "missing"
+    return str(value)

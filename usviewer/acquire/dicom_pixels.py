@@ -65,7 +65,8 @@ class PixelReader:
         self._decoder = self._decoder_of(opened.syntax)
         self._frames = self._packed_frames()
         if self._frames is None:
-            self._syntax = ExplicitVRLittleEndian if opened.syntax.is_encapsulated else opened.syntax
+            if opened.syntax.is_encapsulated:  # the file says packed, its pixels are not
+                self._syntax = ExplicitVRLittleEndian
             self._decoder = self._decoder_of(self._syntax)
             self._layout = _plain_layout(self._layout, opened.length or 0)
         elif self._frames:
@@ -75,7 +76,7 @@ class PixelReader:
             raise self._unreadable()
         self.frame_count = self._plain_count() if self._frames is None else len(self._frames)
         self._tables = ValueTables(opened.dataset, self._layout, self._find_range)
-        self._values = stored_values(self._layout, masked=self._masked)
+        self._values = _stored_values(self._layout, masked=self._masked)
 
     def pixels(self, index: int) -> Pixels:
         """Frame ``index`` as RGB (height, width, 3); ``UserError`` if it does not decode."""
@@ -83,7 +84,9 @@ class PixelReader:
         if values.ndim == 2:
             return _looked_up(self._codes(values), self._tables.of(index, self._values))
         eight_bit = to_8_bit(values, self._layout.bits_stored)
-        return ybr_to_rgb(eight_bit) if colour in YBR else eight_bit
+        if colour in YBR:
+            return ybr_to_rgb(eight_bit)
+        return eight_bit
 
     def _unreadable(self) -> UserError:
         return UserError(
@@ -132,7 +135,9 @@ class PixelReader:
         length, size, declared = self._opened.length or 0, self._layout.frame_bytes, self._layout.frames
         whole = length // size
         exact = length - whole * size <= 1  # padded to an even length
-        return whole if exact or declared is None else min(whole, declared)
+        if exact or declared is None:
+            return whole
+        return min(whole, declared)
 
     def _decoded(self, index: int) -> tuple[Stored, str]:
         """The stored values of a frame and their colours."""
@@ -173,17 +178,20 @@ class PixelReader:
             "pixel_keyword": "PixelData",
             "pixel_vr": self._opened.vr,
         }
-        return options if not self._masked or layout.samples == 3 else {**options, "correct_unused_bits": False}
+        if self._masked and layout.samples == 1:
+            options["correct_unused_bits"] = False
+        return options
 
     def _true_colour(self, colour: str, stream: Stream) -> str:
         """The colour space of a decoded frame; writers of JPEG often state the one before compression."""
         if self._syntax not in BY_PILLOW or stream.samples != 3:
             return colour
         if stream.adobe_transform is not None:
-            return (
-                colour if stream.adobe_transform == 0 else "RGB"
-            )  # the decoder has converted what the stream says is YBR
-        return YBR[0] if stream.subsampled and not stream.named_rgb else colour  # at half the width: cannot be RGB
+            # The decoder has converted what the stream says is YBR.
+            return colour if stream.adobe_transform == 0 else "RGB"
+        if stream.subsampled and not stream.named_rgb:  # colours at half the width: this cannot be RGB
+            return YBR[0]
+        return colour
 
     def _packed(self, fragments: list[Fragment]) -> bytes:
         size = sum(length for _, length in fragments)
@@ -211,14 +219,18 @@ class PixelReader:
     def _codes(self, values: Stored) -> Stored:
         """Stored values as indices into the table: unsigned, in native byte order, shifted down where they lie high."""
         codes = _as_codes(values)
-        return codes >> self._high_shift if self._layout.high_bit >= self._layout.bits_stored else codes
+        if self._layout.high_bit >= self._layout.bits_stored:
+            return codes >> self._high_shift
+        return codes
 
     @cached_property
     def _high_shift(self) -> int:
         """How far above the low end samples lie: as High Bit says, if the bits above those stored are used at all."""
         layout = self._layout
         high = self._masked and bool(self._codes_in_use[2**layout.bits_stored :].any())
-        return layout.high_bit + 1 - layout.bits_stored if high else 0
+        if not high:
+            return 0
+        return layout.high_bit + 1 - layout.bits_stored
 
     def _find_range(self) -> tuple[int, int]:
         """The smallest and the largest value of the recording."""
@@ -226,15 +238,16 @@ class PixelReader:
         if self._layout.high_bit >= self._layout.bits_stored:
             codes = codes >> self._high_shift
         values = self._values[codes]
-        return (int(values.min()), int(values.max())) if len(values) else (0, 2**16)
+        if not len(values):  # no frame could be decoded: a range that nothing fits into keeps the stated one
+            return 0, 2**16
+        return int(values.min()), int(values.max())
 
     @cached_property
     def _codes_in_use(self) -> Stored:
         """For every code whether it is there, on frames from all over the recording."""
         used = np.zeros(len(self._values), dtype=bool)
-        for index in sorted(
-            {round(step * (self.frame_count - 1) / (RANGE_FRAMES - 1)) for step in range(RANGE_FRAMES)}
-        ):
+        last = self.frame_count - 1
+        for index in sorted({round(step * last / (RANGE_FRAMES - 1)) for step in range(RANGE_FRAMES)}):
             try:
                 codes = _as_codes(self._decoded(index)[0])
             except UserError:  # said when that frame is asked for
@@ -244,13 +257,19 @@ class PixelReader:
         return used
 
 
-def stored_values(layout: PixelLayout, *, masked: bool) -> Stored:
+def _stored_values(layout: PixelLayout, *, masked: bool) -> Stored:
     """The value that each code of a sample's container stands for; nothing for colours."""
     bits = layout.bits_allocated
-    codes = np.arange(2**bits if layout.samples == 1 else 0, dtype=np.int32)
-    used = min(16, layout.bits_stored if masked else bits)
-    codes &= 2**used - 1
-    return np.where(codes >= 2 ** (used - 1), codes - 2**used, codes) if layout.signed else codes
+    if layout.samples != 1:
+        return np.empty(0, dtype=np.int32)
+    codes = np.arange(2**bits, dtype=np.int32)
+    used = bits
+    if masked:
+        used = layout.bits_stored
+    codes &= 2**used - 1  # bits above those stored may hold overlays in old files
+    if not layout.signed:
+        return codes
+    return np.where(codes >= 2 ** (used - 1), codes - 2**used, codes)
 
 
 def _as_codes(values: Stored) -> Stored:
@@ -259,15 +278,16 @@ def _as_codes(values: Stored) -> Stored:
 
 
 def ybr_to_rgb(ybr: Pixels) -> Pixels:
-    """JPEG's full-range YCbCr as RGB (PS3.3 C.7.6.3.1.2), within one level of the exact formula."""
+    """Turn JPEG's full-range YCbCr (height, width, 3) into RGB (PS3.3 C.7.6.3.1.2), within one level of the formula."""
     rgb = np.empty(ybr.shape, dtype=np.uint8)
     for strip in _strips(ybr):
+        # OpenCV wants red difference before blue; NumPy reorders the channels.
         rgb[strip] = cv2.cvtColor(np.ascontiguousarray(ybr[strip][..., [0, 2, 1]]), cv2.COLOR_YCrCb2RGB)
     return rgb
 
 
 def to_8_bit(values: Stored, bits_stored: int) -> Pixels:
-    """Unsigned colour samples of ``bits_stored`` bits as 8 bits."""
+    """Scale unsigned colour samples (height, width, 3) of ``bits_stored`` bits to 8 bits."""
     if values.dtype == np.uint8 and bits_stored == 8:
         return np.ascontiguousarray(values)
     pixels = np.empty(values.shape, dtype=np.uint8)
@@ -302,11 +322,17 @@ def _plain_layout(layout: PixelLayout, length: int) -> PixelLayout:
 
 def _extended_offsets(opened: Opened) -> tuple[int, ...]:
     packed = packed_bytes(opened.dataset, "ExtendedOffsetTable")
-    return tuple(np.frombuffer(packed[0][: len(packed[0]) // 8 * 8], "<u8").tolist()) if packed else ()
+    if packed is None:
+        return ()
+    whole = packed[0][: len(packed[0]) // 8 * 8]  # a table that is cut off may still be right at its beginning
+    return tuple(np.frombuffer(whole, "<u8").tolist())
 
 
 def video_stream(opened: Opened, name: str) -> bytes:
-    """The clip inside a dataset: all fragments joined, the offset table left out (PS3.5 A.4)."""
+    """Join the fragments of the clip inside a dataset, without the offset table (PS3.5 A.4).
+
+    Raises ``UserError`` where it is damaged or too large.
+    """
     _, fragments = read_fragments(opened.data, opened.offset, name)
     if sum(length for _, length in fragments) > VIDEO_BYTES:
         raise UserError(f"The video inside {name} is larger than {VIDEO_BYTES // 1_000_000} MB", "Export a shorter one")

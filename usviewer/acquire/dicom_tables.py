@@ -14,7 +14,7 @@ import numpy as np
 from pydicom import Dataset
 
 from usviewer.acquire.dicom_layout import PALETTE, PixelLayout
-from usviewer.acquire.dicom_values import items, number, numbers, packed_bytes, stored_as, text, words
+from usviewer.acquire.dicom_values import items, number, numbers, packed_bytes, stored_as, text, words, words_in
 from usviewer.errors import UserError
 from usviewer.frame import Pixels
 
@@ -29,7 +29,7 @@ UNUSED_BITS = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Window:
+class _Window:
     """Linear between its ends, or a sigmoid (PS3.3 C.11.2.1.2, C.11.2.1.3)."""
 
     centre: float
@@ -51,12 +51,12 @@ class Window:
 
 
 @dataclass(frozen=True, slots=True)
-class Rules:
+class _Rules:
     """From stored values to grey: what of it differs between frames."""
 
     slope: float
     intercept: float
-    window: Window | None
+    window: _Window | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,14 +84,17 @@ class ValueTables:
         self._voi = _first_lookup(dataset, "VOILUTSequence", layout.signed)
         self._modality = _first_lookup(dataset, "ModalityLUTSequence", layout.signed)
         self._range: tuple[float, float] | None = None
-        self._kept: tuple[Rules | None, Pixels] | None = None
+        self._kept: tuple[_Rules | None, Pixels] | None = None
 
     def of(self, index: int, values: np.ndarray[Any, Any]) -> Pixels:
         """The table of frame ``index``, for stored ``values`` as they stand for the codes 0, 1, 2, ..."""
-        rules = None if self._layout.colour == PALETTE else self._rules(index)
+        if self._layout.colour == PALETTE:  # one for the whole recording
+            if self._kept is None:
+                self._kept = None, self._palette(values)
+            return self._kept[1]
+        rules = self._rules(index)
         if self._kept is None or self._kept[0] != rules:
-            table = self._palette(values) if rules is None else self._grey(values, rules)
-            self._kept = rules, table
+            self._kept = rules, self._grey(values, rules)
         return self._kept[1]
 
     def _groups(self, index: int, sequence: str) -> Iterator[Dataset]:
@@ -100,15 +103,15 @@ class ValueTables:
             yield from items(group, sequence)[:1]
         yield self._dataset
 
-    def _rules(self, index: int) -> Rules:
+    def _rules(self, index: int) -> _Rules:
         window = next(filter(None, map(_window, self._groups(index, "FrameVOILUTSequence"))), None)
         for place in self._groups(index, "PixelValueTransformationSequence"):
             slope, intercept = number(place, "RescaleSlope"), number(place, "RescaleIntercept")
             if slope is not None or intercept is not None:
-                return Rules(slope or 1.0, intercept or 0.0, window)  # a slope of 0 makes no picture
-        return Rules(1.0, 0.0, window)
+                return _Rules(slope or 1.0, intercept or 0.0, window)  # a slope of 0 makes no picture
+        return _Rules(1.0, 0.0, window)
 
-    def _grey(self, stored: np.ndarray[Any, Any], rules: Rules) -> Pixels:
+    def _grey(self, stored: np.ndarray[Any, Any], rules: _Rules) -> Pixels:
         if self._modality is not None:
             values = self._modality.of(stored.astype(np.float64))
         else:
@@ -125,7 +128,7 @@ class ValueTables:
             grey = 255 - grey
         return np.repeat(grey[:, None], 3, axis=1)
 
-    def _ends(self, rules: Rules) -> tuple[float, float]:
+    def _ends(self, rules: _Rules) -> tuple[float, float]:
         """Black and white where there is no window: the whole range, after the modality transformation."""
         if self._modality is not None:
             return 0.0, float(2**self._modality.bits - 1)
@@ -136,8 +139,7 @@ class ValueTables:
         """The range of stored values, for the whole recording: of Bits Stored, unless nearly all of it is unused."""
         if self._range is None:
             layout = self._layout
-            low = -(2 ** (layout.bits_stored - 1)) if layout.signed else 0
-            self._range = low, low + 2**layout.bits_stored - 1
+            self._range = _range_of(layout.bits_stored, layout.signed)
             if layout.bits_stored > DEPTHS[0]:
                 self._range = _range_in_use(*self._find_range(), self._range, layout.bits_stored)
         return self._range
@@ -146,34 +148,41 @@ class ValueTables:
         channels = [_palette_channel(self._dataset, channel, self._layout.signed) for channel in CHANNELS]
         colours = np.stack([channel.of(stored.astype(np.float64)) for channel in channels], axis=1).astype(np.uint16)
         # Some 16-bit palettes hold 8-bit values: their brightest colour then tells.
-        shift = 8 if max(int(channel.entries.max()) for channel in channels) > 255 else 0
-        return (colours >> shift).astype(np.uint8)
+        if max(int(channel.entries.max()) for channel in channels) > 255:
+            colours >>= 8
+        return colours.astype(np.uint8)
+
+
+def _range_of(bits: int, signed: bool) -> tuple[int, int]:
+    """The least and the largest whole number of so many bits."""
+    if signed:
+        return -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
+    return 0, 2**bits - 1
 
 
 def _range_in_use(smallest: int, largest: int, stated: tuple[float, float], bits_stored: int) -> tuple[float, float]:
     for bits in DEPTHS:
-        low = -(2 ** (bits - 1)) if smallest < 0 else 0
-        high = low + 2**bits - 1
+        low, high = _range_of(bits, smallest < 0)
         if bits <= bits_stored - UNUSED_BITS and low <= smallest and largest <= high:
             return low, high
     return stated
 
 
-def _window(place: Dataset) -> Window | None:
+def _window(place: Dataset) -> _Window | None:
     """The first window that can be one."""
     function = text(place, "VOILUTFunction").upper()
+    # Width - 1 is divided by in the standard's own linear function (PS3.3 C.11.2.1.2.1).
     narrowest = 0.0 if function in ("LINEAR_EXACT", "SIGMOID") else 1.0
     for centre, width in zip(numbers(place, "WindowCenter") or (), numbers(place, "WindowWidth") or (), strict=False):
         if width > 0 and width >= narrowest:
-            return Window(centre, width, function)
+            return _Window(centre, width, function)
     return None
 
 
 def _first_lookup(dataset: Dataset, sequence: str, signed: bool) -> _Lookup | None:
     """The table of the first item that has one."""
-    return next(
-        filter(None, (_lookup(item, "LUTDescriptor", "LUTData", signed) for item in items(dataset, sequence))), None
-    )
+    found = (_lookup(item, "LUTDescriptor", "LUTData", signed) for item in items(dataset, sequence))
+    return next(filter(None, found), None)
 
 
 def _descriptor(dataset: Dataset, keyword: str, signed: bool) -> tuple[int, int, int] | None:
@@ -182,8 +191,9 @@ def _descriptor(dataset: Dataset, keyword: str, signed: bool) -> tuple[int, int,
     if stated is None or len(stated) != 3:
         return None
     count, first, bits = map(int, stated)
-    negative = (signed or stored_as(dataset, keyword) == "SS") and first >= 2**15
-    return count or MAX_ENTRIES, first - 2**16 if negative else first, bits
+    if first >= 2**15 and (signed or stored_as(dataset, keyword) == "SS"):
+        first -= 2**16
+    return count or MAX_ENTRIES, first, bits  # 65,536 entries do not fit into 16 bits: the standard writes 0
 
 
 def _lookup(dataset: Dataset, descriptor: str, data: str, signed: bool) -> _Lookup | None:
@@ -192,16 +202,19 @@ def _lookup(dataset: Dataset, descriptor: str, data: str, signed: bool) -> _Look
         return None
     count, first, bits = stated
     entries = _entries(*packed, count, bits, stored_as(dataset, data))
-    bits = bits if 8 <= bits <= 16 and int(entries.max()) < 2**bits else 8 if int(entries.max()) < 256 else 16
+    largest = int(entries.max())
+    if not 8 <= bits <= 16 or largest >= 2**bits:  # what is stated cannot be: the entries tell
+        bits = 8 if largest < 256 else 16
     return _Lookup(entries, first, bits)
 
 
 def _entries(data: bytes, little: bool, count: int, bits: int, vr: str) -> Entries:
     """Entries of 16 or 8 bits, as many as were promised: the length tells which. A missing end is the last entry."""
     if len(data) > count + count % 2 or (len(data) < count and bits > 8):
-        entries = np.frombuffer(data[: len(data) // 2 * 2], "<u2" if little else ">u2")
+        entries: np.ndarray[Any, Any] = words_in(data, little)
     else:
         entries = np.frombuffer(data, "u1")
+        # Bytes that were written as words of a big-endian file lie in pairs the wrong way round.
         if not little and vr == "OW" and len(data) % 2 == 0:
             entries = entries.reshape(-1, 2)[:, ::-1].ravel()
     return _filled(entries, count)
@@ -228,17 +241,17 @@ def _segmented(dataset: Dataset, descriptor: str, data: str, signed: bool) -> _L
         return None
     count, first, bits = stated
     content, little = packed
-    kind = "u1" if bits == 8 else "<u2" if little else ">u2"
-    whole = content if bits == 8 else content[: len(content) // 2 * 2]
-    codes = np.frombuffer(whole, kind).astype(int)
-    entries = expand_segments(codes.tolist(), count, wide=bits != 8, little=little)
+    codes = list(content)
+    if bits != 8:
+        codes = words_in(content, little).tolist()
+    entries = expand_segments(codes, count, wide=bits != 8, little=little)
     if not entries:
         return None
     return _Lookup(_filled(np.asarray(entries), count), first, bits)
 
 
 def expand_segments(codes: list[int], count: int, *, wide: bool, little: bool = True) -> list[int]:
-    """The entries that segments stand for, at most ``count`` of them; empty where they make no sense.
+    """List the entries that segments stand for, at most ``count`` of them; empty where they make no sense.
 
     Opcode 0: values as they are, 1: a line to a value, 2: earlier pieces again. Those may not be such again, so that a
     few bytes stand for no more than the table has.
@@ -265,12 +278,15 @@ def expand_segments(codes: list[int], count: int, *, wide: bool, little: bool = 
                 return False
         return True
 
-    return entries[:count] if add(0, None) else []
+    if not add(0, None):
+        return []
+    return entries[:count]
 
 
 def _offset(parts: list[int], wide: bool, little: bool) -> int:
     """Where an earlier piece begins: two words, the low one first, or four bytes."""
     if wide:
         return sum(part << 16 * place for place, part in enumerate(parts))
-    ordered = parts if little else [part for pair in (parts[:2], parts[2:]) for part in reversed(pair)]
-    return sum(part << 8 * place for place, part in enumerate(ordered))
+    if not little:  # each word's own bytes are the other way round
+        parts = [part for pair in (parts[:2], parts[2:]) for part in reversed(pair)]
+    return sum(part << 8 * place for place, part in enumerate(parts))

@@ -61,7 +61,7 @@ class DicomTags:
 
 
 def read_tags(dataset: Dataset, syntax: UID) -> DicomTags:
-    """Geometry and device of a dataset; what is absent or unreadable is None or empty."""
+    """Read geometry and device of a dataset; what is absent or unreadable is None or empty."""
     uid = UID(text(dataset, "SOPClassUID"))
     return DicomTags(
         rows=whole(dataset, "Rows") or 0,
@@ -84,8 +84,9 @@ def read_tags(dataset: Dataset, syntax: UID) -> DicomTags:
 def _aspect(dataset: Dataset) -> tuple[float, float] | None:
     """Pixel Aspect Ratio, vertical : horizontal, if pixels can have it."""
     aspect = _pair(numbers(dataset, "PixelAspectRatio", 2))
-    possible = aspect is not None and min(aspect) > 0 and 1 / MAX_ASPECT <= aspect[0] / aspect[1] <= MAX_ASPECT
-    return aspect if possible else None
+    if aspect is None or min(aspect) <= 0 or not 1 / MAX_ASPECT <= aspect[0] / aspect[1] <= MAX_ASPECT:
+        return None
+    return aspect
 
 
 def _region(item: Dataset) -> RawRegion:
@@ -107,7 +108,7 @@ def _region(item: Dataset) -> RawRegion:
 
 
 def _frame_spacings(dataset: Dataset) -> tuple[tuple[float, float] | None, ...]:
-    common = _shared_spacing(dataset)
+    common = _shared_spacing(dataset)  # a frame's own groups stand before those that all share (PS3.3 C.7.6.16)
     return tuple(_measured(group) or common for group in items(dataset, "PerFrameFunctionalGroupsSequence"))
 
 
@@ -120,4 +121,6 @@ def _measured(group: Dataset) -> tuple[float, float] | None:
 
 
 def _pair(values: tuple[float, ...] | None) -> tuple[float, float] | None:
-    return (values[0], values[1]) if values else None
+    if values is None:
+        return None
+    return values[0], values[1]

@@ -53,12 +53,17 @@ def frame_times(dataset: Dataset, count: int, clip_times_s: Sequence[float | Non
         except _Refused as error:
             refused.append(str(error))
             continue
+        if times_s and refused:
+            return FrameTimes(times_s, f"Times follow {what}: {'; '.join(refused)}")
         if times_s:
-            return FrameTimes(times_s, f"Times follow {what}: {'; '.join(refused)}" if refused else "")
+            return FrameTimes(times_s)
     why = "; ".join(refused) or "the file does not say that of acquisition"
+    # The rate of display may be another than that of acquisition: it comes last, and the note says so.
     if shown:
         return FrameTimes(tuple(index / shown for index in range(count)), f"Times follow the rate of display: {why}")
-    note = f"The frame rate is not known: {why}" if refused else "The file does not say the frame rate"
+    note = "The file does not say the frame rate"
+    if refused:
+        note = f"The frame rate is not known: {why}"
     return FrameTimes((None,) * count, note)
 
 
@@ -69,7 +74,9 @@ def _clocks(dataset: Dataset) -> Iterable[tuple[str, Clock]]:
     vector: tuple[str, Clock] = ("Frame Time Vector", _by_vector)
     step: tuple[str, Clock] = ("Frame Time", _by_frame_time)
     pointer = numbers(dataset, "FrameIncrementPointer") or ()
-    first = (step, vector) if FRAME_TIME in pointer else (vector, step)
+    first = (vector, step)
+    if FRAME_TIME in pointer:
+        first = (step, vector)
     return (*first, ("the time stamps of the frames", _by_stamps))
 
 
@@ -88,7 +95,9 @@ def _checked(times_s: tuple[float, ...] | None, what: str, shown: float | None) 
 
 
 def _rate_text(rate: float) -> str:
-    return f"{rate:.2g} frames a second" if rate < 1 else f"{rate:.0f} frames a second"
+    if rate < 1:
+        return f"{rate:.2g} frames a second"
+    return f"{rate:.0f} frames a second"
 
 
 def _by_vector(dataset: Dataset, count: int) -> tuple[float, ...] | None:
@@ -97,6 +106,7 @@ def _by_vector(dataset: Dataset, count: int) -> tuple[float, ...] | None:
     steps_ms = numbers(dataset, "FrameTimeVector")
     if steps_ms is None:
         raise _Refused("Frame Time Vector has values that are not numbers")
+    # Its first value is that of the first frame and counts for nothing (PS3.3 C.7.6.5).
     if len(steps_ms) < count:
         raise _Refused(f"Frame Time Vector has {len(steps_ms)} values for {count} frames")
     if any(step < 0 for step in steps_ms[1:count]):
@@ -134,8 +144,12 @@ def _stamp(content: Dataset) -> datetime | None:
         moment = datetime.strptime(match[1], "%Y%m%d%H%M%S")
     except ValueError:
         return None
-    offset = timedelta(hours=int(match[4]), minutes=int(match[5])) if match[3] else timedelta()
-    return moment + timedelta(seconds=float(match[2] or 0)) - (-offset if match[3] == "-" else offset)
+    offset = timedelta()
+    if match[3]:  # from UTC, as DT of PS3.5 6.2 writes it
+        offset = timedelta(hours=int(match[4]), minutes=int(match[5]))
+    if match[3] == "-":
+        offset = -offset
+    return moment + timedelta(seconds=float(match[2] or 0)) - offset
 
 
 def _display_rate(dataset: Dataset) -> float | None:

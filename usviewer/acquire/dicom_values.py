@@ -42,40 +42,49 @@ def _silence_gdcm() -> None:
 
 
 def value_of(dataset: Dataset, keyword: str) -> Any:
-    """The value of an element; None where it is absent, empty or cannot be understood."""
+    """Give the value of an element; None where it is absent, empty or cannot be understood."""
     try:
         value = dataset.get(keyword)
-        return None if value is None or (hasattr(value, "__len__") and len(value) == 0) else value
+        if hasattr(value, "__len__") and len(value) == 0:
+            return None
     except Exception:  # see the head of this file
         return None
+    return value
 
 
 def is_stated(dataset: Dataset, keyword: str) -> bool:
-    """Whether an element is there with any value at all, understood or not."""
+    """Tell whether an element is there with any value at all, understood or not."""
     element = _raw(dataset, keyword)
     return element is not None and element.value not in (None, b"", "")
 
 
 def items(dataset: Dataset, keyword: str) -> tuple[Dataset, ...]:
-    """The items of a sequence; none where it is absent or not a sequence."""
+    """List the items of a sequence; empty where it is absent or not a sequence."""
     value = value_of(dataset, keyword)
-    return tuple(value) if isinstance(value, Sequence) else ()
+    if isinstance(value, Sequence):
+        return tuple(value)
+    return ()
 
 
 def numbers(dataset: Dataset, keyword: str, count: int | None = None) -> tuple[float, ...] | None:
-    """All values of an element (just ``count`` of them, if given) as finite numbers, or None."""
+    """Read all values of an element (just ``count`` of them, if given) as finite numbers, or None."""
     element = _raw(dataset, keyword)
+    # Text is parsed here: pydicom refuses a comma, and takes what only Python calls a number ("1_000", "nan").
     if isinstance(element, RawDataElement) and _vr(element) in ("DS", "IS") and element.value:
         parts: Any = bytes(element.value).decode("latin-1").split("\\")
     else:
         value = value_of(dataset, keyword)
-        parts = list(value) if isinstance(value, MultiValue | list | tuple) else [value]
-    values = parse_numbers(parts)
-    return values if values and (count is None or len(values) == count) else None
+        parts = [value]
+        if isinstance(value, MultiValue | list | tuple):
+            parts = list(value)
+    values = _parse_numbers(parts)
+    if not values or count not in (None, len(values)):
+        return None
+    return values
 
 
-def parse_numbers(parts: list[Any]) -> tuple[float, ...] | None:
-    """Numbers out of numbers and texts; None unless each of them is one, and can only be this one.
+def _parse_numbers(parts: list[Any]) -> tuple[float, ...] | None:
+    """Read numbers from numbers and texts; None unless each of them is a number, and can only be this one.
 
     A writer that follows the language of its computer puts a comma for the point. It is taken for one where it cannot
     stand between thousands, or another value of the same element shows what it means.
@@ -95,49 +104,70 @@ def parse_numbers(parts: list[Any]) -> tuple[float, ...] | None:
             values.append(float(part))
         except (TypeError, ValueError, OverflowError):
             return None
-    return tuple(values) if all(math.isfinite(value) for value in values) else None
+    if not all(map(math.isfinite, values)):
+        return None
+    return tuple(values)
 
 
 def number(dataset: Dataset, keyword: str) -> float | None:
-    """The only value of an element, as a number."""
+    """Read the only value of an element as a number; None where there is none, or are several."""
     values = numbers(dataset, keyword, 1)
     return values[0] if values else None
 
 
 def whole(dataset: Dataset, keyword: str) -> int | None:
-    """The only value of an element, as a whole number."""
+    """Read the only value of an element as a whole number, as ``number`` does."""
     value = number(dataset, keyword)
-    return None if value is None else int(value)
+    if value is None:
+        return None
+    return int(value)
 
 
 def text(dataset: Dataset, keyword: str) -> str:
-    """An element as text, empty where there is none."""
+    """Read an element as text; empty where there is none."""
     value = value_of(dataset, keyword)
-    return " ".join(map(str, value)) if isinstance(value, MultiValue) else str("" if value is None else value).strip()
+    if value is None:
+        return ""
+    if isinstance(value, MultiValue):
+        return " ".join(map(str, value))
+    return str(value).strip()
 
 
 def words(dataset: Dataset, keyword: str) -> np.ndarray[Any, np.dtype[np.uint16]] | None:
-    """An element of 16-bit words in the order of its file, as numbers; None where it is absent or empty."""
+    """Read an element of 16-bit words in the order of its file, as numbers; None where it is absent or empty."""
     packed = packed_bytes(dataset, keyword)
     if packed is None or len(packed[0]) < 2:
         return None
-    data, little = packed
-    return np.frombuffer(data[: len(data) // 2 * 2], "<u2" if little else ">u2").astype(np.uint16)
+    return words_in(*packed)
+
+
+def words_in(data: bytes, little: bool) -> np.ndarray[Any, np.dtype[np.uint16]]:
+    """Read all whole 16-bit words of some bytes, in their own byte order."""
+    order = ">u2"
+    if little:
+        order = "<u2"
+    return np.frombuffer(data[: len(data) // 2 * 2], order).astype(np.uint16)
 
 
 def packed_bytes(dataset: Dataset, keyword: str) -> tuple[bytes, bool] | None:
-    """An element's bytes as they are stored, and whether words among them are little endian; None if there are none."""
+    """Give an element's bytes as they are stored, and whether words among them are little endian; None without any."""
     element = _raw(dataset, keyword)
-    value = None if element is None else element.value
+    if element is None or not element.value:
+        return None
     if isinstance(element, RawDataElement):
-        return (bytes(value), bool(element.is_little_endian)) if value else None
-    return (bytes(value), True) if isinstance(value, bytes) and value else None
+        return bytes(element.value), bool(element.is_little_endian)
+    # Once pydicom has converted an element, only bytes are as they were stored.
+    if not isinstance(element.value, bytes):
+        return None
+    return element.value, True
 
 
 def stored_as(dataset: Dataset, keyword: str) -> str:
-    """The VR that an element was written with, empty where the file does not say."""
+    """Give the VR that an element was written with; empty where the file does not say."""
     element = _raw(dataset, keyword)
-    return "" if element is None else str(element.VR or "")
+    if element is None:
+        return ""
+    return str(element.VR or "")
 
 
 def _raw(dataset: Dataset, keyword: str) -> Any:

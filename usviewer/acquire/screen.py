@@ -14,15 +14,15 @@ from urllib.parse import parse_qsl
 import cv2
 import numpy as np
 
-from usviewer.acquire.source import LiveSource, check_size
+from usviewer.acquire.source import LiveSource, Source, check_size
 from usviewer.errors import UserError
 from usviewer.frame import Frame, Pixels, SourceInfo, make_frame
 from usviewer.typed_number import parse_number
 
 SCHEME = "screen:"
 EXAMPLE = "Write screen:, screen:2 or screen:?region=100,50,1280x720&rate=30"
-RATE = 30.0
-MOST_RATE = 240.0
+# Faster than a screen draws, the same picture would come twice.
+RATE, MOST_RATE = 30.0, 240.0
 
 # Left, top, width, height on the desktop that all monitors share.
 Area = tuple[int, int, int, int]
@@ -57,16 +57,17 @@ def parse_screen_uri(uri: str) -> ScreenAddress:
     if not 0 < rate <= MOST_RATE:
         raise UserError(f"A screen cannot be captured {rate:g} times a second", f"Give a rate up to {MOST_RATE:.0f}")
     left, top, width, height = (int(number) for number in region.groups())
-    chosen = (left, top, width, height) if "region" in asked else None
-    return ScreenAddress(int(where or 1), chosen, rate)
+    if "region" not in asked:
+        return ScreenAddress(int(where or 1), None, rate)
+    return ScreenAddress(int(where or 1), (left, top, width, height), rate)
 
 
-def open_screen(uri: str) -> ScreenSource:
+def open_screen(uri: str) -> Source:
     """Open the screen or a region of it. Raises ``UserError`` where it is missing or may not be captured."""
-    return ScreenSource(uri)
+    return _ScreenSource(uri)
 
 
-class ScreenSource(LiveSource):
+class _ScreenSource(LiveSource):
     """A live source: pictures of a region of the screen, at a steady rate, until it is closed.
 
     Each step of the iteration waits until the next picture is due and takes what the screen shows then; a consumer that
@@ -99,7 +100,7 @@ class ScreenSource(LiveSource):
         due_s = time.monotonic()
         while not self._closed:
             time.sleep(max(0.0, due_s - time.monotonic()))
-            due_s = max(due_s + self._period_s, time.monotonic())
+            due_s = max(due_s + self._period_s, time.monotonic())  # what was missed is not made up for
             picture = self._newest()
             if picture is None:
                 return
@@ -109,7 +110,9 @@ class ScreenSource(LiveSource):
     def _newest(self) -> Pixels | None:
         """The picture that the region shows now; None once closed."""
         with self._in_hand():
-            return None if self._closed else self._grab()
+            if self._closed:
+                return None
+            return self._grab()
 
     def _release(self) -> None:
         self._screen.close()

@@ -12,6 +12,7 @@ from usviewer.errors import UserError
 from usviewer.files import NOT_REGULAR
 from usviewer.frame import Frame, SourceInfo
 
+# No scanner makes pictures beyond these limits (``docs/inputs.md``).
 MIN_SIDE_PX = 32
 MAX_SIDE_PX = 16_384
 MAX_PIXELS = 64_000_000
@@ -108,16 +109,16 @@ class RecordedSource(_Closing):
         what = f"{self.info.name} has no frame {index}"
         if count == 0:
             raise UserError(what, "Choose another file: it has no frames")
-        raise UserError(
-            what, f"Ask for a frame from 0 to {count - 1}" if count > 1 else "Ask for frame 0, its only one"
-        )
+        if count == 1:
+            raise UserError(what, "Ask for frame 0, its only one")
+        raise UserError(what, f"Ask for a frame from 0 to {count - 1}")
 
 
 class LiveSource(_Closing):
     """What sources without an end share: only the newest frame, and ``close`` from any thread.
 
     What is read from must not be released during a read: reads stand within ``_in_hand``, and a ``close`` that comes
-    meanwhile is carried out at their end.
+    during one is carried out at its end.
     """
 
     def __init__(self) -> None:
@@ -134,7 +135,7 @@ class LiveSource(_Closing):
     seek_near = seek
 
     def times_s(self) -> Sequence[float | None]:
-        """None: a live source has no times."""
+        """Give nothing: a live source has no times."""
         return ()
 
     def close(self) -> None:
@@ -150,17 +151,19 @@ class LiveSource(_Closing):
             yield
         finally:
             self._in_use = False
-            if self._closed:  # closed from outside meanwhile
+            if self._closed:  # closed by another thread during the read
                 self._release()
 
 
 def frame_count(source: Source) -> int | None:
-    """How many frames there are, counted rather than read from a header; None where there is no end."""
-    return None if source.info.live else len(source.times_s())
+    """Count the frames of a source, rather than believe a header; None where there is no end."""
+    if source.info.live:
+        return None
+    return len(source.times_s())
 
 
 def unreadable(name: str, error: OSError, *, was_there: bool = False) -> UserError:
-    """The error for a file or folder that cannot be opened; ``was_there``: it could be opened a moment ago."""
+    """Make the error for a file or folder that cannot be opened; ``was_there``: it could be opened a moment ago."""
     if isinstance(error, FileNotFoundError) and was_there:
         return UserError(f"{name} is gone", "It was moved, renamed or deleted, or its drive was taken out")
     if isinstance(error, FileNotFoundError):

@@ -12,7 +12,7 @@ from usviewer.units import is_square
 
 
 def mean_rate(times_s: Sequence[float | None]) -> float | None:
-    """Frames a second over a whole recording, None where its times are not known."""
+    """Compute the frames a second over a whole recording; None where its times are not known."""
     known = [time_s for time_s in times_s if time_s is not None]
     if len(known) < 2 or len(known) != len(times_s) or known[-1] <= known[0]:
         return None
@@ -20,7 +20,7 @@ def mean_rate(times_s: Sequence[float | None]) -> float | None:
 
 
 def clip_notes(reader: ClipReader) -> tuple[str, ...]:
-    """What the user must know about a clip, as far as it has been read."""
+    """Say what the user must know about a clip, as far as it has been read."""
     notes = []
     if not is_square(float(reader.pixel_aspect)):
         notes.append(
@@ -30,7 +30,7 @@ def clip_notes(reader: ClipReader) -> tuple[str, ...]:
         notes.append("Turned upright as the recording says")
     if reader.first_tick is None and reader.frames_per_second:
         notes.append(f"Frames carry no times: taken from the stated {reader.frames_per_second:.4g} a second")
-    count, damage = reader.known_count, reader.damage
+    count, damage = reader.known_count, reader.damage  # counted frames, never what the header promises
     if count is not None and count < reader.promised_frames:
         notes.append(f"Ends early: {count} of {reader.promised_frames} frames are there")
     elif count is not None and _seconds_missing(reader) > 0:
@@ -44,8 +44,13 @@ def clip_notes(reader: ClipReader) -> tuple[str, ...]:
 def _seconds_missing(reader: ClipReader) -> float:
     """How much shorter a clip is than it says, 0 where that is within the slack of headers."""
     last_s = reader.times_s()[-1] if reader.known_count else None
-    missing_s = 0.0 if last_s is None else reader.promised_s - last_s
-    return missing_s if missing_s > max(1.0, 0.1 * reader.promised_s) else 0.0
+    if last_s is None:
+        return 0.0
+    missing_s = reader.promised_s - last_s
+    # Headers are not exact: less than a second, or than a tenth, is not a sign of a cut.
+    if missing_s <= max(1.0, 0.1 * reader.promised_s):
+        return 0.0
+    return missing_s
 
 
 class VideoSource(RecordedSource):

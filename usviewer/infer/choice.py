@@ -43,11 +43,13 @@ _log = logging.getLogger(__name__)
 SCHEMA = 3
 ENGINE_VARIABLE = "USVIEWER_ENGINE"
 
+# The first start with a model waits this long: once for each computer, model and set of libraries.
 BUDGET_S = 6.0
 # On a busy computer loading alone takes longer: every engine is still looked at, within this many budgets.
 PATIENCE = 4.0
 NO_TIME = "not tried, this computer is too busy"
 FRAMES = 6
+# Every engine is timed on every picture at least once, whatever the budget.
 MIN_SAMPLES, MAX_SAMPLES = 6, 40
 # A model that takes seconds a picture (SAM's own encoder) is tried on one picture, once, on every engine.
 SLOW_S = 1.5
@@ -73,14 +75,16 @@ class EngineTrial:
 
     @property
     def passed(self) -> bool:
-        """It ran, agreed and was timed."""
+        """Whether it ran, agreed and was timed."""
         return not self.problem and self.samples > 0 and self.deviation.passed
 
     def describe(self) -> str:
-        """One line with the figures."""
+        """Give the figures in one line."""
         if self.problem:
             return f"{name_of(self.engine)}: {self.problem}"
-        timed = f"{self.p50_ms:.1f} ms (95 % within {self.p95_ms:.1f} ms)" if self.samples else "not timed"
+        timed = "not timed"
+        if self.samples:
+            timed = f"{self.p50_ms:.1f} ms (95 % within {self.p95_ms:.1f} ms)"
         verdict = "" if self.deviation.passed else ", left out"
         return f"{name_of(self.engine)}: {timed}; {self.deviation.describe()}{verdict}"
 
@@ -101,23 +105,27 @@ class EngineChoice:
     notice: str = ""
 
     def trial(self, engine: str) -> EngineTrial | None:
-        """The trial of one engine, if it was tried."""
+        """Give the trial of one engine, if it was tried."""
         return next((trial for trial in self.trials if trial.engine == engine), None)
 
     def lines(self) -> tuple[str, ...]:
-        """Everything that was found out, a line each."""
+        """Give everything that was found out, a line each."""
         lines = [f"{name_of(self.engine)} was chosen, {self.threads} thread{'s' if self.threads != 1 else ''}"]
         lines += [trial.describe() for trial in self.trials]
         if self.rectangle is not None:
             kept = "used" if self.rectangular else "left out"
             lines.append(f"Input at the picture's aspect ratio: {self.rectangle.describe()}, {kept}")
-        return (*lines, self.notice) if self.notice else tuple(lines)
+        if self.notice:
+            lines.append(self.notice)
+        return tuple(lines)
 
 
 def forced_engine() -> str:
-    """The engine that the environment asks for in place of ``auto``; empty where it asks for none."""
+    """Read which engine the environment asks for in place of ``auto``; empty where it asks for none."""
     engine = os.environ.get(ENGINE_VARIABLE, "")
-    return "" if engine == "auto" else engine
+    if engine == "auto":
+        return ""
+    return engine
 
 
 def choose_engine(
@@ -130,7 +138,7 @@ def choose_engine(
     budget_s: float = BUDGET_S,
     again: bool = False,
 ) -> EngineChoice:
-    """The choice that was kept, or a new one, which takes about ``budget_s``.
+    """Give the choice that was kept, or make a new one, which takes about ``budget_s``.
 
     ``frames`` gives the user's own pictures; without it, or where no mask appears on them, bundled ones serve.
     ``engines`` restricts what is tried (the CPU is always there to compare with). ``again`` makes a new choice even
@@ -139,8 +147,7 @@ def choose_engine(
     """
     tried = _candidates(spec, engines)
     path = _path(spec, threads, spinning, tried)
-    kept = None if again else _load(path)
-    if kept is not None:
+    if not again and (kept := _load(path)) is not None:
         _log.info("engine %s was chosen before", OwnText(kept.engine))
         return kept
     made = _Bench(spec, threads, spinning, budget_s).choose(tried, frames)
@@ -152,7 +159,7 @@ def choose_engine(
 
 
 def quantize(spec: ModelSpec, frames: Sequence[Frame] = ()) -> tuple[EngineTrial, ...]:
-    """Make the int8 variant, try it and keep it when it passes; give its trials on the engines that run it.
+    """Make the int8 variant, try it, and keep it when it passes. Give its trials on the engines that run it.
 
     ``frames`` are the user's own; without them bundled ones calibrate. Raises ``UserError``, and keeps nothing, when no
     engine passes or the graph cannot be quantised.
@@ -163,7 +170,7 @@ def quantize(spec: ModelSpec, frames: Sequence[Frame] = ()) -> tuple[EngineTrial
     int8.make_int8(spec, parity.choose_evenly(pictures, int8.CALIBRATION_FRAMES))
     try:
         return _try_int8(spec, (lambda: pictures) if frames else None)
-    except BaseException:
+    except BaseException:  # Ctrl-C too: a variant that was not tried must not be found later
         int8.drop_int8(spec)
         raise
 
@@ -195,11 +202,13 @@ def _log_trials(made: EngineChoice) -> None:
 
 def _candidates(spec: ModelSpec, engines: Sequence[str] | None) -> tuple[str, ...]:
     usable = session.usable_engines(spec)
-    return usable if engines is None else tuple(engine for engine in usable if engine == "cpu" or engine in engines)
+    if engines is None:
+        return usable
+    return tuple(engine for engine in usable if engine == "cpu" or engine in engines)
 
 
 class _Bench:
-    """One making of a choice."""
+    """One making of a choice: the reference on the CPU, then every engine against it."""
 
     def __init__(self, spec: ModelSpec, threads: int, spinning: bool, budget_s: float) -> None:
         self._spec, self._threads, self._spinning = spec, threads, spinning
@@ -208,7 +217,10 @@ class _Bench:
         self._frames, self._samples = FRAMES, MIN_SAMPLES
 
     def choose(self, engines: Sequence[str], frames: Callable[[], Sequence[Frame]] | None) -> EngineChoice:
-        """See the module."""
+        """Compare and time the engines, on the user's frames or bundled ones.
+
+        Raises ``UserError`` where the CPU does not run the model, or not as its golden case says.
+        """
         reference = runner_for(self._spec, self._open("cpu"), rectangular=False)
         start_s = time.monotonic()
         check_golden(reference)
@@ -227,8 +239,9 @@ class _Bench:
         self, reference: Runner, frames: Callable[[], Sequence[Frame]] | None
     ) -> tuple[tuple[Frame, ...], list[Found]]:
         """Pictures of one source on which the reference finds something, and what it finds."""
-        sources: list[Callable[[], Sequence[Frame]]] = [] if frames is None else [frames]
-        sources.append(functools.partial(parity.bundled_frames, self._spec))
+        sources: list[Callable[[], Sequence[Frame]]] = [functools.partial(parity.bundled_frames, self._spec)]
+        if frames is not None:
+            sources.insert(0, frames)
         pictures: tuple[Frame, ...] = ()
         found: list[Found] = []
         for give in sources:
@@ -308,9 +321,14 @@ class _Bench:
 def _best(trials: Sequence[EngineTrial]) -> str:
     """The fastest that passed; single precision unless the other is clearly faster."""
     passed = [trial for trial in trials if trial.passed]
-    if not passed:
-        return "cpu"
-    return min(passed, key=lambda t: t.p50_ms * (WORTH if KINDS[t.engine].exact else 1.0)).engine
+    return min(passed, key=_weighed_ms).engine if passed else "cpu"
+
+
+def _weighed_ms(trial: EngineTrial) -> float:
+    """The median time, a little less for single precision: see ``WORTH``."""
+    if KINDS[trial.engine].exact:
+        return WORTH * trial.p50_ms
+    return trial.p50_ms
 
 
 def _differs(spec: ModelSpec, frame: Frame) -> bool:
@@ -324,12 +342,13 @@ def _differs(spec: ModelSpec, frame: Frame) -> bool:
 
 
 def machine() -> dict[str, object]:
-    """What of this computer decides about speed."""
+    """Name what of this computer decides about speed."""
     return {"processor": processor(), "system": platform.system(), "cores": session.usable_cores()}
 
 
 def processor() -> str:
-    """The processor's name, as far as the system tells it."""
+    """Read the processor's name, as far as the system tells it."""
+    # Linux: platform.processor() gives only the architecture there.
     with suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
             if line.startswith("model name"):
@@ -338,6 +357,7 @@ def processor() -> str:
 
 
 def _path(spec: ModelSpec, threads: int, spinning: bool, engines: Sequence[str]) -> Path:
+    # Whatever of these changes, the choice is made again: an update of a library may be faster, or wrong.
     facts = {
         "schema": SCHEMA,
         "machine": machine(),
@@ -378,7 +398,9 @@ def _load(path: Path) -> EngineChoice | None:
 
 def _parse(values: dict[str, Any]) -> EngineChoice:
     trials = tuple(EngineTrial(**{**row, "deviation": Deviation(**row["deviation"])}) for row in values["trials"])
-    rectangle = Deviation(**values["rectangle"]) if values["rectangle"] is not None else None
+    rectangle: Deviation | None = None
+    if values["rectangle"] is not None:
+        rectangle = Deviation(**values["rectangle"])
     choice = EngineChoice(
         str(values["engine"]),
         bool(values["rectangular"]),
@@ -389,5 +411,5 @@ def _parse(values: dict[str, Any]) -> EngineChoice:
     )
     named = (choice.engine, *(trial.engine for trial in trials))
     if any(engine not in KINDS for engine in named):
-        raise ValueError("an engine that there is not")
+        raise ValueError("an engine that does not exist")
     return choice

@@ -30,10 +30,10 @@ MAX_CANDIDATES = 30_000
 
 
 def decode(outputs: Outputs, placement: Placement, spec: ModelSpec) -> tuple[Instance, ...]:
-    """All instances, best first.
+    """Find all instances in a model's raw outputs, best first, in frame pixels.
 
-    ``outputs`` are those that the manifest names, with a batch axis of one. Raises ``UserError`` for outputs that are
-    not numbers, out of range, or of another shape than the manifest says.
+    ``outputs`` are those that the manifest names, float32 with a batch axis of one. Raises ``UserError`` for outputs
+    that are not numbers, out of range, or of another shape than the manifest says.
     """
     if spec.decoder == "unet":
         return _decode_unet(outputs[0], placement, spec)
@@ -44,9 +44,13 @@ def decode(outputs: Outputs, placement: Placement, spec: ModelSpec) -> tuple[Ins
 
 
 def _decode_yolo(outputs: Outputs, placement: Placement, spec: ModelSpec) -> tuple[Instance, ...]:
-    table, prototypes = outputs[0], outputs[1] if len(outputs) > 1 else None
+    table = outputs[0]
     classes = len(spec.labels)
-    wanted = 4 + classes + (prototypes.shape[1] if prototypes is not None else 0)
+    wanted = 4 + classes
+    prototypes: Array | None = None
+    if len(outputs) > 1:
+        prototypes = outputs[1]
+        wanted += prototypes.shape[1]
     if table.ndim != 3 or table.shape[:2] != (1, wanted):
         raise _wrong_shape(spec, table)
     found = _candidates(table[0], classes, spec)
@@ -82,25 +86,25 @@ class _Candidates:
 
 def _candidates(table: Array, classes: int, spec: ModelSpec) -> _Candidates:
     rows = table[4 : 4 + classes]
-    scores = rows[0] if classes == 1 else rows.max(axis=0)
+    scores: Array = rows.max(axis=0)
     _check_probabilities(scores, spec)
     anchors = np.flatnonzero(scores > spec.output.min_score)
+    # Stable: of equal scores the first stays first, on every computer.
     anchors = anchors[np.argsort(-scores[anchors], kind="stable")[:MAX_CANDIDATES]]
     centre, size = table[:2, anchors].T.astype(np.float64), table[2:4, anchors].T.astype(np.float64)
     boxes = np.concatenate((centre - size / 2, centre + size / 2), axis=1)
     if not np.isfinite(boxes).all():
         raise _not_numbers(spec)
-    which = np.argmax(rows[:, anchors], axis=0) if classes > 1 else np.zeros(len(anchors), np.intp)
-    return _Candidates(boxes, scores[anchors], which, anchors)
+    return _Candidates(boxes, scores[anchors], np.argmax(rows[:, anchors], axis=0), anchors)
 
 
 def suppress(
     boxes_xyxy: Values, classes: NDArray[np.intp], iou_threshold: float, most: int, *, agnostic: bool = False
 ) -> list[int]:
-    """Non-maximum suppression: of boxes (N, 4), best first, the indices of those that stay, at most ``most``.
+    """Suppress what is not a maximum: give the indices of the boxes that stay, at most ``most``.
 
-    A box falls when it overlaps a better one of its own class (of any class when ``agnostic``) by more than the
-    threshold.
+    ``boxes_xyxy`` (N, 4) are in input pixels, best first; ``classes`` (N,) are their labels' numbers. A box falls when
+    it overlaps a better one of its own class (of any class when ``agnostic``) by more than the threshold.
     """
     areas = np.prod(boxes_xyxy[:, 2:] - boxes_xyxy[:, :2], axis=1)
     waiting = np.arange(len(boxes_xyxy))
@@ -121,6 +125,7 @@ def suppress(
 
 
 def _to_frame(boxes: Values, placement: Placement) -> Values:
+    # A box may reach into the padding: nothing was seen there, so it ends at the rim of the crop.
     x0, y0, x1, y1 = placement.crop_xyxy_px
     corners = placement.to_frame(boxes.reshape(-1, 2))
     return np.clip(corners, (x0, y0), (x1, y1)).reshape(-1, 4)
@@ -147,7 +152,9 @@ def _prototype_mask(
     if not np.isfinite(logits).all():
         raise _not_numbers(spec)
     mask = grid.exceeds(logits.reshape(under.shape[1:]), window, 0.0)
-    return (mask, (x0, y0)) if mask.any() else (None, (0, 0))
+    if not mask.any():
+        return None, (0, 0)
+    return mask, (x0, y0)
 
 
 # --- U-Net: a map of logits or probabilities for each class -----------------------------------------------------------
@@ -169,7 +176,9 @@ def _decode_unet(output: Array, placement: Placement, spec: ModelSpec) -> tuple[
 def _probabilities(output: Array, placement: Placement, spec: ModelSpec) -> Array:
     """Maps (labels, rows, columns) of probability, without the background."""
     first = int(spec.output.background)
-    maps = output[0] if output.ndim == 4 and output.shape[0] == 1 else output
+    maps = output
+    if output.ndim == 4 and output.shape[0] == 1:
+        maps = output[0]
     if spec.input.layout == "NHWC":
         maps = np.moveaxis(maps, -1, 0)
     if maps.ndim != 3 or maps.shape[0] != first + len(spec.labels):
@@ -180,7 +189,7 @@ def _probabilities(output: Array, placement: Placement, spec: ModelSpec) -> Arra
         # Beyond +-80 a float32 probability is 0 or 1 anyway, and exp would overflow.
         return np.asarray(1 / (1 + np.exp(-np.clip(maps[first:], -80, 80))))
     if spec.output.activation == "softmax":
-        powers = np.exp(maps - maps.max(axis=0))
+        powers = np.exp(maps - maps.max(axis=0))  # the highest becomes 1: exp cannot overflow
         return np.asarray((powers / powers.sum(axis=0))[first:])
     _check_probabilities(maps, spec)
     return maps[first:]
@@ -201,6 +210,7 @@ def _blobs(probability: Array, grid: Resampler, placement: Placement, spec: Mode
     result is that of upsampling everything.
     """
     threshold = spec.output.mask_threshold
+    # The manifest counts pixels of the input, a mask has those of the frame.
     least_px = spec.output.min_area_px / (placement.scale_xy[0] * placement.scale_xy[1])
     islands, boxes = _islands(probability, grid, threshold)
     blobs: list[_Blob] = []
@@ -254,7 +264,10 @@ def _parts(values: Values, threshold: float, window: PixelBox, least_px: float) 
 
 
 def roundness(mask: Mask) -> float:
-    """Area over the area of the ellipse with the same second moments: 1 for any full ellipse, less for other shapes."""
+    """Divide the area of a mask (height, width) by that of the ellipse with the same second moments.
+
+    1 for any full ellipse, less for other shapes, 0 for an empty mask.
+    """
     moments = cv2.moments(mask.view(np.uint8), binaryImage=True)
     area = moments["m00"]
     if area == 0:
@@ -278,7 +291,7 @@ def _instance(
 
 
 def _finite(values: Array) -> bool:
-    """Whether all are numbers: the extremes carry on what is none (0.2 ms for the outputs of a YOLOv8)."""
+    """Whether all are numbers: NaN and infinity show in the extremes (0.2 ms for the outputs of a YOLOv8)."""
     return not values.size or (math.isfinite(float(values.min())) and math.isfinite(float(values.max())))
 
 
@@ -286,7 +299,7 @@ def _check_probabilities(values: Array, spec: ModelSpec) -> None:
     least, most = float(values.min(initial=0.0)), float(values.max(initial=0.0))
     if not (math.isfinite(least) and math.isfinite(most)):
         raise _not_numbers(spec)
-    if least < -1e-3 or most > 1 + 1e-3:
+    if least < -1e-3 or most > 1 + 1e-3:  # beyond what rounding leaves: these are logits
         raise UserError(
             f"Model '{spec.id}' gives probabilities from {least:.3g} to {most:.3g}",
             "Correct 'activation' in its manifest, or export the model with its last activation",
@@ -294,7 +307,9 @@ def _check_probabilities(values: Array, spec: ModelSpec) -> None:
 
 
 def _wrong_shape(spec: ModelSpec, output: Array) -> UserError:
-    hint = " (suppression must not be built in: nms=False, end2end=False)" if spec.decoder.startswith("yolo") else ""
+    hint = ""
+    if spec.decoder.startswith("yolo"):
+        hint = " (suppression must not be built in: nms=False, end2end=False)"
     return UserError(
         f"Model '{spec.id}' gave an output of shape {list(output.shape)}, which does not fit its labels{hint}",
         "Correct its manifest or export it again",

@@ -23,6 +23,7 @@ from PIL import Image
 from usviewer.errors import UserError, foreign_parser
 from usviewer.files import read_bytes
 from usviewer.frame import Pixels
+from usviewer.infer.manifest import ModelSpec
 from usviewer.infer.prediction import Instance
 from usviewer.plain_text import printable
 
@@ -47,6 +48,9 @@ MAX_PICTURE_BYTES = 3 * MAX_PICTURE_PX
 # The largest of the bundled ones has 34 kB; 1,000 labels and 32 prototypes come to 1 MB.
 MAX_EXPECTED_BYTES = 8_000_000
 MAX_SOURCE = 200
+
+# Single precision leaves a probability this far outside 0 to 1, and a softmax's sum this far from 1.
+ROUNDING = 1e-5
 
 Outputs = Sequence[NDArray[np.float32]]
 
@@ -76,14 +80,15 @@ class GoldenOutput:
 
 
 def read_picture(path: Path) -> Pixels:
-    """The golden picture, RGB. Raises ``UserError`` where it cannot be read."""
+    """Read the golden picture as RGB (height, width, 3), uint8. Raises ``UserError`` where it cannot be read."""
     do = "Add the model again"
     try:
         content = read_bytes(path, MAX_PICTURE_BYTES)
     except OSError as error:
         raise UserError(f"The golden picture {path.name} cannot be read: {error.strerror}", do) from None
-    with foreign_parser(f"The golden picture {path.name} is no picture", do):
-        width, height = Image.open(io.BytesIO(content)).size  # looks at the header only
+    with foreign_parser(f"The golden picture {path.name} is not a picture", do):
+        # Pillow looks at the header only, where OpenCV would take the memory for a picture of any size first.
+        width, height = Image.open(io.BytesIO(content)).size
     if width * height > MAX_PICTURE_PX:
         raise UserError(f"The golden picture {path.name} is too large ({width} x {height})", "Use a small one")
     with foreign_parser(f"The golden picture {path.name} is damaged", do):
@@ -94,7 +99,8 @@ def read_picture(path: Path) -> Pixels:
 
 
 def synthetic_picture() -> Pixels:
-    """A fixed colourful picture of odd size (301 x 223): gradients, discs and fine texture, each channel its own."""
+    """Make a fixed RGB picture (223, 301, 3), uint8: gradients, discs and fine texture, each channel its own."""
+    # Odd sides show a placement that is half a pixel off; channels that differ show red and blue in the wrong order.
     y, x = np.mgrid[0:223, 0:301].astype(np.int64)
     texture = (x * 7919 + y * 104729 + x * y * 31) % 61
     red = 40 + x * 150 // 300 + texture // 2
@@ -110,7 +116,10 @@ def synthetic_picture() -> Pixels:
 
 
 def observe(outputs: Outputs, instances: Sequence[Instance], channel_axis: int, source: str = RECORDED) -> GoldenOutput:
-    """What the model says now, in the form in which it is compared and kept."""
+    """Bring what the model says now into the form in which it is compared and kept.
+
+    ``outputs`` are the raw ones, float32 with a batch axis of one; ``channel_axis`` counts that axis too.
+    """
     samples = tuple(_sample(output, channel_axis) for output in outputs)
     return GoldenOutput(source, samples, tuple(_found(instance) for instance in instances))
 
@@ -120,7 +129,7 @@ def deviation(expected: GoldenOutput, observed: GoldenOutput) -> str:
     if not alike(expected, observed):
         return OTHER_SHAPE
     worst = output_deviation(expected, observed)
-    if not worst <= OUTPUT_TOLERANCE:
+    if not worst <= OUTPUT_TOLERANCE:  # written so that NaN counts as different
         return f"its raw outputs differ by {worst:.1%} of their spread"
     for wanted in expected.instances:
         if problem := _missing(wanted, observed.instances):
@@ -157,7 +166,7 @@ def write_expected(path: Path, expected: GoldenOutput) -> None:
 
 
 def read_expected(path: Path) -> GoldenOutput:
-    """Read what ``write_expected`` wrote. Raises ``UserError`` for anything else."""
+    """Read what ``write_expected`` wrote. Raises ``UserError`` for a file that is missing, damaged or too large."""
     do = "Add the model again"
     try:
         content = read_bytes(path, MAX_EXPECTED_BYTES)
@@ -197,7 +206,8 @@ def _numbers(values: Any, count: int | None = None) -> tuple[float, ...]:
 
 def _sample(output: NDArray[np.float32], channel_axis: int) -> tuple[tuple[float, ...], ...]:
     """``SAMPLES`` values of every channel, evenly spread, to 7 digits."""
-    rows = np.moveaxis(output[0], channel_axis - 1 if channel_axis > 0 else channel_axis, 0)
+    without_batch = channel_axis - (channel_axis > 0)
+    rows = np.moveaxis(output[0], without_batch, 0)
     rows = rows.reshape(rows.shape[0], -1)
     picked = rows[:, np.linspace(0, rows.shape[1] - 1, SAMPLES).round().astype(np.intp)]
     return tuple(tuple(float(f"{value:.7g}") for value in row) for row in picked.tolist())
@@ -205,6 +215,7 @@ def _sample(output: NDArray[np.float32], channel_axis: int) -> tuple[tuple[float
 
 def _spread_deviation(expected: Sequence[Sequence[float]], observed: Sequence[Sequence[float]]) -> float:
     wanted, got = np.asarray(expected, np.float64), np.asarray(observed, np.float64)
+    # The two small terms keep a channel that is even all over, or zero, from turning rounding into a large share.
     spread = wanted.std(axis=1) + 1e-3 * np.abs(wanted).mean(axis=1) + 1e-9
     return float((np.abs(wanted - got).mean(axis=1) / spread).mean())
 
@@ -243,3 +254,49 @@ def _found(instance: Instance) -> GoldenInstance:
         instance.area_px,
         (round(centroid[0], 4), round(centroid[1], 4)),
     )
+
+
+# --- the activation ---------------------------------------------------------------------------------------------------
+
+
+def check_activation(outputs: Outputs, spec: ModelSpec) -> None:
+    """Raise ``UserError`` where raw outputs on one picture contradict the activation that the manifest gives.
+
+    A sigmoid or softmax that is applied twice brings every value near one half: the whole picture is outlined, and
+    nothing else looks wrong. The file does not say whether its last step is in the graph, but its outputs do: logits
+    that all lie within 0 to 1 do not occur, as probabilities they would be 0.5 to 0.73 in every place.
+    """
+    if spec.decoder == "sam":
+        if _within_0_to_1(outputs[-1]):
+            raise UserError(
+                f"Model '{spec.id}' gives masks of 0 to 1, where logits are expected",
+                "Export its decoder without the sigmoid or the threshold at its end",
+            )
+    elif spec.decoder == "unet":
+        _check_unet_activation(outputs[0], spec)
+
+
+def _check_unet_activation(output: NDArray[np.float32], spec: ModelSpec) -> None:
+    activation, channels = spec.output.activation, len(spec.labels) + spec.output.background
+    if activation != "none":
+        if _within_0_to_1(output):
+            raise UserError(
+                f"Model '{spec.id}' gives values of 0 to 1 already: a {activation} would be applied twice",
+                'Say activation = "none" in its manifest, with background = true where channel 0 is not a label',
+            )
+    elif channels > 1 and not spec.output.background_said and _add_up_to_1(output, spec):
+        raise UserError(
+            f"The {channels} channels of model '{spec.id}' are shares of one whole, so one may be the background",
+            "Say background = true in its manifest and leave out the label of channel 0, or background = false",
+        )
+
+
+def _within_0_to_1(values: NDArray[np.float32]) -> bool:
+    return bool(values.size) and -ROUNDING <= float(values.min()) and float(values.max()) <= 1 + ROUNDING
+
+
+def _add_up_to_1(output: NDArray[np.float32], spec: ModelSpec) -> bool:
+    """Whether the channels add up to 1 in every place, as a softmax leaves them."""
+    channel_axis = 1 if spec.input.layout == "NCHW" else -1
+    total = output.sum(axis=channel_axis, dtype=np.float64)
+    return bool(np.abs(total - 1).max(initial=0.0) < 100 * ROUNDING)

@@ -10,7 +10,7 @@ import hashlib
 import os
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,8 @@ SCHEMA = 1
 MANIFEST = "manifest.toml"
 TASK_OF_DECODER = {"unet": "segment", "yolov8-segment": "segment", "yolov8-detect": "detect", "sam": "prompt"}
 TASKS = ("segment", "detect", "prompt")
+# The files of a model, by its task.
+_ROLES = {"segment": ("model",), "detect": ("model",), "prompt": ("encoder", "decoder")}
 FINDINGS = ("aorta", "nerve", "fetal-head", "fetal-brain", "other")
 
 # A side, class count or file beyond these is a mistake or an attack, not a model for a bedside computer.
@@ -102,10 +104,10 @@ class OutputSpec:
     """What the graph gives, and what of it becomes an instance.
 
     ``masks`` is the output with the mask prototypes (yolov8-segment). ``min_score`` is the presence gate; an object
-    that passed it stays over the next frames down to ``keep_score`` (``infer.presence``). For a U-Net, channel 0 is no
-    label when ``background`` (``background_said``: the manifest has said it), ``max_instances`` counts per label and
-    blobs under ``min_area_px`` pixels *of the input* are noise. For YOLO ``max_instances`` counts all labels together,
-    and ``iou_threshold`` is that of the suppression, across labels when ``agnostic``.
+    that passed it stays over the next frames down to ``keep_score`` (``infer.temporal_gate``). For a U-Net, channel 0
+    is not a label when ``background`` (``background_said``: the manifest has said it), ``max_instances`` counts per
+    label and blobs under ``min_area_px`` pixels *of the input* are noise. For YOLO ``max_instances`` counts all labels
+    together, and ``iou_threshold`` is that of the suppression, across labels when ``agnostic``.
     """
 
     name: str
@@ -127,9 +129,9 @@ class PromptSpec:
     """How the decoder of a prompt model is called: names of its inputs and outputs, empty where it has none.
 
     ``embeddings`` is the encoder's output and the decoder's input. ``prompts`` is "any" for a decoder that takes
-    positive and negative points and a box together, "one" for one point or one box at a time. ``pad_point``: a point
-    that is none is added where there is no box. ``passes`` 2: every answer is asked again with the box and the logits
-    of the first, as the model was trained.
+    positive and negative points and a box together, "one" for one point or one box at a time. ``pad_point``: where
+    there is no box a point is added that stands for none. ``passes`` 2: the decoder is run again with the box and the
+    logits of its first answer, as the model was trained.
     """
 
     embeddings: str = "image_embeddings"
@@ -196,8 +198,9 @@ class ModelSpec:
     @property
     def graph_outputs(self) -> tuple[str, ...]:
         """What an engine is asked for: the outputs of the file at ``path``, in the order in which they are decoded."""
-        names = (self.output.name, self.output.masks) if self.prompt is None else (self.prompt.embeddings,)
-        return tuple(filter(None, names))
+        if self.prompt is not None:
+            return (self.prompt.embeddings,)
+        return tuple(filter(None, (self.output.name, self.output.masks)))
 
     @property
     def measured(self) -> Label | None:
@@ -208,10 +211,12 @@ class ModelSpec:
     def card(self) -> Path | None:
         """The model's card, where it has one."""
         card = self.folder / "CARD.md"
-        return card if os.path.isfile(card) else None  # which is False for a folder that may not be looked into
+        if os.path.isfile(card):  # Path.is_file raises for a folder that may not be looked into, this says no
+            return card
+        return None
 
     def file_named(self, name: str, key: str) -> Path:
-        """A file of this model's folder. Raises ``UserError`` for a name that leads out of it."""
+        """Give the path of a file of this model's folder. Raises ``UserError`` for a name that leads out of it."""
         return _inside(self.folder, name, key)
 
 
@@ -240,6 +245,7 @@ def _toml(content: bytes, path: Path) -> dict[str, Any]:
 
 def _refuse_absurd(values: object, path: Path) -> None:
     """Raise ``UserError`` for tables in tables without end, and for numbers beyond the 64 bits that TOML has."""
+    # With a list of what waits, not by recursion: the depth of the file must not become the depth of the program.
     waiting: list[tuple[object, int]] = [(values, 0)]
     while waiting:
         value, depth = waiting.pop()
@@ -247,12 +253,19 @@ def _refuse_absurd(values: object, path: Path) -> None:
             raise UserError(f"{path} has tables within tables beyond {MAX_DEPTH}", "Correct it or remove the model")
         if isinstance(value, int) and not -(1 << 63) <= value < 1 << 63:
             raise UserError(f"{path} has a whole number of more than 64 bits", "Correct it or remove the model")
-        inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+        inner: Iterable[object] = ()
+        if isinstance(value, dict):
+            inner = value.values()
+        elif isinstance(value, list):
+            inner = value
         waiting.extend((one, depth + 1) for one in inner)
 
 
 def parse_manifest(values: Mapping[str, Any], folder: Path, *, bundled: bool = False) -> ModelSpec:
-    """The checked content of a manifest; ``folder`` is where its files are."""
+    """Check the content of a manifest, and give it as a ``ModelSpec``; ``folder`` is where its files are.
+
+    Raises ``UserError`` for the first key that is missing, wrong or unknown.
+    """
     top = ManifestTable(values, "the manifest")
     schema = top.take("schema", int)
     if schema != SCHEMA:
@@ -262,7 +275,7 @@ def parse_manifest(values: Mapping[str, Any], folder: Path, *, bundled: bool = F
     task = top.choice("task", TASKS)
     if TASK_OF_DECODER[decoder] != task:
         raise top.wrong("task", f"'{TASK_OF_DECODER[decoder]}' with decoder '{decoder}'")
-    files = _files(top.table("files"), folder, ("encoder", "decoder") if task == "prompt" else ("model",))
+    files = _files(top.table("files"), folder, _ROLES[task])
     labels = _labels(top.take("labels", list))
     spec = ModelSpec(
         id=model_id,
@@ -281,17 +294,17 @@ def parse_manifest(values: Mapping[str, Any], folder: Path, *, bundled: bool = F
         accuracy=top.take("accuracy", dict, {}),
         golden=_golden(top.take("golden", dict, {}), folder, task),
         bundled=bundled,
-        prompt=_prompt(ManifestTable(top.take("prompt", dict, {}), "prompt")) if task == "prompt" else None,
+        prompt=_prompt(top, task),
     )
     top.done()
     return spec
 
 
 def check_id(model_id: str) -> str:
-    """The id itself, when it is a safe name for a folder."""
+    """Give the id itself when it is a safe name for a folder. Raises ``UserError`` for any other."""
     if not _MODEL_ID.fullmatch(model_id):
         raise UserError(
-            f"'{model_id[:80]}' is no name for a model",
+            f"'{model_id[:80]}' cannot be the name of a model",
             "Use up to 64 lower-case letters, digits, dots, dashes and underscores",
         )
     return model_id
@@ -362,8 +375,7 @@ def _pad_value(table: ManifestTable, channels: int) -> int | tuple[int, ...]:
         if len(values) != channels:
             raise table.wrong("pad_value", f"one number, or {channels}")
         return tuple(values)
-    (one,) = values
-    return int(one)
+    return int(values[0])
 
 
 def _check_input(spec: InputSpec, table: ManifestTable) -> None:
@@ -373,6 +385,7 @@ def _check_input(spec: InputSpec, table: ManifestTable) -> None:
         raise table.wrong("value_range", "two rising numbers")
     if bool(spec.mean) != bool(spec.std) or any(value <= 0 for value in spec.std):
         raise table.wrong("std", "positive, and given together with mean")
+    # A graph that takes bytes brings them to its range itself: what the manifest said would never be done.
     if spec.dtype == "uint8" and (spec.value_range != (0.0, 255.0) or spec.mean):
         raise table.wrong("value_range", "[0, 255] without mean and std for a graph that takes uint8")
     if spec.side_px % spec.stride_px and not spec.width_px:
@@ -382,35 +395,60 @@ def _check_input(spec: InputSpec, table: ManifestTable) -> None:
 def _output(table: ManifestTable, decoder: str) -> OutputSpec:
     if decoder == "sam":
         return _prompt_output(table)
-    unet = decoder == "unet"
-    activation = table.choice("activation", ("sigmoid", "softmax", "none")) if unet else "none"
-    min_score = table.fraction("min_score", 0.5 if unet else 0.25)
-    keep_score = table.fraction("keep_score", min_score)
-    if keep_score > min_score:
-        raise table.wrong("keep_score", "no more than min_score")
+    if decoder == "unet":
+        return _unet_output(table)
+    return _yolo_output(table, masks=decoder == "yolov8-segment")
+
+
+def _unet_output(table: ManifestTable) -> OutputSpec:
+    activation = table.choice("activation", ("sigmoid", "softmax", "none"))
+    min_score, keep_score = _gates(table, 0.5)
     spec = OutputSpec(
         name=table.take("name", str),
-        masks=table.take("masks", str) if decoder == "yolov8-segment" else "",
         activation=activation,
-        background_said=unet and table.has("background"),
-        background=table.take("background", bool, activation == "softmax") if unet else False,
-        mask_threshold=table.fraction("mask_threshold", 0.5) if unet else 0.5,
+        background_said=table.has("background"),
+        # A softmax shares one whole among its channels: without one for "nothing" everything would be something.
+        background=table.take("background", bool, activation == "softmax"),
+        mask_threshold=table.fraction("mask_threshold", 0.5),
         min_score=min_score,
         keep_score=keep_score,
-        min_area_px=table.number("min_area", 12.0) if unet else 0.0,
-        max_instances=table.whole("max_instances", 1, MAX_INSTANCES, 1 if unet else MAX_INSTANCES),
-        iou_threshold=0.7 if unet else table.fraction("iou_threshold", 0.7),
-        agnostic=False if unet else table.take("agnostic", bool, False),
+        min_area_px=table.number("min_area", 12.0),
+        max_instances=table.whole("max_instances", 1, MAX_INSTANCES, 1),
     )
     table.done()
     return spec
+
+
+def _yolo_output(table: ManifestTable, *, masks: bool) -> OutputSpec:
+    min_score, keep_score = _gates(table, 0.25)
+    spec = OutputSpec(
+        name=table.take("name", str),
+        masks=table.take("masks", str) if masks else "",
+        min_score=min_score,
+        keep_score=keep_score,
+        min_area_px=0.0,
+        max_instances=table.whole("max_instances", 1, MAX_INSTANCES, MAX_INSTANCES),
+        iou_threshold=table.fraction("iou_threshold", 0.7),
+        agnostic=table.take("agnostic", bool, False),
+    )
+    table.done()
+    return spec
+
+
+def _gates(table: ManifestTable, usual: float) -> tuple[float, float]:
+    """The score from which an object is there, and the one down to which it stays."""
+    min_score = table.fraction("min_score", usual)
+    keep_score = table.fraction("keep_score", min_score)
+    if keep_score > min_score:
+        raise table.wrong("keep_score", "no more than min_score")
+    return min_score, keep_score
 
 
 def _prompt_output(table: ManifestTable) -> OutputSpec:
     """``min_score``: below this predicted overlap an outline is called uncertain."""
     min_score = table.fraction("min_score", 0.5)
     threshold = table.fraction("mask_threshold", 0.5)
-    if not 0 < threshold < 1:
+    if not 0 < threshold < 1:  # what is compared is its logit, and 0 and 1 have none
         raise table.wrong("mask_threshold", "between 0 and 1")
     spec = OutputSpec(
         name=table.take("name", str, "low_res_masks"),
@@ -424,7 +462,10 @@ def _prompt_output(table: ManifestTable) -> OutputSpec:
     return spec
 
 
-def _prompt(table: ManifestTable) -> PromptSpec:
+def _prompt(top: ManifestTable, task: str) -> PromptSpec | None:
+    if task != "prompt":
+        return None
+    table = ManifestTable(top.take("prompt", dict, {}), "prompt")
     usual = PromptSpec()
     spec = PromptSpec(
         embeddings=table.take("embeddings", str, usual.embeddings),
@@ -444,7 +485,7 @@ def _prompt(table: ManifestTable) -> PromptSpec:
             raise table.wrong(key, "the name of a tensor")
     if spec.has_mask and not spec.mask:
         raise table.wrong("has_mask", "empty where mask is empty")
-    if spec.passes > 1 and not spec.mask:
+    if spec.passes > 1 and not spec.mask:  # the second pass gives the decoder its own mask
         raise table.wrong("passes", "1 for a decoder that takes no mask")
     return spec
 
@@ -453,6 +494,7 @@ def _labels(rows: list[Any]) -> tuple[Label, ...]:
     if not 1 <= len(rows) <= MAX_LABELS:
         raise UserError(f"The manifest lists {len(rows)} labels", f"Give 1 to {MAX_LABELS}")
     labels = tuple(_label(ManifestTable(row, f"labels {number}")) for number, row in enumerate(rows, 1))
+    # An instance is known by its label's name: in files, golden cases and the window.
     if len({label.name for label in labels}) != len(labels):
         raise UserError("Two labels of the model have the same name", "Give each its own")
     if sum(label.measured for label in labels) > 1:
@@ -494,5 +536,7 @@ def _golden_prompt(case: GoldenCase, table: ManifestTable) -> GoldenCase:
         raise table.wrong("points_xy_px", "at least one positive point, or give box_xyxy_px")
     if box and not (box[0] < box[2] and box[1] < box[3]):
         raise table.wrong("box_xyxy_px", "left, top, right and bottom")
-    whole = (box[0], box[1], box[2], box[3]) if box else None
-    return replace(case, points_xy_px=points, positive=tuple(positive), box_xyxy_px=whole)
+    case = replace(case, points_xy_px=points, positive=tuple(positive))
+    if not box:
+        return case
+    return replace(case, box_xyxy_px=(box[0], box[1], box[2], box[3]))

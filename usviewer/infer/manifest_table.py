@@ -25,84 +25,87 @@ class ManifestTable:
         self._values = dict(values)
 
     def wrong(self, key: str, wanted: str) -> UserError:
-        """The error for a value of this table."""
+        """Make the error for a value of this table."""
         return UserError(f"{key} in {self._where} must be {wanted}", "Correct manifest.toml")
 
     def take(self, key: str, kind: type[T], default: object = _REQUIRED) -> T:
-        """The value of that type; True is no number."""
+        """Take out a value of that type. Raises ``UserError`` where it is missing or of another type."""
         value = self._values.pop(key, default)
         if value is _REQUIRED:
             raise UserError(f"{key} is missing in {self._where}", "Complete manifest.toml")
+        # For Python True is the number 1; for whoever wrote the manifest it is not.
         if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
             raise self.wrong(key, _KINDS.get(kind, "a number"))
         return value
 
     def has(self, key: str) -> bool:
-        """Whether the key is there, and was not taken yet."""
+        """Say whether the key is there, and was not taken yet."""
         return key in self._values
 
     def words(self, key: str, most: int, default: object = _REQUIRED) -> str:
-        """Text that is shown: of so many letters at most, control characters as escapes."""
+        """Take out text that is shown: so many letters at most, control characters as escapes."""
         return printable(self.take(key, str, default)[:most])
 
     def table(self, key: str) -> ManifestTable:
-        """A sub-table."""
+        """Take out a table in this one."""
         return ManifestTable(self.take(key, dict), key)
 
     def choice(self, key: str, allowed: Mapping[str, str] | tuple[str, ...], default: object = _REQUIRED) -> str:
-        """One of the allowed words."""
+        """Take out one of the allowed words."""
         value = self.take(key, str, default)
         if value not in allowed:
             raise self.wrong(key, "one of " + ", ".join(allowed))
         return value
 
     def whole(self, key: str, least: int, most: int, default: int) -> int:
-        """A whole number within bounds."""
+        """Take out a whole number within bounds."""
         value = self.take(key, int, default)
         if not least <= value <= most:
             raise self.wrong(key, f"{least} to {most}")
         return value
 
     def number(self, key: str, default: float) -> float:
-        """A finite number that is not negative."""
+        """Take out a finite number that is not negative."""
         (value,) = self._finite(key, [self._values.pop(key, default)])
         if value < 0:
             raise self.wrong(key, "zero or more")
         return value
 
     def fraction(self, key: str, default: float) -> float:
-        """A number between 0 and 1."""
+        """Take out a number between 0 and 1."""
         value = self.number(key, default)
         if value > 1:
             raise self.wrong(key, "between 0 and 1")
         return value
 
     def pair(self, key: str) -> tuple[float, float]:
-        """Two finite numbers."""
+        """Take out two finite numbers."""
         return self.pair_of(key, self.take(key, list))
 
     def pair_of(self, key: str, row: object) -> tuple[float, float]:
-        """The two finite numbers of a list that was taken."""
+        """Give the two finite numbers of a list that was taken out."""
         values = self._finite(key, row if isinstance(row, list) else [])
         if len(values) != 2:
             raise self.wrong(key, "two numbers")
         return values[0], values[1]
 
     def numbers(self, key: str, count: int) -> tuple[float, ...]:
-        """So many finite numbers, or none when the key is absent."""
+        """Take out so many finite numbers, or none where the key is absent."""
         values = self._finite(key, self.take(key, list, []))
         if len(values) not in (0, count):
             raise self.wrong(key, f"{count} number(s)")
         return values
 
     def _finite(self, key: str, values: list[Any]) -> tuple[float, ...]:
+        # TOML has inf and nan.
         for value in values:
             if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
                 raise self.wrong(key, "a finite number")
         return tuple(float(value) for value in values)
 
     def done(self, hints: Mapping[str, str] = MappingProxyType({})) -> None:
-        """Refuse what nobody took; ``hints`` says what to do about keys with a word in them."""
+        """Refuse what nobody took out; ``hints`` says what to do about keys with a word in them."""
+        # A key that is misspelt, or not known to this version, would otherwise be a default that nobody chose.
         if self._values:
             for word, do in hints.items():
                 if key := next((key for key in map(str, self._values) if word in key.lower()), ""):

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from usviewer.errors import UserError, foreign_parser
 from usviewer.files import open_regular
-from usviewer.infer.first_steps import scales_bytes
 from usviewer.infer.manifest import InputSpec, ModelSpec
 
 if TYPE_CHECKING:
@@ -24,6 +23,12 @@ MAX_FILE_BYTES = (1 << 31) - 1  # the format's own limit
 MAX_TENSOR_ELEMENTS = 1 << 28
 LOOPS = ("Loop", "Scan")
 STANDARD_DOMAINS = ("", "ai.onnx")
+# What leaves the values of a picture as they are; behind any other operator it is no longer a picture.
+_PASSING = ("Cast", "Identity", "Transpose", "Reshape", "Squeeze", "Unsqueeze", "Resize", "Pad")
+_ARITHMETIC = ("Sub", "Add", "Mul", "Div")
+# Means of pictures of 0..255 lie around 115; those of 0..1 and of -1..1 are at most 1.
+MIN_BYTE_MEAN = 16.0
+MAX_STEPS = 16
 
 Shape = tuple[int | None, ...]
 
@@ -76,20 +81,20 @@ def check_hashes(spec: ModelSpec) -> None:
 
 
 def inspect(path: Path) -> Graph:
-    """Read the outside of a graph, refusing what could reach out of the file or exhaust the machine.
+    """Read the outside of a graph, and refuse what could reach out of the file or exhaust the machine.
 
-    Raises ``UserError`` for a file that is no ONNX model, data kept outside the file, operators that are not of the
+    Raises ``UserError`` for a file that is not an ONNX model, data kept outside the file, operators that are not of the
     ONNX standard, and absurd sizes.
     """
     model, name = _load(path), path.name
-    # Every field of a damaged file may raise when it is looked at: text that is none, types that there are not.
-    with foreign_parser(f"{name} is no ONNX model, or is damaged", "Export the model again"):
+    # Every field of a damaged file may raise when it is looked at: bytes that are not text, types that do not exist.
+    with foreign_parser(f"{name} is not an ONNX model, or is damaged", "Export the model again"):
         return _graph_of(model, name)
 
 
 def _graph_of(model: Any, name: str) -> Graph:
     if not model.graph.node or not model.graph.output or not model.opset_import:
-        raise UserError(f"{name} is no ONNX model", "Export the model as ONNX")
+        raise UserError(f"{name} is not an ONNX model", "Export the model as ONNX")
     _refuse_custom_operators(model, name)
     for tensor in _tensors(model):
         _refuse_bad_tensor(tensor, name)
@@ -98,18 +103,20 @@ def _graph_of(model: Any, name: str) -> Graph:
         inputs=tuple(_port(value) for value in model.graph.input if value.name not in initial),
         outputs=tuple(_port(value) for value in model.graph.output),
         metadata={_text(entry.key): _text(entry.value) for entry in model.metadata_props},
-        scales_bytes=scales_bytes(model),
+        scales_bytes=_scales_bytes(model),
     )
     for port in (*graph.inputs, *graph.outputs):
-        if math.prod(side or 1 for side in port.shape) > MAX_TENSOR_ELEMENTS or any(
-            s is not None and s < 1 for s in port.shape
-        ):
+        known = [side for side in port.shape if side is not None]
+        if any(side < 1 for side in known) or math.prod(known) > MAX_TENSOR_ELEMENTS:
             raise UserError(f"{name} has an absurd shape {_shape_text(port.shape)}", "Export the model again")
     return graph
 
 
 def has_loop(path: Path) -> bool:
-    """Whether the graph repeats a part of itself, however often its input makes it. Raises ``UserError``."""
+    """Whether the graph repeats a part of itself as often as its input says: perhaps without an end.
+
+    Raises ``UserError`` where the file cannot be read.
+    """
     try:
         state = path.stat()
     except OSError as error:
@@ -118,19 +125,22 @@ def has_loop(path: Path) -> bool:
 
 
 @functools.lru_cache(maxsize=16)
-def _has_loop(path: Path, _time_ns: int, _size: int) -> bool:
+def _has_loop(path: Path, _time_ns: int, _size: int) -> bool:  # time and size: another file under the same name
     return any(node.op_type in LOOPS for node in _nodes(_load(path)))
 
 
 def check_graphs(spec: ModelSpec) -> None:
-    """Look into every ONNX file of a model: ``inspect``, then ``check_fits``, or its like for encoder and decoder."""
+    """Look into every ONNX file of a model: ``inspect`` it, then compare it with the manifest.
+
+    Raises ``UserError`` for the first that is not safe or does not fit.
+    """
     if spec.prompt is None:
         check_fits(spec, inspect(spec.path))
     else:
-        check_prompt_fits(spec, inspect(spec.files["encoder"].path), inspect(spec.files["decoder"].path))
+        _check_prompt_fits(spec, inspect(spec.files["encoder"].path), inspect(spec.files["decoder"].path))
 
 
-def check_prompt_fits(spec: ModelSpec, encoder: Graph, decoder: Graph) -> None:
+def _check_prompt_fits(spec: ModelSpec, encoder: Graph, decoder: Graph) -> None:
     """Raise ``UserError`` when the two graphs of a prompt model do not take and give what the manifest says."""
     if len(encoder.inputs) != 1:
         raise _unfit(spec, f"(encoder) takes {len(encoder.inputs)} inputs instead of one")
@@ -138,8 +148,8 @@ def check_prompt_fits(spec: ModelSpec, encoder: Graph, decoder: Graph) -> None:
     _check_range(spec, encoder)
     names = spec.prompt
     assert names is not None
-    wanted = [name for name in (names.embeddings, names.coords, names.labels, names.mask, names.has_mask) if name]
-    wanted += [names.size] if names.size else []
+    roles = (names.embeddings, names.coords, names.labels, names.mask, names.has_mask, names.size)
+    wanted = [name for name in roles if name]  # an empty name: the decoder takes no such input
     taken, given = {port.name: port for port in decoder.inputs}, {port.name: port for port in decoder.outputs}
     if set(taken) != set(wanted):
         raise _unfit(spec, f"(decoder) takes {', '.join(taken)}, not {', '.join(wanted)}")
@@ -170,7 +180,7 @@ def _check_prompt_ports(spec: ModelSpec, taken: Mapping[str, Port], given: Mappi
     if taken[names.coords].shape[1] is not None:
         raise _unfit(spec, "(decoder) takes a fixed number of points; export it with a dynamic one")
     masks, scores = given[spec.output.name], given[names.scores]
-    if not (_alike(masks, (1, None, None, None)) and _alike(scores, (1, masks.shape[1] if masks.shape else None))):
+    if not (_alike(masks, (1, None, None, None)) and _alike(scores, (1, masks.shape[1]))):
         raise _unfit(spec, f"(decoder) gives {_shape_text(masks.shape)} masks and {_shape_text(scores.shape)} scores")
 
 
@@ -200,10 +210,12 @@ def check_fits(spec: ModelSpec, graph: Graph) -> None:
         _check_yolo(spec, main, outputs.get(spec.output.masks))
 
 
-def input_shape(spec: InputSpec) -> Shape:
-    """The shape the manifest promises: one picture, open sides where they are dynamic."""
+def _input_shape(spec: InputSpec) -> Shape:
+    """Give the shape that the manifest promises: one picture, with open sides where they are dynamic."""
     height, width = spec.height_px or None, spec.width_px or None
-    return (1, spec.channels, height, width) if spec.layout == "NCHW" else (1, height, width, spec.channels)
+    if spec.layout == "NCHW":
+        return (1, spec.channels, height, width)
+    return (1, height, width, spec.channels)
 
 
 def _load(path: Path) -> Any:
@@ -212,7 +224,7 @@ def _load(path: Path) -> Any:
     try:
         with (
             _opened(path) as file,
-            foreign_parser(f"{path.name} is no ONNX model, or is cut short", "Export the model again"),
+            foreign_parser(f"{path.name} is not an ONNX model, or is cut short", "Export the model again"),
         ):
             return onnx.load(file, format="protobuf", load_external_data=False)
     except OSError as error:
@@ -231,7 +243,8 @@ def _refuse_custom_operators(model: Any, name: str) -> None:
 
 
 def _refuse_bad_tensor(tensor: Any, name: str) -> None:
-    if tensor.data_location == 1 or tensor.external_data:  # TensorProto.EXTERNAL
+    # Weights outside the file have no hash in the manifest, and the name of their file may lead anywhere.
+    if tensor.data_location == 1 or tensor.external_data:  # 1 is TensorProto.EXTERNAL
         raise UserError(
             f"{name} keeps its weights in another file",
             "Export the model into one single ONNX file (torch.onnx.export: external_data=False)",
@@ -268,33 +281,34 @@ def _tensors(model: Any) -> Iterator[Any]:
                 yield from attribute.tensors
                 if attribute.HasField("t"):
                     yield attribute.t
-                for sparse in (
-                    *attribute.sparse_tensors,
-                    *([attribute.sparse_tensor] if _has_sparse(attribute) else ()),
-                ):
+                if attribute.HasField("sparse_tensor"):
+                    yield from (attribute.sparse_tensor.values, attribute.sparse_tensor.indices)
+                for sparse in attribute.sparse_tensors:
                     yield from (sparse.values, sparse.indices)
 
 
 def _text(value: str | bytes) -> str:
-    """What should be text: the library gives bytes where it is none, and ``ValueError`` says so."""
-    return value if isinstance(value, str) else value.decode("utf-8")
-
-
-def _has_sparse(attribute: Any) -> bool:
-    return bool(attribute.HasField("sparse_tensor"))
+    """Text of the file. The library gives bytes where it is not valid UTF-8: then this raises ``ValueError``."""
+    if isinstance(value, str):
+        return value
+    return value.decode("utf-8")
 
 
 def _port(value: Any) -> Port:
     import onnx
 
     kind = value.type.tensor_type
-    dtype = onnx.TensorProto.DataType.Name(kind.elem_type).lower() if value.type.HasField("tensor_type") else "none"
+    dtype = "none"  # a sequence or a map: fits no manifest
+    if value.type.HasField("tensor_type"):
+        dtype = onnx.TensorProto.DataType.Name(kind.elem_type).lower()
+    if dtype == "float":
+        dtype = "float32"  # ONNX says only "float", numpy and the manifest say how wide
     sides = (side.dim_value if side.HasField("dim_value") else None for side in kind.shape.dim)
-    return Port(_text(value.name), "float32" if dtype == "float" else dtype, tuple(sides))
+    return Port(_text(value.name), dtype, tuple(sides))
 
 
 def _check_input(spec: ModelSpec, port: Port) -> None:
-    wanted = input_shape(spec.input)
+    wanted = _input_shape(spec.input)
     if port.name != spec.input.name:
         raise _unfit(spec, f"has the input '{port.name}', not '{spec.input.name}'")
     if port.dtype == "float16":
@@ -316,7 +330,9 @@ def _check_range(spec: ModelSpec, graph: Graph) -> None:
 
 def _check_unet(spec: ModelSpec, port: Port) -> None:
     channels = len(spec.labels) + spec.output.background
-    shape = port.shape if spec.input.layout == "NCHW" else (*port.shape[:1], *port.shape[3:], *port.shape[1:3])
+    shape = port.shape
+    if spec.input.layout == "NHWC":
+        shape = (*shape[:1], *shape[3:], *shape[1:3])
     if port.dtype != "float32" or len(shape) != 4 or shape[0] not in (None, 1) or shape[1] not in (None, channels):
         raise _unfit(spec, f"gives {port.dtype} {_shape_text(port.shape)}; {channels} float32 channel(s) are expected")
     ratios = {
@@ -324,8 +340,9 @@ def _check_unet(spec: ModelSpec, port: Port) -> None:
         for inside, outside in zip((spec.input.height_px, spec.input.width_px), shape[2:], strict=True)
         if inside and outside
     }
+    # The decoder stretches the map over the whole input: one factor for both axes, or the mask would be displaced.
     if len(ratios) > 1 or any(ratio < 1 or ratio % 1 for ratio in ratios):
-        raise _unfit(spec, f"gives {_shape_text(port.shape)}, which is no whole fraction of the input")
+        raise _unfit(spec, f"gives {_shape_text(port.shape)}, which is not a whole fraction of the input")
 
 
 def _check_yolo(spec: ModelSpec, port: Port, masks: Port | None) -> None:
@@ -333,7 +350,7 @@ def _check_yolo(spec: ModelSpec, port: Port, masks: Port | None) -> None:
     if masks is not None:
         if len(masks.shape) != 4 or masks.dtype != "float32" or masks.shape[0] not in (None, 1) or not masks.shape[1]:
             raise _unfit(spec, f"gives mask prototypes of shape {_shape_text(masks.shape)}")
-        rows += masks.shape[1]
+        rows += masks.shape[1]  # a coefficient for each prototype
     if len(port.shape) != 3 or port.dtype != "float32" or port.shape[0] not in (None, 1):
         raise _unfit(spec, f"gives {port.dtype} {_shape_text(port.shape)}, not one table of boxes")
     if port.shape[1] not in (None, rows):
@@ -350,3 +367,61 @@ def _unfit(spec: ModelSpec, what: str) -> UserError:
 
 def _shape_text(shape: Shape) -> str:
     return "[" + ", ".join("?" if side is None else str(side) for side in shape) + "]"
+
+
+# --- its first steps: whether it brings bytes to its own range itself -------------------------------------------------
+
+
+def _scales_bytes(model: Any) -> bool:
+    """Whether the first steps straight after the only input divide by 255, or take away the mean of bytes."""
+    weights = {tensor.name: tensor for tensor in model.graph.initializer}
+    inputs = [value.name for value in model.graph.input if value.name not in weights]
+    makers = {name: node for node in model.graph.node for name in node.output}
+    if len(inputs) != 1:
+        return False
+    names = set(inputs)
+    for _ in range(MAX_STEPS):
+        following = [node for node in model.graph.node if names & set(node.input)]
+        if any(_scales(node, names, weights, makers) for node in following):
+            return True
+        onward = [node for node in following if node.op_type in (*_PASSING, *_ARITHMETIC)]
+        names = {name for node in onward for name in node.output}
+        if not names:
+            break
+    return False
+
+
+def _scales(node: Any, names: set[str], weights: dict[str, Any], makers: dict[str, Any]) -> bool:
+    if node.op_type not in _ARITHMETIC or len(node.input) != 2:
+        return False
+    given = next((name for name in node.input if name not in names), None)
+    if given is None:
+        return False
+    values = _constant(given, weights, makers)
+    if values is None:
+        return False
+    low, high = min(values), max(values)
+    if node.op_type == "Div":
+        return 254 <= low <= high <= 256
+    if node.op_type == "Mul":
+        return 1 / 256 <= low <= high <= 1 / 254
+    if node.op_type == "Sub":
+        return low >= MIN_BYTE_MEAN
+    return -high >= MIN_BYTE_MEAN  # to add a negative mean is to take it away
+
+
+def _constant(name: str, weights: dict[str, Any], makers: dict[str, Any]) -> list[float] | None:
+    """The values of a small constant, by the file's weights or by a node that only gives it; None for anything else."""
+    from onnx import numpy_helper
+
+    tensor = weights.get(name)
+    node = makers.get(name)
+    if tensor is None and node is not None and node.op_type == "Constant":
+        tensor = next((attribute.t for attribute in node.attribute if attribute.name == "value"), None)
+        single = next((attribute.f for attribute in node.attribute if attribute.name == "value_float"), None)
+        if single is not None:
+            return [float(single)]
+    if tensor is None or sum(tensor.dims) > 16 or tensor.data_location == 1:
+        return None
+    values = numpy_helper.to_array(tensor).ravel().tolist()
+    return [float(value) for value in values] or None

@@ -23,6 +23,7 @@ from usviewer.infer.prediction import Instance
 from usviewer.resources import resource_path
 from usviewer.units import ScaleSource, isotropic
 
+# What an engine may add to a diameter: in millimetres where the frame has a scale, in pixels where it has none.
 MIN_IOU = 0.99
 MAX_DIAMETER_MM = 0.3
 MAX_DIAMETER_PX = 1.0
@@ -54,25 +55,31 @@ class Deviation:
 
     @property
     def passed(self) -> bool:
-        """Nothing missing, masks alike, diameters alike; a comparison of nothing proves nothing."""
+        """Whether nothing is missing, masks and diameters are alike, and anything was compared at all."""
         within = (self.diameter_mm or 0.0) <= MAX_DIAMETER_MM and self.unscaled_px <= MAX_DIAMETER_PX
         return self.compared > 0 and not self.problem and self.iou >= MIN_IOU and within
 
     def describe(self) -> str:
-        """One phrase with the figures."""
+        """Give the figures in one phrase."""
         if self.problem or not self.compared:
             return self.problem or NOTHING_FOUND
-        millimetres = "" if self.diameter_mm is None else f" ({self.diameter_mm:.2f} mm)"
+        millimetres = ""
+        if self.diameter_mm is not None:
+            millimetres = f" ({self.diameter_mm:.2f} mm)"
         return f"overlap {self.iou:.4f}, diameter {self.diameter_px:.2f} px{millimetres} off"
 
 
 def compare_engines(reference: Sequence[Instance], found: Sequence[Instance], frame: Frame, gate: float) -> Deviation:
-    """One frame: every instance of the reference must be there, and no other. ``gate`` is the model's least score."""
+    """Compare what two engines find on one frame: every instance of the reference must be there, and no other.
+
+    ``gate`` is the model's least score.
+    """
     free = list(found)
     result = Deviation()
     for wanted in reference:
         best = max(free, key=lambda other: _overlap(wanted, other), default=None)
         if best is None or _overlap(wanted, best) <= 0.1:
+            # Just above the gate it may be missing: rounding alone moves a score across it.
             if wanted.score > gate + GATE_MARGIN:
                 return Deviation(problem=f"'{wanted.label}' is missing on a picture")
             continue
@@ -85,7 +92,7 @@ def compare_engines(reference: Sequence[Instance], found: Sequence[Instance], fr
 
 
 def join_masks(parts: Iterable[Deviation]) -> Deviation:
-    """The worst of several."""
+    """Give the worst of several: the least overlap, the largest differences, the first problem."""
     worst = Deviation()
     for part in parts:
         millimetres = [mm for mm in (worst.diameter_mm, part.diameter_mm) if mm is not None]
@@ -93,7 +100,7 @@ def join_masks(parts: Iterable[Deviation]) -> Deviation:
             worst.compared + part.compared,
             min(worst.iou, part.iou),
             max(worst.diameter_px, part.diameter_px),
-            max(millimetres) if millimetres else None,
+            max(millimetres, default=None),
             max(worst.unscaled_px, part.unscaled_px),
             worst.problem or part.problem,
         )
@@ -103,10 +110,12 @@ def join_masks(parts: Iterable[Deviation]) -> Deviation:
 def _difference(wanted: Instance, found: Instance, frame: Frame) -> Deviation:
     x0, y0, x1, y1 = wanted.box_xyxy_px
     corners = np.array([(x0, y0), (x1, y1)])
+    shared, pixels = _overlap(wanted, found), _largest_difference(wanted, found, 1.0, 1.0)
     spacing = frame.geometry.spacing_for(corners)[0] if frame.geometry else None
-    pixels = _largest_difference(wanted, found, 1.0, 1.0)
-    millimetres = _largest_difference(wanted, found, spacing.x_mm_per_px, spacing.y_mm_per_px) if spacing else None
-    return Deviation(1, _overlap(wanted, found), pixels, millimetres, 0.0 if spacing else pixels)
+    if spacing is None:
+        return Deviation(1, shared, pixels, None, pixels)
+    millimetres = _largest_difference(wanted, found, spacing.x_mm_per_px, spacing.y_mm_per_px)
+    return Deviation(1, shared, pixels, millimetres, 0.0)
 
 
 def _largest_difference(wanted: Instance, found: Instance, x_scale: float, y_scale: float) -> float:
@@ -115,9 +124,10 @@ def _largest_difference(wanted: Instance, found: Instance, x_scale: float, y_sca
 
 
 def diameters(instance: Instance, x_scale: float = 1.0, y_scale: float = 1.0) -> tuple[float, ...]:
-    """Across, down, major and minor diameter of the ellipse with the mask's moments; a box's own sides.
+    """Give the diameters across, down, major and minor of the ellipse with the mask's moments; of a box its own sides.
 
-    The full extent of an ellipse along a direction is four times the standard deviation of its area along it.
+    In pixels, or in the unit of the scales (a length per pixel). The full extent of an ellipse along a direction is
+    four times the standard deviation of its area along it.
     """
     if instance.mask is None:
         x0, y0, x1, y1 = instance.box_xyxy_px
@@ -141,8 +151,14 @@ def _overlap(first: Instance, second: Instance) -> float:
     if first.mask is None or second.mask is None:
         return _box_overlap(first, second)
     shared = _shared_pixels(first.mask, first.mask_origin_px, second.mask, second.mask_origin_px)
-    union = first.area_px + second.area_px - shared
-    return shared / union if union else 0.0
+    return _ratio(shared, first.area_px + second.area_px - shared)
+
+
+def _ratio(shared: float, union: float) -> float:
+    """Their quotient; 0 where there is nothing at all."""
+    if not union:
+        return 0.0
+    return shared / union
 
 
 def _shared_pixels(first: Mask, first_at: tuple[int, int], second: Mask, second_at: tuple[int, int]) -> int:
@@ -160,21 +176,26 @@ def _box_overlap(first: Instance, second: Instance) -> float:
     ax0, ay0, ax1, ay1 = first.box_xyxy_px
     bx0, by0, bx1, by1 = second.box_xyxy_px
     shared = max(0.0, min(ax1, bx1) - max(ax0, bx0)) * max(0.0, min(ay1, by1) - max(ay0, by0))
-    union = (ax1 - ax0) * (ay1 - ay0) + (bx1 - bx0) * (by1 - by0) - shared
-    return shared / union if union else 0.0
+    return _ratio(shared, (ax1 - ax0) * (ay1 - ay0) + (bx1 - bx0) * (by1 - by0) - shared)
 
 
 # --- pictures to compare on -------------------------------------------------------------------------------------------
 
 
 def bundled_frames(spec: ModelSpec) -> tuple[Frame, ...]:
-    """For the aorta frames of the bundled clip, for other findings the golden picture; each darker and brighter too."""
-    frames = _sample_frames() if spec.finding == "aorta" else ()
+    """Give frames on which a model finds something, each darker and brighter too.
+
+    For the aorta they are of the bundled clip, for other findings the golden picture; none where there is neither.
+    """
+    frames: tuple[Frame, ...] = ()
+    if spec.finding == "aorta":  # the only one that the bundled clip shows
+        frames = _sample_frames()
     return tuple(_brighter(frame, gamma) for frame in (frames or _golden_frames(spec)) for gamma in _GAMMAS)
 
 
 def choose_evenly(frames: Sequence[Frame], count: int) -> tuple[Frame, ...]:
     """Take so many frames from all over a sequence; all of them where there are no more."""
+    # One alone is the first: there is no step to divide by.
     if len(frames) <= count or count == 1:
         return tuple(frames[:count])
     return tuple(frames[round(i * (len(frames) - 1) / (count - 1))] for i in range(count))

@@ -19,24 +19,25 @@ MAX_KEPT_BYTES = 1_000_000
 
 
 def user_folder() -> Path:
-    """Where the user's own models are: the platform's data folder, XDG_DATA_HOME on Linux."""
+    """Give the folder of the user's own models: in the platform's data folder, XDG_DATA_HOME on Linux."""
     return Path(platformdirs.user_data_dir("usviewer", appauthor=False)) / "models"
 
 
 def cache_folder() -> Path:
-    """Where the program keeps what it can find out again."""
+    """Give the folder in which the program keeps what it can find out again."""
     return Path(platformdirs.user_cache_dir("usviewer", appauthor=False))
 
 
 def keep_json(path: Path, values: Mapping[str, Any]) -> None:
-    """Keep a table, whole or not at all. Raises ``UserError`` where the disk refuses it."""
+    """Keep a table as JSON, whole or not at all. Raises ``UserError`` where the disk refuses it."""
     make_folder(path.parent)
     write_text(path, json.dumps(dict(values), indent=1))
 
 
 def kept_json(path: Path) -> dict[str, Any]:
-    """A table that the program kept; empty where there is none, or it is damaged: then it is made again."""
+    """Read a table that the program kept; empty where it is missing or damaged: then it is made again."""
     with suppress(OSError, UserError), foreign_parser(f"{path.name} is damaged"):
         values = json.loads(read_bytes(path, MAX_KEPT_BYTES))
-        return values if isinstance(values, dict) else {}
+        if isinstance(values, dict):
+            return values
     return {}

@@ -15,6 +15,7 @@ from usviewer.units import Box
 class Edge(StrEnum):
     """What the outline of a label follows; the convention of every length measured on it."""
 
+    # A length of one convention is never converted to another: no model says how thick the wall is.
     INNER = "inner"
     OUTER = "outer"
     NOT_STATED = "not stated"
@@ -66,7 +67,10 @@ class Prediction:
 
 
 def full_mask(instance: Instance, frame_size_px: tuple[int, int]) -> Mask:
-    """The instance's mask on the whole frame (height, width); a detector's box has none and gives all False."""
+    """Give the instance's mask on the whole frame, bool (height, width); a detector's box has none and gives all False.
+
+    ``frame_size_px`` is (width, height).
+    """
     width, height = frame_size_px
     whole = np.zeros((height, width), dtype=np.bool_)
     if instance.mask is not None:

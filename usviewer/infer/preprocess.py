@@ -34,12 +34,12 @@ class Placement:
     pad_xy_px: tuple[int, int]
 
     def to_input(self, points_xy_px: Points) -> Points:
-        """Frame positions (..., 2) in input pixels."""
+        """Map frame positions (..., 2) to input pixels, float64."""
         result = (np.asarray(points_xy_px, np.float64) - self.crop_xyxy_px[:2]) * self.scale_xy + self.pad_xy_px
         return np.asarray(result, np.float64)
 
     def to_frame(self, points_xy_px: Points) -> Points:
-        """Input positions (..., 2) in frame pixels."""
+        """Map input positions (..., 2) to frame pixels, float64."""
         result = (np.asarray(points_xy_px, np.float64) - self.pad_xy_px) / self.scale_xy + self.crop_xyxy_px[:2]
         return np.asarray(result, np.float64)
 
@@ -51,7 +51,7 @@ class Workspace:
     _kept: dict[str, NDArray[Any]] = field(default_factory=dict)
 
     def array(self, role: str, shape: tuple[int, ...], dtype: str) -> NDArray[Any]:
-        """The buffer for that role; a new one only when shape or type changed."""
+        """Give the buffer for that role; a new one only when its shape or type has changed."""
         kept = self._kept.get(role)
         if kept is None or kept.shape != shape or kept.dtype != dtype:
             kept = self._kept[role] = np.empty(shape, dtype)
@@ -62,7 +62,7 @@ class Workspace:
 def place(
     frame_size_px: tuple[int, int], spec: InputSpec, sector_box_px: PixelBox | None = None, pixel_aspect: float = 1.0
 ) -> Placement:
-    """Where a frame of (width, height) goes in the input, by the manifest's crop, size and resize rule.
+    """Say where a frame of (width, height) goes in the input, by the manifest's crop, size and resize rule.
 
     ``pixel_aspect`` is a frame pixel's width over its height. A picture that is stretched to a fixed size looks the
     same there whatever the shape of its pixels.
@@ -70,10 +70,11 @@ def place(
     crop = _crop(frame_size_px, spec, sector_box_px)
     width, height = crop[2] - crop[0], crop[3] - crop[1]
     inner = _scaled(width * pixel_aspect, height, spec)
+    size = (spec.width_px, spec.height_px)
+    if not spec.width_px:
+        size = _padded(inner, spec)
     if spec.resize == "stretch":
-        size = (spec.width_px, spec.height_px) if spec.width_px else _padded(inner, spec)
         return Placement(crop, size, (size[0] / width, size[1] / height), (0, 0))
-    size = (spec.width_px, spec.height_px) if spec.width_px else _padded(inner, spec)
     if spec.pad == "corner":
         return Placement(crop, size, (inner[0] / width, inner[1] / height), (0, 0))
     # The odd pixel of padding goes right and below, as in the YOLO convention.
@@ -83,12 +84,14 @@ def place(
 
 @functools.lru_cache(maxsize=16)
 def make_square(spec: InputSpec) -> InputSpec:
-    """The same input at its full square where its size is dynamic."""
-    return spec if spec.width_px else replace(spec, width_px=spec.side_px, height_px=spec.side_px)
+    """Give the same input at its full square where its size is dynamic."""
+    if spec.width_px:
+        return spec
+    return replace(spec, width_px=spec.side_px, height_px=spec.side_px)
 
 
 def bytes_alone(spec: InputSpec) -> InputSpec:
-    """The same input without its last steps, for an engine that does them: bytes (height, width, RGB or grey)."""
+    """Give the same input without its last steps, for an engine that does them: bytes (height, width, RGB or grey)."""
     order = "gray" if spec.channels == 1 else "rgb"
     return replace(spec, dtype="uint8", layout="NHWC", channel_order=order, value_range=(0.0, 255.0), mean=(), std=())
 
@@ -100,18 +103,19 @@ def prepare(
     out: Workspace | None = None,
     pixel_aspect: float = 1.0,
 ) -> tuple[Tensor, Placement]:
-    """The model's input for an RGB picture (height, width, 3), and where the picture lies in it.
+    """Make the model's input from an RGB picture (height, width, 3), uint8, and say where the picture lies in it.
 
-    ``pixel_aspect`` is a pixel's width over its height: the one resize also makes pixels square.
-
-    With ``out`` nothing is allocated: the tensor lives there, until the next call. Resizing keeps pixel centres at
-    half positions (OpenCV's rule for linear and area), so the placement is exact.
+    The tensor has one picture, in the layout and type of the manifest. ``pixel_aspect`` is a pixel's width over its
+    height: the one resize also makes pixels square. With ``out`` nothing is allocated: the tensor lives there, until
+    the next call. Resizing keeps pixel centres at half positions (OpenCV's rule for linear and area), so the placement
+    is exact.
     """
     work = out or Workspace()
     placement = place((pixels.shape[1], pixels.shape[0]), spec, sector_box_px, pixel_aspect)
     x0, y0, x1, y1 = placement.crop_xyxy_px
     crop = pixels[y0:y1, x0:x1]
     if spec.channels == 1:
+        # Before the resize, which then has one channel to do instead of three.
         gray = work.array("gray", crop.shape[:2], "uint8")
         cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY, dst=gray)
         crop = gray
@@ -124,7 +128,9 @@ def _crop(frame_size_px: tuple[int, int], spec: InputSpec, box: PixelBox | None)
     if spec.crop == "whole" or box is None:
         return (0, 0, width, height)
     x0, y0, x1, y1 = max(0, box[0]), max(0, box[1]), min(width, box[2]), min(height, box[3])
-    return (x0, y0, x1, y1) if x0 < x1 and y0 < y1 else (0, 0, width, height)
+    if x0 >= x1 or y0 >= y1:  # the box lies outside this picture
+        return (0, 0, width, height)
+    return (x0, y0, x1, y1)
 
 
 def _scaled(width: float, height: int, spec: InputSpec) -> tuple[int, int]:
@@ -152,8 +158,9 @@ def _canvas(crop: Pixels, placement: Placement, spec: InputSpec, work: Workspace
         strip[...] = spec.pad_value
     if spec.interpolation == "area":
         crop = _shrunk(crop, (right - left, bottom - top))
-    shrinks = spec.interpolation == "area" and max(placement.scale_xy) <= 1
-    mode = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    mode = cv2.INTER_LINEAR
+    if spec.interpolation == "area" and max(placement.scale_xy) <= 1:
+        mode = cv2.INTER_AREA  # OpenCV averages over areas only where it shrinks
     cv2.resize(crop, (right - left, bottom - top), dst=canvas[top:bottom, left:right], interpolation=mode)
     return canvas
 
@@ -164,7 +171,9 @@ def _shrunk(crop: Pixels, size_px: tuple[int, int]) -> Pixels:
     shrinks = size_px[0] < width, size_px[1] < height
     if shrinks[0] == shrinks[1] or size_px[0] == width or size_px[1] == height:
         return crop
-    size = (size_px[0], height) if shrinks[0] else (width, size_px[1])
+    size = (width, size_px[1])
+    if shrinks[0]:
+        size = (size_px[0], height)
     return np.asarray(cv2.resize(crop, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
@@ -180,8 +189,11 @@ def _tensor(canvas: Pixels, spec: InputSpec, work: Workspace) -> Tensor:
         canvas = turned
     if spec.layout == "NHWC":
         return _ranged([canvas], spec, work).reshape(1, height, width, 3)
+    # Split into planes in the right order at once: turning the channels round would be one more pass over the picture.
     planes = work.array("planes", (3, height, width), "uint8")
-    targets = list(planes) if spec.channel_order == "rgb" else list(planes[::-1])
+    targets = list(planes)
+    if spec.channel_order == "bgr":
+        targets.reverse()
     cv2.split(canvas, targets)
     return _ranged(list(planes), spec, work, planes).reshape(1, 3, height, width)
 
@@ -189,11 +201,15 @@ def _tensor(canvas: Pixels, spec: InputSpec, work: Workspace) -> Tensor:
 def _ranged(parts: list[Pixels], spec: InputSpec, work: Workspace, whole: Pixels | None = None) -> Tensor:
     """Bytes through the manifest's range, mean and std: by a table of 256 values, faster than arithmetic."""
     if spec.dtype == "uint8":
-        return parts[0] if whole is None else whole
+        if whole is None:
+            return parts[0]
+        return whole
     tables = _tables(spec.value_range, spec.mean, spec.std, spec.channels)
     if whole is None:
+        if spec.channels == 1:
+            tables = tables[:, :, 0]
         target: NDArray[np.float32] = work.array("float", parts[0].shape, "float32")
-        cv2.LUT(parts[0], tables if spec.channels > 1 else tables[:, :, 0], dst=target)
+        cv2.LUT(parts[0], tables, dst=target)
         return target
     target = work.array("float", whole.shape, "float32")
     for number, part in enumerate(parts):
@@ -205,7 +221,7 @@ def _ranged(parts: list[Pixels], spec: InputSpec, work: Workspace, whole: Pixels
 def _tables(
     value_range: tuple[float, float], mean: tuple[float, ...], std: tuple[float, ...], channels: int
 ) -> NDArray[np.float32]:
-    """Value of every byte for every channel, (256, 1, channels)."""
+    """Value of every byte for every channel, float32 (256, 1, channels)."""
     low, high = value_range
     values = np.repeat((low + np.arange(256) / 255 * (high - low))[:, None], channels, axis=1)
     if mean:

@@ -21,11 +21,12 @@ from usviewer.infer.preprocess import PixelBox, Placement
 
 Values = NDArray[np.float64]
 
-BAND_PX = 1 << 15  # 256 KiB a buffer
+# 256 KiB a buffer: they stay in the processor's cache.
+BAND_PX = 1 << 15
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Axis:
+class _Axis:
     """One axis: the cells ``low`` and ``high`` beside the centre of each pixel of the crop, and the weight of ``high``.
 
     ``first`` and ``last`` are the outermost cells that take part, ``cells_per_px`` the step from pixel to pixel.
@@ -43,25 +44,29 @@ class Axis:
 class Resampler:
     """The grid of one output, seen from the frame. Windows are half-open boxes of whole frame pixels in the crop."""
 
-    x: Axis
-    y: Axis
+    x: _Axis
+    y: _Axis
     origin_px: tuple[int, int]
 
     def cells(self, window: PixelBox) -> tuple[slice, slice]:
-        """Rows and columns of the grid that the window needs."""
+        """Give the rows and columns of the grid that the window needs."""
         x0, y0, x1, y1 = self._inside(window)
         rows = slice(int(self.y.low[y0]), int(self.y.high[y1 - 1]) + 1)
         return rows, slice(int(self.x.low[x0]), int(self.x.high[x1 - 1]) + 1)
 
     def window(self, values: Values, window: PixelBox) -> Values:
-        """Values (the cells of the window, as ``cells`` gives them) at every pixel of the window."""
+        """Give the value at every pixel of the window, float64 (rows, columns).
+
+        ``values`` are those of the cells that ``cells`` names for it.
+        """
         result = np.empty((window[3] - window[1], window[2] - window[0]))
         for rows, band in self._bands(values, window):
             result[rows] = band
         return result
 
     def exceeds(self, values: Values, window: PixelBox, threshold: float) -> Mask:
-        """Where ``window(values, window)`` is above the threshold."""
+        """Give the mask of the pixels at which ``window(values, window)`` is above the threshold."""
+        # Band by band, so that the values of the whole window are never in memory.
         result = np.empty((window[3] - window[1], window[2] - window[0]), np.bool_)
         for rows, band in self._bands(values, window):
             np.greater(band, threshold, out=result[rows])
@@ -89,7 +94,7 @@ class Resampler:
             yield slice(top - y0, bottom - y0), band
 
     def pixels_of(self, rows: slice, columns: slice) -> PixelBox:
-        """The window of all pixels that any of these cells contributes to; empty where there is none."""
+        """Give the window of all pixels to which any of these cells contributes; empty where there is none."""
         x0, x1 = _touching(self.x, columns)
         y0, y1 = _touching(self.y, rows)
         left, top = self.origin_px
@@ -102,13 +107,14 @@ class Resampler:
 
 @functools.lru_cache(maxsize=16)
 def resampler(placement: Placement, grid_size: tuple[int, int]) -> Resampler:
-    """From an output grid of (columns, rows) that covers the model's whole input. Kept for the next frame."""
+    """Make the resampler from an output grid of (columns, rows) over the model's whole input to the frame.
+
+    It is kept: the frames of a source have one placement.
+    """
     x0, y0, x1, y1 = placement.crop_xyxy_px
-    (width, height), (pad_x, pad_y), (scale_x, scale_y) = (
-        placement.input_size_px,
-        placement.pad_xy_px,
-        placement.scale_xy,
-    )
+    width, height = placement.input_size_px
+    pad_x, pad_y = placement.pad_xy_px
+    scale_x, scale_y = placement.scale_xy
     columns, rows = grid_size
     return Resampler(
         x=_axis(x1 - x0, scale_x * columns / width, pad_x * columns / width, columns),
@@ -117,17 +123,18 @@ def resampler(placement: Placement, grid_size: tuple[int, int]) -> Resampler:
     )
 
 
-def _axis(pixels: int, cells_per_px: float, pad_cells: float, cells: int) -> Axis:
+def _axis(pixels: int, cells_per_px: float, pad_cells: float, cells: int) -> _Axis:
+    # 1e-9: a centre that lies exactly on the rim of the picture belongs to it, whatever rounding does.
     first = max(0, math.ceil(pad_cells - 0.5 - 1e-9))
     last = min(cells - 1, math.floor(pad_cells + pixels * cells_per_px - 0.5 + 1e-9))
     if last < first:  # the picture is smaller than a cell
         first = last = min(cells - 1, int(pad_cells + pixels * cells_per_px / 2))
     position = np.clip((np.arange(pixels) + 0.5) * cells_per_px + pad_cells - 0.5, first, last)
     low = position.astype(np.intp)
-    return Axis(low, np.minimum(low + 1, last), position - low, first, last, cells_per_px)
+    return _Axis(low, np.minimum(low + 1, last), position - low, first, last, cells_per_px)
 
 
-def _touching(axis: Axis, cells: slice) -> tuple[int, int]:
+def _touching(axis: _Axis, cells: slice) -> tuple[int, int]:
     start = int(np.searchsorted(axis.high, cells.start, side="left"))
     stop = int(np.searchsorted(axis.low, cells.stop - 1, side="right"))
     return start, max(start, stop)

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from usviewer.errors import UserError
 from usviewer.frame import Frame, Pixels
-from usviewer.infer import activation, golden
+from usviewer.infer import golden
 from usviewer.infer.decode import decode
 from usviewer.infer.manifest import InputSpec, ModelSpec
 from usviewer.infer.prediction import Instance
@@ -91,10 +91,10 @@ class Runner:
 def observe(runner: Runner, pixels: Pixels, source: str = golden.RECORDED) -> golden.GoldenOutput:
     """What the model says about a whole picture, as a golden case keeps it.
 
-    Raises ``UserError`` where its outputs show that the manifest has them wrong (``infer.activation``).
+    Raises ``UserError`` where its outputs show that the manifest has them wrong (``golden.check_activation``).
     """
     outputs, instances, _ = runner.run(pixels, None, runner.spec.input)
-    activation.check(outputs, runner.spec)
+    golden.check_activation(outputs, runner.spec)
     return golden.observe(outputs, instances, 1 if runner.spec.input.layout == "NCHW" else -1, source)
 
 

@@ -37,6 +37,7 @@ MEMORY_BYTES = 3_000_000_000
 MEMORY_FOR_EACH_BYTE = 6
 # What the rest of the computer keeps: a child that takes the last of it would bring other programs down.
 SPARE_BYTES = 500_000_000
+# How often the child is looked at.
 POLL_S = 0.02
 
 # True in the child itself, which must not try once more.
@@ -58,13 +59,18 @@ def require(spec: ModelSpec, engine: str = "cpu") -> None:
 
 
 def needed(spec: ModelSpec) -> bool:
-    """Whether the model is one that the user added, or is adding."""
+    """Say whether the model must be tried: the user added it, or is adding it, and this is not the child."""
     return not inside and not spec.bundled and user_folder() in spec.folder.parents
 
 
 def run(spec: ModelSpec, engine: str = "cpu", *, record: bool = False) -> None:
-    """Try the model now, whatever is remembered; ``record`` also writes a golden case where there is none."""
-    words = [str(spec.folder), engine, f"{DEADLINE_S:.0f}", *(["record"] if record else [])]
+    """Try the model now, whatever is remembered; ``record`` also writes a golden case where there is none.
+
+    Raises ``UserError`` as ``require`` does.
+    """
+    words = [str(spec.folder), engine, f"{DEADLINE_S:.0f}"]
+    if record:
+        words.append("record")
     command = [sys.executable, "-m", "usviewer.infer.trying", *words]
     limit, quiet = _memory_limit(spec), subprocess.DEVNULL
     with subprocess.Popen(command, stdin=quiet, stdout=subprocess.PIPE, stderr=quiet) as child:
@@ -122,7 +128,7 @@ def _judge(code: int, said: bytes, stopped: bool, spec: ModelSpec) -> None:
         raise UserError(f"Trying the model '{spec.id}' was stopped", "Try again")
     try:
         answer = json.loads(said)
-    except ValueError:
+    except ValueError:  # it ended before it could answer
         why = f"signal {-code}" if code < 0 else f"code {code}"
         what = f"Loading the model '{spec.id}' ended the engine with a fault ({why})"
         raise UserError(what, "Use another model") from None
@@ -139,6 +145,7 @@ def _memory_limit(spec: ModelSpec) -> int:
 
 
 def _path(spec: ModelSpec, engine: str) -> Path:
+    # Whatever of these changes, the model is tried again.
     facts: Sequence[object] = (
         engine,
         spec.sha256,

@@ -22,7 +22,7 @@ from usviewer.infer.session import open_session
 
 
 def main(folder: str, engine: str, seconds: int, *, record: bool) -> int:
-    """0 when there is an answer."""
+    """Try the model and write the answer to standard output, as JSON. Gives the process's exit code: 0."""
     _end_by_itself(seconds)
     said = _output_of_our_own()
     trial.inside = True

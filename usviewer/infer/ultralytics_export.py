@@ -21,12 +21,12 @@ _DECODERS = {"segment": "yolov8-segment", "detect": "yolov8-detect"}
 
 
 def is_ultralytics(graph: Graph) -> bool:
-    """Whether the file says what an Ultralytics export says."""
+    """Say whether the file says of itself what an Ultralytics export says."""
     return {"task", "names", "stride", "imgsz"} <= graph.metadata.keys()
 
 
 def manifest_for(graph: Graph, model_id: str, file_name: str, sha256: str) -> dict[str, Any]:
-    """The manifest's content. Raises ``UserError`` for another task, a batch, or metadata that makes no sense."""
+    """Make the manifest's content. Raises ``UserError`` for another task, a batch, or metadata without sense."""
     said = graph.metadata
     task = said["task"]
     if task not in _DECODERS:
@@ -83,21 +83,27 @@ def _input(graph: Graph, file_name: str) -> dict[str, Any]:
     port, said = graph.inputs[0], graph.metadata
     _, channels, height, width = port.shape
     sides, stride = _literal(said, "imgsz", None), _literal(said, "stride", None)
-    sides = [sides, sides] if isinstance(sides, int) else sides
+    if isinstance(sides, int):
+        sides = [sides, sides]
     if not (isinstance(sides, list | tuple) and len(sides) == 2 and all(isinstance(side, int) for side in sides)):
         raise UserError(f"{file_name} does not say its image size in a way this program knows", "Export it again")
+    if not (width and height):
+        width = height = 0  # one side that is open makes both dynamic
+    dtype, value_range = "float32", [0, 1]
+    if port.dtype == "uint8":
+        dtype, value_range = "uint8", [0, 255]
     return {
         "name": port.name,
-        "width": width if width and height else 0,
-        "height": height if width and height else 0,
+        "width": width,
+        "height": height,
         "channels": channels or 3,
         "layout": "NCHW",
-        "dtype": "uint8" if port.dtype == "uint8" else "float32",
+        "dtype": dtype,
         "channel_order": "gray" if channels == 1 else "rgb",
-        "value_range": [0, 255] if port.dtype == "uint8" else [0, 1],
+        "value_range": value_range,
         "resize": "letterbox",
         "interpolation": "linear",
-        "pad_value": 114,
+        "pad_value": 114,  # the grey that the published letterbox pads with
         "crop": "whole",
         "side": max(sides),
         "stride": stride,
@@ -106,18 +112,22 @@ def _input(graph: Graph, file_name: str) -> dict[str, Any]:
 
 def _output(graph: Graph, task: str) -> dict[str, Any]:
     names = [port.name for port in graph.outputs]
-    wanted = 2 if task == "segment" else 1
+    wanted = 1 + (task == "segment")  # the table of boxes, and the mask prototypes
     if len(names) != wanted:
         raise UserError(f"The graph gives {len(names)} outputs instead of {wanted}", "Export it with format=onnx alone")
     # 0.25 and 0.7 are the defaults of the published prediction.
     output: dict[str, Any] = {"name": names[0], "min_score": 0.25, "iou_threshold": 0.7}
-    return output | ({"masks": names[1]} if task == "segment" else {})
+    if task == "segment":
+        output["masks"] = names[1]
+    return output
 
 
 def _names(said: Any) -> list[str]:
     names = _literal(said, "names", None)
-    if isinstance(names, dict) and all(isinstance(key, int) for key in names):
-        names = [names[key] for key in sorted(names)] if sorted(names) == list(range(len(names))) else None
+    # {0: "cat", 1: "dog"}: a gap in the numbers would put every label behind it on another channel.
+    numbered = isinstance(names, dict) and all(isinstance(key, int) for key in names)
+    if numbered and sorted(names) == list(range(len(names))):
+        names = [names[number] for number in range(len(names))]
     if not isinstance(names, list) or not 1 <= len(names) <= MAX_LABELS or not all(isinstance(n, str) for n in names):
         raise UserError("The file's list of label names cannot be read", "Export the model again")
     return names

@@ -42,8 +42,7 @@ class ClipWork:
     def toggle_bookmark(self, index: int) -> None:
         """Mark a frame, or take its mark away."""
         self.bookmarks = tuple(sorted(set(self.bookmarks) ^ {index}))
-        keep = partial(self.notes.keep_bookmarks, self.bookmarks)
-        self._desk.jobs.submit(keep, failed=partial(self._notify.report, key="bookmarks"))
+        self._keep(partial(self.notes.keep_bookmarks, self.bookmarks), "bookmarks")
 
     def read_said(self, done: Callable[[ExamContext, StatedScale], None]) -> None:
         """Fetch what the operator said of this clip and its scale; nothing where it cannot be read."""
@@ -57,15 +56,17 @@ class ClipWork:
 
         self._desk.jobs.submit(read, take, lambda _error: done(NO_CONTEXT, NOTHING_STATED))
 
+    def _keep(self, write: Callable[[], None], key: str) -> None:
+        """Write in the background; one sentence where that fails."""
+        self._desk.jobs.submit(write, failed=partial(self._notify.report, key=key))
+
     def keep_scale(self, said: StatedScale) -> None:
         """Keep what the operator says of this clip's scale."""
-        keep = partial(self.notes.keep_scale, said)
-        self._desk.jobs.submit(keep, failed=partial(self._notify.report, key="kept scale"))
+        self._keep(partial(self.notes.keep_scale, said), "kept scale")
 
     def keep_given(self, given: ExamContext) -> None:
         """Keep what the operator says of this clip."""
-        keep = partial(self.notes.keep_given, given)
-        self._desk.jobs.submit(keep, failed=partial(self._notify.report, key="given"))
+        self._keep(partial(self.notes.keep_given, given), "given")
 
     @property
     def edits(self) -> Mapping[int, Edit]:
@@ -98,8 +99,7 @@ class ClipWork:
             return
         merged = {**self._edits, **new}
         self._edits = {index: edit for index, edit in merged.items() if edit is not None}
-        keep = partial(self.notes.keep_edits, self._model_sha256, dict(self._edits))
-        self._desk.jobs.submit(keep, failed=partial(self._notify.report, key="corrections"))
+        self._keep(partial(self.notes.keep_edits, self._model_sha256, dict(self._edits)), "corrections")
 
 
 def _say_nothing(_error: UserError) -> None:

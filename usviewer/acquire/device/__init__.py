@@ -14,7 +14,7 @@ from dataclasses import replace
 
 from usviewer.acquire.device.backend import SCHEME, DeviceBackend, DeviceInfo, DeviceReader
 from usviewer.acquire.device.formats import DeviceFormat, asked_formats, best_first
-from usviewer.acquire.source import LiveSource, check_size
+from usviewer.acquire.source import LiveSource, Source, check_size
 from usviewer.errors import UserError
 from usviewer.frame import Frame, Pixels, SourceInfo, make_frame
 
@@ -25,28 +25,31 @@ NO_PICTURE_S = 2.0
 # A program of ours that lets the device go (the preview) needs a moment; only then is it really in use.
 BUSY_PATIENCE_S = 1.0
 BUSY_AGAIN_S = 0.05
+# More than drivers hold (V4L2: 32). A device that is faster than its reader must not keep it here for ever.
 MAX_WAITING = 64
+# Formats that are tried, each of which may take ``BUSY_PATIENCE_S``.
 MAX_TRIES = 3
 FINAL_ERRORS = (errno.EACCES, errno.EPERM, errno.ENODEV, errno.ENOENT, errno.ENXIO)
 
 
 def list_devices(backend: DeviceBackend | None = None) -> tuple[DeviceInfo, ...]:
     """Capture cards and cameras that are plugged in, each with a ``uri`` of its own."""
-    found = (backend or system_backend()).devices()
+    found = list((backend or system_backend()).devices())
     counts = Counter(device.uri for device in found)
-    return tuple(
-        replace(device, uri=_with_port(device)) if counts[device.uri] > 1 else device
-        for device in sorted(found, key=lambda device: (device.bus == "virtual", device.name, device.path))
-    )
+    for place, device in enumerate(found):
+        if counts[device.uri] > 1:  # two of a kind without serial numbers, or with the same one
+            found[place] = replace(device, uri=_with_port(device))
+    # Virtual cameras come last: they are seldom the scanner.
+    return tuple(sorted(found, key=lambda device: (device.bus == "virtual", device.name, device.path)))
 
 
-def open_device(uri: str, backend: DeviceBackend | None = None) -> DeviceSource:
+def open_device(uri: str, backend: DeviceBackend | None = None) -> Source:
     """Open the device of an address from ``list_devices``, and never another one.
 
     ``?size=1280x720&rate=30&format=mjpeg`` overrides the choice of format. ``UserError`` when it is not there, in use,
     or may not be opened.
     """
-    return DeviceSource(uri, backend or system_backend())
+    return _DeviceSource(uri, backend or system_backend())
 
 
 def check_device_uri(uri: str) -> None:
@@ -61,7 +64,7 @@ def check_device_uri(uri: str) -> None:
 
 
 def system_backend() -> DeviceBackend:
-    """The backend of the system that the program runs on."""
+    """Choose the backend of the system that the program runs on."""
     import sys
 
     if sys.platform.startswith("linux"):
@@ -77,7 +80,7 @@ def system_backend() -> DeviceBackend:
     return MacBackend()
 
 
-def find_device(uri: str, backend: DeviceBackend) -> DeviceInfo:
+def _find_device(uri: str, backend: DeviceBackend) -> DeviceInfo:
     """Find the one device that an address names. Raises ``UserError`` when it is missing, or when two fit."""
     identity = uri.partition("?")[0]
     devices = list_devices(backend)
@@ -93,7 +96,7 @@ def find_device(uri: str, backend: DeviceBackend) -> DeviceInfo:
     )
 
 
-class DeviceSource(LiveSource):
+class _DeviceSource(LiveSource):
     """A live source: each step of the iteration gives the newest picture that the device has.
 
     Pictures that waited meanwhile are passed over. The iteration ends within ``GRAB_S`` of ``close``, which may come
@@ -103,13 +106,13 @@ class DeviceSource(LiveSource):
     def __init__(self, uri: str, backend: DeviceBackend) -> None:
         super().__init__()
         wanted = asked_formats(uri)
-        device = find_device(uri, backend)
+        device = _find_device(uri, backend)
         self._uri, self._name = uri, device.name
         self._reader = _open(device, wanted or best_first(device.formats), backend)
         self._index = 0
         try:
             # The system numbers its devices again when one is plugged in: was it still this one that was opened?
-            if find_device(uri, backend).path != device.path:
+            if _find_device(uri, backend).path != device.path:
                 raise UserError(f"{device.name} was plugged in again just now", "It is tried again")
             running = self._reader.format
             check_size(device.name, running.width_px, running.height_px)
@@ -147,20 +150,26 @@ class DeviceSource(LiveSource):
         with self._in_hand():
             if self._closed or (held := self._reader.grab(GRAB_S)) is None:
                 return None
+            # The newest one counts: each that waited would be one more picture behind the scanner's screen.
             for _ in range(MAX_WAITING):
                 newer = self._reader.grab(0)
                 if newer is None:
                     break
                 held = newer
-            pixels = self._reader.unpack(held[0])
-            return None if pixels is None else (pixels, held[1])
+            packet, captured_s = held
+            pixels = self._reader.unpack(packet)
+            if pixels is None:
+                return None
+            return pixels, captured_s
 
     def _release(self) -> None:
         self._reader.close()
 
 
 def _with_port(device: DeviceInfo) -> str:
-    return f"{device.uri}@{device.port}" if device.port and "@" not in device.uri else device.uri
+    if device.port and "@" not in device.uri:
+        return f"{device.uri}@{device.port}"
+    return device.uri
 
 
 def _open(device: DeviceInfo, formats: Sequence[DeviceFormat], backend: DeviceBackend) -> DeviceReader:

@@ -36,9 +36,13 @@ class DeviceInfo:
     def warnings(self) -> tuple[str, ...]:
         """What the user should know before choosing it, one sentence each."""
         best = next(iter(best_first(self.formats)), None)
-        found = [self.hindrance] if self.hindrance else []
+        found = []
+        if self.hindrance:
+            found.append(self.hindrance)
         if self.bus == "USB 2":
-            slow = "compressed or slow pictures only" if best is None or best.compressed or best.slow else "little room"
+            # 1920 x 1080 in YUYV are 33 Mbit: USB 2 carries 14 a second at best, and cards offer 5.
+            tight = best is None or best.compressed or best.slow
+            slow = "compressed or slow pictures only" if tight else "little room"
             found.append(f"On a USB 2 connection: {slow}. Use a USB 3 port and cable if it is made for it")
         elif best is not None and best.slow:
             found.append(f"Gives only {best.rate:.3g} pictures a second")
@@ -47,8 +51,8 @@ class DeviceInfo:
     @property
     def detail(self) -> str:
         """One line for a list: the format that would be opened, the bus, and the first warning."""
-        best = next(iter(best_first(self.formats)), None)
-        parts = [str(best) if best else "", self.bus, *self.warnings[:1]]
+        best = map(str, best_first(self.formats)[:1])
+        parts = [*best, self.bus, *self.warnings[:1]]
         return " · ".join(part for part in parts if part)
 
 

@@ -19,7 +19,9 @@ from usviewer.frame import Pixels
 
 # FFmpeg looks at the first picture in a busy loop; a device that gives none in this time is open all the same.
 PROBE_S = 0.3
+# A picture is seen this much late at most: an eighth of the time between two at 60 a second.
 LOOK_AGAIN_S = 0.002
+# A time of capture that is older, or in the future, is of another clock: then the time of arrival counts.
 MAX_CLOCK_AGE_S = 1.0
 # AVFMT_FLAG_NONBLOCK has no name among the options. With it a silent device cannot hold a thread for ever.
 NONBLOCK = 4
@@ -105,7 +107,9 @@ class FFmpegReader:
             frames = self._stream.codec_context.decode(packet)
         except (FFmpegError, ValueError):
             return None
-        return self._convert.as_stored(frames[-1]) if frames else None
+        if not frames:
+            return None
+        return self._convert.as_stored(frames[-1])
 
     def close(self) -> None:
         """Release the device; may be called twice."""
@@ -117,22 +121,30 @@ class FFmpegReader:
 def as_os_error(error: Exception) -> OSError:
     """Keep the system's error number; turn FFmpeg's own errors into an input error."""
     number = getattr(error, "errno", None)
-    return OSError(number if isinstance(number, int) and 0 < number < 1000 else errno.EIO, str(error))
+    if not isinstance(number, int) or not 0 < number < 1000:
+        number = errno.EIO
+    return OSError(number, str(error))
 
 
 def format_options(wanted: DeviceFormat | None) -> dict[str, str]:
     """Size and rate in the words that all of FFmpeg's devices share."""
     if wanted is None:
         return {}
-    rate = {"framerate": f"{wanted.rate:g}"} if wanted.rate else {}
-    return {"video_size": f"{wanted.width_px}x{wanted.height_px}", **rate}
+    options = {"video_size": f"{wanted.width_px}x{wanted.height_px}"}
+    if wanted.rate:
+        options["framerate"] = f"{wanted.rate:g}"
+    return options
 
 
 def _running(stream: Any, wanted: DeviceFormat | None) -> DeviceFormat:
     codec = stream.codec_context
     rate = stream.average_rate or stream.guessed_rate
-    pixel_format = MJPEG if codec.name == MJPEG else str(codec.pix_fmt or "")
-    stated = float(rate) if rate and 1 <= rate <= 1000 else wanted.rate if wanted else None
+    pixel_format = str(codec.pix_fmt or "")
+    if codec.name == MJPEG:
+        pixel_format = MJPEG
+    stated = wanted.rate if wanted else None
+    if rate and 1 <= rate <= 1000:  # what the driver has set counts, where it can be a rate
+        stated = float(rate)
     return DeviceFormat(pixel_format, codec.width, codec.height, stated)
 
 
@@ -150,10 +162,11 @@ class WindowsBackend:
 
     def open(self, device: DeviceInfo, wanted: DeviceFormat | None) -> FFmpegReader:
         """Open by the device's own name."""
-        packing: dict[str, str] = {}
-        if wanted is not None and wanted.pixel_format:
-            packing = {"vcodec": MJPEG} if wanted.compressed else {"pixel_format": wanted.pixel_format}
-        options = {"rtbufsize": "64M", **packing, **format_options(wanted)}
+        options = {"rtbufsize": "64M", **format_options(wanted)}
+        if wanted is not None and wanted.compressed:
+            options["vcodec"] = MJPEG
+        elif wanted is not None and wanted.pixel_format:
+            options["pixel_format"] = wanted.pixel_format
         return FFmpegReader("dshow", f"video={device.path}", options, wanted)
 
 

@@ -15,6 +15,7 @@ MJPEG = "mjpeg"
 UNCOMPRESSED = ("rgb24", "bgr24", "bgr0", "yuyv422", "uyvy422", "nv12", "yuv420p", "gray")
 # Grabbers scale: a picture larger than any scanner's screen carries no more, and smaller ones have lost detail.
 FULL_PIXELS = 1920 * 1080
+# 25 pictures a second (PAL) are enough; beyond 60 a scanner's screen shows nothing new. Stated rates are not exact.
 ENOUGH_RATE, MOST_RATE = 24.5, 61.0
 MOST_ASKED_RATE = 999.0
 
@@ -39,9 +40,14 @@ class DeviceFormat:
         return self.rate is not None and self.rate < ENOUGH_RATE
 
     def __str__(self) -> str:
-        packing = "compressed" if self.compressed else "uncompressed" if self.pixel_format in UNCOMPRESSED else ""
-        rate = f" at {self.rate:.3g}" if self.rate else ""
-        return f"{self.width_px} x {self.height_px}{rate}" + (f", {packing}" if packing else "")
+        text = f"{self.width_px} x {self.height_px}"
+        if self.rate:
+            text += f" at {self.rate:.3g}"
+        if self.compressed:
+            return f"{text}, compressed"
+        if self.pixel_format in UNCOMPRESSED:
+            return f"{text}, uncompressed"
+        return text
 
 
 def best_first(formats: Iterable[DeviceFormat]) -> tuple[DeviceFormat, ...]:
@@ -57,19 +63,21 @@ def best_first(formats: Iterable[DeviceFormat]) -> tuple[DeviceFormat, ...]:
 def _order(form: DeviceFormat) -> tuple[float, ...]:
     pixels = form.width_px * form.height_px
     rate = form.rate or 30.0
-    return (
-        form.slow,
-        pixels > FULL_PIXELS,
-        pixels if pixels > FULL_PIXELS else -pixels,
-        form.compressed,
-        rate > MOST_RATE,
-        rate if rate > MOST_RATE else -rate,
-        0 if form.compressed else UNCOMPRESSED.index(form.pixel_format),
-    )
+    loss = 0 if form.compressed else UNCOMPRESSED.index(form.pixel_format)
+    return (form.slow, *_up_to(FULL_PIXELS, pixels), form.compressed, *_up_to(MOST_RATE, rate), loss)
+
+
+def _up_to(most: float, value: float) -> tuple[bool, float]:
+    """Sort the largest value up to ``most`` first; beyond, the smallest first."""
+    beyond = value > most
+    return beyond, value if beyond else -value
 
 
 def asked_formats(uri: str) -> tuple[DeviceFormat, ...]:
-    """The format that an address asks for with ``?size=1280x720&rate=30&format=mjpeg``; nothing where it does not."""
+    """Read the format that an address asks for with ``?size=1280x720&rate=30&format=mjpeg``; empty if it asks for none.
+
+    Raises ``UserError`` for one that cannot be read.
+    """
     query = uri.partition("?")[2]
     asked = dict(parse_qsl(query, keep_blank_values=True))
     if not asked:

@@ -24,7 +24,9 @@ QUERYCAP, ENUM_FMT, G_FMT = 0x80685600, 0xC0405602, 0xC0D05604
 ENUM_FRAMESIZES, ENUM_FRAMEINTERVALS, QUERY_DV_TIMINGS = 0xC02C564A, 0xC034564B, 0x80845663
 VIDEO_CAPTURE, DEVICE_CAPS = 0x00000001, 0x80000000
 CAPTURE_BUFFER, DISCRETE = 1, 1
+# A driver that never ends its list is broken; real ones give some dozen formats, sizes or rates.
 MAX_LISTED = 256
+# What sysfs gives as ``speed``: 480 for USB 2, 5000 and more for USB 3.
 USB_3_MBIT = 5000
 
 # V4L2's name of a pixel format, and FFmpeg's.
@@ -56,8 +58,10 @@ class LinuxBackend:
 
     def open(self, device: DeviceInfo, wanted: DeviceFormat | None) -> FFmpegReader:
         """Open the node; it opens in its present format where none is wanted."""
-        packing = {"input_format": wanted.pixel_format} if wanted and wanted.pixel_format else {}
-        return FFmpegReader("v4l2", device.path, packing | format_options(wanted), wanted, kernel_clock=True)
+        options = format_options(wanted)
+        if wanted and wanted.pixel_format:
+            options["input_format"] = wanted.pixel_format
+        return FFmpegReader("v4l2", device.path, options, wanted, kernel_clock=True)
 
     def _device(self, node: Path) -> DeviceInfo | None:
         path = self._dev / node.name
@@ -66,16 +70,20 @@ class LinuxBackend:
         try:
             handle = os.open(path, os.O_RDWR | os.O_NONBLOCK)
         except PermissionError:
+            if index:  # nodes beyond the first give no pictures
+                return None
             reason = f"You may not read {path}: run 'sudo usermod -aG video $USER' and log in again"
-            return None if index else replace(device, hindrance=reason)  # those beyond the first give no pictures
+            return replace(device, hindrance=reason)
         except OSError:
             return None
         try:
-            return replace(device, formats=tuple(_formats(handle))) if _captures(handle) else None
+            if _captures(handle):
+                return replace(device, formats=tuple(_formats(handle)))
         except OSError:
-            return None
+            pass
         finally:
             os.close(handle)
+        return None
 
 
 def _identified(node: Path, index: int, device: DeviceInfo) -> DeviceInfo:
@@ -87,6 +95,7 @@ def _identified(node: Path, index: int, device: DeviceInfo) -> DeviceInfo:
     if usb is not None:
         vendor, product, serial = (_text(usb / name) for name in ("idVendor", "idProduct", "serial"))
         port = usb.name + channel
+        # Without a serial number two of a kind differ by where they are plugged in only.
         own = f"-{quote(serial, safe='')}{channel}" if serial else f"@{port}"
         bus = "USB 3" if float(_text(usb / "speed") or 0) >= USB_3_MBIT else "USB 2"
         ids: Any = {"vendor_id": vendor, "product_id": product, "serial": serial, "port": port, "bus": bus}
@@ -111,7 +120,10 @@ def _captures(handle: int) -> bool:
     """Of v4l2_capability: driver 16s, card 32s, bus 32s, version, capabilities, device_caps, reserved[3]."""
     answer = fcntl.ioctl(handle, QUERYCAP, bytes(104))
     whole, own = struct.unpack_from("<II", answer, 84)
-    return bool((own if whole & DEVICE_CAPS else whole) & VIDEO_CAPTURE)
+    # ``whole`` is of all nodes of the device, ``own`` of this one; old drivers do not give it.
+    if whole & DEVICE_CAPS:
+        return bool(own & VIDEO_CAPTURE)
+    return bool(whole & VIDEO_CAPTURE)
 
 
 def _formats(handle: int) -> Iterator[DeviceFormat]:
@@ -121,7 +133,9 @@ def _formats(handle: int) -> Iterator[DeviceFormat]:
         if fourcc not in PIXEL_FORMATS:
             continue
         sizes = list(_sizes(handle, fourcc))
-        for width, height in [native] if native in sizes else sizes:
+        if native in sizes:
+            sizes = [native]
+        for width, height in sizes:
             rates: list[float | None] = [*_rates(handle, fourcc, width, height)]
             for rate in rates or [None]:
                 yield DeviceFormat(PIXEL_FORMATS[fourcc], width, height, rate)
@@ -171,4 +185,6 @@ def _native_size(handle: int) -> tuple[int, int] | None:
         width, height = struct.unpack_from("<II", fcntl.ioctl(handle, QUERY_DV_TIMINGS, bytes(132)), 4)
     except OSError:
         return None
-    return (width, height) if width and height else None
+    if not width or not height:  # nothing is plugged into the card
+        return None
+    return width, height

@@ -75,7 +75,7 @@ class PhantomEllipse:
 
 
 def lumen_at_rest(spec: PhantomSpec) -> PhantomEllipse:
-    """The lumen at its mean size. In the longitudinal plane: an endless band along the vessel."""
+    """Make the lumen at its mean size. In the longitudinal plane: an endless band along the vessel."""
     tilt = math.radians(spec.tilt_deg)
     if spec.plane is PhantomPlane.LONGITUDINAL:
         return PhantomEllipse(spec.lateral_mm, spec.centre_depth_mm, math.inf, spec.ap_mm / 2, tilt)
@@ -86,7 +86,7 @@ def lumen_at_rest(spec: PhantomSpec) -> PhantomEllipse:
 
 
 def outer_wall_at_rest(spec: PhantomSpec) -> PhantomEllipse:
-    """The outer edge of the wall; around a thrombus it lies off the lumen's centre, thickest in front."""
+    """Make the outer edge of the wall; around a thrombus it lies off the lumen's centre, thickest in front."""
     lumen = lumen_at_rest(spec)
     wall = lumen.grown(spec.thrombus_mm * 0.6 + spec.wall_mm)
     shift = 0.35 * spec.thrombus_mm
@@ -94,14 +94,16 @@ def outer_wall_at_rest(spec: PhantomSpec) -> PhantomEllipse:
 
 
 def has_vein(spec: PhantomSpec) -> bool:
-    """Whether the picture shows the inferior vena cava; a plane along the aorta does not."""
+    """Tell whether the picture shows the inferior vena cava; a plane along the aorta does not."""
     return spec.ivc and spec.plane is not PhantomPlane.LONGITUDINAL
 
 
 def ivc_at_rest(spec: PhantomSpec) -> PhantomEllipse:
-    """The inferior vena cava: flat, to the patient's right (the picture's left) of the aorta."""
+    """Make the inferior vena cava: flat, to the patient's right (the picture's left) of the aorta."""
     wall = outer_wall_at_rest(spec)
-    width, _ = (0.0, 0.0) if spec.plane is PhantomPlane.ABSENT else wall.extents_mm()
+    width = 0.0
+    if spec.plane is not PhantomPlane.ABSENT:
+        width, _ = wall.extents_mm()
     z = wall.z_mm + min(0.18 * spec.ap_mm, 8.0)
     return PhantomEllipse(wall.x_mm - width / 2 - 15.0, z, 10.5, 6.0, math.radians(-8.0))
 
@@ -174,20 +176,25 @@ def inside(distance_mm: Field, softness_mm: float = 0.4) -> Field:
 
 
 def build_tissue(spec: PhantomSpec, grid: PolarGrid) -> Tissue:
-    """The whole abdomen of a spec at rest."""
+    """Build the whole abdomen of a spec at rest."""
     tissue = Tissue(grid, spec.face_radius_mm, np.random.default_rng([spec.seed, 11]))
     wall = outer_wall_at_rest(spec)
     longitudinal = spec.plane is PhantomPlane.LONGITUDINAL
     front_mm = spec.centre_depth_mm - spec.section_ap_mm / 2 - spec.thrombus_mm
     _abdomen(tissue)
     if spec.liver:
-        _liver(tissue, front_mm - (15.5 if spec.sma and not longitudinal else 7.0), wall.x_mm)
+        collar_mm = 7.0
+        if spec.sma and not longitudinal:  # the mesenteric artery lies in front of the aorta
+            collar_mm = 15.5
+        _liver(tissue, front_mm - collar_mm, wall.x_mm)
     if spec.gas:
         _gas(tissue, spec)
     _body_wall(tissue, min(24.0, max(8.0, 0.42 * front_mm)))
     _fat_around(tissue, wall)
-    if spec.vertebra:
-        (_spine_along if longitudinal else _vertebra)(tissue, wall)
+    if spec.vertebra and longitudinal:
+        _spine_along(tissue, wall)
+    elif spec.vertebra:
+        _vertebra(tissue, wall)
     if has_vein(spec):
         _vein(tissue, ivc_at_rest(spec))
     if spec.sma and spec.plane is PhantomPlane.TRANSVERSE:
@@ -267,7 +274,8 @@ def _body_wall(tissue: Tissue, thickness_mm: float) -> None:
     top = np.zeros((1, tissue.grid.shape[1]), np.float32)
     tissue.fill(inside(tissue.depth - thickness_mm, 0.5), 0.0, 0.0)
     for share, level, septa, front_db in layers:
-        bottom = top + share * thickness_mm + 0.5 * tissue.wave(0.2) * (1 if share > 0.1 else 0.2)
+        even = 1 if share > 0.1 else 0.2  # skin keeps its thickness, what lies below does not
+        bottom = top + share * thickness_mm + 0.5 * tissue.wave(0.2) * even
         cover = inside(top - tissue.depth) * inside(tissue.depth - bottom)
         tissue.fill(cover, level + septa * striae, 0.0)
         tissue.mirror += (np.maximum(striae - 1.1, 0) * cover * septa * 1.1).astype(np.float32)
@@ -361,7 +369,7 @@ def _aorta(tissue: Tissue, spec: PhantomSpec, wall: PhantomEllipse) -> None:
     near_mm = np.maximum(tissue.z - np.float32(lumen.z_mm - lumen.extents_mm()[1] / 2), 0)
     haze_db = -21.0 - 0.55 * np.minimum(near_mm, 16.0)
     tissue.fill(inside(inner_mm), haze_db.astype(np.float32), -1.1)
-    intima_db = 3.0 if spec.thrombus_mm else 10.0
+    intima_db = 3.0 if spec.thrombus_mm else 10.0  # the edge towards a thrombus is weak
     # The media is brighter than the intima: the echo peaks within the wall, and its blur reaches the lumen's edge.
     tissue.interface(inner_mm - np.float32(min(1.0, 0.6 * spec.wall_mm)), intima_db, 0.4, 0.10 + 0.90 * inner_cos**3)
     if spec.calcification:

@@ -61,7 +61,7 @@ class ScreenLayout:
         return np.asarray(points_mm / self.mm_per_px + (self.origin_x_px, self.origin_y_px), np.float64)
 
 
-def fit_screen(spec: PhantomSpec) -> ScreenLayout:
+def _fit_screen(spec: PhantomSpec) -> ScreenLayout:
     """The largest fan that leaves room for the ruler and the margins, centred."""
     half, radius, depth = math.radians(spec.fan_deg / 2), spec.face_radius_mm, spec.picture_depth_mm
     rise_mm = radius * (1 - math.cos(half))  # the face's ends lie higher than its middle
@@ -72,7 +72,7 @@ def fit_screen(spec: PhantomSpec) -> ScreenLayout:
     return ScreenLayout(mm_per_px, spec.width / 2, top_px + rise_mm / mm_per_px)
 
 
-def geometry_of(spec: PhantomSpec, layout: ScreenLayout) -> ImageGeometry:
+def _geometry_of(spec: PhantomSpec, layout: ScreenLayout) -> ImageGeometry:
     """The fan as a certain sector, and one region over it with the exact scale."""
     half, radius = math.radians(spec.fan_deg / 2), spec.face_radius_mm
     angles = np.linspace(-half, half, 120)
@@ -99,8 +99,8 @@ class PhantomSource:
 
     def __init__(self, spec: PhantomSpec, uri: str = "phantom:") -> None:
         self.spec = spec
-        self.layout = fit_screen(spec)
-        self.geometry = geometry_of(spec, self.layout)
+        self.layout = _fit_screen(spec)
+        self.geometry = _geometry_of(spec, self.layout)
         count = None if spec.live else spec.frames
         notes = ("Simulated picture of known diameter",)
         self.info = SourceInfo(uri, "Phantom", "phantom", spec.width, spec.height, spec.fps, count, spec.live, notes)
@@ -119,7 +119,7 @@ class PhantomSource:
             index += 1
 
     def seek(self, index: int) -> Frame:
-        """The frame of that index; a live phantom refuses."""
+        """Give the frame of that index. Raises ``UserError`` beyond the ends, and for a live phantom."""
         if self.spec.live:
             raise UserError("You cannot seek in a live phantom", "Open it without live=1")
         return self._frame(index)
@@ -128,7 +128,9 @@ class PhantomSource:
 
     def times_s(self) -> Sequence[float]:
         """Media time of every frame; empty for a live phantom."""
-        return () if self.spec.live else tuple(index / self.spec.fps for index in range(self.spec.frames))
+        if self.spec.live:
+            return ()
+        return tuple(index / self.spec.fps for index in range(self.spec.frames))
 
     def close(self) -> None:
         """End a live phantom; nothing is held open."""
@@ -148,16 +150,18 @@ class PhantomSource:
         lumen = lumen_at(self._lumen, moment)
         inner_mm = self._outline_mm(lumen)
         outer_mm = move_scatterers(self._outline_mm(self._wall), self._lumen, moment)
-        along = spec.plane is PhantomPlane.LONGITUDINAL
+        across_mm: float | None
         across_mm, depth_mm = lumen.extents_mm()
+        if spec.plane is PhantomPlane.LONGITUDINAL:  # an endless band has no extent along, and a width across its axis
+            across_mm, depth_mm = None, 2 * lumen.semi_z_mm
         return PhantomTruth(
             index,
             time_s,
             spec.plane,
             True,
             self.layout.mm_per_px,
-            2 * lumen.semi_z_mm if along else depth_mm,
-            None if along else across_mm,
+            depth_mm,
+            across_mm,
             self._read_only(inner_mm),
             self._read_only(outer_mm),
             self._is_clipped(lumen, inner_mm),
@@ -242,7 +246,7 @@ class PhantomSource:
 
 
 def open_phantom(uri: str) -> PhantomSource:
-    """The phantom of an address such as ``phantom:?ap_mm=24&seed=3``; ``UserError`` where it cannot be read."""
+    """Open the phantom of an address such as ``phantom:?ap_mm=24&seed=3``. Raises ``UserError`` for any other."""
     return PhantomSource(parse_phantom_uri(uri), uri)
 
 
@@ -271,9 +275,11 @@ def _draw_ruler(screen: NDArray[np.uint8], spec: PhantomSpec, layout: ScreenLayo
     for centimetre in range(int(spec.picture_depth_mm / 10 + 1e-6) + 1):
         y = round(layout.origin_y_px + centimetre * per_cm - 0.5)
         long = centimetre % 5 == 0
-        cv2.line(screen, (x - round((12 if long else 6) * size), y), (x, y), _INK, max(1, round(size)))
+        tick = 12 if long else 6
+        cv2.line(screen, (x - round(tick * size), y), (x, y), _INK, max(1, round(size)))
         if long:
-            _write(screen, str(centimetre), (x - (30 if centimetre < 10 else 39) * size, y + 5 * size), 0.45 * size)
+            left = x - (21 + 9 * len(str(centimetre))) * size
+            _write(screen, str(centimetre), (left, y + 5 * size), 0.45 * size)
     ends = [round(layout.origin_y_px - 0.5), round(layout.origin_y_px + spec.picture_depth_mm / 10 * per_cm - 0.5)]
     cv2.line(screen, (x, ends[0]), (x, ends[1]), _INK, max(1, round(size)))
 

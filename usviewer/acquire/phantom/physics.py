@@ -14,6 +14,7 @@ from usviewer.acquire.phantom.spec import PhantomSpec
 from usviewer.frame import Mask
 
 BEAMS, SAMPLES = 224, 560
+# Hand and breath move tissue by up to this much into the fan.
 _MARGIN_RAD, _MARGIN_MM = 0.16, 12.0
 _WHITE_DB = 25.0
 _BAND_ROWS = 8
@@ -21,14 +22,14 @@ _REACH_SD = 5.5  # beyond it the kernel is below what the picture's 256 levels s
 
 
 def beam_grid(spec: PhantomSpec) -> PolarGrid:
-    """Where a frame is sampled: from the face to the picture's depth, over the fan."""
+    """Make the grid where a frame is sampled: from the face to the picture's depth, over the fan."""
     half = math.radians(spec.fan_deg / 2)
     radius = spec.face_radius_mm
     ranges = np.linspace(radius, radius + spec.picture_depth_mm, SAMPLES, dtype=np.float32)
     return PolarGrid(ranges, np.linspace(-half, half, BEAMS, dtype=np.float32))
 
 
-def tissue_grid(spec: PhantomSpec) -> PolarGrid:
+def _tissue_grid(spec: PhantomSpec) -> PolarGrid:
     """Where tissue at rest is kept: finer than the beams, and larger by what motion brings in from outside."""
     half = math.radians(spec.fan_deg / 2) + _MARGIN_RAD
     radius, depth = spec.face_radius_mm, spec.picture_depth_mm + _MARGIN_MM
@@ -36,7 +37,7 @@ def tissue_grid(spec: PhantomSpec) -> PolarGrid:
     return PolarGrid(ranges, np.linspace(-half, half, round(BEAMS * 1.5), dtype=np.float32))
 
 
-def echo_texture(spec: PhantomSpec, grid: PolarGrid) -> Field:
+def _echo_texture(spec: PhantomSpec, grid: PolarGrid) -> Field:
     """What the scanner would receive from the tissue at rest: (ranges, beams, 4), ready to be moved about.
 
     Channels 0 to 2 are independent Gaussian fields: any two of them, or two orthogonal mixtures, are the real and
@@ -56,7 +57,7 @@ def echo_texture(spec: PhantomSpec, grid: PolarGrid) -> Field:
     return np.asarray(np.concatenate(parts, axis=2), np.float32)
 
 
-def lateral_sd_mm(spec: PhantomSpec, depth_mm: Field) -> Field:
+def _lateral_sd_mm(spec: PhantomSpec, depth_mm: Field) -> Field:
     """Half-width of the beam: a Gaussian beam focused at the vessel, wider before and behind."""
     focus_mm = spec.centre_depth_mm
     return np.asarray(0.56 * np.sqrt(1 + np.square((depth_mm - focus_mm) / 42.0)), np.float32)
@@ -70,7 +71,7 @@ def _spread(field: Field, grid: PolarGrid, spec: PhantomSpec, axial_px: float, n
     blurred = cv2.filter2D(field, -1, kernel[:, None].astype(np.float32), borderType=cv2.BORDER_REFLECT)
     along = np.asarray(blurred.reshape(field.shape), np.float32)
     step_rad = float(grid.angle_rad[1] - grid.angle_rad[0])
-    sd_px = lateral_sd_mm(spec, grid.range_mm - spec.face_radius_mm) / (grid.range_mm * step_rad)
+    sd_px = _lateral_sd_mm(spec, grid.range_mm - spec.face_radius_mm) / (grid.range_mm * step_rad)
     out: Field = np.empty(along.shape, np.float32)
     for start in range(0, grid.shape[0], _BAND_ROWS):
         rows = slice(start, start + _BAND_ROWS)
@@ -98,8 +99,8 @@ class Scanner:
     def __init__(self, spec: PhantomSpec) -> None:
         self._spec = spec
         self._grid = beam_grid(spec)
-        rest = tissue_grid(spec)
-        self._texture = echo_texture(spec, rest)
+        rest = _tissue_grid(spec)
+        self._texture = _echo_texture(spec, rest)
         self._warp = Warp(spec, self._grid)
         self._first = (float(rest.angle_rad[0]), float(rest.range_mm[0]))
         self._per_rad = 1 / float(rest.angle_rad[1] - rest.angle_rad[0])
@@ -112,7 +113,7 @@ class Scanner:
         # Electronics are equally loud everywhere; the gain that restores the depths lifts their noise with them.
         self._noise_level = decibel(-58.0 + 2.5 * depth_cm)[:, None, None]
         self._contact_db = _contact_db(spec, self._grid)
-        self._tones = tone_curve()
+        self._tones = _tone_curve()
 
     def envelope_power(self, moment: Moment, index: int) -> Field:
         """Detected power (ranges, beams) in the beam grid; liver has mean 1. ``index`` chooses the noise."""
@@ -169,7 +170,7 @@ def _contact_db(spec: PhantomSpec, grid: PolarGrid) -> Field:
     return np.asarray((-chosen * side**4 + 0.8 * ripple)[None, :], np.float32)
 
 
-def tone_curve() -> NDArray[np.uint8]:
+def _tone_curve() -> NDArray[np.uint8]:
     """The grey map after log compression: soft in the blacks, a little steeper in the middle."""
     level = np.arange(256) / 255
     return np.round(255 * np.clip(level**1.55, 0, 1)).astype(np.uint8)

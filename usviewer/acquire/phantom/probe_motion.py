@@ -18,6 +18,7 @@ from usviewer.acquire.phantom.anatomy import (
 )
 from usviewer.acquire.phantom.spec import PhantomSpec
 
+# 14 breaths a minute, as adults breathe at rest.
 BREATH_S = 4.3
 
 
@@ -76,7 +77,7 @@ class ProbeMotion:
 
 
 def lumen_at(lumen: PhantomEllipse, moment: Moment) -> PhantomEllipse:
-    """The lumen at a moment, exactly: ``Warp`` maps its outline onto that of the lumen at rest."""
+    """Move the lumen to a moment, exactly: ``Warp`` maps its outline onto that of the lumen at rest."""
     return PhantomEllipse(
         lumen.x_mm + moment.shift_mm[0],
         lumen.z_mm + moment.shift_mm[1],
@@ -87,7 +88,7 @@ def lumen_at(lumen: PhantomEllipse, moment: Moment) -> PhantomEllipse:
 
 
 def move_scatterers(points_mm: np.ndarray, lumen: PhantomEllipse, moment: Moment) -> np.ndarray:
-    """Where material points (N, 2) at rest, on or outside the lumen's outline and close to it, are at a moment."""
+    """Move material points (N, 2), in mm, from rest to a moment; they lie on or close outside the lumen's outline."""
     a, b, c = lumen.matrix()
     dx, dz = points_mm[:, 0] - lumen.x_mm, points_mm[:, 1] - lumen.z_mm
     rho2 = a * dx**2 + 2 * b * dx * dz + c * dz**2
@@ -118,7 +119,9 @@ class Warp:
         a, b, c = self._matrix
         self._rho2 = a * self._dx**2 + 2 * b * self._dx * self._dz + c * self._dz**2
         self._slope_x, self._slope_z = 2 * (a * self._dx + b * self._dz), 2 * (b * self._dx + c * self._dz)
-        self._band = (-math.sin(lumen.tilt_rad), math.cos(lumen.tilt_rad)) if math.isinf(lumen.semi_x_mm) else None
+        self._band: tuple[float, float] | None = None
+        if math.isinf(lumen.semi_x_mm):  # a vessel along the plane widens across its axis only
+            self._band = (-math.sin(lumen.tilt_rad), math.cos(lumen.tilt_rad))
         front_mm = max(4.0, 0.8 * (spec.centre_depth_mm - spec.section_ap_mm / 2 - spec.thrombus_mm))
         # The skin stays on the probe: motion in depth fades in above the vessel and is whole before it.
         self._depth_share = _step((grid.range_mm[:, None] - spec.face_radius_mm) / front_mm)
@@ -141,7 +144,8 @@ class Warp:
         rho2 += np.float32(a * shift_x**2 + 2 * b * shift_x * shift_z + c * shift_z**2)
         np.maximum(rho2, 1e-6, out=rho2)
         shrink = 1 - excess / rho2
-        (np.maximum if excess > 0 else np.minimum)(shrink, np.float32(moment.swell**-2), out=shrink)
+        bound = np.maximum if excess > 0 else np.minimum
+        bound(shrink, np.float32(moment.swell**-2), out=shrink)  # the lumen itself scales as a whole
         np.sqrt(shrink, out=shrink)
         shrink -= 1
         move_x, move_z = self._dx - shift_x, self._dz - shift_z

@@ -21,6 +21,7 @@ class PhantomPlane(StrEnum):
     ABSENT = "absent"
 
 
+# Wider than bodies and scanners: an address may ask for what a test needs, never for what cannot be drawn.
 _LIMITS = {
     "ap_mm": (5.0, 120.0),
     "axis_ratio": (0.5, 2.0),
@@ -136,7 +137,7 @@ class PhantomSpec:
 
 
 def parse_phantom_uri(uri: str) -> PhantomSpec:
-    """The spec of ``phantom:?ap_mm=24&seed=3``; names are those of ``PhantomSpec``. ``UserError`` for any other."""
+    """Read ``phantom:?ap_mm=24&seed=3``; names are those of ``PhantomSpec``. Raises ``UserError`` for any other."""
     if not uri.lower().startswith("phantom:"):
         raise UserError(f"'{uri}' is not a phantom", "Write phantom: or phantom:?ap_mm=24&seed=3")
     query = uri[len("phantom:") :].lstrip("/")
@@ -173,7 +174,8 @@ def _value(name: str, kind: str, text: str) -> object:
     try:
         if kind == "int":
             return parse_whole(text, least=int(low), most=int(high))
-        return parse_number(text, least=low, most=high, units=LENGTH_IN_MM if name.endswith("_mm") else NO_UNIT)
+        units = LENGTH_IN_MM if name.endswith("_mm") else NO_UNIT
+        return parse_number(text, least=low, most=high, units=units)
     except UserError as error:
         raise UserError(f"The phantom's {name} cannot be '{text}': {error.what}", error.do) from None
 
@@ -183,17 +185,18 @@ def random_spec(
     ap_mm_range: tuple[float, float] = (15.0, 70.0),
     plane: PhantomPlane = PhantomPlane.TRANSVERSE,
 ) -> PhantomSpec:
-    """One member of a varied population: diameter uniform over the range, the rest as patients and scanners vary.
+    """Draw one member of a varied population: diameter uniform over the range, the rest as patients and scanners vary.
 
     The vessel stays inside the fan through all motion. The same seed gives the same spec.
     """
     rng = np.random.default_rng([seed, 71])
     ap_mm = float(rng.uniform(*ap_mm_range))
     across = plane is PhantomPlane.LONGITUDINAL
+    steepest = 12 if across else 30
     spec = PhantomSpec(
         ap_mm=ap_mm,
         axis_ratio=float(rng.uniform(0.9, 1.25)),
-        tilt_deg=float(rng.uniform(-12, 12) if across else rng.uniform(-30, 30)),
+        tilt_deg=float(rng.uniform(-steepest, steepest)),
         plane=plane,
         wall_mm=float(rng.uniform(1.2, 2.5)),
         thrombus_mm=float(rng.uniform(2, 8)) if ap_mm > 30 and not across and rng.random() < 0.3 else 0.0,
@@ -213,6 +216,7 @@ def random_spec(
         face_radius_mm=float(rng.uniform(45, 62)),
         seed=seed,
     )
+    # Last, since how far it may lie to the side depends on what was drawn before.
     return replace(spec, lateral_mm=float(rng.uniform(-1, 1)) * _free_lateral_mm(spec))
 
 

@@ -1,7 +1,7 @@
 """Models that outline what they are pointed at: an encoder for the picture, a decoder for every click.
 
-The layout is that of the original SAM's ONNX export (``docs/models.md``). ``types`` is what comes and goes, ``feeds``
-and ``outline`` are pure, ``runner`` runs the two graphs, ``model`` is what the rest of the program uses.
+The layout is that of the original SAM's ONNX export (``docs/models.md``). ``types`` is what comes and goes,
+``decoder_io`` is pure, ``prompt_runner`` runs the two graphs, ``prompt_model`` is what the rest of the program uses.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Encoder and decoder as public projects export them (SAM, MobileSAM, EdgeSAM): from two graphs to a manifest.
 
-Names tell which tensor is which. How pixels become the encoder's numbers no file says, and the projects differ: SAM,
-MobileSAM and EdgeSAM take them minus their mean over their deviation, MedSAM takes 0 to 1. The wrong one outlines
-something, only not what was pointed at: so whoever adds the files is asked.
+Names tell which tensor is which. No file says how pixels become the encoder's numbers, and the projects differ: SAM,
+MobileSAM and EdgeSAM take them minus their mean over their deviation, MedSAM takes 0 to 1. With the wrong one something
+is outlined, but not what was pointed at: so the user who adds the files is asked.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from usviewer.infer.onnx_file import Graph, Port
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 PAD_VALUE = tuple(round(value) for value in MEAN)  # nearly the zero that SAM pads with after it took the mean away
 
-# What whoever adds the files may say: range, mean, deviation and what lies beside the picture.
+# What the user may say when adding the files: range, mean, deviation and what pads the picture.
 PIXELS: Mapping[str, dict[str, Any]] = {
     "sam": {"value_range": [0, 255], "mean": list(MEAN), "std": list(STD), "pad_value": list(PAD_VALUE)},
     "0-1": {"value_range": [0, 1], "pad_value": 0},
@@ -45,7 +45,7 @@ _OPTIONAL = ("mask", "has_mask", "size")
 
 
 def graphs_of(folder: Path) -> tuple[Path, ...]:
-    """The ONNX files of a folder."""
+    """List the ONNX files of a folder, by name."""
     return tuple(sorted(path for path in folder.iterdir() if path.suffix.lower() == ".onnx"))
 
 
@@ -72,11 +72,12 @@ def copy(folder: Path, target: Path, model_id: str, pixels: str = "") -> None:
 
 
 def manifest_for(encoder: Graph, decoder: Graph, model_id: str, folder: Path, pixels: str = "") -> dict[str, Any]:
-    """The manifest's content but for its files. Nothing is guessed: what is not known is refused."""
+    """Make the manifest's content but for its files. Nothing is guessed: raises ``UserError`` for what is not known."""
     names = {role: _named(known, decoder.inputs) for role, known in ROLES.items()}
     missing = [role for role, port in names.items() if port is None and role not in _OPTIONAL]
     known = {port.name for port in names.values() if port}
     strange = [port.name for port in decoder.inputs if port.name not in known]
+    # All that SAM's decoder takes, and more: that is how SAM 2's looks.
     if strange and not missing:
         more = ", ".join(strange)[:200]
         raise UserError(
@@ -156,8 +157,11 @@ def _asked(graph: Graph, folder: Path, pixels: str) -> str:
 def _low_res(outputs: Sequence[Port]) -> Port | None:
     """The masks before they are enlarged: by name where both are there, as EdgeSAM has only those as "masks"."""
     found = _named(MASKS, outputs)
-    if found is None or (found.name == "masks" and math.prod(side or 0 for side in found.shape[2:]) == 0):
-        return found if found is not None and len(outputs) == 2 else None
+    if found is None or found.name != "masks":
+        return found
+    # "masks" of open size are SAM's, enlarged to the picture; only EdgeSAM, of two outputs, calls the small ones so.
+    if math.prod(side or 0 for side in found.shape[2:]) == 0 and len(outputs) != 2:
+        return None
     return found
 
 

@@ -12,7 +12,7 @@ from usviewer.infer.manifest import ModelSpec
 from usviewer.infer.prediction import Prediction
 from usviewer.infer.predictor import Predictor
 from usviewer.infer.preprocess import PixelBox
-from usviewer.infer.prompt.feeds import low_res_of
+from usviewer.infer.prompt.decoder_io import low_res_of
 from usviewer.infer.prompt.prompt_runner import PromptRunner
 from usviewer.infer.prompt.types import Embedding, LowResMask, Prompt, PromptOutline
 
@@ -64,7 +64,7 @@ class PromptModel:
         self._predictor.cancel()
 
     def embedding(self, frame: Frame) -> Embedding | None:
-        """What was made of this picture before, or None: never runs the encoder."""
+        """Give what was made of this picture before, or None: never runs the encoder."""
         found = self._kept.get(_cache_key(frame))
         if found is None:
             return None
@@ -72,7 +72,10 @@ class PromptModel:
         return replace(found, key=frame.key)  # an equal picture may have been met at another place
 
     def embed(self, frame: Frame) -> Embedding:
-        """The embedding of a frame: the kept one, or a new one, for which the least recently used give way."""
+        """Give the embedding of a frame: the kept one, or a new one, for which the least recently used give way.
+
+        Raises ``UserError`` where the encoder stops.
+        """
         found = self.embedding(frame)
         if found is None:
             found = self._runner.embed(frame)
@@ -80,7 +83,7 @@ class PromptModel:
         return found
 
     def embed_all(self, frames: Iterable[Frame], cancelled: Callable[[], bool] = lambda: False) -> Iterator[Embedding]:
-        """The embeddings of frames, one after another; ends between two frames when ``cancelled`` says so."""
+        """Yield the embeddings of frames, one after another; ends between two frames when ``cancelled`` says so."""
         for frame in frames:
             if cancelled():
                 return
@@ -99,20 +102,25 @@ class PromptModel:
 
         ``previous`` is the ``low_res`` of the answer before (refining by one more click), or what ``hint`` makes of a
         mask that was drawn or carried here from another frame; models that take none ignore it. ``label`` is what the
-        user calls it. ``clear``: see ``PromptRunner.outline``.
+        user calls it. ``clear``: see ``PromptRunner.outline``. Raises ``UserError`` where the decoder stops.
         """
+        # Another model's decoder would make something of it, and nobody could tell.
         if embedding.model_sha256 != self.spec.sha256:
             raise ValueError("an embedding of another model")
         found = self._runner.outline(embedding, prompt, previous, clear=clear)
-        return found.called(label) if label else found
+        if label:
+            return found.called(label)
+        return found
 
     def hint(self, embedding: Embedding, mask: Mask) -> LowResMask | None:
-        """A mask of the whole frame (height, width) as a hint for ``outline``; None for a model that takes none."""
+        """Turn a mask of the whole frame (height, width) into a hint for ``outline``; None where none is taken."""
         size = self._runner.mask_size
-        return None if size is None else low_res_of(mask, embedding.placement, size)
+        if size is None:
+            return None
+        return low_res_of(mask, embedding.placement, size)
 
     def prediction(self, embedding: Embedding, outlines: Sequence[PromptOutline]) -> Prediction:
-        """The outlines of one frame as any other model's prediction, to be measured, drawn and saved like it."""
+        """Make of a frame's outlines a prediction as of any other model, to be measured, drawn and saved like it."""
         found = [one.instance for one in outlines if one.instance is not None]
         return Prediction(
             key=embedding.key,
@@ -128,6 +136,7 @@ class PromptModel:
     def _keep(self, key: _CacheKey, embedding: Embedding) -> None:
         self._kept[key] = embedding
         self._bytes += embedding.values.nbytes
+        # The newest stays even where it alone is larger than the limit: it is about to be asked for.
         while self._bytes > self._cache_bytes and len(self._kept) > 1:
             _, dropped = self._kept.popitem(last=False)
             self._bytes -= dropped.values.nbytes

@@ -13,8 +13,7 @@ from usviewer.infer.manifest import ModelSpec, PromptSpec
 from usviewer.infer.onnx_file import inspect
 from usviewer.infer.prediction import Instance
 from usviewer.infer.preprocess import Placement
-from usviewer.infer.prompt.feeds import points_and_labels, simplified
-from usviewer.infer.prompt.outline import outline
+from usviewer.infer.prompt.decoder_io import outline, points_and_labels
 from usviewer.infer.prompt.types import Embedding, LowResMask, Prompt, PromptOutline
 from usviewer.infer.runner import Runner, edge_sd_px
 from usviewer.infer.session import Outputs, Session, open_call
@@ -38,9 +37,12 @@ class PromptRunner(Runner):
         self._names: PromptSpec = spec.prompt
         decoder = spec.files["decoder"].path
         self._decoder = open_call(decoder, (spec.output.name, spec.prompt.scores), session.threads)
-        ports = {port.name: port.shape for port in inspect(decoder).inputs}
-        rows, columns = ports[spec.prompt.mask][2:] if spec.prompt.mask else (None, None)
-        self.mask_size = (columns, rows) if rows and columns else None
+        self.mask_size: tuple[int, int] | None = None  # (columns, rows) of the hint that the decoder takes
+        if spec.prompt.mask:
+            ports = {port.name: port.shape for port in inspect(decoder).inputs}
+            rows, columns = ports[spec.prompt.mask][2:]
+            if rows and columns:
+                self.mask_size = (columns, rows)
 
     def cancel(self) -> None:
         """From another thread: end the run in progress, of the encoder or of the decoder."""
@@ -48,7 +50,7 @@ class PromptRunner(Runner):
         self._decoder.cancel()
 
     def embed(self, frame: Frame) -> Embedding:
-        """Run the encoder on a frame."""
+        """Run the encoder on a frame. Raises ``UserError`` where the engine stops."""
         start = time.perf_counter()
         tensor, placement = self._prepare(frame.pixels, frame.sector_box_px, self.input, frame.pixel_aspect)
         values = np.array(self.session.run(tensor)[0], np.float32)  # the engine's own memory is overwritten next time
@@ -60,7 +62,7 @@ class PromptRunner(Runner):
     def outline(
         self, embedding: Embedding, prompt: Prompt, previous: LowResMask | None = None, *, clear: bool = False
     ) -> PromptOutline:
-        """Run the decoder for one prompt, from the answer before where it is given.
+        """Run the decoder for one prompt, from the answer before where it is given. Raises ``UserError``.
 
         ``clear``: a lone click means one thing (it was carried here from another frame), not a part or the whole.
         """
@@ -76,7 +78,8 @@ class PromptRunner(Runner):
             raise UserError(f"Model '{spec.id}' has no golden case", "Add it with 'usviewer models add'")
         prompt = Prompt(case.points_xy_px, case.positive, case.box_xyxy_px)
         found = self._ask(outputs[0], placement, prompt, None, clear=False)
-        return (*outputs, found.low_res.logits[None, None]), (found.instance,) if found.instance else ()
+        instances = (found.instance,) if found.instance else ()
+        return (*outputs, found.low_res.logits[None, None]), instances
 
     def _ask(
         self, values: np.ndarray, placement: Placement, prompt: Prompt, previous: LowResMask | None, *, clear: bool
@@ -87,7 +90,8 @@ class PromptRunner(Runner):
         first = self._once(values, placement, prompt, previous, ambiguous=False)
         if first.instance is None:
             return first
-        boxed = simplified(prompt) if prompt.box_xyxy_px else Prompt(box_xyxy_px=first.instance.box_xyxy_px)
+        # The second pass has the box of the first answer, as the model was trained; the user's own box stays.
+        boxed = Prompt(box_xyxy_px=prompt.box_xyxy_px or first.instance.box_xyxy_px)
         second = self._once(values, placement, boxed, first.low_res, ambiguous=True, judged=prompt)
         return replace(second, prompt=prompt)
 
@@ -107,7 +111,11 @@ class PromptRunner(Runner):
         feeds = {names.embeddings: values, names.coords: coords, names.labels: labels}
         if names.mask and self.mask_size:
             columns, rows = self.mask_size
-            given = previous.logits if previous is not None else np.zeros((rows, columns), np.float32)
+            given = np.zeros(
+                (rows, columns), np.float32
+            )  # every input must be fed; has_mask says that this one is empty
+            if previous is not None:
+                given = previous.logits
             if given.shape != (rows, columns):
                 raise ValueError(f"a mask of {given.shape} for a decoder that takes {(rows, columns)}")
             feeds[names.mask] = given[None, None]

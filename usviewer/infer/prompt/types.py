@@ -36,6 +36,7 @@ class Prompt:
         numbers = [value for point in self.points_xy_px for value in point] + list(self.box_xyxy_px or ())
         if len(self.points_xy_px) != len(self.positive) or not all(map(math.isfinite, numbers)):
             raise ValueError("every point needs two numbers and a sign")
+        # A decoder outlines something around any click; a negative one alone would be outlined as if it were meant.
         if self.box_xyxy_px is None and not any(self.positive):
             raise UserError("Nothing is pointed at", "Click on the structure or draw a box around it")
         if len(self.points_xy_px) > MAX_POINTS:
@@ -48,17 +49,18 @@ class Prompt:
                 raise UserError("The box is empty", "Draw it from one corner to the opposite one")
 
     def with_point(self, point_xy_px: Point, *, positive: bool) -> Prompt:
-        """One click more."""
+        """Give the same prompt with one click more."""
+        # Never in place: an answer keeps the prompt that it answers.
         return replace(self, points_xy_px=(*self.points_xy_px, point_xy_px), positive=(*self.positive, positive))
 
 
 def at_point(point_xy_px: Point) -> Prompt:
-    """One positive click."""
+    """Make a prompt of one positive click, in frame pixels."""
     return Prompt((point_xy_px,), (True,))
 
 
 def in_box(box_xyxy_px: Box) -> Prompt:
-    """A box, whichever of its corners came first."""
+    """Make a prompt of one box in frame pixels, from any corner. Raises ``UserError`` if the box is empty."""
     x0, y0, x1, y1 = box_xyxy_px
     return Prompt(box_xyxy_px=(min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1)))
 

@@ -49,7 +49,7 @@ __all__ = [
 def open_session(
     spec: ModelSpec, engine: str = "auto", threads: int | None = None, *, spinning: bool = True
 ) -> Session:
-    """Load a model's graph on an engine.
+    """Load a model's graph on an engine, and say which one really runs.
 
     ``auto`` here is the plain order CUDA, CPU; what is fastest and right is chosen by ``infer.choice``. ``threads``
     defaults to the physical cores this process may use. ``spinning`` lets idle engine threads wait busily: faster
@@ -61,6 +61,7 @@ def open_session(
     count = threads or usable_cores()
     why = _why_not(spec, engine)
     if why:
+        # The user asked for a model, not for an error: the CPU runs everything, and the notice is shown.
         session = ort.open_onnxruntime(spec, "cpu", count, spinning)
         session.requested, session.notice = engine, fallback(engine, why)
         return session
@@ -70,7 +71,7 @@ def open_session(
 
 
 def open_call(path: Path, outputs: Sequence[str], threads: int | None = None, *, spinning: bool = True) -> Call:
-    """A small graph of several inputs (the decoder of a prompt model) on the CPU: inputs by name in, outputs out.
+    """Load a small graph of several inputs (the decoder of a prompt model) on the CPU: inputs by name in, outputs out.
 
     Raises ``UserError`` for a graph that cannot be loaded, and the call for one that stops.
     """
@@ -78,7 +79,7 @@ def open_call(path: Path, outputs: Sequence[str], threads: int | None = None, *,
 
 
 def usable_engines(spec: ModelSpec) -> tuple[str, ...]:
-    """The engines that may run this model here, the CPU first. One of a GPU may still fail to start."""
+    """Name the engines that may run this model here, the CPU first. One of a GPU may still fail to start."""
     found = set(ort.installed())
     return tuple(
         engine
@@ -88,13 +89,14 @@ def usable_engines(spec: ModelSpec) -> tuple[str, ...]:
 
 
 def versions() -> dict[str, str]:
-    """Of the engines' libraries, by their names; those that are not installed are left out."""
+    """Give the versions of the engines' libraries, by name; those that are not installed are left out."""
     said = {"onnxruntime": ort.version(), "openvino": vino.version()}
     return {name: version for name, version in said.items() if version}
 
 
 def _has_loop(spec: ModelSpec) -> bool:
-    """Of a file that cannot be read, loading says why."""
+    """Whether a user's own model has a loop. Of a file that cannot be read, loading says why."""
+    # Our own models have none: their files need not be read a second time.
     with suppress(UserError):
         return not spec.bundled and onnx_file.has_loop(spec.path)
     return False
@@ -104,6 +106,7 @@ def _why_not(spec: ModelSpec, engine: str) -> str:
     """The reason why an engine cannot be tried at all, or nothing."""
     if engine.startswith("openvino") and not vino.version():
         return "it is not installed"
+    # ``cancel`` is not looked at inside an OpenVINO loop; ONNX Runtime looks between the steps of its body, too.
     if engine.startswith("openvino") and _has_loop(spec):
         return "the model has a loop, which it could not be stopped in"
     if engine == "openvino-bf16" and not vino.has_bf16():

@@ -44,6 +44,7 @@ class EngineKind:
     on_cpu: bool = False
 
 
+# CoreML computes in half precision on the neural engine, whatever the graph has: it counts as not exact.
 KINDS: Mapping[str, EngineKind] = {
     "cpu": EngineKind("CPU", "fp32", True, "CPUExecutionProvider", on_cpu=True),
     "cpu-int8": EngineKind("CPU", "int8", False, "CPUExecutionProvider", on_cpu=True),
@@ -78,9 +79,10 @@ class Session:
     _stopped: bool = False
 
     def run(self, tensor: Tensor) -> Outputs:
-        """The outputs that the manifest names, in its order; valid until the next call.
+        """Run the graph on one prepared tensor, and give the outputs that the manifest names, in its order.
 
-        Raises ``RunStopped`` when ``cancel`` ended it, and ``UserError`` for an engine that stops.
+        They are float32, and valid until the next call. Raises ``RunStopped`` when ``cancel`` ended the run, and
+        ``UserError`` for an engine that stops with an error.
         """
         self._stopped = False
         try:
@@ -101,14 +103,15 @@ class Session:
         self._cancel()
 
     def describe(self) -> str:
-        """One phrase: processor, library, precision and threads."""
+        """Name processor, library, precision and threads in one phrase."""
         kind = KINDS[self.actual]
-        words = [self.library]
+        place, words = kind.title, [self.library]
         if kind.precision != "fp32":
             words.append(kind.precision)
         if kind.on_cpu:
+            place = "CPU"
             words.append(f"{self.threads} thread{'s' if self.threads != 1 else ''}")
-        return f"{'CPU' if kind.on_cpu else kind.title} ({', '.join(words)})"
+        return f"{place} ({', '.join(words)})"
 
 
 class RunStopped(UserError):
@@ -126,7 +129,7 @@ class Call:
     cancel: Callable[[], None]
 
     def __call__(self, feeds: Mapping[str, NDArray[np.float32]]) -> Outputs:
-        """Raises ``UserError`` for a graph that stops, ``RunStopped`` for one that was ended."""
+        """Run the graph. Raises ``UserError`` where it stops with an error, ``RunStopped`` where it was ended."""
         return self._run(feeds)
 
 
@@ -149,14 +152,16 @@ class ByShape(Generic[T]):
 
 
 def usable_cores() -> int:
-    """Physical cores that this process may use, at least one."""
-    physical = psutil.cpu_count(logical=False) or 1
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else physical
-    return max(1, min(physical, allowed))
+    """Count the physical cores that this process may use, at least one."""
+    # Two threads on one physical core share its arithmetic units: engines gain nothing from the second.
+    cores = psutil.cpu_count(logical=False) or 1
+    if hasattr(os, "sched_getaffinity"):  # Linux: a container may have fewer than the machine
+        cores = min(cores, len(os.sched_getaffinity(0)))
+    return max(1, cores)
 
 
 def engine_threads(*, live: bool) -> int:
-    """How many threads an engine gets: all usable cores, or one less where other work has to keep its pace.
+    """Say how many threads an engine gets: all usable cores, or one less where other work has to keep its pace.
 
     That is a window (``live``), or the decoder and encoder of a clip.
     """
@@ -164,13 +169,15 @@ def engine_threads(*, live: bool) -> int:
 
 
 def name_of(engine: str) -> str:
-    """An engine's name for people, with its precision where that is reduced."""
+    """Give an engine's name for people, with its precision where that is reduced."""
     kind = KINDS[engine]
-    return kind.title if kind.precision == "fp32" or engine == "coreml" else f"{kind.title} {kind.precision}"
+    if kind.precision == "fp32" or engine == "coreml":  # CoreML has no other: the name says it
+        return kind.title
+    return f"{kind.title} {kind.precision}"
 
 
 def fallback(engine: str, why: str) -> str:
-    """The sentence for an engine that does not run, which is logged as well; ``why`` is in the program's own words."""
+    """Make, and log, the sentence for an engine that does not run; ``why`` is in the program's own words."""
     _log.warning("engine %s was asked for, the CPU runs: %s", OwnText(engine), OwnText(why))
     return f"{name_of(engine)} was asked for, but {why}: running on the CPU."
 
@@ -184,7 +191,7 @@ _FOLDERS = re.compile(r"(?<![\w.])(?:/[^\s/:'\"]+)+/(?=[^\s/])")
 
 
 def cause_of(error: Exception) -> str:
-    """What an engine's exception says, in one line: without the folders and the places in source that it names."""
+    """Bring what an engine's exception says into one line, without the folders and places in source that it names."""
     text = " ".join(str(error).split())
     for noise in (_CODE, _LOADING, _SOURCE, _FOLDERS, _KIND):
         text = noise.sub("", text)

@@ -24,6 +24,7 @@ from usviewer.infer.manifest import ModelSpec
 from usviewer.infer.places import keep_json, kept_json
 from usviewer.infer.preprocess import Tensor, make_square, prepare
 
+# Static quantisation looks at the range of every layer on so many pictures.
 CALIBRATION_FRAMES = 24
 _RECORD = "int8.json"
 _FILE = "int8.onnx"
@@ -31,12 +32,12 @@ _CONVOLUTIONS = ("Conv", "ConvTranspose")
 
 
 def int8_folder(spec: ModelSpec) -> Path:
-    """Where the int8 variant of exactly this file is kept: bundled models lie where nothing may be written."""
+    """Give the folder of the int8 variant of exactly this file: bundled models lie where nothing may be written."""
     return Path(platformdirs.user_data_dir("usviewer", appauthor=False)) / "variants" / spec.sha256[:32]
 
 
 def int8_file(spec: ModelSpec) -> Path | None:
-    """The int8 variant, or None where there is none or it is not the file that was checked."""
+    """Find the int8 variant; None where there is none, or it is not the file that was checked."""
     folder = int8_folder(spec)
     record, made = kept_json(folder / _RECORD), folder / _FILE
     with contextlib.suppress(OSError, UserError):
@@ -46,9 +47,11 @@ def int8_file(spec: ModelSpec) -> Path | None:
 
 
 def int8_sha256(spec: ModelSpec) -> str:
-    """Hash of the int8 variant; empty where there is none."""
+    """Give the hash of the int8 variant; empty where there is none."""
     made = int8_file(spec)
-    return _hash_of(made) if made else ""
+    if made is None:
+        return ""
+    return _hash_of(made)
 
 
 def make_int8(spec: ModelSpec, pictures: Sequence[Frame]) -> None:
@@ -61,16 +64,17 @@ def make_int8(spec: ModelSpec, pictures: Sequence[Frame]) -> None:
         _quantise(spec, made, _inputs(spec, pictures))
         onnx_file.check_fits(spec, onnx_file.inspect(made))
         content = made.read_bytes()
+    # Only what has passed the same look as any other model takes the place of the variant before.
     target = make_folder(int8_folder(spec)) / _FILE
     drop_int8(spec)
     write_bytes(target, content)
-    # The record is written last, so that half a variant is none.
+    # The record is written last: a variant that is cut short is never taken for a whole one.
     record = {"model": spec.id, "model_sha256": spec.sha256, "sha256": _hash_of(target)}
     keep_json(target.with_name(_RECORD), record)
 
 
 def drop_int8(spec: ModelSpec) -> None:
-    """Remove the variant."""
+    """Remove the variant, if there is one: the record first, without which the file counts for nothing."""
     for name in (_RECORD, _FILE):
         (int8_folder(spec) / name).unlink(missing_ok=True)
 
@@ -106,8 +110,9 @@ def _quantise(spec: ModelSpec, target: Path, inputs: Sequence[Tensor]) -> None:
             self._waiting: Iterator[Tensor] = iter(inputs)
 
         def get_next(self) -> dict[str, Tensor] | None:
-            tensor = next(self._waiting, None)
-            return None if tensor is None else {spec.input.name: tensor}
+            for tensor in self._waiting:
+                return {spec.input.name: tensor}
+            return None
 
     prepared = target.with_name("prepared.onnx")
     try:
@@ -143,7 +148,7 @@ def _quietly() -> Iterator[None]:
 
 
 def exact_nodes(path: Path) -> list[str]:
-    """Names of the nodes that stay in single precision: the last convolution of each branch and all that decodes it.
+    """Name the nodes that stay in single precision: the last convolution of each branch and all that decodes it.
 
     Found by walking back from the outputs until a convolution is met; one that averages a softmax (the box sides of
     YOLOv8) is part of the decoding, and the walk goes on behind it. Nodes without a name are given one in the file.

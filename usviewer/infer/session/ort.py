@@ -41,7 +41,10 @@ _QUIET = 4  # only fatal messages: what matters is read from the session and sai
 
 
 def open_onnxruntime(spec: ModelSpec, engine: str, threads: int, spinning: bool) -> Session:
-    """A session on that engine, or on the CPU with a notice when it does not start."""
+    """Open a session on that engine, or on the CPU with a notice when it does not start.
+
+    Raises ``UserError`` where the graph cannot be loaded.
+    """
     ort = _library()
     path = int8_file(spec) if engine == "cpu-int8" else spec.path
     assert path is not None
@@ -49,8 +52,9 @@ def open_onnxruntime(spec: ModelSpec, engine: str, threads: int, spinning: bool)
     actual = _actual(engine, session.get_providers()[0])
     notice = ""
     if engine not in ("auto", actual):
-        here = KINDS[engine].provider in installed()
-        why = "it does not start on this computer" if here else "it is not in this installation"
+        why = "it is not in this installation"
+        if KINDS[engine].provider in installed():
+            why = "it does not start on this computer"
         notice = fallback(engine, why)
     names = list(spec.graph_outputs)
     stopper = _Stopper(ort)
@@ -64,7 +68,7 @@ def open_onnxruntime(spec: ModelSpec, engine: str, threads: int, spinning: bool)
 
 
 def open_call(path: Path, outputs: Sequence[str], threads: int, spinning: bool) -> Call:
-    """A graph of several inputs on the CPU."""
+    """Open a graph of several inputs on the CPU. Raises ``UserError`` where it cannot be loaded."""
     session = _start(_library(), path, _options(_library(), threads, spinning, "cpu"), [])
     names, stopper = list(outputs), _Stopper(_library())
 
@@ -82,12 +86,12 @@ def open_call(path: Path, outputs: Sequence[str], threads: int, spinning: bool) 
 
 
 def installed() -> tuple[str, ...]:
-    """Providers that the installed build has; one of a GPU may still fail to start."""
+    """Name the providers that the installed build has; one of a GPU may still fail to start."""
     return tuple(_library().get_available_providers())
 
 
 def version() -> str:
-    """Of the library."""
+    """Give the version of the library."""
     return str(_library().__version__)
 
 
@@ -112,7 +116,9 @@ def _preload(ort: Any) -> None:
 
 def _providers(engine: str) -> list[Any]:
     """The engine's provider with its options, where this installation has it; the CPU is always behind it."""
-    name = "cuda" if engine == "auto" else engine
+    name = engine
+    if engine == "auto":
+        name = "cuda"
     provider = KINDS[name].provider
     if provider == _CPU or provider not in installed():
         return []
@@ -123,7 +129,7 @@ def _options(ort: Any, threads: int, spinning: bool, engine: str) -> Any:
     options = ort.SessionOptions()
     options.log_severity_level = _QUIET
     options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
+    options.inter_op_num_threads = 1  # more serve only the parallel mode, which is not asked for
     options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spinning else "0")
     if engine == "directml":  # which supports neither
         options.enable_mem_pattern = False
@@ -133,7 +139,9 @@ def _options(ort: Any, threads: int, spinning: bool, engine: str) -> Any:
 
 def _start(ort: Any, path: Path, options: Any, providers: list[Any]) -> Any:
     """A session on those providers, or on the CPU alone when they raise while starting."""
-    attempts = [[*providers, _CPU], [_CPU]] if providers else [[_CPU]]
+    attempts = [[_CPU]]
+    if providers:
+        attempts.insert(0, [*providers, _CPU])
     for attempt in attempts:
         try:
             # ONNX Runtime's own fallback prints to the terminal.
@@ -162,6 +170,7 @@ def _refusal(name: str, failure: Exception) -> UserError:
 
 def _actual(engine: str, provider: str) -> str:
     """The engine that runs, by the provider that the session names first."""
+    # Several engines may share a provider (the CPU in single precision and in int8): the one asked for comes first.
     if engine != "auto" and KINDS[engine].provider == provider:
         return engine
     return next(name for name, kind in KINDS.items() if kind.provider == provider)

@@ -16,7 +16,7 @@ from usviewer.infer.session.int8 import int8_file
 
 
 def open_openvino(spec: ModelSpec, engine: str, threads: int) -> Session:
-    """A session, compiled for each shape of the input: dynamic shapes cost a third of the speed.
+    """Open a session, compiled for each shape of the input: dynamic shapes cost a third of the speed.
 
     Raises ``UserError`` where the graph cannot be read.
     """
@@ -27,15 +27,17 @@ def open_openvino(spec: ModelSpec, engine: str, threads: int) -> Session:
     except Exception as error:
         raise UserError(f"OpenVINO does not start: {cause_of(error)}", "Use the engine 'cpu'") from None
     path = int8_file(spec) if engine == "openvino-int8" else spec.path
+    # Said in both cases: without it OpenVINO would use bf16 unasked where the processor has it.
+    precision = "bf16" if engine == "openvino-bf16" else "f32"
     settings = {
         "INFERENCE_NUM_THREADS": str(threads),
         "NUM_STREAMS": "1",
         "PERFORMANCE_HINT": "LATENCY",
         # A thread that is bound to a core waits for it while another process has it and the next core is free.
         "ENABLE_CPU_PINNING": "NO",
-        # Without it lower precision would be used unasked where the processor has it.
-        "INFERENCE_PRECISION_HINT": "bf16" if engine == "openvino-bf16" else "f32",
+        "INFERENCE_PRECISION_HINT": precision,
     }
+    # A graph that takes bytes anyway needs no steps before it.
     takes_bytes = spec.input.dtype != "uint8"
     compiled = ByShape(lambda shape: _Compiled(core, path, spec, shape, settings))
     packed = ByShape(lambda shape: _Compiled(core, path, spec, shape, settings, from_bytes=True))
@@ -43,7 +45,10 @@ def open_openvino(spec: ModelSpec, engine: str, threads: int) -> Session:
     running: list[_Compiled] = []
 
     def run(tensor: Tensor) -> Outputs:
-        made = (packed if takes_bytes and tensor.dtype == np.uint8 else compiled)[tensor.shape]
+        kept = compiled
+        if takes_bytes and tensor.dtype == np.uint8:
+            kept = packed
+        made = kept[tensor.shape]
         running[:] = [made]
         return made.run(tensor)
 
@@ -51,6 +56,7 @@ def open_openvino(spec: ModelSpec, engine: str, threads: int) -> Session:
         for made in tuple(running):
             made.cancel()
 
+    # Compiled now where the shape is known: a graph that OpenVINO does not take is found out here, not on a frame.
     try:
         if spec.input.width_px and takes_bytes:
             _ = packed[(1, spec.input.height_px, spec.input.width_px, spec.input.channels)]
@@ -66,14 +72,14 @@ def open_openvino(spec: ModelSpec, engine: str, threads: int) -> Session:
 
 @functools.cache
 def has_bf16() -> bool:
-    """Whether the processor computes in bf16: forced where it does not, it fails or is many times slower."""
+    """Say whether the processor computes in bf16: forced where it does not, it fails or is many times slower."""
     import openvino
 
     return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 def version() -> str:
-    """Of the library; empty where it is not installed."""
+    """Give the version of the library; empty where it is not installed."""
     try:
         import openvino
     except ImportError:
@@ -83,7 +89,9 @@ def version() -> str:
 
 def _shape(spec: ModelSpec) -> tuple[int, ...]:
     height, width, channels = spec.input.height_px, spec.input.width_px, spec.input.channels
-    return (1, channels, height, width) if spec.input.layout == "NCHW" else (1, height, width, channels)
+    if spec.input.layout == "NCHW":
+        return (1, channels, height, width)
+    return (1, height, width, channels)
 
 
 class _Compiled:
@@ -100,7 +108,9 @@ class _Compiled:
         from_bytes: bool = False,
     ) -> None:
         model = core.read_model(path)
-        own = (shape[0], shape[3], *shape[1:3]) if from_bytes and spec.input.layout == "NCHW" else shape
+        own = shape
+        if from_bytes and spec.input.layout == "NCHW":  # bytes come as NHWC, the graph has its own order
+            own = (shape[0], shape[3], *shape[1:3])
         if list(model.inputs[0].get_partial_shape()) != list(own):
             model.reshape(list(own))
         if from_bytes:
@@ -110,10 +120,12 @@ class _Compiled:
         compiled = core.compile_model(model, "CPU", settings)
         self._request = compiled.create_infer_request()
         self._table = compiled.output(spec.graph_outputs[0])
-        self._masks = compiled.output(spec.output.masks) if spec.output.masks else None
+        self._masks: Any = None
+        if spec.output.masks:
+            self._masks = compiled.output(spec.output.masks)
 
     def run(self, tensor: Tensor) -> Outputs:
-        """The outputs, in the engine's own memory, overwritten by the next call."""
+        """Run it: the outputs are in the engine's own memory, overwritten by the next call."""
         self._request.infer({0: tensor}, share_inputs=True)
         table = self._request.get_tensor(self._table).data
         if self._masks is None:

@@ -54,7 +54,10 @@ class Course:
         self._places = deque([_TrackPoint(_at_s(key), float(np.count_nonzero(mask)), solidity(mask))])
 
     def objection(self, key: FrameKey, mask: Mask, carried: Mask) -> str:
-        """Why this outline cannot be right after those before it; empty where it can. ``carried``: by motion alone."""
+        """Say why this outline cannot be right after those before it; empty where it can.
+
+        ``mask`` and ``carried`` (the outline before, by motion alone) are of the whole frame (height, width).
+        """
         now = self._next(key, mask, carried)
         recent = [place for place in self._places if abs(now.at_s - place.at_s) <= SPAN_S] or [self._places[-1]]
         beyond = now.beyond - min(place.beyond for place in recent), now.beyond - max(place.beyond for place in recent)
@@ -72,7 +75,7 @@ class Course:
         return ""
 
     def add(self, key: FrameKey, mask: Mask, carried: Mask) -> None:
-        """This outline was taken."""
+        """Remember an outline that was taken."""
         self._places.append(self._next(key, mask, carried))
         while abs(self._places[-1].at_s - self._places[0].at_s) > SPAN_S and len(self._places) > 1:
             self._places.popleft()
@@ -87,9 +90,11 @@ class Course:
 
 
 def solidity(mask: Mask) -> float:
-    """Area over that of the convex hull, 0 to 1; 0 for nothing."""
+    """Divide the area of a mask (height, width) by that of its convex hull, 0 to 1; 0 for an empty mask."""
     contours, _ = cv2.findContours(mask.view(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    points = np.concatenate(contours) if contours else np.zeros((0, 1, 2), np.int32)
+    if not contours:
+        return 0.0
+    points = np.concatenate(contours)
     if len(points) < 3:
         return 0.0
     hull = cv2.convexHull(points)

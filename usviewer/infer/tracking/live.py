@@ -46,17 +46,21 @@ class MotionTracker:
         self._confidence = 0.0
 
     def encoded(self, key: FrameKey, instance: Instance | None, frame_size_px: tuple[int, int]) -> None:
-        """An answer came, for a frame that ``carry`` has seen; None where the structure was not found there."""
-        if instance is None or key not in self._greys:
-            if instance is None:
-                self.reset()
+        """Take an answer for a frame that ``carry`` has seen; None where the structure was not found there.
+
+        An answer that comes too late, for a frame that is no longer kept, changes nothing.
+        """
+        if instance is None:
+            self.reset()
+            return
+        if key not in self._greys:
             return
         self._like, self._mask = instance, full_mask(instance, frame_size_px)
         self._at, self._taken_s, self._confidence = key, key.capture_time_s, instance.score
         self._area_px = int(np.count_nonzero(self._mask))
 
     def carry(self, frame: Frame) -> TrackedOutline | None:
-        """The outline on this frame; None where there is none, or none that can be trusted any more."""
+        """Carry the outline to this frame; None where there is none, or none that can be trusted any more."""
         grey = grey_of(frame)
         self._greys[frame.key] = grey
         while len(self._greys) > KEPT_FRAMES:

@@ -22,6 +22,7 @@ Matrix = NDArray[np.float64]
 
 # Speckle is finer than what moves: the neighbourhood is looked at in no more than so many pixels.
 WINDOW_PX = 192
+# Around the box of the mask, whose neighbourhood is followed with it: a share of its longer side, and no less pixels.
 LEAST_MARGIN_PX = 16.0
 MARGIN = 0.5
 GRID = 14
@@ -49,14 +50,14 @@ class MaskMotion:
 
 
 def grey_of(frame: Frame) -> Grey:
-    """The frame's brightness."""
+    """Give the frame's brightness, uint8 (height, width)."""
     return np.asarray(cv2.cvtColor(frame.pixels, cv2.COLOR_RGB2GRAY), np.uint8)
 
 
 def estimate(before: Grey, after: Grey, mask: Mask, pixel_aspect: float = 1.0) -> MaskMotion:
-    """How what the mask covers ``before`` moved until ``after``. The two pictures must be of one size.
+    """Estimate how what the mask (height, width) covers in ``before`` has moved until ``after``.
 
-    ``pixel_aspect`` is a pixel's width over its height.
+    Pictures of different size give no motion and no trust. ``pixel_aspect`` is a pixel's width over its height.
     """
     if before.shape != after.shape or not mask.any():
         return MaskMotion(_nothing(), 0.0, 0.0)
@@ -79,12 +80,13 @@ def estimate(before: Grey, after: Grey, mask: Mask, pixel_aspect: float = 1.0) -
 
 
 def move_mask(mask: Mask, matrix: Matrix) -> Mask:
-    """The mask after the motion, on a picture of the same size; what leaves the picture is gone."""
+    """Move a mask (height, width) by a matrix (2, 3) on positions; what leaves the picture is gone."""
     height, width = mask.shape
     result = np.zeros_like(mask)
     if not mask.any():
         return result
     x0, y0, x1, y1 = _box(mask)
+    # Only where the box of the mask arrives is warped: most of the picture is empty.
     corners = np.array([(x0, y0), (x1, y0), (x1, y1), (x0, y1)], np.float64) @ matrix[:, :2].T + matrix[:, 2]
     left, top = np.maximum(np.floor(corners.min(axis=0)).astype(int) - 1, 0)
     right, bottom = np.minimum(np.ceil(corners.max(axis=0)).astype(int) + 1, (width, height))
@@ -99,9 +101,11 @@ def move_mask(mask: Mask, matrix: Matrix) -> Mask:
 
 
 def overlap(first: Mask, second: Mask) -> float:
-    """Intersection over union; 0 for two empty masks."""
+    """Give the intersection over union of two masks (height, width); 0 for two empty ones."""
     union = int(np.count_nonzero(first | second))
-    return int(np.count_nonzero(first & second)) / union if union else 0.0
+    if union == 0:
+        return 0.0
+    return int(np.count_nonzero(first & second)) / union
 
 
 def _nothing() -> Matrix:
@@ -122,10 +126,13 @@ def _window(mask: Mask) -> tuple[int, int, int, int]:
 
 
 def _reduced(picture: Grey, scale_xy: Points) -> Grey:
+    if (scale_xy == 1.0).all():
+        return np.ascontiguousarray(picture)
     size = max(1, round(picture.shape[1] * scale_xy[0])), max(1, round(picture.shape[0] * scale_xy[1]))
-    mode = cv2.INTER_AREA if max(scale_xy) <= 1.0 else cv2.INTER_LINEAR
-    small = picture if (scale_xy == 1.0).all() else cv2.resize(picture, size, interpolation=mode)
-    return np.ascontiguousarray(small)
+    mode = cv2.INTER_LINEAR
+    if max(scale_xy) <= 1.0:
+        mode = cv2.INTER_AREA  # OpenCV averages over areas only where it shrinks
+    return np.ascontiguousarray(cv2.resize(picture, size, interpolation=mode))
 
 
 def _grid(near: Mask) -> NDArray[np.float32]:
@@ -148,7 +155,7 @@ def _follow(first: Grey, then: Grey, starts: NDArray[np.float32]) -> tuple[NDArr
 
 
 def _flow(first: Grey, then: Grey, starts: NDArray[np.float32]) -> tuple[NDArray[np.float32], Mask]:
-    guess = starts[:, None].copy()
+    guess = starts[:, None].copy()  # OpenCV may write into what it is given
     ends, found, _ = cv2.calcOpticalFlowPyrLK(
         first, then, starts[:, None], guess, winSize=LK_WINDOW, maxLevel=LK_LEVELS, criteria=LK_CRITERIA
     )
@@ -188,7 +195,9 @@ def _fit(here: Points, there: Points) -> Matrix | None:
     middle, goal = here.mean(axis=0), there.mean(axis=0)
     a, b = (here - middle) @ (1, 1j), (there - goal) @ (1, 1j)
     power = float((np.abs(a) ** 2).sum())
-    turn = complex((np.conj(a) * b).sum() / power) if power > 0 else 1.0 + 0j
+    turn = 1.0 + 0j  # all points are one: nothing can be said of turn and size
+    if power > 0:
+        turn = complex((np.conj(a) * b).sum() / power)
     growth, angle = abs(turn), abs(math.atan2(turn.imag, turn.real))
     if not (1 / MOST_GROWTH <= growth <= MOST_GROWTH and angle <= MOST_TURN_RAD):
         return None
@@ -209,10 +218,13 @@ def _correlation(first: Grey, then: Grey, near: Mask, local: Matrix) -> float:
     size = (then.shape[1], then.shape[0])
     carried = cv2.warpAffine(cv2.GaussianBlur(first, (0, 0), 1.5), local, size)
     where = cv2.warpAffine(near.view(np.uint8), local, size, flags=cv2.INTER_NEAREST).astype(np.bool_)
+    # Blurred on both sides: speckle is finer than what is compared.
     now = cv2.GaussianBlur(then, (0, 0), 1.5)
     if np.count_nonzero(where) < 2:
         return 0.0
     a, b = carried[where].astype(np.float64), now[where].astype(np.float64)
     a, b = a - a.mean(), b - b.mean()
     size_of = math.sqrt(float(a @ a) * float(b @ b))
-    return float(a @ b) / size_of if size_of > 1e-6 else 0.0
+    if size_of <= 1e-6:
+        return 0.0
+    return float(a @ b) / size_of

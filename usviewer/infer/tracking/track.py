@@ -25,7 +25,9 @@ from usviewer.units import Box
 # Below this correlation with the frame before, the neighbourhood is another picture: a cut, another plane.
 # Frames of one clip gave 0.6 to 1, cuts -0.2 to 0.35.
 LEAST_APPEARANCE = 0.4
+# Of the points; with fewer the motion is a guess.
 LEAST_SHARE = 0.2
+# Of the model's answer with what motion says: below, the two no longer show the same structure.
 LEAST_OVERLAP = 0.4
 LEAST_AREA = 0.5
 # So many weak frames in a row are bridged by motion; then the structure is lost.
@@ -56,10 +58,11 @@ BY_MOTION = Segmenter()
 
 
 def segmenter_of(model: PromptModel) -> Segmenter:
-    """A prompt model as the one that answers."""
+    """Make a prompt model the one that answers."""
 
     def ask(frame: Frame, prompt: Prompt, carried: Mask) -> PromptOutline:
         embedding = model.embed(frame)
+        # clear: the point was carried here inside a known outline, it does not mean a part of it.
         return model.outline(embedding, prompt, model.hint(embedding, carried), clear=True)
 
     spec = model.spec
@@ -109,12 +112,14 @@ class TrackStep:
     @property
     def instance(self) -> Instance | None:
         """The outline."""
-        return self.prediction.instances[0] if self.prediction.instances else None
+        return next(iter(self.prediction.instances), None)
 
     @property
     def confidence(self) -> float:
         """0 to 1."""
-        return 0.0 if self.lost else self.parts.confidence
+        if self.lost:
+            return 0.0
+        return self.parts.confidence
 
 
 def track_outline(
@@ -145,7 +150,9 @@ def track_outline(
             yield _lost(frame, CHANGED, follower)
             return
         step, mask = _step(frame, grey, now, mask, first, follower, course)
-        weak = weak + 1 if step.carried else 0
+        weak += 1
+        if not step.carried:
+            weak = 0
         if not step.lost and weak >= PATIENCE:
             step = _lost(frame, step.objection or PARTED, follower, step.parts)
         yield step
@@ -163,6 +170,7 @@ def _step(
     parts = ConfidenceParts(motion.share, 1.0, motion.appearance, min(size, left) / max(size, left, 1))
     if motion.appearance < LEAST_APPEARANCE:
         return _lost(frame, CHANGED, follower, parts), mask
+    # A structure that shrinks is not leaving: what is compared is the area that the motion alone would give.
     growth = abs(float(np.linalg.det(motion.matrix[:, :2])))
     if left < LEAST_LEFT * growth * size:
         return _lost(frame, LEFT, follower, parts), mask
@@ -197,7 +205,10 @@ def _asked(
 
 
 def prompt_of(mask: Mask) -> Prompt:
-    """Point at a mask: its box with a little margin, and the point farthest inside."""
+    """Point at a mask (height, width) of the frame: its box with a little margin, and the point farthest inside.
+
+    Not the centroid, which may lie outside a bent structure.
+    """
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     x0, y0, x1, y1 = float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1)
     margin_x, margin_y = BOX_MARGIN * (x1 - x0), BOX_MARGIN * (y1 - y0)
@@ -233,7 +244,7 @@ def _prediction(frame: Frame, instances: tuple[Instance, ...], follower: Segment
 
 
 def instance_of(mask: Mask, like: Instance, score: float) -> Instance:
-    """A mask of the whole frame as an instance with the label and edge of another."""
+    """Make an instance of a mask of the whole frame (height, width), with the label and edge of another."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     x0, y0, x1, y1 = int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
     inner = mask[y0:y1, x0:x1].copy()
@@ -257,7 +268,7 @@ class Track:
     steps: dict[int, TrackStep] = field(default_factory=dict)
 
     def correct(self, index: int, instance: Instance) -> tuple[range, range]:
-        """Set a frame by hand; gives the frames to follow anew, forwards and backwards, both beginning with it.
+        """Set a frame by hand, and give the frames to follow again, forwards and backwards, both beginning with it.
 
         They reach as far as the next frame that was set by hand, which stays, as what lies beyond it does.
         """
@@ -268,15 +279,17 @@ class Track:
         return range(index, after), range(index, before, -1)
 
     def add(self, index: int, step: TrackStep) -> None:
-        """What was followed to a frame."""
+        """Keep what was followed to a frame, unless the user has set that frame."""
         if index not in self.anchors:
             self.steps[index] = step
 
     def instance(self, index: int) -> Instance | None:
-        """The outline on a frame, by hand or followed."""
+        """Give the outline on a frame, by hand or followed; None where there is none."""
+        if index in self.anchors:
+            return self.anchors[index]
         step = self.steps.get(index)
-        return self.anchors.get(index) or (step.instance if step else None)
+        return step.instance if step else None
 
     def predictions(self) -> Mapping[int, Prediction]:
-        """What was followed, frame by frame, as any model's predictions (frames set by hand are the user's edits)."""
+        """Give what was followed as any model's predictions, by frame (frames set by hand are the user's edits)."""
         return {index: step.prediction for index, step in sorted(self.steps.items()) if not step.lost}

@@ -11,7 +11,7 @@ import pytest
 from tests.helpers.pictures import SpecFactory
 from tests.helpers.prompt_graphs import prompt_model
 from usviewer.errors import UserError
-from usviewer.infer import activation, registry
+from usviewer.infer import golden, registry
 
 VESSEL = {"name": "vessel", "color": "#56b4e9", "edge": "inner"}
 
@@ -61,7 +61,7 @@ def test_masks_that_are_no_logits_are_refused_of_a_prompt_model(tmp_path: Path) 
     spec = prompt_model(tmp_path / "made")
     logits = np.linspace(-8, 8, 64, dtype=np.float32).reshape(1, 1, 8, 8)
     embeddings = np.zeros((1, 1, 4, 4), np.float32)
-    activation.check((embeddings, logits), spec)
+    golden.check_activation((embeddings, logits), spec)
     for masks in (1 / (1 + np.exp(-logits)), (logits > 0).astype(np.float32)):
         with pytest.raises(UserError, match="logits are expected"):
-            activation.check((embeddings, masks), spec)
+            golden.check_activation((embeddings, masks), spec)

@@ -8,8 +8,7 @@ import pytest
 from usviewer.infer.manifest import InputSpec, PromptSpec
 from usviewer.infer.preprocess import place, prepare
 from usviewer.infer.prompt import Prompt
-from usviewer.infer.prompt.feeds import low_res_of, points_and_labels
-from usviewer.infer.prompt.outline import kept_parts
+from usviewer.infer.prompt.decoder_io import kept_parts, low_res_of, points_and_labels
 from usviewer.infer.resample import resampler
 
 
