@@ -15,7 +15,7 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, TypeVar
 
 from usviewer.errors import UserError
 from usviewer.logs import OwnText
@@ -138,17 +138,7 @@ class Worker:
             self._ended(as_user_error(error))
 
 
-class Stoppable(Protocol):
-    """What can be asked to stop and be waited for: a ``Worker``, or several that belong together."""
-
-    def request_stop(self) -> None:
-        """End soon, without waiting."""
-
-    def join(self, deadline_s: float | None = JOIN_DEADLINE_S) -> bool:
-        """Wait for the end; False when it did not come in time."""
-
-
-def join_all(workers: Iterable[Stoppable], deadline_s: float = JOIN_DEADLINE_S) -> bool:
+def join_all(workers: Iterable[Worker], deadline_s: float = JOIN_DEADLINE_S) -> bool:
     """Wait for all of them within one deadline; False when one did not end in time."""
     until_s = time.monotonic() + deadline_s
     ended = True
