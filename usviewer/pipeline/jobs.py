@@ -18,21 +18,15 @@ FINISH_DEADLINE_S = 5.0
 
 
 @dataclass(slots=True, eq=False)
-class Job(Generic[T]):
-    """One piece of work. ``cancel`` keeps its result from being delivered; work that has begun is not interrupted."""
+class _Job(Generic[T]):
+    """One piece of work, and who is told of its result."""
 
     future: Future[T]
     done: Callable[[T], None] | None
     failed: Callable[[UserError], None] | None
     cancelled: bool = False
 
-    def cancel(self) -> None:
-        """Its result is no longer wanted."""
-        self.cancelled = True
-        self.future.cancel()
-
     def deliver(self) -> None:
-        """Hand over what came of it. A bug, or what nobody takes, is raised once the job's owner knows of it."""
         if self.cancelled:
             return
         error = self.future.exception()
@@ -55,7 +49,7 @@ class Jobs:
 
     def __init__(self, name: str = "jobs") -> None:
         self._executor = SerialExecutor(name, f"the work on {name}")
-        self._open: deque[Job[Any]] = deque()
+        self._open: deque[_Job[Any]] = deque()
 
     @property
     def busy(self) -> bool:
@@ -67,14 +61,18 @@ class Jobs:
         work: Callable[[], T],
         done: Callable[[T], None] | None = None,
         failed: Callable[[UserError], None] | None = None,
-    ) -> Job[T]:
+    ) -> None:
         """Do ``work`` in the thread. From ``poll``: ``done(result)``, or ``failed(error)`` for whatever was raised.
 
         A full memory and a bug are failures like any other, in a sentence; a bug is raised as well.
         """
-        job = Job(self._executor.submit(work), done, failed)
-        self._open.append(job)
-        return job
+        self._open.append(_Job(self._executor.submit(work), done, failed))
+
+    def cancel(self) -> None:
+        """Deliver no result of what was submitted so far; what has begun is not interrupted."""
+        for job in self._open:
+            job.cancelled = True
+            job.future.cancel()
 
     def poll(self) -> None:
         """Deliver what is finished. A bug, or what nobody takes, is raised here once the job's owner knows of it."""

@@ -20,7 +20,7 @@ from usviewer.measure.reading import Reading, Summary
 from usviewer.overlay.annotated_frame import AnnotatedFrame
 from usviewer.overlay.scene import MaskStyle, Style
 from usviewer.pipeline.analyzer import LoadedModel, load_model
-from usviewer.pipeline.jobs import Job, Jobs
+from usviewer.pipeline.jobs import Jobs
 from usviewer.settings import Settings
 from usviewer.units import Spacing
 
@@ -78,7 +78,6 @@ class AppState(QObject):
         self._settings_path = settings_path
         self._kept_settings = settings
         self._engine: LoadedModel | None = None
-        self._load: Job[LoadedModel] | None = None
         self.stated_scale = NOTHING_STATED
         self.given = NO_CONTEXT
 
@@ -90,8 +89,7 @@ class AppState(QObject):
 
     def close(self) -> bool:
         """Finish what is being written; False when a worker did not end in time."""
-        if self._load is not None:
-            self._load.cancel()
+        self._engines.cancel()
         _end_trials()
         ended = [self.jobs.stop(), self.loads.stop(READS_S), self._engines.stop(LOADS_S)]
         return all(ended)
@@ -132,12 +130,11 @@ class AppState(QObject):
 
     def load_model(self, model_id: str, engine: str) -> None:
         """Load a model in the background; the old one goes on until the new one is ready."""
-        if self._load is not None:
-            self._load.cancel()
+        self._engines.cancel()
         if self.loading:
             _end_trials(self._loading_id)
         self.loading, self.engine_problem, self._loading_id = True, "", model_id
-        self._load = self._engines.submit(partial(load_model, model_id, engine), self._loaded, self._not_loaded)
+        self._engines.submit(partial(load_model, model_id, engine), self._loaded, self._not_loaded)
         self.engine_changed.emit()
 
     def choose_model(self, model_id: str) -> None:
