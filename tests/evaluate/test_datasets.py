@@ -197,7 +197,7 @@ def test_coco_run_lengths(tmp_path: Path, counts: str) -> None:
 
 
 def test_what_is_no_data_set_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="is no labelled data set"):
+    with pytest.raises(UserError, match="is not a labelled data set"):
         open_dataset(str(tmp_path), DatasetOptions())
     with pytest.raises(UserError, match="There is no"):
         open_dataset(str(tmp_path / "nowhere"), DatasetOptions())

@@ -1,4 +1,4 @@
-"""Whether a scale can be right: no body is a metre deep, whoever says so. All limits are here, each with its reason.
+"""Whether a scale can be right: no body is a metre deep, whoever states it. All limits are here, each with its reason.
 
 Wrong scales are mostly wrong by a factor of ten (mm written where cm are meant, a decimal sign lost), a hundred or a
 thousand (m), or have the axes mixed up. What they would make of the picture shows it, whatever the source of the scale:
@@ -7,6 +7,8 @@ the same for users. The size and shape of one pixel are limited in ``units``.
 """
 
 from __future__ import annotations
+
+import math
 
 from usviewer.errors import UserError
 from usviewer.frame import Sector
@@ -30,17 +32,21 @@ def implausible(x_mm_per_px: float, y_mm_per_px: float, size_px: Size, *, screen
     ``screen``: the picture is a whole screen, and the ultrasound only a part of it.
     """
     width_mm, depth_mm = size_px[0] * x_mm_per_px, size_px[1] * y_mm_per_px
-    if not MIN_EXTENT_MM <= depth_mm <= (MAX_SCREEN_DEPTH_MM if screen else MAX_DEPTH_MM):
+    deepest_mm, widest_mm = MAX_DEPTH_MM, MAX_WIDTH_MM
+    if screen:  # it may be much wider than the ultrasound on it
+        deepest_mm, widest_mm = MAX_SCREEN_DEPTH_MM, math.inf
+    if not MIN_EXTENT_MM <= depth_mm <= deepest_mm:
         return f"a picture {_cm(depth_mm)} cm deep"
-    if width_mm < MIN_EXTENT_MM or (width_mm > MAX_WIDTH_MM and not screen):
+    if width_mm < MIN_EXTENT_MM or width_mm > widest_mm:
         return f"a picture {_cm(width_mm)} cm wide"
     for value in (x_mm_per_px, y_mm_per_px):
         if not MIN_MM_PER_PX <= value <= MAX_MM_PER_PX:
             return f"a pixel of {value:.3g} mm"
     shape = y_mm_per_px / x_mm_per_px
-    if not 1.0 / MOST_OBLONG <= shape <= MOST_OBLONG:
-        tall, wide = ("tall", "wide") if shape > 1.0 else ("wide", "tall")
-        return f"pixels {max(shape, 1.0 / shape):.3g} times as {tall} as {wide}"
+    if shape > MOST_OBLONG:
+        return f"pixels {shape:.3g} times as tall as wide"
+    if shape < 1.0 / MOST_OBLONG:
+        return f"pixels {1.0 / shape:.3g} times as wide as tall"
     return ""
 
 
@@ -65,8 +71,9 @@ def check_stated(spacing: Spacing, size_px: Size, sector: Sector | None = None) 
 
 def implausible_ruler(length_mm: float) -> str:
     """Say what is impossible about a ruler of this length; empty where it may be right."""
-    within = MIN_EXTENT_MM / 2.0 <= length_mm <= MAX_WIDTH_MM  # of a short picture it may be a part
-    return "" if within else f"a ruler {_cm(length_mm)} cm long"
+    if MIN_EXTENT_MM / 2.0 <= length_mm <= MAX_WIDTH_MM:  # of a short picture it may be a part
+        return ""
+    return f"a ruler {_cm(length_mm)} cm long"
 
 
 def _cm(length_mm: float) -> str:

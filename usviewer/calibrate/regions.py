@@ -19,11 +19,13 @@ from usviewer.units import Box, ScaleSource, Spacing
 if TYPE_CHECKING:
     from usviewer.acquire.dicom_tags import RawRegion
 
-# Region Spatial Format, Region Data Type and Physical Units codes.
+# Codes of Region Spatial Format (0018,6012), Region Data Type (0018,6014) and Physical Units (0018,6024).
 NO_FORMAT, TWO_D = 0, 1
 NO_DATA, TISSUE, COLOUR_FLOW = 0, 1, 2
 CENTIMETRES = 3
+# Physical Delta X and Y are in cm per pixel where the units say cm.
 MM_PER_CM = 10.0
+# Two statements about the same pixels may differ by what was rounded when they were written.
 TOLERANCE = 0.01
 
 INCONSISTENT = "Calibration inconsistent"
@@ -34,7 +36,7 @@ _FORMATS = {0: "no image", 1: "2D", 2: "M-mode", 3: "spectral", 4: "waveform", 5
 
 @dataclass(frozen=True, slots=True)
 class FileScale:
-    """What the file says about its scale: regions with and without one, and why there is none at all.
+    """The scale that a file states: regions with and without one, and why there is none at all.
 
     ``size_px`` (width, height) is the size of the pictures that it speaks of; None: of any. ``known_aspect`` is a
     pixel's width over its height where that is known although the scale does not hold (a ruler that has changed).
@@ -50,7 +52,9 @@ class FileScale:
         """A pixel's width over its height by the largest region with a scale; None where it is not known."""
         scaled = [(_area(region.box_xyxy_px), region.spacing) for region in self.regions if region.spacing]
         largest = max(scaled, key=lambda pair: pair[0], default=None)
-        return self.known_aspect if largest is None else largest[1].pixel_aspect
+        if largest is None:
+            return self.known_aspect
+        return largest[1].pixel_aspect
 
     @property
     def spacings(self) -> tuple[Spacing, ...]:
@@ -69,6 +73,7 @@ def regions_of(
     """
     stated = [region for region in raw if not _says_nothing(region)]
     boxes = [_box(region, rows, columns) for region in stated]
+    # One wrong region costs the file all its millimetres: the tags are of another picture.
     bad = next((reason for box in boxes if isinstance(reason := box, str)), "")
     if bad:
         return FileScale(no_scale_reason=bad)
@@ -81,7 +86,9 @@ def regions_of(
     if reason:
         return FileScale(no_scale_reason=reason)
     if not any(region.spacing for region in regions):
-        absent = SPACING_ONLY if pixel_spacing else NO_REGION
+        absent = NO_REGION
+        if pixel_spacing:
+            absent = SPACING_ONLY
         return FileScale(regions, next((region.reason for region in regions if region.reason), absent))
     return FileScale(regions, "", (columns, rows))
 
@@ -92,7 +99,7 @@ def _says_nothing(region: RawRegion) -> bool:
 
 
 def _box(region: RawRegion, rows: int, columns: int) -> Box | str:
-    """The region's rectangle, or why it cannot be right.
+    """The rectangle of a region, or one sentence that says why it cannot be right.
 
     The maxima are inclusive, but some scanners (Philips, Sonoque) write the first column and row beyond: both are
     taken. Anything further out means that the picture was scaled or cropped and its tags were not.
@@ -101,6 +108,8 @@ def _box(region: RawRegion, rows: int, columns: int) -> Box | str:
     if any(limit is None for limit in limits):
         return f"{INCONSISTENT}: a region does not say where it lies"
     x0, y0, x1, y1 = (int(limit) for limit in limits if limit is not None)
+    # pydicom's own sample examples_ybr_color.dcm was made smaller, and its tags were not
+    # (docs/clinical.md, "Ultrasound regions and times").
     if x0 < 0 or y0 < 0 or x1 > columns or y1 > rows:
         return (
             f"{INCONSISTENT}: a region reaches to ({x1}, {y1}) in a picture of {columns} x {rows} pixels, "
@@ -119,6 +128,7 @@ def _region(region: RawRegion, box: Box) -> Region:
 
 
 def _deltas_mm(region: RawRegion) -> tuple[float, float]:
+    # The sign says which way the axis points; here only the size of a pixel counts.
     return abs(float(region.delta_x or 0.0)) * MM_PER_CM, abs(float(region.delta_y or 0.0)) * MM_PER_CM
 
 
@@ -148,7 +158,9 @@ def without_implausible(scale: FileScale, size_px: tuple[int, int], sector: Sect
             continue
         if bad := implausible_on_screen(spacing, size_px, sector):
             rest = tuple(replace(each, spacing=None) for each in scale.regions if each is not region)
-            shape = None if sector is None else scale.pixel_aspect
+            shape = None
+            if sector is not None:
+                shape = scale.pixel_aspect
             return FileScale(rest, f"{INCONSISTENT}: {bad}", known_aspect=shape)
     return scale
 
@@ -157,7 +169,8 @@ def _unusable(region: RawRegion) -> str:
     """Why lengths in this region have no millimetres; empty for a calibrated 2D image."""
     if region.spatial_format != TWO_D or region.data_type not in (TISSUE, COLOUR_FLOW):
         kind = _FORMATS.get(region.spatial_format or NO_FORMAT, "of an unknown kind")
-        kind = "neither tissue nor colour flow" if region.spatial_format == TWO_D else kind
+        if region.spatial_format == TWO_D:
+            kind = "neither tissue nor colour flow"
         return f"This part of the picture is {kind}: lengths are in pixels"
     if region.units_x != CENTIMETRES or region.units_y != CENTIMETRES:
         return "This part of the picture is not scaled in cm: lengths are in pixels"
@@ -174,16 +187,16 @@ def _contradiction(regions: tuple[Region, ...], pixel_spacing: tuple[float, floa
         for second in scaled[index + 1 :]:
             if _overlap(first.box_xyxy_px, second.box_xyxy_px) and _differ(first.spacing, second.spacing):
                 return f"{INCONSISTENT}: two regions with different scales overlap"
-    for region in scaled if pixel_spacing else ():
-        if _differ(region.spacing, _from_pixel_spacing(pixel_spacing)):
-            return f"{INCONSISTENT}: Pixel Spacing and the ultrasound region differ"
+    if pixel_spacing and any(_differ(region.spacing, _from_pixel_spacing(pixel_spacing)) for region in scaled):
+        return f"{INCONSISTENT}: Pixel Spacing and the ultrasound region differ"
     return ""
 
 
-def _from_pixel_spacing(pixel_spacing: tuple[float, float] | None) -> Spacing | None:
+def _from_pixel_spacing(pixel_spacing: tuple[float, float]) -> Spacing | None:
     """Pixel Spacing as a Spacing, to compare with; None where no picture has pixels of that size."""
+    between_rows, between_columns = pixel_spacing  # DICOM gives the vertical one first
     try:
-        return Spacing(pixel_spacing[1], pixel_spacing[0], ScaleSource.DICOM) if pixel_spacing else None
+        return Spacing(between_columns, between_rows, ScaleSource.DICOM)
     except UserError:
         return None
 

@@ -24,8 +24,10 @@ from usviewer.frame import Pixels, Points, Sector
 
 Grey = NDArray[np.uint8]
 
+# The longest side that is looked at: borders are found to a pixel of it.
 WORK_PX = 640
 LEVELS = (0, 2, 5, 10)
+# What is brighter than this is not the dark screen around the ultrasound.
 MAX_BACKGROUND = 16
 MIN_SHARE = 0.02
 MIN_PIECE = 0.002
@@ -34,6 +36,7 @@ OPENING = 0.012
 SURE_SUPPORT = 0.98
 # Below this much of its border seen, an outline is not even a guess.
 MIN_GUESS = 0.65
+# Frames that are looked at, fewer and fewer: neighbours show the same tissue.
 FRAMES_AT = (0, 2, 5, 10, 20, 40, 80, 160)
 MIN_SIDE_PX = 16
 
@@ -58,7 +61,9 @@ class SectorFinder:
         if looked_at:
             self._size_px = (pixels.shape[1], pixels.shape[0])
             small = _small(pixels, self._pixel_aspect)
-            self._brightest = small if self._brightest is None else np.maximum(self._brightest, small)
+            if self._brightest is not None:
+                small = np.maximum(self._brightest, small)
+            self._brightest = small
         return looked_at
 
     def finish(self) -> None:
@@ -86,9 +91,12 @@ def _small(pixels: Pixels, pixel_aspect: float) -> Grey:
         pixels = _squared(pixels, pixel_aspect)
     height, width = pixels.shape[:2]
     factor = max(1.0, max(height, width) / WORK_PX)
-    factor = factor if factor < 2.0 else math.ceil(factor)
+    if factor >= 2.0:
+        factor = math.ceil(factor)
     size = (max(1, round(width / factor)), max(1, round(height / factor)))
-    small = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA) if factor > 1.0 else pixels
+    small = pixels
+    if factor > 1.0:
+        small = np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
     red, green, blue = cv2.split(small)
     return np.asarray(cv2.max(cv2.max(red, green), blue), dtype=np.uint8)
 
@@ -104,8 +112,10 @@ def _squared(pixels: Pixels, pixel_aspect: float) -> Pixels:
 
 def _sector_of(brightest: Grey, size_px: tuple[int, int]) -> Sector:
     height, width = brightest.shape
+    if min(height, width) < MIN_SIDE_PX:
+        return _whole(size_px)
     best: Fit | None = None
-    for level in _levels(brightest) if min(height, width) >= MIN_SIDE_PX else ():
+    for level in _levels(brightest):
         found = max(_fits(brightest, level), key=lambda fit: fit.score, default=None)
         if found is not None and (best is None or found.score > best.score):
             best = found
@@ -127,15 +137,21 @@ def _fits(brightest: Grey, level: int) -> list[Fit]:
         return []
     room = corridor(first, brightest.shape)
     more = [piece for piece in pieces[1:] if np.count_nonzero(piece & room) >= 0.95 * np.count_nonzero(piece)]
-    joined = fit_outline(np.bitwise_or.reduce([pieces[0], *more]), lit) if more else None
-    return [first] if joined is None else [first, joined]
+    if not more:
+        return [first]
+    joined = fit_outline(np.bitwise_or.reduce([pieces[0], *more]), lit)
+    if joined is None:
+        return [first]
+    return [first, joined]
 
 
 def _levels(brightest: Grey) -> list[int]:
     """Thresholds to try, just above the darkest level that covers much of the picture; none if that is not dark."""
     counts = np.bincount(brightest.ravel(), minlength=256)
     common = np.flatnonzero(counts[: MAX_BACKGROUND + 1] >= MIN_SHARE * brightest.size)
-    return [int(common[0]) + level for level in LEVELS] if len(common) else []
+    if not len(common):
+        return []
+    return [int(common[0]) + level for level in LEVELS]
 
 
 def _pieces(lit: NDArray[np.bool_]) -> list[Grey]:
@@ -165,8 +181,12 @@ def _scaled(fit: Fit, scale: tuple[float, float], size_px: tuple[int, int]) -> S
     factor = np.asarray(scale)
     outline: Points = np.clip(fit.outline_xy * factor, 0.0, size_px)
     outline.setflags(write=False)
+    # The box holds the outline; what is off by a rounding error must not make it a pixel larger.
     x0, y0 = np.floor(outline.min(axis=0) + 1e-6)
     x1, y1 = np.ceil(outline.max(axis=0) - 1e-6)
-    apex = None if fit.apex_xy is None else (fit.apex_xy[0] * scale[0], fit.apex_xy[1] * scale[1])
-    radius = None if fit.face_radius is None else fit.face_radius * scale[1]
+    apex, radius = fit.apex_xy, fit.face_radius
+    if apex is not None:
+        apex = (apex[0] * scale[0], apex[1] * scale[1])
+    if radius is not None:
+        radius *= scale[1]
     return Sector(outline, (int(x0), int(y0), int(x1), int(y1)), apex, radius, fit.certain)

@@ -17,11 +17,12 @@ Array = NDArray[np.floating[Any]]
 Bools = NDArray[np.bool_]
 Bytes = NDArray[np.uint8]
 
+# A silhouette is rough: border counts as seen when some of it lies this near.
 NEAR_PX = 3
 CORNER_RAD = math.radians(25.0)
 # Fans stand upright. One that leans has lost a side to a shadow along a beam (or the picture was turned).
 LEAN_RAD = math.radians(6.0)
-# What `certain` needs.
+# What ``certain`` needs. It decides about blanking: what is outside may hold a name, and no tissue may be cut away.
 MAX_OUTSIDE = 0.004
 MIN_SUPPORT = 0.80
 MIN_SIDE_SUPPORT = 0.55
@@ -50,7 +51,11 @@ def judge(
     filled: Bytes,
     lit: Bools,
 ) -> Fit:
-    """Judge how well the outline explains the picture, and whether it is certain."""
+    """Judge how well an outline (N, 2, in pixels of the working size) explains the picture, and whether it is certain.
+
+    ``filled`` is the silhouette and ``lit`` all that is brighter than the background, both height x width. ``apex``,
+    ``face`` and ``angles`` (radians from straight down) are those of a fan; None where it has parallel sides.
+    """
     region = draw_region(outline, filled.shape)
     outside = _count(filled & ~_grown(region, 2) & 1) / max(1, _count(filled))
     border = _walk(outline)
@@ -102,7 +107,8 @@ def _walk(outline: Points) -> _Border:
     share = (np.arange(len(which)) - np.repeat(np.cumsum(count) - count, count) + 0.5) / count[which]
     clockwise = float(np.sum(outline[:, 0] * after[:, 1] - after[:, 0] * outline[:, 1])) > 0.0
     normal = np.column_stack([along[:, 1], -along[:, 0]]) / np.maximum(length, 1e-9)[:, None]
-    normal = normal if clockwise else -normal
+    if not clockwise:
+        normal = -normal
     return _Border(outline[which] + share[:, None] * along[which], (length / count)[which], normal[which])
 
 
@@ -132,6 +138,7 @@ def _moat(border: _Border, lit: Bools) -> float:
     """Share of the outline with background, or the end of the picture, a few pixels outside it: no tissue goes on."""
     height, width = lit.shape
     dark = np.zeros(len(border.places), dtype=np.bool_)
+    # One dark pixel of these is enough: the border is blurred, and a letter may stand beside it.
     for step in range(2, 8):
         x, y = (border.places + step * border.outward).T
         dark |= (x < 0) | (x >= width) | (y < 0) | (y >= height)

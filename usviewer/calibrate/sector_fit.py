@@ -23,7 +23,9 @@ from usviewer.units import Point
 Array = NDArray[np.floating[Any]]
 
 ON_LINE_PX = 1.5
+# A point beyond a line counts against it more than one on it counts for it: beyond lie only text and marks.
 BEYOND_COST = 1.5
+# Lines are tried through each two of so many border points: 276 of them.
 ANCHORS = 24
 BEAMS = 181
 MIN_FAN_RAD = math.radians(1.0)
@@ -32,7 +34,7 @@ PANE_RAD = math.radians(4.0)
 
 
 @dataclass(frozen=True, slots=True)
-class FittedLine:
+class _FittedLine:
     """Half-plane ``nx x + ny y >= c`` (unit normal pointing inward) and how many pixels of border lie on it."""
 
     nx: float
@@ -42,13 +44,18 @@ class FittedLine:
 
 
 def fit_outline(mask: Bytes, lit: Bools) -> Fit | None:
-    """Fit one silhouette. ``lit`` is everything above the background, text included, of the same size."""
+    """Fit one silhouette (0 or 1, height x width); None where its lines enclose nothing.
+
+    ``lit`` is everything above the background, text included, of the same size.
+    """
     filled = _filled(mask)
     height, width = filled.shape
     left, right = _side_lines(filled, flip=False), _side_lines(filled, flip=True)
     tops, bottoms = _end_lines(filled, flip=False), _end_lines(filled, flip=True)
     lines = [*left, *right, *tops, *bottoms]
-    apex = _apex(left[0], right[0], filled) if left and right else None
+    apex = None
+    if left and right:
+        apex = _apex(left[0], right[0], filled)
     rectangle = np.array([[0.0, 0.0], [width, 0.0], [width, height], [0.0, height]])
     face, angles = None, None
     if apex is None:
@@ -57,8 +64,13 @@ def fit_outline(mask: Bytes, lit: Bools) -> Fit | None:
         arcs = _arcs(filled, apex, left[0], right[0])
         face, angles = arcs.face, arcs.angles
         subject = _annular_sector(apex, face or 0.0, arcs.far, arcs.angles)
-        ends = [*(tops if face is None else ()), *(() if arcs.far_seen else bottoms)]
-        lines = [*left[1:], *right[1:], *ends, *_frame_lines(width, height)]
+        # The first side lines and the arcs are in the sector already; a straight end counts only where no arc is seen.
+        lines = [*left[1:], *right[1:]]
+        if face is None:
+            lines += tops
+        if not arcs.far_seen:
+            lines += bottoms
+        lines += _frame_lines(width, height)
     for line in lines:
         subject = _clip(subject, line)
         if len(subject) < 3:
@@ -78,32 +90,39 @@ def corridor(fit: Fit, shape: tuple[int, ...]) -> Bytes:
 
 
 def _filled(mask: Bytes) -> Bytes:
+    # Dark vessels, cysts and shadows inside the silhouette are part of the sector all the same.
     contours, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
     filled = np.zeros_like(mask)
     cv2.drawContours(filled, contours, -1, 1, cv2.FILLED)
     return filled
 
 
-def _side_lines(filled: Bytes, flip: bool) -> list[FittedLine]:
+def _side_lines(filled: Bytes, flip: bool) -> list[_FittedLine]:
     """Up to two lines on the left (right with ``flip``), the one with most border on it first."""
     width = filled.shape[1]
-    points = _first_columns(filled[:, ::-1] if flip else filled)
+    seen = filled
+    if flip:
+        seen = filled[:, ::-1]
+    points = _first_columns(seen)
     lines = _support_lines(points, math.radians(80.0), 0.10 * max(filled.shape))
     lines = lines[:1] + [line for line in lines[1:] if line.nx >= math.cos(PANE_RAD)]
     if flip:
-        lines = [FittedLine(-line.nx, line.ny, line.c - line.nx * width, line.support_px) for line in lines]
+        lines = [_FittedLine(-line.nx, line.ny, line.c - line.nx * width, line.support_px) for line in lines]
     return lines
 
 
-def _end_lines(filled: Bytes, flip: bool) -> list[FittedLine]:
+def _end_lines(filled: Bytes, flip: bool) -> list[_FittedLine]:
     """A straight top (bottom with ``flip``), if there is one."""
     height = filled.shape[0]
-    turned = np.ascontiguousarray((filled[::-1] if flip else filled).T)
+    seen = filled
+    if flip:
+        seen = filled[::-1]
+    turned = np.ascontiguousarray(seen.T)
     columns = np.count_nonzero(filled.any(axis=0))
     found = _support_lines(_first_columns(turned), PANE_RAD, 0.3 * columns, most=1)
-    lines = [FittedLine(line.ny, line.nx, line.c, line.support_px) for line in found]
+    lines = [_FittedLine(line.ny, line.nx, line.c, line.support_px) for line in found]
     if flip:
-        lines = [FittedLine(line.nx, -line.ny, line.c - line.ny * height, line.support_px) for line in lines]
+        lines = [_FittedLine(line.nx, -line.ny, line.c - line.ny * height, line.support_px) for line in lines]
     return lines
 
 
@@ -115,9 +134,9 @@ def _first_columns(filled: Bytes) -> Points:
     return np.column_stack([first[inside], rows[inside] + 0.5]).astype(np.float64)
 
 
-def _support_lines(points: Points, max_angle_rad: float, min_support_px: float, most: int = 2) -> list[FittedLine]:
+def _support_lines(points: Points, max_angle_rad: float, min_support_px: float, most: int = 2) -> list[_FittedLine]:
     """Greedy: the best-supported line, then the best through the points that are not on it."""
-    lines: list[FittedLine] = []
+    lines: list[_FittedLine] = []
     rest = points
     while len(lines) < most and len(rest) >= 8:
         line = _best_line(rest, points, max_angle_rad)
@@ -128,7 +147,7 @@ def _support_lines(points: Points, max_angle_rad: float, min_support_px: float, 
     return lines
 
 
-def _best_line(points: Points, everything: Points, max_angle_rad: float) -> FittedLine | None:
+def _best_line(points: Points, everything: Points, max_angle_rad: float) -> _FittedLine | None:
     """The line through two of the points with most points on it and fewest beyond it."""
     anchors = points[np.unique(np.linspace(0, len(points) - 1, ANCHORS).astype(int))]
     first, second = np.triu_indices(len(anchors), 1)
@@ -139,16 +158,18 @@ def _best_line(points: Points, everything: Points, max_angle_rad: float) -> Fitt
     if not keep.any():
         return None
     normal, c = normal[keep], np.einsum("ij,ij->i", normal[keep], anchors[first[keep]])
+    # Some of the points are enough to compare lines; the best one is refined on all of them.
     step = max(1, len(everything) // 160)
     distance = everything[::step] @ normal.T - c
     on, beyond = np.abs(distance) <= ON_LINE_PX, distance < -ON_LINE_PX
+    # There is one point in each row: on a slanted line it stands for more of its length (five times at most).
     weight = 1.0 / np.maximum(normal[:, 0], 0.2)
     score = (on.sum(axis=0) * weight - BEYOND_COST * beyond.sum(axis=0)) * step
     best = int(np.argmax(score))
     return _refined(everything, normal[best], float(c[best]))
 
 
-def _refined(points: Points, normal: Array, c: float) -> FittedLine:
+def _refined(points: Points, normal: Array, c: float) -> _FittedLine:
     """Least squares through the points on the line, twice."""
     for _ in range(2):
         on = points[np.abs(points @ normal - c) <= ON_LINE_PX]
@@ -156,16 +177,18 @@ def _refined(points: Points, normal: Array, c: float) -> FittedLine:
             break
         centre = on.mean(axis=0)
         _, vectors = np.linalg.eigh(np.cov((on - centre).T))
-        turned = vectors[:, 0] if vectors[0, 0] > 0 else -vectors[:, 0]
+        turned = vectors[:, 0]
+        if turned[0] <= 0:  # the normal points inward, to the right; an eigenvector has no sign of its own
+            turned = -turned
         normal, c = turned, float(turned @ centre)
     distance = points @ normal - c
     weight = 1.0 / max(float(normal[0]), 0.2)
     on_line, beyond = np.abs(distance) <= ON_LINE_PX, distance < -ON_LINE_PX
     support = weight * np.count_nonzero(on_line) - BEYOND_COST * np.count_nonzero(beyond)
-    return FittedLine(float(normal[0]), float(normal[1]), c, float(support))
+    return _FittedLine(float(normal[0]), float(normal[1]), c, float(support))
 
 
-def _apex(left: FittedLine, right: FittedLine, filled: Bytes) -> Point | None:
+def _apex(left: _FittedLine, right: _FittedLine, filled: Bytes) -> Point | None:
     """Where the sides meet above the picture's deeper half; None for parallel sides."""
     turn = math.atan2(left.ny, left.nx) - math.atan2(-right.ny, -right.nx)
     lean = math.atan2(left.ny, left.nx) + math.atan2(right.ny, -right.nx)
@@ -175,13 +198,17 @@ def _apex(left: FittedLine, right: FittedLine, filled: Bytes) -> Point | None:
     x = (left.c * right.ny - right.c * left.ny) / determinant
     y = (left.nx * right.c - right.nx * left.c) / determinant
     rows = np.flatnonzero(filled.any(axis=1))
-    return (x, y) if y < rows[0] + 0.3 * (rows[-1] - rows[0]) else None
+    if y >= rows[0] + 0.3 * (rows[-1] - rows[0]):
+        return None
+    return (x, y)
 
 
-def _angle(line: FittedLine) -> float:
+def _angle(line: _FittedLine) -> float:
     """Angle of a side line from straight down, positive to the right."""
     x, y = -line.ny, line.nx
-    return math.atan2(x, y) if y > 0 else math.atan2(-x, -y)
+    if y <= 0:  # the line's direction, turned downwards
+        x, y = -x, -y
+    return math.atan2(x, y)
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +221,7 @@ class _Arcs:
     angles: tuple[float, float]
 
 
-def _arcs(filled: Bytes, apex: Point, left: FittedLine, right: FittedLine) -> _Arcs:
+def _arcs(filled: Bytes, apex: Point, left: _FittedLine, right: _FittedLine) -> _Arcs:
     """Look along the beams between the sides for where the silhouette begins and ends."""
     height, width = filled.shape
     angles = (_angle(left), _angle(right))
@@ -210,13 +237,19 @@ def _arcs(filled: Bytes, apex: Point, left: FittedLine, right: FittedLine) -> _A
     some = seen.any(axis=1)
     first, last = seen.argmax(axis=1), len(radius) - 1 - seen[:, ::-1].argmax(axis=1)
     enter, leave = inside.argmax(axis=1), len(radius) - 1 - inside[:, ::-1].argmax(axis=1)
+    # A beam whose tissue begins where it enters the picture shows no face: the picture was cut there. So with the end.
     face = _common_radius(first[some & (first > enter + 2)])
     far = _common_radius(-last[some & (last < leave - 2)])
-    deepest = float(last[some].max()) + 1.0 if some.any() else float(len(radius))
+    deepest = float(len(radius))
+    if some.any():
+        deepest = float(last[some].max()) + 1.0
     if face is None and first[some].size and float(np.median(first[some] - enter[some])) > 2.0:
         face = float(np.percentile(first[some], 2))
-    far_radius = nearest + (deepest if far is None else 0.5 - far)
-    return _Arcs(None if face is None else nearest + face, far_radius, far is not None, angles)
+    if face is not None:
+        face += nearest
+    if far is None:
+        return _Arcs(face, nearest + deepest, False, angles)
+    return _Arcs(face, nearest + (0.5 - far), True, angles)
 
 
 def _gap(apex: Point, width: int, height: int) -> tuple[float, float]:
@@ -241,20 +274,22 @@ def _annular_sector(apex: Point, face: float, far: float, angles: tuple[float, f
     """Face from left to right, then the deep arc back."""
     turn = np.linspace(*angles, 64)
     ring = np.column_stack([np.sin(turn), np.cos(turn)])
-    near = ring * face if face > 1.0 else np.zeros((1, 2))
+    near = np.zeros((1, 2))  # a face of no radius is the apex
+    if face > 1.0:
+        near = ring * face
     return np.asarray(np.vstack([near, ring[::-1] * far]) + np.asarray(apex), dtype=np.float64)
 
 
-def _frame_lines(width: int, height: int) -> list[FittedLine]:
+def _frame_lines(width: int, height: int) -> list[_FittedLine]:
     return [
-        FittedLine(1.0, 0.0, 0.0, 0.0),
-        FittedLine(-1.0, 0.0, -float(width), 0.0),
-        FittedLine(0.0, 1.0, 0.0, 0.0),
-        FittedLine(0.0, -1.0, -float(height), 0.0),
+        _FittedLine(1.0, 0.0, 0.0, 0.0),
+        _FittedLine(-1.0, 0.0, -float(width), 0.0),
+        _FittedLine(0.0, 1.0, 0.0, 0.0),
+        _FittedLine(0.0, -1.0, -float(height), 0.0),
     ]
 
 
-def _clip(polygon: Points, line: FittedLine) -> Points:
+def _clip(polygon: Points, line: _FittedLine) -> Points:
     """The part of a polygon inside a half-plane (Sutherland and Hodgman)."""
     distance = polygon @ (line.nx, line.ny) - line.c
     kept: list[Array] = []

@@ -1,4 +1,4 @@
-"""A scale that a person states: a number, or two points a known distance apart."""
+"""A scale that a person states: as a number, or by two points a known distance apart."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What ``usviewer evaluate`` is made of: verdicts on single frames, figures in sum, files and the results page."""
+"""The parts of ``usviewer evaluate``: verdicts on single frames, figures over all of them, files and a results page."""

@@ -77,13 +77,15 @@ def _evaluated(samples: Sequence[BoxSample], class_count: int) -> Any:
         raise UserError(
             "Judging a detector needs the package pycocotools", "Install it: pip install 'usviewer[evaluate]'"
         ) from error
-    with contextlib.redirect_stdout(io.StringIO()):  # it reports to the screen
+    # pycocotools prints its progress, and only the figures belong on standard output.
+    with contextlib.redirect_stdout(io.StringIO()):
         truth, predicted = COCO(), COCO()
         truth.dataset = _coco_dataset(samples, class_count, "truth")
         predicted.dataset = _coco_dataset(samples, class_count, "predicted")
         truth.createIndex()
         predicted.createIndex()
         evaluator = COCOeval(truth, predicted, "bbox")
+        # All sizes together: COCO's small, medium and large are areas in pixels of photographs.
         evaluator.params.areaRng = [evaluator.params.areaRng[0]]
         evaluator.params.areaRngLbl = ["all"]
         evaluator.evaluate()
@@ -133,6 +135,7 @@ def _intervals(
     names = list(dict.fromkeys(groups))
     if len(names) < 2:
         return (), ()
+    # ``evalImgs`` lies class by class, and in each class picture by picture.
     members = [[i for i, group in enumerate(groups) if group == name] for name in names]
     per_class = np.array(evaluator.evalImgs, dtype=object).reshape(len(evaluator.params.catIds), len(groups))
     drawn: list[tuple[float, float]] = []

@@ -10,6 +10,7 @@ from usviewer.evaluate.verdict import Outcome, Verdict
 from usviewer.infer.prediction import Prediction
 from usviewer.units import Box
 
+# The overlap at which mAP50 counts a box as found; precision and recall beside it follow the same rule.
 MATCH_IOU = 0.5
 
 
@@ -51,16 +52,21 @@ def judge_boxes(sample: Sample, boxes: BoxSample, names: Sequence[str], min_scor
 
 
 def _box_outcome(wanted: int, found: int, hits: int) -> Outcome:
-    if not wanted:
-        return Outcome.FALSE_ALARM if found else Outcome.RIGHTLY_NONE
     if hits:
         return Outcome.FOUND
-    return Outcome.ELSEWHERE if found else Outcome.MISSED
+    if wanted and found:
+        return Outcome.ELSEWHERE
+    if wanted:
+        return Outcome.MISSED
+    if found:
+        return Outcome.FALSE_ALARM
+    return Outcome.RIGHTLY_NONE
 
 
 def matched_ious(truth: Sequence[Box], found: Sequence[LabelledBox]) -> list[float]:
     """For each true box the IoU of the box that was given to it, best score first; 0 where none was left."""
     given = [0.0] * len(truth)
+    # COCO's order: the surest box chooses first, and a true box below the threshold may still be given to a later one.
     for box in sorted(found, key=lambda box: -box.score):
         free = [(box_iou(true, box.box_xyxy_px), i) for i, true in enumerate(truth) if given[i] < MATCH_IOU]
         iou, index = max(free, default=(0.0, -1))

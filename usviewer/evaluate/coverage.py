@@ -22,7 +22,9 @@ from usviewer.measure.geometry import moments_of
 from usviewer.measure.reading import Reading, Status
 from usviewer.units import Spacing
 
+# Terms of the series that are drawn: exp(-k^2 / 2) leaves nothing of the ninth.
 HARMONICS = 8
+# Frames of the first beats among which the members of a population are spread.
 _MOMENTS = 90
 
 
@@ -55,7 +57,7 @@ def phantom_coverage(seeds: Iterable[int], edge_sd_px: float = 1.5, scale_sd: fl
         geometry = with_wrong_scale(source.geometry, scale_sd, rng)
         reading = aorta.read(_disturbed(source, index, edge_sd_px, rng), geometry)
         statuses.append(reading.status)
-        true_mm = true_ap_mm(source, index)
+        true_mm = _true_ap_mm(source, index)
         if true_mm is not None and (pair := _error(reading, true_mm)):
             errors.append(pair[0])
             half_widths.append(pair[1])
@@ -63,11 +65,18 @@ def phantom_coverage(seeds: Iterable[int], edge_sd_px: float = 1.5, scale_sd: fl
     return Coverage(
         len(errors),
         held,
-        float(np.mean(half_widths)) if errors else math.nan,
-        float(np.mean(errors)) if errors else math.nan,
+        _mean(half_widths),
+        _mean(errors),
         statuses.count(Status.REFUSED),
         statuses.count(Status.NOT_VISUALISED),
     )
+
+
+def _mean(values: list[float]) -> float:
+    """The mean; NaN without values, where numpy would warn."""
+    if not values:
+        return math.nan
+    return float(np.mean(values))
 
 
 def moment_of(seed: int, source: PhantomSource) -> int:
@@ -82,25 +91,34 @@ def true_ap_px(source: PhantomSource, index: int) -> float | None:
         return None
     middle = truth.inner_outline_xy_px.mean(axis=0)
     sector = source.geometry.sector
-    beam = sector.beam_direction((float(middle[0]), float(middle[1]))) if sector else (0.0, 1.0)
+    beam = (0.0, 1.0)
+    if sector:
+        beam = sector.beam_direction((float(middle[0]), float(middle[1])))
     return float(np.ptp(truth.inner_outline_xy_px @ np.asarray(beam)))
 
 
-def true_ap_mm(source: PhantomSource, index: int) -> float | None:
-    """The same in mm."""
+def _true_ap_mm(source: PhantomSource, index: int) -> float | None:
+    """``true_ap_px`` in mm, by the scale that the phantom was built with."""
     length_px = true_ap_px(source, index)
-    return None if length_px is None else length_px * source.truth(index).mm_per_px
+    if length_px is None:
+        return None
+    return length_px * source.truth(index).mm_per_px
 
 
 def with_wrong_scale(geometry: ImageGeometry, scale_sd: float, rng: np.random.Generator) -> ImageGeometry:
     """The geometry with a scale that is off by a random factor, and says by how much it may be."""
-    factor = 1.0 + float(rng.normal(0.0, scale_sd)) if scale_sd else 1.0
+    factor = 1.0
+    if scale_sd:  # without it nothing is drawn: the outline's error that follows comes from the same generator
+        factor += float(rng.normal(0.0, scale_sd))
     regions = tuple(_off(region, factor, scale_sd) for region in geometry.regions)
     return replace(geometry, regions=regions)
 
 
 def displace(mask: Mask, edge_sd_px: float, rng: np.random.Generator) -> Mask:
-    """The mask with its outline moved along its normal by a random, smooth displacement of that standard deviation."""
+    """Move the outline of a mask (bool, height x width) along its normal by a random, smooth displacement.
+
+    ``edge_sd_px`` is the standard deviation of the displacement, in pixels.
+    """
     # Nothing moves beyond the rectangle of the mask and a margin: the rest of the frame is left alone.
     x, y, width, height = cv2.boundingRect(mask.view(np.uint8))
     reach = math.ceil(6.0 * edge_sd_px) + 2

@@ -14,7 +14,7 @@ from usviewer.frame import Frame, Mask
 from usviewer.infer.manifest import ModelSpec
 from usviewer.infer.prediction import Edge, Instance, Prediction, full_mask
 from usviewer.measure import read
-from usviewer.measure.reading import Reading, Status
+from usviewer.measure.reading import Measurement, Reading, Status
 from usviewer.units import Spacing
 
 # The length that a finding is judged by.
@@ -54,15 +54,17 @@ def _judge_mask(
         reason=reading.reason,
         instances=len(chosen),
     )
+    # Without two outlines there is no distance.
     if verdict.outcome in (Outcome.FOUND, Outcome.ELSEWHERE):
-        verdict = _with_distances(verdict, mask, predicted, spacing_of(sample.frame))
+        verdict = _with_distances(verdict, mask, predicted, _spacing_of(sample.frame))
+    # A length is compared for the model's first label only.
     if label == spec.labels[0].name and (name := length_name(spec.finding)):
         verdict = _with_lengths(verdict, sample, mask, reading, spec, name)
     return verdict
 
 
 def union(instances: Sequence[Instance], frame_size_px: tuple[int, int]) -> Mask:
-    """All that was outlined, on the whole frame."""
+    """The mask (bool, height x width of the frame) of all that was outlined; ``frame_size_px`` is width, height."""
     whole: Mask = np.zeros((frame_size_px[1], frame_size_px[0]), np.bool_)
     for instance in instances:
         whole |= full_mask(instance, frame_size_px)
@@ -70,19 +72,26 @@ def union(instances: Sequence[Instance], frame_size_px: tuple[int, int]) -> Mask
 
 
 def outcome_of(truth: Mask, predicted: Mask) -> Outcome:
-    """Found means that the two share at least a pixel; how well is what Dice says."""
+    """What became of a structure: found where the two masks share a pixel. How well is for Dice to say."""
     if not truth.any():
-        return Outcome.FALSE_ALARM if predicted.any() else Outcome.RIGHTLY_NONE
+        if predicted.any():
+            return Outcome.FALSE_ALARM
+        return Outcome.RIGHTLY_NONE
     if not predicted.any():
         return Outcome.MISSED
-    return Outcome.FOUND if (truth & predicted).any() else Outcome.ELSEWHERE
+    if (truth & predicted).any():
+        return Outcome.FOUND
+    return Outcome.ELSEWHERE
 
 
-def spacing_of(frame: Frame) -> Spacing | None:
+def _spacing_of(frame: Frame) -> Spacing | None:
     """The one scale of a frame; None where it has none or several."""
-    regions = frame.geometry.regions if frame.geometry else ()
-    spacings = {region.spacing for region in regions}
-    return spacings.pop() if len(spacings) == 1 else None
+    if frame.geometry is None:
+        return None
+    spacings = {region.spacing for region in frame.geometry.regions}
+    if len(spacings) != 1:
+        return None
+    return spacings.pop()
 
 
 def _with_distances(verdict: Verdict, truth: Mask, predicted: Mask, spacing: Spacing | None) -> Verdict:
@@ -108,23 +117,31 @@ def _with_lengths(
         return verdict
     geometry = _length_of(read_mask(truth, sample.frame, spec), name)
     true = sample.truth.lengths.get(name)
-    found = reading.get(name) if reading.status is Status.MEASURED else None
-    return replace(
-        verdict,
-        true=true or geometry,
-        measured=_length_of(reading, name),
-        geometry=geometry if true else None,
-        interval_mm=found.interval_mm if found is not None else None,
-    )
+    verdict = replace(verdict, true=true or geometry, measured=_length_of(reading, name))
+    if true:  # otherwise the geometry is the truth, and comparing it with itself would say nothing
+        verdict = replace(verdict, geometry=geometry)
+    found = _measured(reading, name)
+    if found is not None:
+        verdict = replace(verdict, interval_mm=found.interval_mm)
+    return verdict
+
+
+def _measured(reading: Reading, name: str) -> Measurement | None:
+    """The measurement, where the product would show it: a refused reading shows none."""
+    if reading.status is not Status.MEASURED:
+        return None
+    return reading.get(name)
 
 
 def _length_of(reading: Reading, name: str) -> LengthTruth | None:
-    found = reading.get(name) if reading.status is Status.MEASURED else None
-    return LengthTruth(found.value_px, found.value_mm) if found is not None and found.value_px is not None else None
+    found = _measured(reading, name)
+    if found is None or found.value_px is None:
+        return None
+    return LengthTruth(found.value_px, found.value_mm)
 
 
 def read_mask(mask: Mask, frame: Frame, spec: ModelSpec) -> Reading:
-    """What the measurement makes of a mask that somebody else drew."""
+    """Measure a mask (bool, height x width of the frame) that somebody else drew, as the model's first label."""
     rows, columns = np.nonzero(mask)
     instances: tuple[Instance, ...] = ()
     if rows.size:
@@ -137,16 +154,18 @@ def read_mask(mask: Mask, frame: Frame, spec: ModelSpec) -> Reading:
 
 
 def judge_negative(sample: Sample, prediction: Prediction, reading: Reading) -> Verdict:
-    """Whatever was found is a false alarm."""
-    best = max(prediction.instances, key=lambda instance: instance.score, default=None)
-    return Verdict(
+    """Judge a frame on which nothing is to be found: whatever was outlined is a false alarm."""
+    verdict = Verdict(
         sample.name,
         sample.frame.key.index,
         sample.group,
-        best.label if best else "",
-        Outcome.FALSE_ALARM if best else Outcome.RIGHTLY_NONE,
-        score=best.score if best else None,
+        "",
+        Outcome.RIGHTLY_NONE,
         status=str(reading.status),
         reason=reading.reason,
         instances=len(prediction.instances),
     )
+    best = max(prediction.instances, key=lambda instance: instance.score, default=None)
+    if best is None:
+        return verdict
+    return replace(verdict, label=best.label, outcome=Outcome.FALSE_ALARM, score=best.score)

@@ -38,7 +38,9 @@ class CasePicture:
 def badness(verdict: Verdict) -> float:
     """0 for perfect, 1 for missed; a confident false alarm is worse than a faint one."""
     if not verdict.wanted:
-        return 0.0 if verdict.outcome is Outcome.RIGHTLY_NONE else 0.5 + 0.5 * (verdict.score or 0.0)
+        if verdict.outcome is Outcome.RIGHTLY_NONE:
+            return 0.0
+        return 0.5 + 0.5 * (verdict.score or 0.0)
     if verdict.overlap is not None:
         return 1.0 - verdict.overlap.dice
     return 1.0 - (verdict.worst_iou or 0.0)
@@ -54,9 +56,12 @@ class _Canvas:
 
     def line(self, points_xy_px: Points, colour: Colour, dashed: bool) -> None:
         """A closed line through points a pixel apart, with a dark seam."""
+        # OpenCV counts from the middle of the first pixel, in sixteenths with ``shift`` 4.
         points = np.round(((points_xy_px - self.origin_px) * self.scale - 0.5) * 16).astype(np.int32)
         step = max(2, round(_DASH_PX / self.scale))
-        parts = [points[i : i + step + 1] for i in range(0, len(points), 2 * step)] if dashed else [points]
+        parts = [points]
+        if dashed:
+            parts = [points[i : i + step + 1] for i in range(0, len(points), 2 * step)]
         for width, ink in ((3, HALO), (1, colour)):
             cv2.polylines(self.pixels, parts, not dashed, ink, width, cv2.LINE_AA, 4)
 
@@ -75,12 +80,17 @@ class _Canvas:
 
 
 def _canvas(frame: Frame) -> _Canvas:
-    """The ultrasound of a frame, surroundings blanked, at the page's width."""
+    """The ultrasound of a frame, at the page's width.
+
+    The surroundings are blanked: names stand there, and a results page is passed on.
+    """
     x0, y0, x1, y1 = frame.sector_box_px or (0, 0, *frame.size_px)
     part = blank_outside_sector(frame.pixels, frame.geometry, False)[y0:y1, x0:x1]
     scale = min(4.0, PICTURE_WIDTH_PX / (x1 - x0))
     size = (max(1, round((x1 - x0) * scale)), max(1, round((y1 - y0) * scale)))
-    mode = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+    mode = cv2.INTER_CUBIC
+    if scale < 1:  # speckle aliases with anything but averaging
+        mode = cv2.INTER_AREA
     return _Canvas(np.array(cv2.resize(part, size, interpolation=mode), np.uint8), (x0, y0), scale)
 
 
@@ -106,21 +116,19 @@ def draw_case(
 
 def number(score: Score) -> str:
     """The figure with its unit, rounded to what it can bear."""
-    return _rounded(score.estimate.value, score.unit) + _unit(score.unit)
+    return f"{_rounded(score.estimate.value, score.unit)} {score.unit}".rstrip()
 
 
 def interval(score: Score) -> str:
     """Its 95 % interval; empty when there is none."""
     low, high = score.estimate.low, score.estimate.high
-    return "" if low is None or high is None else f"{_rounded(low, score.unit)} to {_rounded(high, score.unit)}"
+    if low is None or high is None:
+        return ""
+    return f"{_rounded(low, score.unit)} to {_rounded(high, score.unit)}"
 
 
 def _rounded(value: float, unit: str) -> str:
     return f"{value:.{ {'%': 1, 'mm': 2, 'px': 2}.get(unit, 3) }f}"
-
-
-def _unit(unit: str) -> str:
-    return f" {unit}" if unit else ""
 
 
 _STYLE = """
@@ -141,7 +149,11 @@ def render(
     plots: Sequence[bytes],
     pictures: Sequence[CasePicture],
 ) -> str:
-    """The page. It refers to nothing outside itself."""
+    """Write the page as one HTML text that refers to nothing outside itself, so that it can be sent as a file.
+
+    ``plots`` are PNG files, as bytes.
+    """
+    # Names of files, models and labels are other people's text: every one is escaped.
     parts = [f"<h1>{html.escape(title)}</h1>", f"<p><strong>{html.escape(RESEARCH_USE)}</strong></p>"]
     parts += [f'<p class="note">{html.escape(note)}</p>' for note in notes]
     parts += [_table(section) for section in sections]

@@ -1,8 +1,8 @@
-"""A prompt model against outlined structures: a user who points by a rule, and what comes of it.
+"""A prompt model against outlined structures: a user who points by a rule, and how well the answers fit.
 
-Each connected part of a truth mask is a structure by itself. It is asked for by its tight box, and by up to three
-clicks, each where the answer before was most wrong (``prompt_clicks``). A corrective click goes along with all before
-it and with the former answer's logits, as in the window.
+Each connected part of a truth mask is a structure of its own. It is asked for by its tight box, and by up to three
+clicks, each where the answer before was most wrong (``next_click``). A corrective click is sent together with all
+before it and with the former answer's logits, as in the window.
 """
 
 from __future__ import annotations
@@ -117,13 +117,13 @@ def _score(key: str, title: str, values: Sequence[float], groups: Sequence[str])
 
 
 def check_dataset(dataset: Dataset) -> None:
-    """``UserError`` where the data set has no outlines."""
+    """Raise ``UserError`` where the data set has no outlines."""
     if dataset.kind is not DatasetKind.MASKS:
         raise UserError("A model that is pointed at needs outlines to point at", "Give a data set with masks")
 
 
 def structures(mask: Mask) -> Iterator[Mask]:
-    """The connected parts of a mask, the largest first, without crumbs."""
+    """The connected parts of a mask (bool, height x width), the largest first, without crumbs; each is as large."""
     count, parts, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
     areas = stats[:, cv2.CC_STAT_AREA]
     least = max(_LEAST_PX, _LEAST_SHARE * int(mask.sum()))
@@ -137,6 +137,7 @@ def judge_sample(model: PromptModel, sample: Sample) -> Iterator[tuple[PromptCas
     embedding: Embedding | None = None
     for label, mask in sample.truth.masks.items():
         for truth in structures(mask):
+            # The slow half of a prompt model: once for all structures of a picture, and not at all without one.
             embedding = embedding or model.embed(sample.frame)
             yield _judge(model, embedding, sample, label, truth)
 
@@ -151,9 +152,11 @@ def _judge(
     answers = {way: _answer(truth, found, size) for way, found in outlines.items()}
     case = PromptCase(sample.name, sample.group, label, int(truth.sum()), answers)
     shown = outlines[case.worst_way]
-    drawn = shown.prompt.box_xyxy_px
+    drawn: list[Box] = []
+    if shown.prompt.box_xyxy_px:
+        drawn.append(shown.prompt.box_xyxy_px)
     marks = [(x - 1.0, y - 1.0, x + 1.0, y + 1.0) for x, y in shown.prompt.points_xy_px]
-    jpeg = page.draw_case(sample.frame, [truth], [_mask(shown, size)], [drawn] if drawn else [], marks)
+    jpeg = page.draw_case(sample.frame, [truth], [_mask(shown, size)], drawn, marks)
     return case, page.CasePicture(1 - answers[case.worst_way].dice, _caption(case), jpeg)
 
 
@@ -240,9 +243,8 @@ def document(found: PromptEvaluation) -> dict[str, Any]:
     """The content of ``summary.json``: no date, no path, so that equal runs give equal files."""
     scores = {}
     for score in found.section().scores:
-        low, high = score.estimate.low, score.estimate.high
-        interval = None if low is None or high is None else [round(low, 5), round(high, 5)]
-        scores[score.key] = {"value": round(score.estimate.value, 5), "interval_95": interval, "count": score.count}
+        interval, value = score.estimate.rounded_interval(), round(score.estimate.value, 5)
+        scores[score.key] = {"value": value, "interval_95": interval, "count": score.count}
     return {
         "format": FORMAT,
         "program": f"usviewer {__version__}",
@@ -265,6 +267,7 @@ class Click:
 
 def depth_map(region: Mask) -> Map:
     """Distance of every pixel [H, W] of a region to what lies outside it, in pixels; beyond the picture is outside."""
+    # Without the frame of zeros OpenCV takes the picture's edge for inside, and the deepest pixel moves onto it.
     padded = cv2.copyMakeBorder(region.astype(np.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
     return np.asarray(cv2.distanceTransform(padded, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[1:-1, 1:-1], np.float32)
 
@@ -280,8 +283,9 @@ def next_click(truth: Mask, found: Mask | None = None) -> Click | None:
     if found is None:
         found = np.zeros_like(truth)
     missed, extra = depth_map(truth & ~found), depth_map(found & ~truth)
-    positive = bool(missed.max() >= extra.max())
-    depth = missed if positive else extra
+    depth, positive = missed, True
+    if extra.max() > missed.max():
+        depth, positive = extra, False
     if depth.max() <= 0:
         return None
     row, column = np.unravel_index(int(depth.argmax()), depth.shape)

@@ -1,4 +1,4 @@
-"""What an evaluation leaves: text on the screen, a table, a summary, a plot and a results page."""
+"""The results of an evaluation: text on the screen, a table, a summary, a plot and a results page."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from usviewer.evaluate import page
 from usviewer.evaluate.average_precision import BoxSample
 from usviewer.evaluate.datasets import Dataset, DatasetKind
 from usviewer.evaluate.mask_scores import length_name
-from usviewer.evaluate.scores import Score, ScoreSection, box_sections, mask_section, negative_section
+from usviewer.evaluate.scores import Score, ScoreSection, box_sections, difference, mask_section, negative_section
 from usviewer.evaluate.verdict import Outcome, Verdict
 from usviewer.infer.manifest import ModelSpec
 from usviewer.save.plots import write_bland_altman
@@ -25,6 +25,7 @@ from usviewer.terminal import Terminal
 
 FORMAT = 1
 _LENGTH_TITLES = {"ap_diameter": "AP diameter", "head_circumference": "Head circumference"}
+# People's scripts read them: columns are added at the end, never renamed or removed.
 COLUMNS = (
     "name",
     "frame",
@@ -107,7 +108,7 @@ def _notes(found: Evaluation) -> list[str]:
     groups = len({verdict.group for verdict in found.verdicts})
     word = found.dataset.group_word
     counted = f"{frames} frames; intervals: bootstrap by {word} ({groups} of them)."
-    if groups < 2:
+    if groups < 2:  # resampling one group gives the same sample each time
         counted = f"{frames} frames of one {word}: no interval can be given."
     refused: dict[str, int] = {}
     for verdict in found.verdicts:
@@ -119,11 +120,11 @@ def _notes(found: Evaluation) -> list[str]:
 
 def write(folder: Path, found: Evaluation, sections: Sequence[ScoreSection]) -> None:
     """``images.csv``, ``summary.json``, ``bland-altman.png`` (where a length was judged) and ``index.html``."""
-    write_csv(folder / "images.csv", COLUMNS, [row_of(verdict) for verdict in found.verdicts])
+    write_csv(folder / "images.csv", COLUMNS, [_row(verdict) for verdict in found.verdicts])
     write_json(folder / "summary.json", document(found, sections))
     plots = []
     for section in sections:
-        if len(section.pairs) >= 2:
+        if len(section.pairs) >= 2:  # a single pair has no limits of agreement to draw
             path = folder / "bland-altman.png"
             true, measured = np.array(section.pairs).T
             quantity = _LENGTH_TITLES.get(length_name(found.spec.finding) or "", section.title)
@@ -139,11 +140,9 @@ def write(folder: Path, found: Evaluation, sections: Sequence[ScoreSection]) -> 
     write_text(folder / "index.html", page.render(_title(found), _notes(found), sections, plots, found.pictures))
 
 
-def row_of(verdict: Verdict) -> dict[str, Cell]:
-    """A row of ``images.csv``; empty where a figure has no meaning."""
-    shared, true, measured, geometry = verdict.overlap, verdict.true, verdict.measured, verdict.geometry
-    both = true is not None and measured is not None
-    return {
+def _row(verdict: Verdict) -> dict[str, Cell]:
+    """A row of ``images.csv``; a figure that has no meaning stays empty, never 0."""
+    own: dict[str, Cell] = {
         "name": verdict.name,
         "frame": verdict.index,
         "group": verdict.group,
@@ -151,39 +150,53 @@ def row_of(verdict: Verdict) -> dict[str, Cell]:
         "outcome": str(verdict.outcome),
         "instances": verdict.instances,
         "score": _rounded(verdict.score),
-        "dice": _rounded(shared.dice) if shared and verdict.wanted else None,
-        "iou": _rounded(shared.iou) if shared and verdict.wanted else None,
-        "precision": _rounded(shared.precision) if shared and verdict.wanted else None,
-        "recall": _rounded(shared.recall) if shared else None,
         "hd95_px": _rounded(verdict.hd95_px),
         "hd95_mm": _rounded(verdict.hd95_mm),
         "hausdorff_mm": _rounded(verdict.hausdorff_mm),
-        "true_px": _rounded(true.px if true else None),
-        "true_mm": _rounded(true.mm if true else None),
-        "measured_px": _rounded(measured.px if measured else None),
-        "measured_mm": _rounded(measured.mm if measured else None),
-        "difference_px": _rounded(measured.px - true.px) if true and measured and both else None,
-        "difference_mm": _rounded(measured.mm - true.mm)
-        if true and measured and measured.mm is not None and true.mm is not None
-        else None,
-        "geometry_px": _rounded(geometry.px if geometry else None),
-        "geometry_mm": _rounded(geometry.mm if geometry else None),
         "status": verdict.status,
         "reason": verdict.reason,
         "boxes_wanted": verdict.boxes_wanted,
         "boxes_found": verdict.boxes_found,
         "worst_iou": _rounded(verdict.worst_iou),
-        "low_95_mm": _rounded(verdict.interval_mm[0] if verdict.interval_mm else None),
-        "high_95_mm": _rounded(verdict.interval_mm[1] if verdict.interval_mm else None),
     }
+    return {**dict.fromkeys(COLUMNS), **own, **_overlap_cells(verdict), **_length_cells(verdict)}
+
+
+def _overlap_cells(verdict: Verdict) -> dict[str, Cell]:
+    shared = verdict.overlap
+    if shared is None:
+        return {}
+    cells: dict[str, Cell] = {"recall": _rounded(shared.recall)}
+    if verdict.wanted:  # with nothing to find, a Dice of 0 would only repeat "false alarm"
+        cells |= {
+            "dice": _rounded(shared.dice),
+            "iou": _rounded(shared.iou),
+            "precision": _rounded(shared.precision),
+        }
+    return cells
+
+
+def _length_cells(verdict: Verdict) -> dict[str, Cell]:
+    cells: dict[str, Cell] = {}
+    for name, length in (("true", verdict.true), ("measured", verdict.measured), ("geometry", verdict.geometry)):
+        if length is not None:
+            cells |= {f"{name}_px": _rounded(length.px), f"{name}_mm": _rounded(length.mm)}
+    for unit in ("px", "mm"):
+        cells[f"difference_{unit}"] = _rounded(difference(verdict.measured, verdict.true, unit))
+    for end, value in zip(("low_95_mm", "high_95_mm"), verdict.interval_mm or (), strict=False):
+        cells[end] = _rounded(value)
+    return cells
 
 
 def _rounded(value: float | None) -> float | None:
-    return None if value is None else round(value, 4)
+    if value is None:
+        return None
+    return round(value, 4)
 
 
 def document(found: Evaluation, sections: Sequence[ScoreSection]) -> dict[str, Any]:
     """The content of ``summary.json``: no date, no path, so that equal runs give equal files."""
+    # Every outcome has its key, also where it never happened: 0 is a result.
     outcomes = {str(outcome): sum(v.outcome is outcome for v in found.verdicts) for outcome in Outcome}
     return {
         "format": FORMAT,
@@ -199,7 +212,5 @@ def document(found: Evaluation, sections: Sequence[ScoreSection]) -> dict[str, A
 
 
 def _score(score: Score) -> dict[str, Any]:
-    estimate = score.estimate
-    low, high = estimate.low, estimate.high
-    interval = None if low is None or high is None else [round(low, 5), round(high, 5)]
-    return {"value": round(estimate.value, 5), "interval_95": interval, "unit": score.unit, "count": score.count}
+    interval, value = score.estimate.rounded_interval(), round(score.estimate.value, 5)
+    return {"value": value, "interval_95": interval, "unit": score.unit, "count": score.count}

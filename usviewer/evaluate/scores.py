@@ -1,4 +1,4 @@
-"""From verdicts to figures in sum, each with its interval and with what it was counted on."""
+"""Figures over many verdicts, each with its interval and the number of frames that it was counted on."""
 
 from __future__ import annotations
 
@@ -8,7 +8,16 @@ from dataclasses import dataclass
 
 from usviewer.evaluate.average_precision import BoxSample, average_precision
 from usviewer.evaluate.datasets import LengthTruth
-from usviewer.evaluate.statistics import Agreement, Estimate, agreement, bootstrap, mean, mean_absolute, proportion
+from usviewer.evaluate.statistics import (
+    Agreement,
+    Estimate,
+    Overlap,
+    agreement,
+    bootstrap,
+    mean,
+    mean_absolute,
+    proportion,
+)
 from usviewer.evaluate.verdict import Outcome, Verdict
 
 
@@ -64,8 +73,10 @@ def _percent(key: str, title: str, flags: Sequence[bool], groups: Sequence[str])
     share = proportion(flags, groups)
     if share is None:
         return None
-    low, high = (None if end is None else 100.0 * end for end in (share.low, share.high))
-    return Score(key, title, Estimate(100.0 * share.value, low, high), len(flags), "%")
+    percent = Estimate(100.0 * share.value)
+    if share.low is not None and share.high is not None:
+        percent = Estimate(100.0 * share.value, 100.0 * share.low, 100.0 * share.high)
+    return Score(key, title, percent, len(flags), "%")
 
 
 def _section(title: str, scores: Iterable[Score | None], **more: object) -> ScoreSection:
@@ -88,6 +99,7 @@ def mask_section(label: str, verdicts: Sequence[Verdict], length_title: str) -> 
 
 def _presence(verdicts: Sequence[Verdict]) -> list[Score | None]:
     wanted = [verdict for verdict in verdicts if verdict.wanted]
+    # False alarms are a share of the frames without the structure: of all frames they would look rarer than they are.
     absent = [verdict for verdict in verdicts if not verdict.wanted]
     return [
         _share("found_percent", "Found (any overlap)", wanted, lambda v: v.outcome is Outcome.FOUND),
@@ -109,17 +121,32 @@ def _half(verdict: Verdict) -> bool:
 
 
 def _overlaps(wanted: Sequence[Verdict], found: Sequence[Verdict]) -> list[Score | None]:
+    # Dice of those found alone would reward a model that outlines only the easy ones: both are given.
+    dice, iou = _of_overlap(lambda shared: shared.dice), _of_overlap(lambda shared: shared.iou)
+    precision, recall = _of_overlap(lambda shared: shared.precision), _of_overlap(lambda shared: shared.recall)
     return [
-        _figure("dice", "Dice, misses count 0", wanted, lambda v: v.overlap.dice if v.overlap else None),
-        _figure("dice_found", "Dice, of those found", found, lambda v: v.overlap.dice if v.overlap else None),
-        _figure("iou", "IoU, misses count 0", wanted, lambda v: v.overlap.iou if v.overlap else None),
-        _figure("iou_found", "IoU, of those found", found, lambda v: v.overlap.iou if v.overlap else None),
-        _figure("precision", "Precision, where outlined", wanted, lambda v: v.overlap.precision if v.overlap else None),
-        _figure("recall", "Recall, misses count 0", wanted, lambda v: v.overlap.recall if v.overlap else None),
+        _figure("dice", "Dice, misses count 0", wanted, dice),
+        _figure("dice_found", "Dice, of those found", found, dice),
+        _figure("iou", "IoU, misses count 0", wanted, iou),
+        _figure("iou_found", "IoU, of those found", found, iou),
+        _figure("precision", "Precision, where outlined", wanted, precision),
+        _figure("recall", "Recall, misses count 0", wanted, recall),
     ]
 
 
+def _of_overlap(figure: Callable[[Overlap], float | None]) -> Picker:
+    """Pick a figure of a verdict's overlap; it gives nothing where no masks were compared."""
+
+    def pick(verdict: Verdict) -> float | None:
+        if verdict.overlap is None:
+            return None
+        return figure(verdict.overlap)
+
+    return pick
+
+
 def _distances(found: Sequence[Verdict]) -> list[Score | None]:
+    # In mm only where every frame has a scale: a mean over some frames in mm and others in px has no unit.
     if found and all(verdict.hd95_mm is not None for verdict in found):
         return [
             _figure("hd95_mm", "HD95, of those found", found, lambda v: v.hd95_mm, "mm"),
@@ -136,18 +163,25 @@ def _unit_of(wanted: Sequence[Verdict]) -> str:
     true = [verdict.true for verdict in wanted if verdict.true is not None]
     if not true:
         return ""
-    return "mm" if all(length.mm is not None for length in true) else "px"
+    if all(length.mm is not None for length in true):
+        return "mm"
+    return "px"
 
 
 def _in(length: LengthTruth | None, unit: str) -> float | None:
     if length is None:
         return None
-    return length.mm if unit == "mm" else length.px
+    if unit == "mm":
+        return length.mm
+    return length.px
 
 
-def _difference(first: LengthTruth | None, second: LengthTruth | None, unit: str) -> float | None:
+def difference(first: LengthTruth | None, second: LengthTruth | None, unit: str) -> float | None:
+    """First minus second in ``unit`` ("mm" or "px"); None where one of them is not known in it."""
     a, b = _in(first, unit), _in(second, unit)
-    return None if a is None or b is None else a - b
+    if a is None or b is None:
+        return None
+    return a - b
 
 
 def _lengths(wanted: Sequence[Verdict], unit: str, title: str) -> list[Score | None]:
@@ -157,7 +191,7 @@ def _lengths(wanted: Sequence[Verdict], unit: str, title: str) -> list[Score | N
     judged = [verdict for verdict in known if verdict.holds is not None]
     return [
         _share("length_measured_percent", f"{title}: measured", known, lambda v: v.measured is not None),
-        *_errors("length", title, known, unit, lambda v: _difference(v.measured, v.true, unit)),
+        *_errors("length", title, known, unit, lambda v: difference(v.measured, v.true, unit)),
         _share(
             "interval_holds_percent",
             f"{title}: stated 95 % interval holds the truth",
@@ -165,12 +199,14 @@ def _lengths(wanted: Sequence[Verdict], unit: str, title: str) -> list[Score | N
             lambda v: bool(v.holds),
         ),
         _figure("interval_half_width_mm", f"{title}: half of the stated interval", judged, _half_width, "mm"),
-        *_errors("geometry", f"{title}, true mask", known, unit, lambda v: _difference(v.geometry, v.true, unit)),
+        *_errors("geometry", f"{title}, true mask", known, unit, lambda v: difference(v.geometry, v.true, unit)),
     ]
 
 
 def _half_width(verdict: Verdict) -> float | None:
-    return None if verdict.interval_mm is None else 0.5 * (verdict.interval_mm[1] - verdict.interval_mm[0])
+    if verdict.interval_mm is None:
+        return None
+    return 0.5 * (verdict.interval_mm[1] - verdict.interval_mm[0])
 
 
 def _errors(key: str, title: str, verdicts: Sequence[Verdict], unit: str, pick: Picker) -> list[Score | None]:
@@ -193,14 +229,19 @@ def _upper(values: Sequence[float]) -> float:
 
 def _limit(found: Agreement | None, side: str) -> float:
     limit = getattr(found, side)
-    return float("nan") if limit is None else float(limit)
+    if limit is None:
+        return math.nan
+    return float(limit)
 
 
 # --- boxes ------------------------------------------------------------------------------------------------------------
 
 
 def box_sections(names: Sequence[str], samples: Sequence[BoxSample], verdicts: Sequence[Verdict]) -> list[ScoreSection]:
-    """MAP over all classes, then each class with its own precision and recall at the model's threshold."""
+    """The sections of a detector: mAP over all classes, then each class with precision and recall.
+
+    mAP is taken over all scores, precision and recall at the model's own threshold. ``UserError`` without pycocotools.
+    """
     found = average_precision(samples, len(names))
     if found is None:
         return []
@@ -221,21 +262,18 @@ def box_sections(names: Sequence[str], samples: Sequence[BoxSample], verdicts: S
 
 
 def _at_threshold(verdicts: Sequence[Verdict]) -> list[Score | None]:
-    """Of boxes rather than pictures, at IoU 0.5."""
+    """Precision and recall of boxes rather than pictures, at IoU 0.5."""
     wanted = sum(verdict.boxes_wanted or 0 for verdict in verdicts)
     given = sum(verdict.instances for verdict in verdicts)
     hits = sum(verdict.boxes_found or 0 for verdict in verdicts)
     absent = [verdict for verdict in verdicts if not verdict.wanted]
-    return [
-        Score("precision", "Precision at the model's threshold", Estimate(hits / given), given) if given else None,
-        Score("recall", "Recall at the model's threshold", Estimate(hits / wanted), wanted) if wanted else None,
-        _share(
-            "false_alarm_percent",
-            "False alarms, where there is none",
-            absent,
-            lambda v: v.outcome is Outcome.FALSE_ALARM,
-        ),
-    ]
+    scores: list[Score | None] = []
+    if given:
+        scores.append(Score("precision", "Precision at the model's threshold", Estimate(hits / given), given))
+    if wanted:
+        scores.append(Score("recall", "Recall at the model's threshold", Estimate(hits / wanted), wanted))
+    title = "False alarms, where there is none"
+    return [*scores, _share("false_alarm_percent", title, absent, lambda v: v.outcome is Outcome.FALSE_ALARM)]
 
 
 # --- nothing to be found ----------------------------------------------------------------------------------------------

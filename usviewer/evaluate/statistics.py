@@ -19,9 +19,9 @@ from usviewer.measure.reading import NORMAL_95
 Values = NDArray[np.float64]
 Statistic = Callable[[Values], float]
 
+# Enough for the ends of a 95 % interval; mAP, which takes longer, has fewer (``average_precision``).
 RESAMPLES = 2000
 LEVEL = 0.95
-# Half-width of the central 95 % of a normal distribution (Bland & Altman, Lancet 1986;327:307).
 # Rows of the distance table that are held at once: a few MB for outlines of some thousand pixels.
 _CHUNK = 512
 
@@ -41,7 +41,7 @@ class Overlap:
 
 
 def overlap(truth: Mask, predicted: Mask) -> Overlap:
-    """Overlap of two masks of the same shape (pixels counted)."""
+    """Overlap of two masks (bool, height x width), by counting pixels. ``ValueError`` where their shapes differ."""
     if truth.shape != predicted.shape:
         raise ValueError(f"masks of different shapes: {truth.shape} and {predicted.shape}")
     wanted, given = int(np.count_nonzero(truth)), int(np.count_nonzero(predicted))
@@ -51,9 +51,16 @@ def overlap(truth: Mask, predicted: Mask) -> Overlap:
     return Overlap(
         dice=2 * both / (wanted + given),
         iou=both / (wanted + given - both),
-        precision=both / given if given else None,
-        recall=both / wanted if wanted else None,
+        precision=_share(both, given),
+        recall=_share(both, wanted),
     )
+
+
+def _share(part: int, whole: int) -> float | None:
+    """Part of the whole, 0 to 1; None where there is nothing to divide by."""
+    if not whole:
+        return None
+    return part / whole
 
 
 def hausdorff(
@@ -75,6 +82,7 @@ def _border(mask: Mask) -> Values:
     """Positions (x, y) of the mask's pixels that have a neighbour (of four) outside it; (N, 2)."""
     filled = mask.astype(np.uint8)
     cross = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
+    # Beyond the picture there is nothing: a mask that reaches its edge has a border there.
     inside = cv2.erode(filled, cross, borderType=cv2.BORDER_CONSTANT, borderValue=0)
     rows, columns = np.nonzero(filled - inside)
     return np.stack([columns, rows], axis=1).astype(np.float64)
@@ -83,6 +91,7 @@ def _border(mask: Mask) -> Values:
 def _nearest(points: Values, others: Values) -> Values:
     """For each point the distance to the nearest of the others."""
     found = np.empty(len(points))
+    # In pieces: the whole table of distances between two outlines of a large picture would take gigabytes.
     for start in range(0, len(points), _CHUNK):
         part = points[start : start + _CHUNK]
         squared = sum((part[:, None, axis] - others[None, :, axis]) ** 2 for axis in (0, 1))
@@ -107,7 +116,10 @@ class Agreement:
 
 
 def agreement(differences: ArrayLike) -> Agreement | None:
-    """Bland-Altman figures of differences (predicted minus truth); None when there are none."""
+    """Bland-Altman figures of differences (N,), predicted minus truth; None when there are none.
+
+    Limits of agreement: Bland & Altman, Lancet 1986;327:307.
+    """
     values = np.asarray(differences, dtype=np.float64)
     if not values.size:
         return None
@@ -126,6 +138,12 @@ class Estimate:
     value: float
     low: float | None = None
     high: float | None = None
+
+    def rounded_interval(self, digits: int = 5) -> list[float] | None:
+        """The interval as files write it; None where there is none."""
+        if self.low is None or self.high is None:
+            return None
+        return [round(self.low, digits), round(self.high, digits)]
 
 
 def mean(values: Values) -> float:
@@ -156,7 +174,7 @@ def bootstrap(
     if not data.size:
         return None
     members = _members(data, groups)
-    if len(members) < 2:
+    if len(members) < 2:  # one patient does not tell how far patients differ
         return Estimate(statistic(data))
     draws = [np.concatenate([members[i] for i in draw]) for draw in resampled(len(members), resamples, seed)]
     low, high = interval([statistic(drawn) for drawn in draws])
@@ -174,7 +192,9 @@ def proportion(flags: Sequence[bool], groups: Sequence[Hashable]) -> Estimate | 
         return found
     spread = NORMAL_95**2 / len(set(groups))
     reach = spread / (1 + spread)
-    return Estimate(0.0, 0.0, reach) if found.value == 0.0 else Estimate(1.0, 1.0 - reach, 1.0)
+    if found.value == 0.0:
+        return Estimate(0.0, 0.0, reach)
+    return Estimate(1.0, 1.0 - reach, 1.0)
 
 
 def resampled(count: int, resamples: int = RESAMPLES, seed: int = 0) -> NDArray[np.int64]:

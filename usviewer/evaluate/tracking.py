@@ -1,13 +1,14 @@
-"""An outline followed through a labelled clip from one click, against the labels of every frame.
+"""An outline that is followed through a labelled clip from one click, against the labels of every frame.
 
-Each run of consecutive labelled frames is followed by itself: the click lies on the innermost point of the truth of its
-first frame. After the structure was lost every frame counts as missed, with an overlap of 0.
+Each run of consecutive labelled frames is followed separately: the click lies on the innermost point of the truth of
+its first frame. Once the structure is lost every further frame counts as missed, with an overlap of 0.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -39,9 +40,9 @@ class TrackingScore:
 
 
 def follow(model: PromptModel, dataset: Dataset) -> Iterator[TrackingScore]:
-    """Every labelled frame of a clip, in order. Raises ``UserError`` for a data set that is no outlined clip."""
+    """Score every labelled frame of a clip, in order. Raises ``UserError`` for anything but one outlined structure."""
     if dataset.kind is not DatasetKind.MASKS or len(dataset.labels) != 1:
-        raise UserError(f"{dataset.name} is no clip with one outlined structure", "Give a labelled clip")
+        raise UserError(f"{dataset.name} is not a clip with one outlined structure", "Give a labelled clip")
     for number, samples in enumerate(_runs(dataset.samples())):
         yield from _run(number, model, samples)
 
@@ -68,7 +69,8 @@ def write(folder: Path, rows: list[TrackingScore], model: PromptModel, dataset: 
 def _runs(samples: Iterable[Sample]) -> Iterator[Iterator[Sample]]:
     """Runs of consecutive frames, each to be used up before the next."""
     waiting = iter(samples)
-    held: list[Sample] = [first] if (first := next(waiting, None)) else []
+    # One sample is read ahead: only the next index tells where a run ends.
+    held = list(islice(waiting, 1))
 
     def run() -> Iterator[Sample]:
         last = held[0].frame.key.index - 1
@@ -94,6 +96,7 @@ def _run(number: int, model: PromptModel, samples: Iterator[Sample]) -> Iterator
         yield from _missed(number, samples)
         return
     yield TrackingScore(number, start.name, start.frame.key.index, _dice(first, start), first.score)
+    # The tracker takes a frame and answers it before it takes the next: ``passed`` holds one sample at most.
     passed: list[Sample] = []
 
     def frames() -> Iterator[Frame]:
@@ -104,7 +107,9 @@ def _run(number: int, model: PromptModel, samples: Iterator[Sample]) -> Iterator
 
     for step in track_outline(frames(), first, segmenter_of(model)):
         sample = passed.pop()
-        dice = _dice(step.instance, sample) if step.instance else 0.0
+        dice = 0.0
+        if step.instance:
+            dice = _dice(step.instance, sample)
         yield TrackingScore(number, sample.name, step.key.index, dice, step.confidence, step.carried, step.lost)
     yield from _missed(number, samples)
 

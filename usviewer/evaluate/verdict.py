@@ -57,7 +57,7 @@ class Verdict:
 
     @property
     def holds(self) -> bool | None:
-        """Whether the stated interval holds the true length; None where there is no interval or no truth."""
+        """Whether the stated interval holds the true length; None without an interval or a truth in mm."""
         if self.interval_mm is None or self.true is None or self.true.mm is None:
             return None
         return self.interval_mm[0] <= self.true.mm <= self.interval_mm[1]
@@ -69,7 +69,7 @@ class Verdict:
 
 
 def match_labels(dataset: Dataset, spec: ModelSpec) -> dict[str, str]:
-    """The data set's label -> the model's, for those that both know. ``UserError`` when there is none.
+    """Match the labels of a data set (keys) to those of a model, where both know them. ``UserError`` without any.
 
     By name; by place where the data set does not name them (then the number of classes must not exceed the model's).
     """
@@ -79,7 +79,7 @@ def match_labels(dataset: Dataset, spec: ModelSpec) -> dict[str, str]:
             raise UserError(
                 f"The data set has {len(dataset.labels)} classes, the model {len(theirs)}", "Choose another model"
             )
-        return dict(zip(dataset.labels, theirs, strict=False))
+        return dict(zip(dataset.labels, theirs, strict=False))  # the model may know more than the pictures show
     known = {_plain(name): name for name in theirs}
     matched = {label: known[_plain(label)] for label in dataset.labels if _plain(label) in known}
     if not matched:
@@ -91,12 +91,13 @@ def match_labels(dataset: Dataset, spec: ModelSpec) -> dict[str, str]:
 
 
 def _plain(label: str) -> str:
+    # "Fetal_Head", "fetal-head" and "fetal head" are one label.
     words = " ".join(re.findall(r"[a-z0-9]+", label.casefold()))
     return _ALIASES.get(words, words)
 
 
 def check_task(dataset: Dataset, spec: ModelSpec) -> None:
-    """Outlines are judged against masks, boxes against boxes. ``UserError`` otherwise."""
+    """Raise ``UserError`` unless outlines are judged against masks, or boxes against boxes."""
     wanted = {DatasetKind.MASKS: "segment", DatasetKind.BOXES: "detect"}.get(dataset.kind)
     if wanted and spec.task != wanted:
         gives = {"segment": "outlines", "detect": "boxes"}.get(spec.task, spec.task)

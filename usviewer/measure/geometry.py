@@ -1,4 +1,4 @@
-"""Pure geometry of one mask: moments, ellipse, extents, outline, borders. Pixels in, pixels (or scaled units) out.
+"""Pure geometry of one mask: moments, ellipse, extents, outline, borders. It takes pixels and gives pixels, or mm.
 
 Positions follow ``usviewer.units``: column ``i`` covers ``[i, i + 1)``. Lengths come from second moments, because
 everything that is read off an OpenCV contour is about one pixel short: its points are pixel centres (``fitEllipse``
@@ -39,7 +39,7 @@ class Moments:
         return Moments(self.area * x_scale * y_scale, centroid, self.covariance * np.outer(scale, scale))
 
     def extent(self, direction_xy: Point) -> float:
-        """Full extent of the ellipse of these moments, projected on a direction: ``4 sqrt(u' C u)``.
+        """Full extent of the ellipse of these moments, projected on a direction (of any length): ``4 sqrt(u' C u)``.
 
         For the vertical this is ``2 sqrt((ra sin t)^2 + (rb cos t)^2)`` (``docs/clinical.md``, "The diameter from a
         mask").
@@ -50,6 +50,8 @@ class Moments:
 
     def ellipse(self) -> Ellipse:
         """The ellipse that has the same second moments."""
+        # Eigenvalues ascend: the second is that of the major axis. A filled ellipse has a quarter of the squared
+        # semi-axes as its variances, hence the factor 2.
         values, vectors = np.linalg.eigh(self.covariance)
         minor, major = 2.0 * np.sqrt(np.maximum(values, 0.0))
         angle = math.atan2(float(vectors[1, 1]), float(vectors[0, 1]))
@@ -68,7 +70,9 @@ class Ellipse:
     @property
     def elongation(self) -> float:
         """Major over minor axis, 1 for a circle."""
-        return self.semi_major / self.semi_minor if self.semi_minor > 0 else math.inf
+        if self.semi_minor > 0:
+            return self.semi_major / self.semi_minor
+        return math.inf
 
     @property
     def major_direction(self) -> Point:
@@ -115,11 +119,16 @@ class Shape:
 
 
 def shape_of(mask: Mask, origin_px: tuple[int, int] = (0, 0)) -> Shape | None:
-    """Largest connected component with its holes filled; None when the mask is empty."""
+    """Largest connected component of a mask (bool, height x width) with its holes filled; None when it is empty.
+
+    ``origin_px`` (column, row) is where the mask's top-left pixel lies in the frame.
+    """
     contours, _ = cv2.findContours(mask.view(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     if not contours:
         return None
-    contour = contours[0] if len(contours) == 1 else max(contours, key=lambda c: (cv2.contourArea(c), len(c)))
+    contour = contours[0]
+    if len(contours) > 1:  # a part one pixel wide has no area by OpenCV: its length decides
+        contour = max(contours, key=lambda c: (cv2.contourArea(c), len(c)))
     x, y, width, height = cv2.boundingRect(contour)
     filled = np.zeros((height, width), dtype=np.uint8)
     cv2.drawContours(filled, [contour], -1, 1, cv2.FILLED, offset=(-x, -y))
@@ -130,9 +139,10 @@ def shape_of(mask: Mask, origin_px: tuple[int, int] = (0, 0)) -> Shape | None:
 
 
 def moments_of(mask: NDArray[np.uint8] | Mask, origin_px: tuple[int, int] = (0, 0)) -> Moments:
-    """Exact moments of the union of the mask's unit squares. The mask must not be empty."""
+    """Exact moments (px) of the union of the unit squares of a mask (height x width). It must not be empty."""
     m = cv2.moments(mask.view(np.uint8), binaryImage=True)
     area = m["m00"]
+    # OpenCV counts from the middle of the first pixel, and takes pixels for points without an extent.
     centroid = (m["m10"] / area + 0.5 + origin_px[0], m["m01"] / area + 0.5 + origin_px[1])
     xx, yy, xy = m["mu20"] / area + PIXEL_VARIANCE, m["mu02"] / area + PIXEL_VARIANCE, m["mu11"] / area
     return Moments(float(area), centroid, np.array([[xx, xy], [xy, yy]]))
@@ -149,12 +159,14 @@ def outline_of(mask: NDArray[np.uint8] | Mask, origin_px: tuple[int, int] = (0, 
     for row, column in ((0, 0), (0, 1), (1, 0), (1, 1)):
         nodes[row : row + height, column : column + width] |= pixels
     contours, _ = cv2.findContours(nodes, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    contour = contours[0] if len(contours) == 1 else max(contours, key=len)
+    contour = contours[0]
+    if len(contours) > 1:
+        contour = max(contours, key=len)
     return contour[:, 0, :].astype(np.float64) + np.asarray(origin_px, dtype=np.float64)
 
 
 def projected_extent(points_xy: Points, direction_xy: Point) -> float:
-    """Extent of the points themselves along a direction: for the vertical, the rows of the mask."""
+    """Extent of the points (N, 2) themselves along a direction: for the vertical, the rows of the mask."""
     unit = np.asarray(direction_xy, dtype=np.float64)
     positions = points_xy @ (unit / np.hypot(unit[0], unit[1]))
     return float(positions.max() - positions.min())
@@ -162,6 +174,7 @@ def projected_extent(points_xy: Points, direction_xy: Point) -> float:
 
 def ellipse_overlap(shape: Shape) -> float:
     """Intersection over union of the mask and the ellipse of its own moments."""
+    # Inside the ellipse the Mahalanobis distance is at most 2. Single precision, since this runs for every mask.
     moments = shape.moments
     inverse = np.linalg.inv(moments.covariance)
     height, width = shape.mask.shape
@@ -188,6 +201,7 @@ def border_distance_px(sector: Sector | None, frame_size_px: tuple[int, int]) ->
     only its bounding box, outside which no model looked, bounds it. Cached: some milliseconds for a new sector.
     """
     width, height = frame_size_px
+    # A frame of zeros around it makes the picture's own edge a border.
     inside = np.zeros((height + 2, width + 2), dtype=np.uint8)
     if sector is None:
         inside[1:-1, 1:-1] = 1
@@ -195,10 +209,10 @@ def border_distance_px(sector: Sector | None, frame_size_px: tuple[int, int]) ->
         x0, y0, x1, y1 = sector.box_xyxy_px
         inside[1 + max(0, y0) : 1 + min(height, y1), 1 + max(0, x0) : 1 + min(width, x1)] = 1
     else:
-        corners = np.rint((sector.outline_xy_px + 0.5) * 16).astype(
-            np.int32
-        )  # -0.5 for OpenCV, +1 for the frame of zeros
+        # In sixteenths of a pixel (``shift=4``): half a pixel less for OpenCV, one more for the frame of zeros.
+        corners = np.rint((sector.outline_xy_px + 0.5) * 16).astype(np.int32)
         cv2.fillPoly(inside, [corners], 1, shift=4)
+        # A sector that reaches the picture's edge was filled into the frame of zeros as well.
         inside[0, :] = inside[-1, :] = 0
         inside[:, 0] = inside[:, -1] = 0
     distance = np.asarray(cv2.distanceTransform(inside, cv2.DIST_L2, 5)[1:-1, 1:-1], dtype=np.float32)

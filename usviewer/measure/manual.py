@@ -1,4 +1,4 @@
-"""The operator's own measurements and outlines, by the same geometry and the same scale rules as the automatic ones."""
+"""The operator's own measurements and outlines, by the geometry and the rules of scale of the automatic ones."""
 
 from __future__ import annotations
 
@@ -31,8 +31,11 @@ def caliper(key: FrameKey, start_xy_px: Point, end_xy_px: Point, geometry: Image
     spacing, reason = (geometry or EVERYWHERE).spacing_for(np.array(ends, dtype=np.float64))
     aspect = (geometry or EVERYWHERE).pixel_aspect  # in pixels: of the picture with square pixels, as ``Section``
     length_px = math.hypot((end_xy_px[0] - start_xy_px[0]) * aspect, end_xy_px[1] - start_xy_px[1])
-    length_mm = spacing.length_mm(*ends) if spacing else None
-    sd_mm = spacing.relative_sd * length_mm if spacing and length_mm is not None and spacing.relative_sd else None
+    length_mm = sd_mm = None
+    if spacing:
+        length_mm = spacing.length_mm(*ends)
+        if spacing.relative_sd:  # 0 means that nobody stated an error, not that there is none
+            sd_mm = spacing.relative_sd * length_mm
     length = Measurement(LENGTH, Dimension.LENGTH, length_px, length_mm, ends_xy_px=ends, sd_mm=sd_mm)
     return _manual(key, CALIPER, (length,), (), spacing, reason)
 
@@ -56,17 +59,23 @@ def ellipse(
     spacing, reason = (geometry or EVERYWHERE).spacing_for(outline)
     moments = _moments(axis_xy_px, half_width_px)
     in_px = moments.scaled((geometry or EVERYWHERE).pixel_aspect, 1.0).ellipse()
-    in_mm = moments.scaled(spacing.x_mm_per_px, spacing.y_mm_per_px).ellipse() if spacing else None
+    # Scaled as moments: where pixels are not square the axes of an ellipse turn, and do not only stretch.
+    in_mm = None
+    if spacing:
+        in_mm = moments.scaled(spacing.x_mm_per_px, spacing.y_mm_per_px).ellipse()
     values: tuple[tuple[str, Dimension, Callable[[Ellipse], float]], ...] = (
         (LONG_AXIS, Dimension.LENGTH, lambda e: 2 * e.semi_major),
         (SHORT_AXIS, Dimension.LENGTH, lambda e: 2 * e.semi_minor),
         (CIRCUMFERENCE, Dimension.LENGTH, lambda e: e.circumference),
         (AREA, Dimension.AREA, lambda e: math.pi * e.semi_major * e.semi_minor),
     )
-    measurements = tuple(
-        Measurement(name, dimension, value(in_px), value(in_mm) if in_mm else None) for name, dimension, value in values
-    )
-    return _manual(key, ELLIPSE, measurements, (outline,), spacing, reason)
+    measurements = []
+    for name, dimension, value in values:
+        found = Measurement(name, dimension, value(in_px))
+        if in_mm:
+            found = replace(found, value_mm=value(in_mm))
+        measurements.append(found)
+    return _manual(key, ELLIPSE, tuple(measurements), (outline,), spacing, reason)
 
 
 def _moments(axis_xy_px: tuple[Point, Point], half_width_px: float) -> Moments:
@@ -87,6 +96,8 @@ def _manual(
     spacing: Spacing | None,
     reason: str,
 ) -> Reading:
+    if spacing:
+        reason = ""
     return Reading(
         key,
         finding,
@@ -94,7 +105,7 @@ def _manual(
         measurements=measurements,
         outlines_xy_px=outlines,
         spacing=spacing,
-        no_scale_reason="" if spacing else reason,
+        no_scale_reason=reason,
         provenance=Provenance.MANUAL,
     )
 
@@ -163,6 +174,7 @@ def edit_of(
 ) -> Edit:
     """An edit from a mask over the whole frame (height, width)."""
     x, y, width, height = cv2.boundingRect(whole.view(np.uint8))
+    # A copy of the rectangle alone: a view would keep the whole frame's mask in memory.
     mask = whole[y : y + height, x : x + width].copy()
     mask.setflags(write=False)
     return Edit(digest, instance, label, class_index, mask, (x, y), edge, classes)
@@ -183,6 +195,7 @@ def fill_outline(outline_xy_px: Points, frame_size_px: tuple[int, int]) -> Mask:
     x0, x1 = (int(np.clip(side, 0, width)) for side in (math.floor(left), math.ceil(right) + 1))
     y0, y1 = (int(np.clip(side, 0, height)) for side in (math.floor(top), math.ceil(bottom) + 1))
     centres_y = np.arange(y0, y1) + 0.5
+    # Half-open, so that a corner at the height of a row of centres is crossed once and not twice.
     edges, rows = np.nonzero((starts[:, 1, None] <= centres_y) != (ends[:, 1, None] <= centres_y))
     (ax, ay), (bx, by) = starts[edges].T, ends[edges].T
     x = ax + (centres_y[rows] - ay) * (bx - ax) / (by - ay)
@@ -194,20 +207,24 @@ def fill_outline(outline_xy_px: Points, frame_size_px: tuple[int, int]) -> Mask:
 
 
 def edited_prediction(automatic: Reading, edit: Edit, frame_size_px: tuple[int, int]) -> Prediction:
-    """The model's outlines with the person's in its place: what is measured, and what is trained on.
+    """The model's outlines with the person's in the place of one: what is measured, and what is trained on.
 
     A drawn instance has the score 1.
     """
     instances = []
     for number, outline in enumerate(automatic.outlines_xy_px):
         if number != edit.instance and len(outline):
-            label = automatic.labels[number] if number < len(automatic.labels) else automatic.finding
-            class_index = edit.classes.index(label) if label in edit.classes else edit.class_index
-            score = automatic.scores[number] if number < len(automatic.scores) else 0.0
+            label, class_index, score = automatic.finding, edit.class_index, 0.0
+            if number < len(automatic.labels):
+                label = automatic.labels[number]
+            if label in edit.classes:
+                class_index = edit.classes.index(label)
+            if number < len(automatic.scores):
+                score = automatic.scores[number]
             whole = fill_outline(outline, frame_size_px)
             rest = edit_of(whole, edit.digest, number, label, class_index)
             instances.append(_instance(rest, score, automatic.edge))
-    if edit.mask.any():
+    if edit.mask.any():  # first, since the first instance of the measured label is measured
         instances.insert(0, _instance(edit, 1.0, edit.edge))
     return Prediction(
         automatic.key,

@@ -1,4 +1,4 @@
-"""How the vessel is cut: told from one mask, then held steady over time."""
+"""How the vessel is cut: decided from one mask, then held steady over time."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from usviewer.measure.geometry import Shape
 from usviewer.measure.reading import Plane, Site
 from usviewer.units import Point
 
-# docs/clinical.md, "The diameter from a mask": below the first a section across the vessel, above the second along it,
-# between them ask.
+# docs/clinical.md, "The diameter from a mask": below the first the section runs across the vessel, above the second
+# along it; between them it is undetermined.
 TRANSVERSE_BELOW = 1.6
 LONGITUDINAL_ABOVE = 2.5
+# How long a new plane must last before it counts (same place): single frames flicker.
 HOLD_S = 0.5
 
 
@@ -33,7 +34,7 @@ class Contact:
 
 
 def contact_of(shape: Shape, touching_xy_px: Points, scale_xy: Point = (1.0, 1.0)) -> Contact:
-    """Sort the touching pixels; an end is the last diameter along the long axis, everything else is wall.
+    """Sort the touching pixels (N, 2, frame px): an end is the last diameter along the long axis, the rest is wall.
 
     ``scale_xy`` is what the sides of a pixel measure: which axis is the long one depends on it.
     """
@@ -54,8 +55,10 @@ def plane_of(elongation: float, contact: Contact) -> Plane:
 
     A round mask that meets the border is undetermined: it may be the part of a larger one.
     """
+    if elongation < TRANSVERSE_BELOW and contact.any:
+        return Plane.UNDETERMINED
     if elongation < TRANSVERSE_BELOW:
-        return Plane.UNDETERMINED if contact.any else Plane.TRANSVERSE
+        return Plane.TRANSVERSE
     if elongation > LONGITUDINAL_ABOVE or (contact.first_end and contact.second_end):
         return Plane.LONGITUDINAL
     return Plane.UNDETERMINED

@@ -1,4 +1,4 @@
-"""Whatever was pointed at, under the name that the user gives it: size, ellipse and depth, by the same rules as all."""
+"""Measures what the user pointed at, under the user's name for it: size, ellipse and depth, by the rules of all."""
 
 from __future__ import annotations
 
@@ -34,19 +34,26 @@ def read_pointed(prediction: Prediction, geometry: ImageGeometry | None, label: 
     reading = read(prediction, geometry, known) if known in KNOWN else _read(prediction, geometry, label)
     if reading.status is Status.NOT_VISUALISED and why:
         reading = replace(reading, reason=why)
-    warnings = (why, *reading.warnings) if why else reading.warnings
+    warnings = reading.warnings
+    if why:
+        warnings = (why, *warnings)
     return replace(reading, provenance=Provenance.PROMPTED, uncertain=bool(why), warnings=warnings)
 
 
 def limit_quality(reading: Reading, confidence: float | None) -> Reading:
-    """The reading of an outline that was followed here, trusted no more than following does (None: not followed)."""
+    """The reading of an outline that was tracked to this frame: its quality is at most the tracker's ``confidence``.
+
+    It is unchanged where the outline was not tracked (None).
+    """
     if confidence is None or reading.status is not Status.MEASURED:
         return reading
-    return replace(reading, quality=confidence if reading.quality is None else min(reading.quality, confidence))
+    if reading.quality is not None:
+        confidence = min(confidence, reading.quality)
+    return replace(reading, quality=confidence)
 
 
 def add_other_structures(reading: Reading, prediction: Prediction, others: tuple[Instance, ...]) -> Reading:
-    """The reading with the outlines of what else was pointed at on the same picture; these are not measured."""
+    """Add the outlines of what else was pointed at on the same picture; these are not measured."""
     rest = shapes_of(replace(prediction, instances=others), len(others))
     if not rest:
         return reading
@@ -72,7 +79,8 @@ def _read(prediction: Prediction, geometry: ImageGeometry | None, label: str) ->
     cut = float(margin[shape.mask].min()) <= BORDER_PX
     notes = ((CUT_OFF, cut), (EDGE_GUESSED, near_guess(shape, geometry.sector) and not cut))
     found_depths = depths(section, geometry.sector)
-    drawn = (*found_depths[:1], *(replace(depth, ends_xy_px=None) for depth in found_depths[1:]))  # one line is enough
+    # One line on the picture is enough: the other depths have their number only.
+    drawn = (*found_depths[:1], *(replace(depth, ends_xy_px=None) for depth in found_depths[1:]))
     sizes = (section.axis(LONG_AXIS, minor=False), section.axis(SHORT_AXIS, minor=True), section.area(AREA))
     return replace(
         reading,

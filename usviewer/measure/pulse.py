@@ -47,7 +47,7 @@ NO_BEAT = "The diameter shows no heart beat"
 
 @dataclass(frozen=True, slots=True)
 class Pulse:
-    """What the heart does to a diameter; ``unit`` is mm or px. Without a beat the ``reason``, and None for the rest.
+    """The heart beat of a diameter, in ``unit`` (mm or px). Without a beat there is a ``reason``, the rest is None.
 
     ``systolic`` and ``diastolic`` are the largest and smallest diameter of the median beat, ``pulsatility_percent``
     their difference in percent of the diastolic one, ``likeness`` the correlation of one beat with the next, ``beats``
@@ -66,7 +66,10 @@ class Pulse:
 
 
 def pulse_of(readings: Iterable[Reading], like: Summary) -> Pulse:
-    """The heart beat in those readings that are of the same kind as ``like`` (quantity, unit, plane, edge, site)."""
+    """Find the heart beat in the readings of the same kind as ``like`` (quantity, unit, plane, edge, site).
+
+    Without one the ``reason`` says why; a longitudinal diameter never shows one.
+    """
     times, values, middles_px, sizes_px = _series(readings, like)
     if like.plane is Plane.LONGITUDINAL:
         return Pulse(reason=NO_BEAT)
@@ -97,12 +100,16 @@ def _series(readings: Iterable[Reading], like: Summary) -> tuple[Values, Values,
     """Times (s), values, middles of the calipers (px; nan without one) and lengths in pixels of one kind, by time."""
     rows = []
     for reading in readings:
-        found = reading.get(like.name) if reading.status is Status.MEASURED else None
+        if reading.status is not Status.MEASURED:
+            continue
+        found = reading.get(like.name)
         if found is None or (reading.plane, reading.edge, reading.site) != (like.plane, like.edge, like.site):
             continue
         if not like.shares_unit(reading):
             continue
-        value = found.value_mm if like.unit == "mm" else found.value_px
+        value = found.value_px
+        if like.unit == "mm":
+            value = found.value_mm
         if value is not None:
             (x0, y0), (x1, y1) = found.ends_xy_px or ((math.nan, math.nan), (math.nan, math.nan))
             middle = ((x0 + x1) / 2.0, (y0 + y1) / 2.0)
@@ -173,13 +180,17 @@ def _beat(even: Values, step_s: float) -> tuple[float, float] | None:
     first = next(i for i in peaks if alike[i] >= NEARLY * best)
     before, here, after = alike[first - 1 : first + 2]
     curvature = before - 2.0 * here + after
-    shift = 0.5 * (before - after) / curvature if curvature < 0.0 else 0.0
+    shift = 0.0
+    if curvature < 0.0:  # the top of the parabola through the three: a beat is not a whole number of frames
+        shift = 0.5 * (before - after) / curvature
     return float(lags[first] + shift) * step_s, float(here)
 
 
 def _correlation(first: Values, second: Values) -> float:
     power = math.sqrt(float(first @ first) * float(second @ second))
-    return float(first @ second) / power if power > 0.0 else 0.0
+    if not power > 0.0:
+        return 0.0
+    return float(first @ second) / power
 
 
 def _extremes(even: Values, step_s: float, period_s: float) -> tuple[float, float]:

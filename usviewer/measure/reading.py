@@ -12,8 +12,9 @@ from usviewer.units import Point, Spacing
 
 
 class Status(StrEnum):
-    """No mask is not zero: a reading without a value says which kind of nothing it is."""
+    """Whether a frame was measured, and if not, in which way: a missing value is never zero."""
 
+    # What files hold (docs/files.md), as with every enumeration here: people's scripts compare them.
     MEASURED = "measured"
     NOT_VISUALISED = "not visualised"
     REFUSED = "refused"
@@ -29,6 +30,8 @@ class Plane(StrEnum):
 
 class Site(StrEnum):
     """Where along the aorta the plane lies; only the operator knows, so it is set by hand."""
+
+    # docs/clinical.md, "Plane, direction and site".
 
     NOT_SET = ""
     PROXIMAL = "proximal"
@@ -56,7 +59,7 @@ class Provenance(StrEnum):
     PROMPTED = "pointed at"
 
 
-# Half-width of the central 95 % of a normal distribution, in standard deviations.
+# Half-width of the central 95 % of a normal distribution, in standard deviations: the one number for all intervals.
 NORMAL_95 = 1.96
 
 
@@ -101,7 +104,12 @@ class Measurement:
     @property
     def unit_field(self) -> str:
         """The unit as files write it: that of the millimetres where there are any."""
-        return ("px" if self.value_mm is None else "mm") + ("2" if self.dimension is Dimension.AREA else "")
+        unit = "mm"
+        if self.value_mm is None:
+            unit = "px"
+        if self.dimension is Dimension.AREA:
+            unit += "2"
+        return unit
 
     @property
     def unit_words(self) -> str:
@@ -113,19 +121,26 @@ class Measurement:
         """Standard error in the unit of ``unit_field``; None where it is not known."""
         if self.value_mm is not None:
             return self.sd_mm
-        return None if self.errors is None else self.errors.total
+        if self.errors is None:
+            return None
+        return self.errors.total
 
     @property
     def interval_mm(self) -> tuple[float, float] | None:
         """95 % interval of this single value; None where there is no millimetre or no known error."""
-        return None if self.value_mm is None else self.interval
+        if self.value_mm is None:
+            return None
+        return self.interval
 
     @property
     def interval(self) -> tuple[float, float] | None:
         """95 % interval of this single value in the unit of ``unit_field``; None where its error is not known."""
-        value, sd = self.value_px if self.value_mm is None else self.value_mm, self.sd
+        value, sd = self.value_mm, self.sd
+        if value is None:
+            value = self.value_px
         if value is None or sd is None:
             return None
+        # A normal error may reach below zero, a size may not.
         return (max(0.0, value - NORMAL_95 * sd), value + NORMAL_95 * sd)
 
 
@@ -173,6 +188,7 @@ class Reading:
 
 def quality_rank(reading: Reading) -> tuple[float, ...]:
     """How good a frame is to show: measured before refused before empty, then by quality and score."""
+    # A refused frame shows an outline and its reason, an empty one nothing.
     order = {Status.MEASURED: 2.0, Status.REFUSED: 1.0, Status.NOT_VISUALISED: 0.0}
     return (order[reading.status], reading.quality or 0.0, reading.score or 0.0)
 
@@ -217,7 +233,9 @@ class Summary:
     def known_interval(self) -> tuple[float, float] | None:
         """``interval``; None where nothing is known of the error, as of one frame with an edge of unknown error."""
         low, high = self.interval
-        return self.interval if high > low else None
+        if high <= low:  # of one frame whose error is not known both ends are the value itself
+            return None
+        return self.interval
 
     @property
     def known_maximum_interval(self) -> tuple[float, float] | None:
@@ -229,9 +247,11 @@ class Summary:
     @property
     def unit_words(self) -> str:
         """The unit of the values for people: "mm", or "mm²" of an area."""
-        return f"{self.unit}²" if self.dimension is Dimension.AREA else self.unit
+        return self.unit_field.replace("2", "²")
 
     @property
     def unit_field(self) -> str:
         """The unit of the values as files write it: "mm", or "mm2" of an area."""
-        return f"{self.unit}2" if self.dimension is Dimension.AREA else self.unit
+        if self.dimension is Dimension.AREA:
+            return f"{self.unit}2"
+        return self.unit

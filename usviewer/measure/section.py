@@ -1,4 +1,4 @@
-"""One outlined structure: its axes, extents and area as measurements, in pixels and (with a spacing) in millimetres."""
+"""Measurements of one outlined structure: axes, extents and area, in pixels and (with a spacing) in millimetres."""
 
 from __future__ import annotations
 
@@ -62,6 +62,7 @@ class Section:
 
     def axis(self, name: str, *, minor: bool, plane: bool = False) -> Measurement:
         """The long or the short axis of the ellipse; ``plane`` adds the error of an oblique cut across a vessel."""
+        # Which axis is the long one depends on the scale, so each unit has its own ellipse.
         length_px, _ = _axis_of(self._scaled(None).moments.ellipse(), minor)
         scaled = self._scaled(self.spacing)
         length, direction = _axis_of(scaled.moments.ellipse(), minor)
@@ -71,6 +72,7 @@ class Section:
         """Extent along a direction of the picture, or across it, of the ellipse; of the mask where none fits."""
         in_px, scaled = self._scaled(None), self._scaled(self.spacing)
         length_px = in_px.extent(in_px.direction(direction_px, across), fits)
+        # An oblique cut makes every extent longer (docs/clinical.md, "What can go wrong"): ``plane`` is its error.
         direction = scaled.direction(direction_px, across)
         length = scaled.extent(direction, fits)
         return self._length(name, length_px, length, scaled.ends(direction, length, fits), plane=True)
@@ -78,14 +80,18 @@ class Section:
     def circumference(self, name: str) -> Measurement:
         """Circumference of the ellipse (Ramanujan)."""
         length_px = self._scaled(None).moments.ellipse().circumference
-        length_mm = self.ellipse.circumference if self.spacing else None
+        length_mm = None
+        if self.spacing:
+            length_mm = self.ellipse.circumference
         value = Measurement(name, Dimension.LENGTH, length_px, length_mm)
         return self.with_errors(value, uncertainty.CIRCUMFERENCE_GAIN)
 
     def area(self, name: str) -> Measurement:
         """Area of the mask."""
         count = self.shape.moments.area
-        area_mm2 = self.spacing.area_mm2(count) if self.spacing else None
+        area_mm2 = None
+        if self.spacing:
+            area_mm2 = self.spacing.area_mm2(count)
         value = Measurement(name, Dimension.AREA, count * self.pixel_aspect, area_mm2)
         around = self.ellipse.circumference
         return uncertainty.area_with_errors(
@@ -103,13 +109,18 @@ class Section:
     def _length(
         self, name: str, length_px: float, length: float, ends: tuple[Point, Point], plane: bool
     ) -> Measurement:
-        length_mm = length if self.spacing else None
-        plane_sd = uncertainty.transverse_plane_sd(length, 2.0 * self.ellipse.semi_minor) if plane else None
+        length_mm = plane_sd = None
+        if self.spacing:
+            length_mm = length
+        if plane:
+            plane_sd = uncertainty.transverse_plane_sd(length, 2.0 * self.ellipse.semi_minor)
         value = Measurement(name, Dimension.LENGTH, length_px, length_mm, ends_xy_px=ends)
         return self.with_errors(value, plane_sd=plane_sd)
 
     def _scaled(self, spacing: Spacing | None) -> _Scaled:
-        x_scale, y_scale = (spacing.x_mm_per_px, spacing.y_mm_per_px) if spacing else (self.pixel_aspect, 1.0)
+        x_scale, y_scale = self.pixel_aspect, 1.0
+        if spacing:
+            x_scale, y_scale = spacing.x_mm_per_px, spacing.y_mm_per_px
         return _Scaled(self.shape, self.shape.moments.scaled(x_scale, y_scale), x_scale, y_scale)
 
 
@@ -125,7 +136,9 @@ class _Scaled:
     def direction(self, direction_px: Point, across: bool) -> Point:
         """A direction, or its perpendicular; turned after scaling, so that it stays one where pixels are not square."""
         x, y = direction_px[0] * self.x_scale, direction_px[1] * self.y_scale
-        return (y, -x) if across else (x, y)
+        if across:
+            return (y, -x)
+        return (x, y)
 
     def extent(self, direction: Point, fits: bool) -> float:
         """Full extent of the ellipse, or of the mask's own pixels where no ellipse fits."""
@@ -136,7 +149,7 @@ class _Scaled:
     def ends(self, direction: Point, length: float, fits: bool) -> tuple[Point, Point]:
         """Ends in pixels of a caliper exactly as long as the number, through the centroid along the direction.
 
-        Of a mask that is no ellipse the extent need not be centred on the centroid: its own ends count.
+        Where the mask is not an ellipse its extent need not be centred on the centroid: its own ends count.
         """
         unit = np.asarray(direction) / np.hypot(*direction)
         centre = np.asarray(self.moments.centroid_xy)
@@ -167,7 +180,9 @@ def shapes_of(prediction: Prediction, most: int) -> list[InstanceShape]:
 def _shaped(instances: Sequence[Instance]) -> list[InstanceShape]:
     found = []
     for instance in instances:
-        shape = shape_of(instance.mask, instance.mask_origin_px) if instance.mask is not None else None
+        if instance.mask is None:
+            continue
+        shape = shape_of(instance.mask, instance.mask_origin_px)
         if shape is not None:
             found.append(InstanceShape(instance, shape, ellipse_overlap(shape)))
     return found
@@ -186,7 +201,10 @@ def candidates(prediction: Prediction, most: int) -> tuple[list[InstanceShape], 
 
 
 def with_outlines(reading: Reading, found: list[InstanceShape], geometry: ImageGeometry) -> Reading:
-    """The reading with what was found; the first is the one that is measured, and sets score, edge and scale."""
+    """Add what was found to a reading; the first is the one that is measured, and sets score, edge and scale.
+
+    The scale is that of the region that holds its whole outline; where there is none the reading says why.
+    """
     first = found[0]
     spacing, reason = geometry.spacing_of_outline(first.shape.outline_xy_px)
     return replace(
@@ -203,7 +221,10 @@ def with_outlines(reading: Reading, found: list[InstanceShape], geometry: ImageG
 
 
 def not_visualised(reading: Reading, reason: str, others: list[InstanceShape]) -> Reading:
-    """Nothing to measure; what else the model found is named, but not outlined as if it were it."""
+    """Make a reading of a frame on which there is nothing to measure.
+
+    What else the model found (``others``) is named but not outlined: an outline would look like the structure's own.
+    """
     labels, scores = tuple(f.instance.label for f in others), tuple(f.instance.score for f in others)
     return replace(reading, status=Status.NOT_VISUALISED, reason=reason, labels=labels, scores=scores)
 
@@ -216,7 +237,8 @@ def too_small(
     least_mm2: float,
     least_share: float,
 ) -> bool:
-    """Below an area in mm2, or without a scale below a share of what is visible."""
+    """True below an area of ``least_mm2``; without a scale, below ``least_share`` of what is visible."""
+    # Why small masks are refused: docs/clinical.md, "The diameter from a mask". How small is for each finding to say.
     if spacing is not None:
         return spacing.area_mm2(shape.moments.area) < least_mm2
     return shape.moments.area < least_share * _visible_px(geometry.sector, frame_size_px)
@@ -232,12 +254,12 @@ def near_guess(shape: Shape, sector: Sector | None) -> bool:
 
 
 def add_warning(reading: Reading, warning: str) -> Reading:
-    """The reading with one warning more."""
+    """Add a warning to a reading."""
     return replace(reading, warnings=(*reading.warnings, warning))
 
 
 def share(value: float) -> float:
-    """Within 0 and 1."""
+    """The nearest value from 0 to 1."""
     return float(min(1.0, max(0.0, value)))
 
 

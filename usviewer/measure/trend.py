@@ -1,4 +1,4 @@
-"""From single frames to a number worth quoting: median and maximum over at least one heart beat, with an interval."""
+"""Aggregates readings over time: median and maximum over at least one heart beat, each with an interval."""
 
 from __future__ import annotations
 
@@ -18,8 +18,10 @@ from usviewer.units import Spacing
 
 Values = NDArray[np.float64]
 
+# After so long without a value the probe may be elsewhere.
 MAX_GAP_S = 0.5
-# One beat at 60 per minute. Shorter spans are not called an aggregate.
+# One beat at 60 per minute. Shorter spans are not called an aggregate: from diastole to systole an aorta grows by 2 mm
+# (docs/clinical.md, "Accuracy and the heart beat"), and a part of a beat would show either.
 MIN_SPAN_S = 1.0
 # Standard deviation of the median of three normal values, in that of one.
 MEDIAN_OF_THREE = 0.67
@@ -61,7 +63,7 @@ class _Sample:
 class Trend:
     """Sliding window, by media time (capture time where the recording has none), over the answer of each reading.
 
-    Starts anew after 0.5 s without a measured reading, and on any change of quantity, unit, spacing, plane, edge,
+    It starts again after 0.5 s without a measured reading, on any change of quantity, unit, spacing, plane, edge,
     site, model or source, and when time runs backwards. Pixels and millimetres are never mixed, nor are pixels of
     pictures of different sizes.
     """
@@ -77,7 +79,7 @@ class Trend:
         self._samples: deque[_Sample] = deque()
 
     def add(self, reading: Reading) -> Summary | None:
-        """Take in one reading; the aggregate, or None until the window spans ``min_span_s``."""
+        """Take in one reading and return the aggregate; None until the window spans ``min_span_s``."""
         now = time_of(reading.key)
         if self._samples and not 0.0 <= now - self._samples[-1].time_s <= MAX_GAP_S:
             self.reset()
@@ -104,7 +106,9 @@ def summarize(readings: Iterable[Reading]) -> Summary | None:
     """
     groups = _grouped(readings)
     best = max(groups, key=lambda k: (_rank(k), len(groups[k])), default=None)
-    return None if best is None else _summary(best, groups[best])
+    if best is None:
+        return None
+    return _summary(best, groups[best])
 
 
 def other_sizes_note(readings: Iterable[Reading], summary: Summary | None) -> str:
@@ -127,6 +131,7 @@ def sweep(readings: Iterable[Reading]) -> tuple[Summary, ...]:
     millimetres, a kind with fewer frames of the same site, and pixels of any other size of picture than that with the
     most frames.
     """
+    # Cut beside the middle a vessel looks too narrow (docs/clinical.md, "What can go wrong").
     groups = {kind: samples for kind, samples in _grouped(readings).items() if kind.plane is not Plane.LONGITUDINAL}
     top = max(map(_rank, groups), default=None)
     groups = _of_one_size({kind: samples for kind, samples in groups.items() if _rank(kind) == top})
@@ -165,14 +170,13 @@ def _kind_of(reading: Reading) -> _Kind | None:
     answer = _answer(reading)
     if answer is None:
         return None
-    unit = "px" if answer.value_mm is None else "mm"
-    return _Kind(
+    kind = _Kind(
         answer.name,
-        unit,
+        "px",
         reading.plane,
         reading.edge,
-        reading.spacing if unit == "mm" else None,
-        reading.frame_size_px if unit == "px" else None,
+        None,
+        reading.frame_size_px,
         (reading.model_id, reading.model_sha256),
         reading.key.source,
         reading.site,
@@ -180,13 +184,19 @@ def _kind_of(reading: Reading) -> _Kind | None:
         reading.label,
         reading.label or next(iter(reading.labels), ""),
     )
+    if answer.value_mm is None:
+        return kind
+    # Millimetres of pictures of two sizes are one unit; what must agree is the scale.
+    return replace(kind, unit="mm", spacing=reading.spacing, frame_size_px=None)
 
 
 def _answer(reading: Reading) -> Measurement | None:
     if reading.status is not Status.MEASURED or not reading.measurements:
         return None
     answer = reading.measurements[0]
-    return None if answer.value_px is None and answer.value_mm is None else answer
+    if answer.value_px is None and answer.value_mm is None:
+        return None
+    return answer
 
 
 def _sample_of(reading: Reading, time_s: float) -> _Sample:
@@ -203,7 +213,9 @@ def _errors_of(answer: Measurement, spacing: Spacing | None) -> Errors:
     """
     if answer.errors is not None:
         return answer.errors
-    scale_sd = (spacing.relative_sd if spacing else 0.0) * (answer.value_mm or 0.0)
+    scale_sd = 0.0
+    if spacing:
+        scale_sd = spacing.relative_sd * (answer.value_mm or 0.0)
     return Errors(scale=max(scale_sd, answer.sd_mm or 0.0))
 
 
@@ -223,6 +235,7 @@ def _summary(kind: _Kind, samples: Sequence[_Sample]) -> Summary:
     low, high = median_interval(values)
     median = float(np.median(values))
     shared = _median_errors(samples)
+    # What all frames share stays in the median of any number of them: only the scatter shrinks.
     systematic = NORMAL_95 * shared.total
     steady = _steady(values)
     top = int(np.argmax(steady))
@@ -251,7 +264,7 @@ def _median_errors(samples: Sequence[_Sample]) -> Errors:
     """The median of each source, over the samples that know it."""
     parts = {name: [getattr(sample.errors, name) for sample in samples] for name in ("scale", "edge", "plane")}
     known = {name: [part for part in values if part is not None] for name, values in parts.items()}
-    return Errors(**{name: float(np.median(values)) if values else None for name, values in known.items()})
+    return Errors(**{name: float(np.median(values)) for name, values in known.items() if values})
 
 
 def _around_maximum(maximum: float, values: Values, systematic: float) -> tuple[float, float]:
@@ -264,6 +277,7 @@ def _scatter(values: Values) -> float:
     """Standard deviation of a single frame about the middle of its two neighbours, whatever the slow course."""
     if len(values) < 3:
         return 0.0
+    # The difference has the variance 1 + 1/4 + 1/4; 1.4826 makes a median absolute deviation that of a normal one.
     away = values[1:-1] - 0.5 * (values[:-2] + values[2:])
     return float(1.4826 * np.median(np.abs(away)) / math.sqrt(1.5))
 

@@ -21,6 +21,7 @@ Bools = NDArray[np.bool_]
 
 # Up to this slope, height times cosine is exact enough; beyond it the chord along the normal is intersected.
 CHORD_SLOPE_RAD = math.radians(20.0)
+# What is left out at both ends, in diameters, and near the sector's edge: docs/clinical.md, "The diameter from a mask".
 END_DIAMETERS = 0.5
 EDGE_PX = 5.0
 MIN_COLUMNS = 5
@@ -36,17 +37,19 @@ class Widest:
 
 
 def widest(shape: Shape, near_border: Bools, x_scale: float = 1.0, y_scale: float = 1.0) -> Widest | None:
-    """Largest median-filtered width perpendicular to the centreline, or None when too little of the vessel is left.
+    """Find the largest median-filtered width perpendicular to the centreline; None when too little is left to measure.
 
     ``near_border`` marks the pixels (shape of ``shape.mask``) too close to the sector's edge to be believed. The first
     and last half diameter and the columns that hold such a pixel are ignored. Lengths are in units of the scales (mm
     with a spacing, px without).
     """
     steep = _runs_down(shape, x_scale, y_scale)
-    mask, edge = (shape.mask.T, near_border.T) if steep else (shape.mask, near_border)
-    step, rise = (y_scale, x_scale) if steep else (x_scale, y_scale)
+    mask, edge, step, rise = shape.mask, near_border, x_scale, y_scale
+    if steep:
+        mask, edge, step, rise = shape.mask.T, near_border.T, y_scale, x_scale
     filled = mask.any(axis=0)
     along = (np.flatnonzero(filled) + 0.5) * step
+    # The walls: first and last row of each column. Between them there is no hole, the shape was filled.
     upper = mask.argmax(axis=0)[filled] * rise
     lower = (mask.shape[0] - mask[::-1].argmax(axis=0)[filled]) * rise
     if len(along) < MIN_COLUMNS:
@@ -80,7 +83,10 @@ def _smooth_walls(along: Array, upper: Array, lower: Array) -> tuple[Array, Arra
     """Median, then mean over a quarter of the diameter: spikes and the steps of the pixels go, a bulge stays."""
     step = along[1] - along[0]
     count = _odd(0.25 * float(np.median(lower - upper)) / step)
-    count = min(count, len(along) if len(along) % 2 else len(along) - 1)
+    longest = len(along)
+    if longest % 2 == 0:  # a centred window has a middle
+        longest -= 1
+    count = min(count, longest)
     upper, lower = _running_median(upper, count), _running_median(lower, count)
     return _running_mean(upper, count), _running_mean(lower, count)
 
@@ -91,7 +97,7 @@ def _centreline(along: Array, middle: Array, height: Array) -> tuple[Array, Arra
     Where the vessel ends askew its columns are shorter and their middles lie off the axis: they do not count.
     """
     centre, half = along.mean(), 0.5 * (along[-1] - along[0])
-    t = (along - centre) / half
+    t = (along - centre) / half  # from -1 to 1, where a polynomial is well conditioned
     whole = height >= 0.8 * float(np.median(height))
     c2, c1, c0 = np.polyfit(t[whole], middle[whole], 2)
     return (c2 * t + c1) * t + c0, (2.0 * c2 * t + c1) / half
@@ -130,7 +136,9 @@ class _ToFrame:
 
     def __call__(self, points: Points) -> Points:
         pixels = points / np.array([self.step, self.rise])
-        return np.asarray((pixels[:, ::-1] if self.steep else pixels) + np.asarray(self.origin_px), dtype=np.float64)
+        if self.steep:
+            pixels = pixels[:, ::-1]
+        return np.asarray(pixels + np.asarray(self.origin_px), dtype=np.float64)
 
 
 def _point(row: Array) -> Point:
@@ -152,8 +160,10 @@ def _running_mean(values: Array, count: int) -> Array:
 
 
 def _running_median(values: Array, count: int) -> Array:
-    if count < 3 or len(values) < count:
-        return np.full_like(values, np.median(values)) if len(values) < count else values
+    if len(values) < count:
+        return np.full_like(values, np.median(values))
+    if count < 3:
+        return values
     half = count // 2
     padded = np.pad(values, half, mode="edge")
     return np.asarray(np.median(np.lib.stride_tricks.sliding_window_view(padded, count), axis=1))

@@ -87,6 +87,7 @@ def area_with_errors(
 
 def transverse_plane_sd(length: float, short_axis: float) -> float:
     """Standard deviation that an oblique plane adds to an extent of a section with this short axis, all in one unit."""
+    # Anything from 0 to all of it may be obliquity: an even distribution, whose sd is its width over the root of 12.
     longer = max(0.0, length - short_axis)
     return math.hypot(UNNOTICED_TILT * length, longer / math.sqrt(12.0))
 
@@ -109,7 +110,9 @@ def _mm_per_px_along(length: Measurement, spacing: Spacing, pixel_aspect: float)
         return _mm_per_px(spacing)
     (x0, y0), (x1, y1) = length.ends_xy_px
     px = math.hypot((x1 - x0) * math.sqrt(pixel_aspect), (y1 - y0) / math.sqrt(pixel_aspect))
-    return spacing.length_mm(*length.ends_xy_px) / px if px > 0.0 else _mm_per_px(spacing)
+    if px > 0.0:
+        return spacing.length_mm(*length.ends_xy_px) / px
+    return _mm_per_px(spacing)
 
 
 def _with_mm(measurement: Measurement, errors: Errors) -> Measurement:

@@ -1,4 +1,4 @@
-"""``usviewer agreement``: readings of many clips beside the operator's calipers: bias, limits of agreement, a plot."""
+"""``usviewer agreement``: compares readings of many clips with the operator's calipers (bias, limits, a plot)."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from usviewer.tools.command import MOST_COUNT
 from usviewer.typed_number import parse_number, parse_whole
 
 FORMAT = 1
+# People's scripts read them: columns are added at the end, never renamed or removed.
 COLUMNS = (
     "clip",
     "frame",
@@ -50,7 +51,7 @@ MOST_VALUE = 1e8
 
 @dataclass(frozen=True, slots=True)
 class OperatorCaliper:
-    """One of the operator's own values; without frame and file it is for the whole clip."""
+    """One of the operator's own values; without frame and file it belongs to the whole clip."""
 
     clip: str
     frame: int | None
@@ -59,7 +60,7 @@ class OperatorCaliper:
 
 
 @dataclass(frozen=True, slots=True)
-class CaliperPair:
+class _CaliperPair:
     """An operator's value and what was measured in its place; without a measured value there is a ``reason``."""
 
     caliper: OperatorCaliper
@@ -71,7 +72,7 @@ class CaliperPair:
 
 
 @dataclass(frozen=True, slots=True)
-class AnalyzedClip:
+class _AnalyzedClip:
     """What ``analyze`` wrote about one clip."""
 
     rows: Sequence[Mapping[str, str]]
@@ -111,15 +112,15 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def run(args: argparse.Namespace) -> int:
     """Write the sheet and print its figures."""
     screen = console()
-    clips, finding = read_clips(args.readings)
+    clips, finding = _read_clips(args.readings)
     calipers = read_calipers(args.reference)
     name = args.measurement or _answer_of(finding)
-    unit = unit_of(clips, name, args.unit)
-    pairs = pair_up(clips, calipers, name, unit, args.of_clip)
+    unit = _unit_of(clips, name, args.unit)
+    pairs = _pair_up(clips, calipers, name, unit, args.of_clip)
     measured = [pair for pair in pairs if pair.measured is not None]
     _refuse_too_few(pairs, len(measured))
     folder = make_folder(args.out)
-    document = sheet(pairs, name, unit)
+    document = _sheet(pairs, name, unit)
     write_csv(folder / "agreement.csv", COLUMNS, [_row(pair, name, unit) for pair in pairs])
     write_json(folder / "agreement.json", document)
     _plot(folder, measured, name, unit, document)
@@ -129,12 +130,14 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _refuse_too_few(pairs: Sequence[CaliperPair], measured: int) -> None:
+def _refuse_too_few(pairs: Sequence[_CaliperPair], measured: int) -> None:
     """One pair has a difference, but no spread of differences."""
     if measured >= 2:
         return
     found = "; ".join(sorted({pair.reason for pair in pairs if pair.reason})[:3])
-    reasons = f" ({found})" if found else ""
+    reasons = ""
+    if found:
+        reasons = f" ({found})"
     if measured == 0:
         raise UserError(
             f"None of the {len(pairs)} values could be paired{reasons}",
@@ -149,18 +152,20 @@ def _refuse_too_few(pairs: Sequence[CaliperPair], measured: int) -> None:
 # --- what is read -----------------------------------------------------------------------------------------------------
 
 
-def read_clips(paths: Sequence[Path]) -> tuple[dict[str, AnalyzedClip], str]:
+def _read_clips(paths: Sequence[Path]) -> tuple[dict[str, _AnalyzedClip], str]:
     """Every clip by the name of its folder, and the one finding of them all. ``UserError`` for anything else."""
-    clips: dict[str, AnalyzedClip] = {}
+    clips: dict[str, _AnalyzedClip] = {}
     findings = set()
     for given in paths:
-        path = given / "readings.csv" if os.path.isdir(given) else given  # Path.is_dir raises for too long a name
+        path = given
+        if os.path.isdir(given):  # Path.is_dir raises for a name that is too long
+            path = given / "readings.csv"
         rows = _rows(path, ("frame", "finding", "status"), "Give the readings.csv that analyze wrote")
         name = path.resolve().parent.name
         if name in clips:
             raise UserError(f"Two of the readings are of a clip named {name}", "Rename one of their folders")
         findings |= {row["finding"] for row in rows}
-        clips[name] = AnalyzedClip(rows, _aggregate_beside(path))
+        clips[name] = _AnalyzedClip(rows, _aggregate_beside(path))
     if len(findings) != 1:
         raise UserError("The readings are of different findings", "Give readings of one model")
     return clips, findings.pop()
@@ -171,10 +176,12 @@ def read_calipers(path: Path) -> list[OperatorCaliper]:
     found = []
     for number, row in enumerate(_rows(path, _NEEDED, _REFERENCE_ADVICE), 2):
         try:
-            frame = parse_whole(row["frame"], least=0, most=MOST_COUNT) if row.get("frame") else None
+            frame = None
+            if row.get("frame"):
+                frame = parse_whole(row["frame"], least=0, most=MOST_COUNT)
             # A point is written by programs, too, and then groups nothing; a comma is written by people.
             value = parse_number(row["value"], least=0.0, most=MOST_VALUE, grouping="," in row["value"])
-            if value == 0.0:
+            if value == 0.0:  # no caliper reads 0: somebody meant "not measured"
                 raise UserError("It is 0")
         except UserError as error:
             raise UserError(
@@ -189,7 +196,7 @@ def read_calipers(path: Path) -> list[OperatorCaliper]:
 def _rows(path: Path, needed: Sequence[str], advice: str) -> list[dict[str, str]]:
     """A table as rows; ``advice`` is what to give where there is none."""
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
+        with path.open(encoding="utf-8-sig", newline="") as file:  # spreadsheets write a byte order mark
             reader = csv.DictReader(file)
             missing = [name for name in needed if name not in (reader.fieldnames or ())]
             if missing:
@@ -198,7 +205,7 @@ def _rows(path: Path, needed: Sequence[str], advice: str) -> list[dict[str, str]
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}", advice) from None
     except (UnicodeDecodeError, csv.Error):
-        raise UserError(f"{path.name} is no table", "Give a CSV file in UTF-8") from None
+        raise UserError(f"{path.name} is not a table", "Give a CSV file in UTF-8") from None
 
 
 def _aggregate_beside(path: Path) -> Mapping[str, Any] | None:
@@ -207,8 +214,9 @@ def _aggregate_beside(path: Path) -> Mapping[str, Any] | None:
         document = json.loads(path.with_name("summary.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    found = document.get("aggregate") if isinstance(document, dict) else None
-    return found if isinstance(found, dict) else None
+    if not isinstance(document, dict) or not isinstance(document.get("aggregate"), dict):
+        return None
+    return dict(document["aggregate"])
 
 
 def _answer_of(finding: str) -> str:
@@ -217,9 +225,9 @@ def _answer_of(finding: str) -> str:
     return _ANSWERS[finding]
 
 
-def unit_of(clips: Mapping[str, AnalyzedClip], name: str, unit: str) -> str:
+def _unit_of(clips: Mapping[str, _AnalyzedClip], name: str, unit: str) -> str:
     """The unit as files write it: that of an area is squared. ``UserError`` where nothing has this measurement."""
-    columns = {column for clip in clips.values() for column in (clip.rows[0] if clip.rows else ())}
+    columns = {column for clip in clips.values() for row in clip.rows[:1] for column in row}
     for written in (unit, f"{unit}2"):
         if f"{name}_{written}" in columns:
             return written
@@ -229,31 +237,31 @@ def unit_of(clips: Mapping[str, AnalyzedClip], name: str, unit: str) -> str:
 # --- pairs ------------------------------------------------------------------------------------------------------------
 
 
-def pair_up(
-    clips: Mapping[str, AnalyzedClip],
+def _pair_up(
+    clips: Mapping[str, _AnalyzedClip],
     calipers: Sequence[OperatorCaliper],
     name: str,
     unit: str,
     of_clip: str = "median",
-) -> list[CaliperPair]:
-    """Each of the operator's values with what was measured there; ``unit`` is that of ``unit_of``."""
+) -> list[_CaliperPair]:
+    """Each of the operator's values with what was measured there; ``unit`` is that of ``_unit_of``."""
     return [_pair(clips.get(caliper.clip), caliper, name, unit, of_clip) for caliper in calipers]
 
 
-def _pair(clip: AnalyzedClip | None, caliper: OperatorCaliper, name: str, unit: str, of_clip: str) -> CaliperPair:
+def _pair(clip: _AnalyzedClip | None, caliper: OperatorCaliper, name: str, unit: str, of_clip: str) -> _CaliperPair:
     if clip is None:
-        return CaliperPair(caliper, None, NOT_READ, f"there are no readings of {caliper.clip}")
+        return _CaliperPair(caliper, None, NOT_READ, f"there are no readings of {caliper.clip}")
     if caliper.frame is None and not caliper.file:
         return _pair_clip(clip, caliper, name, unit, of_clip)
     row = next((row for row in clip.rows if _is_frame(row, caliper)), None)
-    if row is None:
-        return CaliperPair(caliper, None, NOT_READ, f"{caliper.clip} has no such frame")
+    if row is None:  # the sheet lists it with its reason: values that vanish would make the agreement look better
+        return _CaliperPair(caliper, None, NOT_READ, f"{caliper.clip} has no such frame")
     column = f"{name}_{unit}"
     edge, plane = row.get("edge", ""), row.get("plane", "")
     if not row.get(column):
         reason = row.get("reason") or row.get("no_scale_reason") or f"{name} is not measured in this plane"
-        return CaliperPair(caliper, None, row["status"], reason, edge, plane)
-    return CaliperPair(caliper, float(row[column]), row["status"], "", edge, plane)
+        return _CaliperPair(caliper, None, row["status"], reason, edge, plane)
+    return _CaliperPair(caliper, float(row[column]), row["status"], "", edge, plane)
 
 
 def _is_frame(row: Mapping[str, str], caliper: OperatorCaliper) -> bool:
@@ -262,13 +270,13 @@ def _is_frame(row: Mapping[str, str], caliper: OperatorCaliper) -> bool:
     return row["frame"] == str(caliper.frame)
 
 
-def _pair_clip(clip: AnalyzedClip, caliper: OperatorCaliper, name: str, unit: str, of_clip: str) -> CaliperPair:
+def _pair_clip(clip: _AnalyzedClip, caliper: OperatorCaliper, name: str, unit: str, of_clip: str) -> _CaliperPair:
     found = clip.aggregate
     if found is None or found.get("name") != name or found.get("unit") != unit:
-        return CaliperPair(
+        return _CaliperPair(
             caliper, None, NOT_READ, f"{caliper.clip} has no summary of this measurement in {_words(unit)}"
         )
-    return CaliperPair(
+    return _CaliperPair(
         caliper, float(found[of_clip]), of_clip, "", str(found.get("edge", "")), str(found.get("plane", ""))
     )
 
@@ -276,8 +284,11 @@ def _pair_clip(clip: AnalyzedClip, caliper: OperatorCaliper, name: str, unit: st
 # --- figures ----------------------------------------------------------------------------------------------------------
 
 
-def sheet(pairs: Sequence[CaliperPair], name: str, unit: str) -> dict[str, Any]:
-    """The content of ``agreement.json``; intervals by drawing whole clips. No date, no path."""
+def _sheet(pairs: Sequence[_CaliperPair], name: str, unit: str) -> dict[str, Any]:
+    """The content of ``agreement.json``; intervals by drawing whole clips.
+
+    It holds no date and no path, so that equal runs give equal files.
+    """
     measured = [pair for pair in pairs if pair.measured is not None]
     differences = np.array([_difference(pair) for pair in measured])
     groups = [pair.caliper.clip for pair in measured]
@@ -297,9 +308,7 @@ def sheet(pairs: Sequence[CaliperPair], name: str, unit: str) -> dict[str, Any]:
         "clips": len(set(groups)),
         "unpaired": {reason: reasons.count(reason) for reason in dict.fromkeys(reasons)},
         "bias": round(figures.bias, 4),
-        "bias_95": None
-        if bias is None or bias.low is None or bias.high is None
-        else [round(bias.low, 4), round(bias.high, 4)],
+        "bias_95": bias and bias.rounded_interval(4),
         "sd": _rounded(figures.sd),
         "limits_of_agreement": _limits(figures),
         "limits_of_agreement_95": _limit_intervals(differences, groups),
@@ -322,23 +331,32 @@ def _limit_intervals(differences: Values, groups: Sequence[str]) -> list[list[fl
     lowers, uppers = [], []
     for draw in resampled(len(names)):
         found = agreement(np.concatenate([members[i] for i in draw]))
+        # A draw of one clip with one value has no spread, and so no limits.
         if found is not None and found.lower_limit is not None and found.upper_limit is not None:
             lowers.append(found.lower_limit)
             uppers.append(found.upper_limit)
-    return [[round(edge, 4) for edge in interval(limits)] for limits in (lowers, uppers)] if lowers else None
+    if not lowers:
+        return None
+    return [[round(edge, 4) for edge in interval(limits)] for limits in (lowers, uppers)]
 
 
-def _difference(pair: CaliperPair) -> float:
+def _difference(pair: _CaliperPair) -> float:
     assert pair.measured is not None
     return pair.measured - pair.caliper.value
 
 
 def _rounded(value: float | None) -> float | None:
-    return None if value is None else round(value, 4)
+    if value is None:
+        return None
+    return round(value, 4)
 
 
-def _row(pair: CaliperPair, name: str, unit: str) -> dict[str, Cell]:
+def _row(pair: _CaliperPair, name: str, unit: str) -> dict[str, Cell]:
     caliper, measured = pair.caliper, pair.measured
+    compared: dict[str, Cell] = {"mean": None, "difference": None}
+    if measured is not None:
+        middle, off = (measured + caliper.value) / 2, measured - caliper.value
+        compared = {"mean": _rounded(middle), "difference": _rounded(off)}
     return {
         "clip": caliper.clip,
         "frame": caliper.frame,
@@ -347,8 +365,7 @@ def _row(pair: CaliperPair, name: str, unit: str) -> dict[str, Cell]:
         "unit": unit,
         "reference": caliper.value,
         "measured": _rounded(measured),
-        "mean": None if measured is None else _rounded((measured + caliper.value) / 2),
-        "difference": None if measured is None else _rounded(measured - caliper.value),
+        **compared,
         "edge": pair.edge,
         "plane": pair.plane,
         "status": pair.status,
@@ -356,17 +373,19 @@ def _row(pair: CaliperPair, name: str, unit: str) -> dict[str, Cell]:
     }
 
 
-def _plot(folder: Path, measured: Sequence[CaliperPair], name: str, unit: str, document: Mapping[str, Any]) -> None:
+def _plot(folder: Path, measured: Sequence[_CaliperPair], name: str, unit: str, document: Mapping[str, Any]) -> None:
     reference = np.array([pair.caliper.value for pair in measured])
     values = np.array([pair.measured for pair in measured], dtype=np.float64)
-    edges = ", ".join(document["edges"])
+    note, edges = f"{document['clips']} clips", ", ".join(document["edges"])
+    if edges:  # inner and outer diameters differ by two walls: the plot says which were compared
+        note += f"; edge: {edges}"
     write_bland_altman(
         reference,
         values,
         folder / "bland-altman.png",
         unit=_words(unit),
         quantity=title(name),
-        note=f"{document['clips']} clips; edge: {edges}" if edges else f"{document['clips']} clips",
+        note=note,
     )
 
 

@@ -1,4 +1,4 @@
-"""Options, numbers and names that the commands share."""
+"""What the commands share: their parser, types of options, names of folders, and the report of a bug."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ MOST_COUNT = 10_000_000
 DEFAULT_MODEL = "aorta"
 _MOST_NAME_BYTES = 200
 _log = logging.getLogger(__name__)
+# 2, as argparse has it, is for what the user can mend: a script can tell it from a bug.
 EXIT_BUG = 1
 EXIT_BAD_INPUT = 2
 
@@ -56,7 +57,7 @@ def logged(level: str, command: str, arguments: Sequence[str] = ()) -> Iterator[
 
 
 def bug_sentence(error: Exception, arguments: Sequence[str] = ()) -> str:
-    """One sentence for an error in the program; its report goes where a developer finds it, out of the user's face."""
+    """One sentence for an error in the program. The report with the traceback is written beside the log."""
     _log.error("an error in the program", exc_info=error)
     folder = log_path().parent
     path = folder / f"error-{time.strftime('%Y%m%d-%H%M%S')}.txt"
@@ -70,7 +71,7 @@ def bug_sentence(error: Exception, arguments: Sequence[str] = ()) -> str:
 def number(
     least: float = -math.inf, most: float = math.inf, units: Mapping[str, float] = NO_UNIT
 ) -> Callable[[str], float]:
-    """The type of an option that takes a number: as it is typed in every field of the window, too."""
+    """The type of an option that takes a number, read by the rules of every field of the window."""
 
     def read(text: str) -> float:
         try:
@@ -94,15 +95,15 @@ def whole(least: int = -MOST_COUNT, most: int = MOST_COUNT) -> Callable[[str], i
 
 
 def require_least(option: str, value: float, least: float) -> None:
-    """``UserError`` for a number below the least that makes sense, or one that is none."""
+    """Raise ``UserError`` for a number that is below ``least``, infinite or NaN."""
     if not (math.isfinite(value) and value >= least):
         raise UserError(f"{option} {value:g} cannot be right", f"Give a number of {least:g} or more")
 
 
 def unused_names(sources: Sequence[str]) -> list[str]:
-    """A folder name for each input, from its file name without the ending; the second of a kind gets "-2".
+    """A folder name for each input, from its file name without the ending; the second of one name gets "-2".
 
-    Names that differ in capitals only are of a kind: not every disk tells them apart.
+    Names that differ in capitals only count as one: not every disk tells them apart.
     """
     names: list[str] = []
     taken: set[str] = set()

@@ -1,4 +1,4 @@
-"""``usviewer devices``: which capture cards and cameras are here, and what to do about one that is not."""
+"""``usviewer devices``: lists capture cards and cameras, and says what to do about one that is missing."""
 
 from __future__ import annotations
 
@@ -45,26 +45,40 @@ def run(args: argparse.Namespace) -> int:
     devices = acquire.list_devices()
     for device in devices:
         output.print(*_lines(device, args.formats), sep="\n")
-    if not devices:
+    if not devices:  # an answer, not an error
         output.print("No capture card or camera was found.")
         output.print(*(f"  - {hint}" for hint in hints(sys.platform)), sep="\n")
     return 0
 
 
 def hints(platform: str) -> tuple[str, ...]:
-    """What to look at when a device is missing, on one system."""
+    """What to look at when a device is missing; ``platform`` is that of ``sys.platform``."""
     return EVERYWHERE + HINTS.get(platform, ())
 
 
 def _lines(device: DeviceInfo, with_formats: bool) -> list[str]:
+    # In the order of choice: the first is the one that opening the device takes.
     formats = best_first(device.formats)
-    ids = [f"{device.vendor_id}:{device.product_id}" if device.vendor_id else "", device.bus]
-    ids.append(f"serial {device.serial}" if device.serial else "no serial number: known by its port")
+    opens_as = "what the device decides"
+    if formats:
+        opens_as = str(formats[0])
     lines = [
         device.name,
         f"  open with   {device.uri}",
-        f"  identity    {', '.join(part for part in ids if part)}; now at {device.path}",
-        f"  opens as    {formats[0] if formats else 'what the device decides'}",
+        f"  identity    {', '.join(_identity(device))}; now at {device.path}",
+        f"  opens as    {opens_as}",
     ]
     lines += [f"  also        {form}" for form in formats[1:] if with_formats]
     return lines + [f"  warning     {warning}" for warning in device.warnings]
+
+
+def _identity(device: DeviceInfo) -> list[str]:
+    """How the device is known again; without a serial number another port makes it another device."""
+    known = []
+    if device.vendor_id:
+        known.append(f"{device.vendor_id}:{device.product_id}")
+    if device.bus:
+        known.append(device.bus)
+    if device.serial:
+        return [*known, f"serial {device.serial}"]
+    return [*known, "no serial number: known by its port"]

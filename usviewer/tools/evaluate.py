@@ -1,4 +1,4 @@
-"""``usviewer evaluate``: a model against labelled pictures, in figures, tables, plots and a results page."""
+"""``usviewer evaluate``: compares a model with labelled pictures, in figures, tables, plots and a results page."""
 
 from __future__ import annotations
 
@@ -37,6 +37,7 @@ from usviewer.tools.command import number, require_least, whole
 WORST = 10
 # mAP is taken over the whole curve of precision and recall, so boxes far below the model's threshold count too.
 MAP_MIN_SCORE = 0.001
+# Five standard deviations lie between 1 and 0: the random factor of a scale stays positive.
 MAX_SCALE_SD = 0.2
 
 
@@ -93,7 +94,9 @@ def run(args: argparse.Namespace) -> int:
     if spec.task == "prompt":
         return _run_prompt(args, spec, dataset, screen)
     check_task(dataset, spec)
-    labels = match_labels(dataset, spec) if dataset.labels else {}
+    labels: Mapping[str, str] = {}
+    if dataset.labels:
+        labels = match_labels(dataset, spec)
     predictor = Predictor(spec, args.engine)
     if predictor.notice:
         screen.print(predictor.notice, style="yellow")
@@ -107,7 +110,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _run_prompt(args: argparse.Namespace, spec: ModelSpec, dataset: Dataset, screen: Terminal) -> int:
-    """The same for a model that has to be pointed at what it shall outline."""
+    """Evaluate a prompt model, which has to be shown what it should outline."""
     if not args.follow:
         prompts.check_dataset(dataset)
     model = PromptModel(spec, args.engine)
@@ -119,7 +122,7 @@ def _run_prompt(args: argparse.Namespace, spec: ModelSpec, dataset: Dataset, scr
             tracking.report(followed, Terminal())
             tracking.write(folder, followed, model, dataset)
             return 0
-        found = evaluate_prompts(model, dataset, screen)
+        found = _evaluate_prompts(model, dataset, screen)
         prompts.report(found, Terminal())
         prompts.write(folder, found)
     screen.print(f"Results page: {folder / 'index.html'}", soft_wrap=True)
@@ -128,7 +131,7 @@ def _run_prompt(args: argparse.Namespace, spec: ModelSpec, dataset: Dataset, scr
 
 @contextmanager
 def _folder(path: Path) -> Iterator[Path]:
-    """A folder for the results, made before the long work; gone again when nothing came of it."""
+    """A folder for the results. It is made before the long work, and removed again if that fails."""
     existed = os.path.lexists(path)  # Path.exists raises for a name that is too long
     folder = make_folder(path)
     try:
@@ -150,13 +153,18 @@ def _options(args: argparse.Namespace) -> DatasetOptions:
     for name, given in (("count", args.count is not None), ("scale-sd", args.scale_sd > 0)):
         if given and not is_population(args.dataset):
             raise UserError(f"--{name} is for phantoms drawn at random", "Leave it out, or evaluate on phantom")
+    spacing, count = None, PHANTOMS
+    if args.mm_per_pixel is not None:
+        spacing = spacing_from_text(args.mm_per_pixel)
+    if args.count is not None:
+        count = args.count
     return DatasetOptions(
-        spacing=spacing_from_text(args.mm_per_pixel) if args.mm_per_pixel is not None else None,
+        spacing=spacing,
         every=args.every,
         limit=args.limit,
         held_out=args.held_out,
         negatives=args.negatives,
-        count=PHANTOMS if args.count is None else args.count,
+        count=count,
         frames=args.frames,
         scale_sd=args.scale_sd,
     )
@@ -196,7 +204,7 @@ def evaluate(predictor: Predictor, dataset: Dataset, labels: Mapping[str, str], 
     return found
 
 
-def evaluate_prompts(model: PromptModel, dataset: Dataset, screen: Terminal) -> prompts.PromptEvaluation:
+def _evaluate_prompts(model: PromptModel, dataset: Dataset, screen: Terminal) -> prompts.PromptEvaluation:
     """Every structure of every sample, pointed at as ``evaluation.prompt`` says."""
     found, worst = prompts.PromptEvaluation(model.spec, model.engine, dataset), prompts.WorstCases()
     with _progress(screen) as progress, closing(prefetch(dataset.samples())) as samples:
@@ -232,6 +240,7 @@ class _Worst:
     """Keeps the pictures of the worst cases only: those of a whole data set would fill the memory."""
 
     def __init__(self) -> None:
+        # The least bad of those that are kept lies on top; the count keeps the order of equal ones stable.
         self._heap: list[tuple[float, int, page.CasePicture]] = []
         self._count = 0
 

@@ -1,4 +1,4 @@
-"""How long a picture takes from a window to the program that films it: what was shown when, and seen when."""
+"""How long a picture takes from a window to the program that films it, from the times of showing and of filming."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from usviewer.tools.timecode import read_pattern
 SOURCES = ("screen:", "device:")
 # The first patterns are shown while the window is still being opened.
 SETTLING = 5
+# Below this many changes a 95th percentile is the largest value under another name.
 ENOUGH = 20
 
 
@@ -68,24 +69,24 @@ class Loopback:
 
     def shown(self, number: int) -> None:
         """A new pattern was painted just now."""
+        # A pattern may be painted more than once; the delay counts from the first time.
         self._shown_s.setdefault(number, self._clock())
 
     def filmed(self, frame: Frame) -> None:
         """A picture came; its time is that of its capture."""
         self._times_s.append(frame.key.capture_time_s)
         number = read_pattern(frame.pixels)
-        at_s = None if number is None else self._shown_s.get(number)
-        if number is None or at_s is None:  # a number that was never shown was misread
+        if number is None or number not in self._shown_s:  # a number that was never shown was misread
             self._before = None
             return
         self._readable += 1
         # After a picture that could not be read it is not known whether this is the first to show the number.
         if self._before is not None and number > max(self._before, SETTLING):
-            self._delays_ms.append((frame.key.capture_time_s - at_s) * 1e3)
+            self._delays_ms.append((frame.key.capture_time_s - self._shown_s[number]) * 1e3)
         self._before = number
 
     def result(self, source: str) -> LatencyResult:
-        """The figures; ``UserError`` where too little was filmed or could be read to say anything."""
+        """The figures. Raises ``UserError`` where too few changes were filmed, or none could be read."""
         filmed = len(self._times_s)
         if not filmed:
             raise UserError(f"No picture came from {source}", "Check that it is connected and not in use elsewhere")
@@ -105,7 +106,7 @@ class Loopback:
 
 
 def check_source(uri: str) -> None:
-    """Only what films can film; ``UserError`` for anything else."""
+    """Raise ``UserError`` for a source that cannot film a window."""
     if not uri.startswith(SOURCES):
         raise UserError(
             f"'{uri}' cannot film a window", "Give screen: or the device: of a grabber ('usviewer devices')"

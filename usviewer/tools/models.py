@@ -1,4 +1,4 @@
-"""``usviewer models``: what models are here, and adding, removing and checking them."""
+"""``usviewer models``: lists, shows, adds, removes, checks and converts models."""
 
 from __future__ import annotations
 
@@ -76,11 +76,18 @@ def run(args: argparse.Namespace) -> int:
 
 def _list(args: argparse.Namespace, output: Terminal) -> int:
     table = Table(box=None, pad_edge=False)
-    for heading in ("id", "finding", "task", "outlines", "size", "origin", "name"):
-        table.add_column(heading, justify="right" if heading == "size" else "left", overflow="fold")
+    for heading in ("id", "finding", "task", "outlines"):
+        table.add_column(heading, overflow="fold")
+    table.add_column("size", justify="right", overflow="fold")
+    for heading in ("origin", "name"):
+        table.add_column(heading, overflow="fold")
     for spec in registry.list_models():
         table.add_row(spec.id, spec.finding, spec.task, _edges(spec), _size(spec), _origin(spec), spec.name)
-    output.print(table if table.row_count else "There are no models. Add one with 'usviewer models add'.")
+    if table.row_count:
+        output.print(table)
+    else:
+        output.print("There are no models. Add one with 'usviewer models add'.")
+    # Named here, or their user would look for them in the table.
     for model_id, reason in registry.list_broken():
         output.print(f"{model_id}: {reason}", style="red")
     return 0
@@ -125,16 +132,19 @@ def _verify(args: argparse.Namespace, output: Terminal) -> int:
             output.print(f"{model_id}: {error}", style="red")
         else:
             output.print(f"{model_id}: good ({_golden(spec)})")
-    return EXIT_FAILED if failed else 0
+    if failed:
+        return EXIT_FAILED
+    return 0
 
 
 def _engines(args: argparse.Namespace, output: Terminal) -> int:
     spec = registry.verify_model(args.id)
     frames = _frames(args.frames)
-    for live in (False, True):
+    # Timed twice: the window takes threads of its own, so another engine may be the fastest beside it.
+    for heading, live in (("Whole clips", False), ("With the window", True)):
         threads = engine_threads(live=live)
         made = choice.choose_engine(spec, threads, frames=frames, spinning=not live, again=True)
-        output.print(f"{'With the window' if live else 'Whole clips'}:")
+        output.print(f"{heading}:")
         for line in made.lines():
             output.print(f"  {line}")
     return 0
@@ -144,8 +154,10 @@ def _quantize(args: argparse.Namespace, output: Terminal) -> int:
     spec = registry.verify_model(args.id)
     if spec.prompt is not None:
         raise UserError(f"'{spec.id}' outlines what it is pointed at: it has no int8 variant", "Choose another model")
-    frames = _frames(args.frames)
-    for trial in choice.quantize(spec, frames() if frames else ()):
+    frames: Sequence[Frame] = ()
+    if find_frames := _frames(args.frames):
+        frames = find_frames()
+    for trial in choice.quantize(spec, frames):
         output.print(trial.describe())
     output.print(f"Kept. '{spec.id}' runs on it where it is the fastest.")
     return 0
@@ -162,11 +174,15 @@ def _convert_sam(args: argparse.Namespace, output: Terminal) -> int:
 
 def _frames(source: str | None) -> Callable[[], Sequence[Frame]] | None:
     """Frames from all over a clip; None where none is named."""
-    return None if source is None else lambda: held_frames(source, None, CALIBRATION_FRAMES)
+    if source is None:
+        return None
+    return lambda: held_frames(source, None, CALIBRATION_FRAMES)
 
 
 def _facts(spec: ModelSpec) -> dict[str, str]:
-    size = f"{spec.input.width_px} x {spec.input.height_px}" if spec.input.width_px else f"up to {spec.input.side_px}"
+    size = f"up to {spec.input.side_px}"
+    if spec.input.width_px:
+        size = f"{spec.input.width_px} x {spec.input.height_px}"
     facts = {
         "id": spec.id,
         "name": spec.name,
@@ -191,8 +207,12 @@ def _prompts(spec: ModelSpec) -> str:
     """What a prompt model may be pointed at with."""
     if spec.prompt is None:
         return ""
-    taken = "one point or one box" if spec.prompt.prompts == "one" else "points, excluded points and a box"
-    return f": {taken}{', refined by its own mask' if spec.prompt.mask else ''}"
+    taken = "points, excluded points and a box"
+    if spec.prompt.prompts == "one":
+        taken = "one point or one box"
+    if spec.prompt.mask:
+        taken += ", refined by its own mask"
+    return f": {taken}"
 
 
 def _flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
@@ -200,9 +220,12 @@ def _flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
     for key, value in table.items():
         if isinstance(value, Mapping):
             flat |= _flat(value, f"{prefix}{key}.")
-        else:
-            words = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-            flat[printable(f"{prefix}{key}")] = printable(words)
+            continue
+        words = str(value)
+        if isinstance(value, list):
+            words = ", ".join(map(str, value))
+        # A manifest is a stranger's text: nothing in it may steer the terminal.
+        flat[printable(f"{prefix}{key}")] = printable(words)
     return flat
 
 
@@ -218,17 +241,26 @@ def _golden(spec: ModelSpec) -> str:
 
 def _labels(spec: ModelSpec) -> str:
     names = [label.name for label in spec.labels]
-    return ", ".join(names) if len(names) <= 10 else f"{', '.join(names[:10])} and {len(names) - 10} more"
+    if len(names) <= 10:  # a detector of COCO's classes has 80
+        return ", ".join(names)
+    return f"{', '.join(names[:10])} and {len(names) - 10} more"
 
 
 def _edges(spec: ModelSpec) -> str:
-    return "boxes" if spec.task == "detect" else ", ".join(sorted({str(label.edge) for label in spec.labels}))
+    if spec.task == "detect":  # a box has no inner or outer edge
+        return "boxes"
+    return ", ".join(sorted({str(label.edge) for label in spec.labels}))
 
 
 def _origin(spec: ModelSpec) -> str:
-    return "bundled" if spec.bundled else "yours"
+    if spec.bundled:
+        return "bundled"
+    return "yours"
 
 
 def _size(spec: ModelSpec) -> str:
     sizes = [os.path.getsize(file.path) for file in spec.files.values() if os.path.isfile(file.path)]
-    return f"{sum(sizes) / 1e6:.1f} MB" if len(sizes) == len(spec.files) else "file missing"
+    # The size of the rest would hide that the model cannot run.
+    if len(sizes) < len(spec.files):
+        return "file missing"
+    return f"{sum(sizes) / 1e6:.1f} MB"

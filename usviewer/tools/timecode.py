@@ -28,14 +28,15 @@ COLUMNS, ROWS = 4, 6
 
 _DICTIONARY = cv2.aruco.DICT_4X4_50
 _SAMPLES = 8  # of each block along each side, of which the inner half counts
-# A block between black and white by less than this part of their distance is not read.
+# A block that lies nearer to the middle grey than this part of the distance from black to white is not read.
 _UNSURE = 0.15
 _LEAST_CONTRAST = 24.0
+# Larger pictures are reduced first: markers are found faster, and the blocks are large.
 _LONGEST_SIDE_PX = 1280
 
 
 def pattern(number: int, unit_px: int) -> Pixels:
-    """The pattern of a number (0 to ``MOST``), grey, 24 x 32 units of so many pixels."""
+    """Draw the pattern of a number (0 to ``MOST``): uint8, grey, 24 x 32 units of ``unit_px`` pixels each."""
     width, height = (side * unit_px for side in SIZE_UNITS)
     picture = np.full((height, width), 255, np.uint8)
     side = MARKER_UNITS * unit_px
@@ -51,8 +52,10 @@ def pattern(number: int, unit_px: int) -> Pixels:
 
 
 def read_pattern(pixels: Pixels) -> int | None:
-    """The number on a picture (uint8, height x width, grey or RGB); None where there is none that is certain."""
-    grey: Pixels = np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY) if pixels.ndim == 3 else pixels, np.uint8)
+    """Read the number on a picture (uint8, height x width, grey or RGB); None where it is not certain."""
+    grey: Pixels = pixels
+    if pixels.ndim == 3:
+        grey = np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), np.uint8)
     shrink = min(1.0, _LONGEST_SIDE_PX / max(grey.shape))
     if shrink < 1.0:
         grey = np.asarray(cv2.resize(grey, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA), np.uint8)
@@ -60,7 +63,9 @@ def read_pattern(pixels: Pixels) -> int | None:
     if found is None:
         return None
     bits = _read_bits(grey, found)
-    return None if bits is None else _number(bits)
+    if bits is None:
+        return None
+    return _number(bits)
 
 
 @functools.cache
@@ -78,15 +83,19 @@ def _detector() -> cv2.aruco.ArucoDetector:
 def _find(grey: Pixels) -> NDArray[np.float64] | None:
     """The map from units to pixels (3 x 3); None where fewer than three of the markers are seen."""
     corners, ids, _ = _detector().detectMarkers(grey)
-    seen = [] if ids is None else [int(one) for one in ids.ravel()]
+    if ids is None:
+        return None
+    seen = [int(one) for one in ids.ravel()]
     known = [(corner.reshape(4, 2), one) for corner, one in zip(corners, seen, strict=True) if one < len(MARKERS_UNITS)]
     if len({one for _, one in known}) < 3 or len(known) > len(MARKERS_UNITS):
         return None
     units = np.concatenate([_marker_corners(one) for _, one in known])
-    # Corners are given by pixel centres; ours are counted from the corner of the first pixel.
+    # OpenCV gives corners by pixel centres; here positions are counted from the corner of the first pixel.
     pixels = np.concatenate([corner for corner, _ in known]).astype(np.float64) + 0.5
     found, _ = cv2.findHomography(units, pixels)
-    return None if found is None else np.asarray(found, np.float64)
+    if found is None:
+        return None
+    return np.asarray(found, np.float64)
 
 
 def _marker_corners(index: int) -> Points:
@@ -161,5 +170,7 @@ def _check(gray: int) -> int:
     for byte in gray.to_bytes(BITS // 8, "big"):
         value ^= byte
         for _ in range(8):
-            value = (value << 1 ^ 0x07) & 0xFF if value & 0x80 else value << 1
+            value <<= 1
+            if value & 0x100:  # the bit that was shifted out
+                value = (value ^ 0x07) & 0xFF
     return value

@@ -23,9 +23,10 @@ UNCONFIRMED = "A ruler was found but not confirmed: lengths are in pixels until 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Proposal:
-    """``frames`` are the pictures that show the ruler, the first of them number ``from_index`` of its source.
+    """A ruler that waits for the operator to say what its ticks are worth. Nothing here has millimetres.
 
-    ``across`` is a second ruler along the other axis. Nothing here has millimetres.
+    ``frames`` are the pictures (RGB) that show it, the first of them number ``from_index`` of its source. ``across`` is
+    a second ruler along the other axis.
     """
 
     ruler: Ruler
@@ -64,19 +65,23 @@ class Proposal:
     def reference(self) -> Reference:
         """The pixels that must not change."""
         sector = find_sector(self.frames, pixel_shape(self.pixel_aspect))
-        return take_reference(self.ruler, self.frames, sector if sector.certain else None)
+        if not sector.certain:  # its outline is a guess: what lies inside it must stay as it is, too
+            return take_reference(self.ruler, self.frames)
+        return take_reference(self.ruler, self.frames, sector)
 
 
 def propose(frames: Sequence[Frame], info: SourceInfo, *, read: bool = False) -> tuple[Proposal | None, str]:
-    """The ruler that these frames of one source (in order, of equal size) show, or why there is none to use.
+    """Find the ruler that these frames of one source (in order, of equal size) show, or say why none can be used.
 
-    Where the depth changes on the way, the one that the first frames show. ``read`` also reads what is written beside
+    Where the depth changes on the way, it is the ruler of the first frames. ``read`` also reads what is written beside
     it (0.2 s where Tesseract is installed).
     """
     shown, found = _shown_on_most(list(frames), read)
     if found.ruler is None:
         return None, found.reason
-    across = found.horizontal if found.ruler is found.vertical else None
+    across = None
+    if found.ruler is found.vertical:
+        across = found.horizontal
     pixels = tuple(frame.pixels for frame in shown)
     device = layouts.device_of(info)
     return Proposal(found.ruler, across, pixels, device, info.pixel_aspect, shown[0].key.index), ""
@@ -87,8 +92,10 @@ def _shown_on_most(frames: list[Frame], read: bool) -> tuple[list[Frame], RulerS
     found = find_ruler([frame.pixels for frame in frames], read=read)
     if found.reason not in (CHANGES, NO_RULER) or len(frames) < 3:
         return frames, found
+    # Where the first frame has no ruler to offer, no beginning of the clip has.
     if find_ruler([frames[0].pixels], read=False).ruler is None:
         return frames, found
+    # Halves: where the depth changes late, one look is enough, and never more than a few are needed.
     first = frames
     while len(first) > 2:
         first = first[: (len(first) + 1) // 2]
@@ -107,7 +114,7 @@ def remember(proposal: Proposal, tick_mm: float, path: Path | None = None) -> No
     layout = proposal.layout(tick_mm, today)
     target = path or layouts.layouts_path()
     make_folder(target.parent)
-    with one_at_a_time(target):
+    with one_at_a_time(target):  # two windows may remember at once, and neither may lose what the other wrote
         known, problems = layouts.load(target)
         if problems and keep_copy(target) is None:
             raise UserError(

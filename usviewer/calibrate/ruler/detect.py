@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -24,14 +25,16 @@ from usviewer.errors import UserError
 from usviewer.frame import Pixels
 from usviewer.units import ScaleSource, Spacing, is_square
 
+T = TypeVar("T")
+
 NO_RULER = "No depth ruler was found on the picture"
 TWO_RULERS = "Two rulers with different spacings (zoom, or two images side by side): none of them is used"
 TWO_PANES = "Two images side by side: the ruler may belong to either"
 TOO_BUSY = "Too much on the picture looks like the ticks of a ruler: no ruler was looked for"
 CHANGES = "The ruler changes within these frames (another depth or zoom)"
 IMPRECISE = "A ruler was found, but its ticks are too few or too uneven to measure by"
-ISOTROPIC = "x is taken to be equal"
 GIVE_BOTH = "Give both scales, x and y with an x between them: --mm-per-pixel 0.21x0.25"
+# The finest rulers; scanners use 2, 5 and 10 mm (docs/clinical.md, "Scale without metadata").
 MIN_TICK_MM, MAX_TICK_MM = 0.1, 100.0
 SAME_PITCH = 0.005
 # Below this precision it may as well be tissue.
@@ -41,6 +44,8 @@ WORTH_SAYING = 0.005
 BESIDE, BESIDE_PX = 0.075, 110
 BEYOND = 0.0375
 ABOVE = 0.015
+# Two images side by side: pieces of a small copy that are brighter than this, hold this share of it, and are alike in
+# height to this part.
 WORK_PX = 320
 ABOVE_BACKGROUND = 12
 MIN_SHARE = 0.08
@@ -81,13 +86,25 @@ class Ruler:
 
     def describe(self) -> str:
         """What was found, in one sentence."""
-        larger = f", one in {self.major_period} larger" if self.major_period else ""
+        larger = ""
+        if self.major_period:
+            larger = f", one in {self.major_period} larger"
         if self.divisions > 1:
             larger += f", with {self.divisions} smaller steps in each that do not count"
         return (
             f"{len(self.ticks_px)} ticks on the {self.side}, {self.pitch_px:.2f} px apart{larger}, "
             f"residual {self.residual_px:.2f} px"
         )
+
+
+def along_across(axis: str, x: T, y: T) -> tuple[T, T]:
+    """Of two things that belong to x and y: the one along a ruler of this axis ("x" or "y"), then the one across it.
+
+    It is its own inverse: given the one along and the one across it returns those of x and y.
+    """
+    if axis == "y":
+        return y, x
+    return x, y
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,14 +122,16 @@ class RulerSearch:
 
 
 def find_ruler(frames: Sequence[Pixels], *, read: bool = True) -> RulerSearch:
-    """The depth ruler that frames of equal size (RGB) show; several frames of a clip tell it from tissue.
+    """Find the depth ruler that frames of equal size (RGB) show; several frames of a clip tell it from tissue.
 
     ``read`` also reads what is written beside it (0.2 s with Tesseract). Two rulers that differ, two images side by
     side and a ruler that changes from frame to frame are refused, each with its reason; so is a picture (a page of
     text, noise) that would take too long.
     """
     steady = steady_picture(frames)
-    each = [brightest_channel(pixels) for pixels in frames] if len(frames) > 1 else []
+    each: list[Grey] = []
+    if len(frames) > 1:  # of one frame the steady picture is the frame itself
+        each = [brightest_channel(pixels) for pixels in frames]
     work = Work()
     try:
         columns, rows = find_columns(steady, work), find_columns(np.ascontiguousarray(steady.T), work)
@@ -122,19 +141,24 @@ def find_ruler(frames: Sequence[Pixels], *, read: bool = True) -> RulerSearch:
     across, reason_x = _only(rows, [grey.T for grey in each])
     if reason or (vertical is None and (across is None or reason_x)):
         return RulerSearch(reason=reason or reason_x or NO_RULER)
-    if side_by_side(frames):
+    # However well a ruler is drawn, it may belong to the other image.
+    if _side_by_side(frames):
         return RulerSearch(reason=TWO_PANES)
-    return RulerSearch(
-        None if vertical is None else _ruler(vertical, "y", frames[0], read),
-        None if across is None or reason_x else _ruler(across, "x", frames[0], read),
-    )
+    found = RulerSearch()
+    if vertical is not None:
+        found = replace(found, vertical=_ruler(vertical, "y", frames[0], read))
+    if across is not None and not reason_x:
+        found = replace(found, horizontal=_ruler(across, "x", frames[0], read))
+    return found
 
 
 def _only(columns: list[Column], each: Sequence[Grey]) -> tuple[Column | None, str]:
     """The one ruler of a direction, or why it cannot be used; neither where there is none."""
     precise = [column for column in columns if column.precise]
     if not precise:
-        return None, IMPRECISE if any(c.lattice.relative_sd <= WORTH_SAYING for c in columns) else ""
+        if any(column.lattice.relative_sd <= WORTH_SAYING for column in columns):
+            return None, IMPRECISE
+        return None, ""
     best = precise[0]
     if not all(_same(best, other) for other in precise[1:]):
         return None, TWO_RULERS
@@ -154,13 +178,16 @@ def _same(first: Column, other: Column) -> bool:
 
 def _ruler(column: Column, axis: str, pixels: Pixels, read: bool) -> Ruler:
     height, width = pixels.shape[:2]
+    length, breadth = along_across(axis, width, height)
     lattice = column.lattice
-    box = _watch_box(column, (width, height) if axis == "y" else (height, width))
-    if axis == "x":
+    box = _watch_box(column, (breadth, length))
+    if axis == "x":  # it was found on the transposed picture
         box = (box[1], box[0], box[3], box[2])
-    labels = read_labels(pixels, box) if read else ()
-    value = tick_value_mm(labels, lattice.origin_px, lattice.pitch_px, lattice.sites[-1], 1 if axis == "y" else 0)
-    middle = sum(column.x_px) / 2.0 > (width if axis == "y" else height) / 2.0
+    labels: tuple[RulerLabel, ...] = ()
+    if read:
+        labels = read_labels(pixels, box)
+    value = tick_value_mm(labels, lattice.origin_px, lattice.pitch_px, lattice.sites[-1], "xy".index(axis))
+    middle = sum(column.x_px) / 2.0 > breadth / 2.0
     ticks = tuple(round(float(tick), 3) for tick in column.ticks_px)
     return Ruler(
         side={"y": ("left", "right"), "x": ("top", "bottom")}[axis][middle],
@@ -204,7 +231,7 @@ def spacing(
     *,
     pixel_aspect: float = 1.0,
 ) -> Spacing:
-    """The scale that a ruler gives when one of its ticks is worth ``tick_mm``, as the operator says.
+    """The scale that a ruler gives when one of its ticks is worth ``tick_mm`` by the operator's word.
 
     One ruler measures one axis: the other is taken to be equal and ``detail`` says so, unless a second ruler ``across``
     comes with the worth of its ticks. ``relative_sd`` is the standard error of the pitch (the larger of the two).
@@ -224,24 +251,24 @@ def spacing(
         )
     else:
         other, sd = along, ruler.relative_sd
-        detail += f". {ISOTROPIC if ruler.axis == 'y' else ISOTROPIC.replace('x', 'y', 1)}"
-    x_mm, y_mm = (other, along) if ruler.axis == "y" else (along, other)
+        detail += f". {along_across(ruler.axis, 'x', 'y')[1]} is taken to be equal"
+    x_mm, y_mm = along_across(ruler.axis, along, other)
     scale = Spacing(x_mm, y_mm, ScaleSource.RULER, detail, sd)
     check_stated(scale, ruler.size_px)
     return scale
 
 
 def _mm_per_px(ruler: Ruler, tick_mm: float) -> float:
-    possible = MIN_TICK_MM <= tick_mm <= MAX_TICK_MM  # false for nan, too
-    found = implausible_ruler(ruler.sites[-1] * tick_mm) if possible else ""
-    if found or not possible:
-        why = f": it would mean {found}" if found else ""
-        raise UserError(f"A tick of {tick_mm:g} mm cannot be right{why}", "Say how many mm lie between two ticks")
+    wrong, advice = f"A tick of {tick_mm:g} mm cannot be right", "Say how many mm lie between two ticks"
+    if not MIN_TICK_MM <= tick_mm <= MAX_TICK_MM:  # true for nan, too
+        raise UserError(wrong, advice)
+    if found := implausible_ruler(ruler.sites[-1] * tick_mm):
+        raise UserError(f"{wrong}: it would mean {found}", advice)
     return tick_mm / ruler.pitch_px
 
 
-def side_by_side(frames: Sequence[Pixels]) -> bool:
-    """True when the brightest of all frames shows two large pieces beside each other, about equally high."""
+def _side_by_side(frames: Sequence[Pixels]) -> bool:
+    """True when the brightest of all frames (RGB) shows two large pieces beside each other, about equally high."""
     lit = np.maximum.reduce([_small(pixels) for pixels in frames]) > ABOVE_BACKGROUND
     opened = cv2.morphologyEx(lit.view(np.uint8), cv2.MORPH_OPEN, np.ones((9, 9), dtype=np.uint8))
     _, _, stats, _ = cv2.connectedComponentsWithStats(opened, connectivity=8)

@@ -20,7 +20,7 @@ import numpy as np
 import platformdirs
 import xxhash
 
-from usviewer.calibrate.ruler.detect import MAX_TICK_MM, MIN_TICK_MM, Ruler
+from usviewer.calibrate.ruler.detect import MAX_TICK_MM, MIN_TICK_MM, Ruler, along_across
 from usviewer.calibrate.ruler.watch import Reference, Watch
 from usviewer.errors import UserError, foreign_parser
 from usviewer.files import read_bytes
@@ -52,11 +52,16 @@ class RulerLayout:
 
 def device_of(info: SourceInfo) -> str:
     """The key of a remembered layout: the live device, or any recording (its pixels must agree anyway)."""
-    return info.uri if info.live else RECORDING
+    if not info.live:
+        return RECORDING
+    return info.uri
 
 
 def layout_of(device: str, ruler: Ruler, tick_mm: float, reference: Reference, confirmed: str) -> RulerLayout:
-    """A layout to remember; ``confirmed`` is the date. ``UserError`` where another depth could not be told from it."""
+    """Make a layout to remember; ``confirmed`` is the date.
+
+    Raises ``UserError`` where another depth could not be told from it.
+    """
     if not reference.has_writing:
         raise UserError(
             "There is no text beside this ruler by which another depth would be noticed",
@@ -67,7 +72,7 @@ def layout_of(device: str, ruler: Ruler, tick_mm: float, reference: Reference, c
 
 def recognized(layouts: Sequence[RulerLayout], device: str, ruler: Ruler, pixels: Pixels) -> RulerLayout | None:
     """The remembered layout that this picture still shows, checked pixel by pixel; None where there is none."""
-    for layout in reversed(layouts):
+    for layout in reversed(layouts):  # the one confirmed last wins
         if layout.device != device or layout.reference.axis != ruler.axis:
             continue
         same = (
@@ -87,6 +92,7 @@ def with_layout(layouts: Sequence[RulerLayout], layout: RulerLayout) -> tuple[Ru
 
 
 def _place(layout: RulerLayout) -> tuple[object, ...]:
+    # Rounded, since the same ruler is measured a little differently on other frames.
     reference = layout.reference
     return layout.device, reference.size_px, reference.axis, round(layout.pitch_px, 1), round(layout.origin_px)
 
@@ -129,7 +135,7 @@ def fingerprint(path: Path | None = None) -> str:
 
 
 def to_text(layouts: Sequence[RulerLayout]) -> str:
-    """The file's content; write it with ``save.aside.write_text``, whole or not at all."""
+    """The file's content; write it with ``atomic.write_text``, whole or not at all."""
     return json.dumps({"version": VERSION, "layouts": [_entry(layout) for layout in layouts]}, indent=1)
 
 
@@ -152,7 +158,10 @@ def _entry(layout: RulerLayout) -> dict[str, Any]:
 
 
 def _parsed(entry: object) -> RulerLayout | None:
-    """Read the layout of an entry, whatever it holds; None where it cannot be right."""
+    """Read the layout of an entry, whatever it holds; None where it cannot be right.
+
+    A wrong tick would be a wrong millimetre, so every value is checked.
+    """
     if not isinstance(entry, Mapping):
         return None
     axis, device, confirmed = (entry.get(key) for key in ("axis", "device", "confirmed"))
@@ -164,7 +173,7 @@ def _parsed(entry: object) -> RulerLayout | None:
     if not all(isinstance(text, str) and len(text) <= MOST_LETTERS for text in (device, confirmed)):
         return None
     (width, height), (x0, y0, x1, y1), (first, last) = size, box, ticks
-    length, depth = (y1 - y0, x1 - x0) if axis == "y" else (x1 - x0, y1 - y0)
+    length, depth = along_across(str(axis), x1 - x0, y1 - y0)
     inside = 0 <= x0 < x1 <= width and 0 <= y0 < y1 <= height and length * depth <= MOST_AREA_PX
     if not (inside and 0.0 <= min(along) <= max(along) < length and 0 <= first < last <= depth):
         return None
@@ -181,8 +190,9 @@ def _parsed(entry: object) -> RulerLayout | None:
 def _whole_numbers(value: object, count: int) -> tuple[int, ...]:
     """That many whole numbers; empty where the entry holds anything else."""
     numbers = _real_numbers(value)
-    whole = len(numbers) == count and all(each == int(each) and abs(each) <= MOST_SIDE_PX for each in numbers)
-    return tuple(int(each) for each in numbers) if whole else ()
+    if len(numbers) != count or not all(each == int(each) and abs(each) <= MOST_SIDE_PX for each in numbers):
+        return ()
+    return tuple(int(each) for each in numbers)
 
 
 def _real_numbers(value: object) -> tuple[float, ...]:

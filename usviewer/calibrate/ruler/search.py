@@ -27,6 +27,7 @@ from usviewer.calibrate.ruler.ticks import (
 )
 
 MAX_IN_COLUMN = 150
+# A ruler is at least so long, as a share of the picture's height.
 MIN_SPAN = 0.25
 MAX_RESIDUAL_PX = 0.6
 # What rounding to whole rows leaves open is even (width over the root of 12): never more than 0.2 % off.
@@ -36,6 +37,7 @@ MAX_STRAYS = 0.25
 MIN_SEEN = 0.8
 SURROUND_PX = 8
 MIN_ALONE = 0.6
+# Every how many ticks one may be larger.
 PERIODS = (10, 5, 4, 2)
 # Work is counted, not timed: the same picture gives the same answer on every computer. One unit is a place that a
 # lattice is fitted to, about 7 microseconds; the others are their cost by comparison. Of 336 real pictures and
@@ -197,14 +199,16 @@ def _misplaced(size: Values, major: NDArray[np.bool_]) -> int:
     large, small = float(np.median(size[major])), float(np.median(size[~major]))
     if large < MAJOR_RATIO * small:
         return len(size)
-    middle = np.sqrt(large * small)
+    middle = np.sqrt(large * small)  # what counts is the ratio, so the middle is the geometric one
     return int(np.count_nonzero(size[major] <= middle) + np.count_nonzero(size[~major] >= middle))
 
 
 def _alike(ticks: Marks, lattice: Lattice, period: int | None, phase: int) -> bool:
     """Ticks of one kind are drawn alike: equal length, thickness and brightness, but for a few."""
     sites = np.asarray(lattice.sites)
-    major = sites % period == phase if period else np.zeros(len(sites), dtype=bool)
+    major = np.zeros(len(sites), dtype=bool)
+    if period:
+        major = sites % period == phase
     good = 0
     for kind in (major, ~major):
         if not kind.any():
@@ -255,6 +259,7 @@ def _held(places: Values, centres: Values, reach: float) -> float:
 def _distinct(found: list[Column]) -> list[Column]:
     """Drop the columns that are part of a better one: the same ticks, every fifth of them, or their numbers."""
     kept: list[Column] = []
+    # The best first: precise before imprecise, then the most ticks, so that every later one is compared with it.
     for column in sorted(found, key=lambda c: (not c.precise, -len(c.marks), c.lattice.residual_px)):
         if not any(_part_of(column, better) for better in kept):
             kept.append(column)

@@ -42,13 +42,17 @@ class RulerLabel:
     def number(self) -> float | None:
         """Its value; None where it is not a plain number (a unit may follow)."""
         match = NUMBER.match(self.text)
-        return float(match[1].replace(",", ".")) if match else None
+        if not match:
+            return None
+        return float(match[1].replace(",", "."))
 
     @property
     def unit_mm(self) -> float | None:
         """The unit in the word, in mm."""
         match = re.search(r"(?:^|\d|\s)(cm|mm)$", self.text, re.IGNORECASE)
-        return UNIT_MM[match[1].lower()] if match else None
+        if not match:
+            return None
+        return UNIT_MM[match[1].lower()]
 
 
 def can_read() -> bool:
@@ -62,6 +66,7 @@ def read_labels(pixels: Pixels, box: tuple[int, int, int, int]) -> tuple[RulerLa
     grey = pixels[y0:y1, x0:x1].max(axis=2)
     if not can_read() or min(grey.shape) < 8:
         return ()
+    # Tesseract reads dark print on white, in letters larger than those of a scanner's screen.
     large = cv2.resize(255 - grey, None, fx=ENLARGE, fy=ENLARGE, interpolation=cv2.INTER_CUBIC)
     margin = 10 * ENLARGE
     large = cv2.copyMakeBorder(large, margin, margin, margin, margin, cv2.BORDER_CONSTANT, value=255)
@@ -74,6 +79,7 @@ def read_labels(pixels: Pixels, box: tuple[int, int, int, int]) -> tuple[RulerLa
 
 
 def _words(picture: bytes) -> list[tuple[str, Box]]:
+    # Page segmentation 11 is for words that stand alone, in no order; "tsv" gives their places.
     command = [PROGRAM, "stdin", "stdout", "--psm", "11", "-l", "eng", "tsv"]
     try:
         done = subprocess.run(command, input=picture, capture_output=True, timeout=TIMEOUT_S, check=True)
@@ -93,7 +99,9 @@ def _joined(words: list[tuple[str, Box]]) -> list[tuple[str, Box]]:
     """A number and the unit behind it as one word."""
     joined: list[tuple[str, Box]] = []
     for text, box in words:
-        last = joined[-1] if joined else None
+        last = None
+        if joined:
+            last = joined[-1]
         if last and text.lower() in UNIT_MM and NUMBER.match(last[0]) and _beside(last[1], box):
             joined[-1] = (f"{last[0]} {text}", (last[1][0], min(last[1][1], box[1]), box[2], max(last[1][3], box[3])))
         else:
@@ -116,14 +124,16 @@ def tick_value_mm(
     vertical ruler, 0 for a horizontal one. A value that no scanner uses is a misreading: None.
     """
     units = {label.unit_mm for label in labels if label.unit_mm}
-    if len(units) != 1:
+    if len(units) != 1:  # no unit, or cm and mm: nothing says which one the numbers have
         return None
     unit = units.pop()
     step = _step(labels, origin_px, pitch_px, along)
     numbers = {label.number: label.unit_mm for label in labels if label.number is not None}
     if step is None and len(numbers) == 1 and all(numbers.values()):
         step = next(iter(numbers)) / intervals
-    return _usual(step * unit, intervals) if step else None
+    if not step:
+        return None
+    return _usual(step * unit, intervals)
 
 
 def _step(labels: tuple[RulerLabel, ...], origin_px: float, pitch_px: float, along: int) -> float | None:
@@ -138,7 +148,9 @@ def _step(labels: tuple[RulerLabel, ...], origin_px: float, pitch_px: float, alo
         return None
     k, values = np.array(list(sites)), np.array(list(sites.values()))
     slope, offset = np.polyfit(k, values, 1)
-    return float(slope) if np.allclose(values, slope * k + offset, atol=0.01 * max(1.0, abs(float(slope)))) else None
+    if not np.allclose(values, slope * k + offset, atol=0.01 * max(1.0, abs(float(slope)))):
+        return None
+    return float(slope)
 
 
 def _usual(value_mm: float, intervals: int) -> float | None:

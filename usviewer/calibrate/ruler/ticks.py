@@ -21,8 +21,6 @@ MAX_THICKNESS = 0.016
 MAX_LENGTH = 0.06
 # A letter or tissue has a neighbour this near.
 ALONE_PX = 8
-Positions = NDArray[np.float64]
-
 MIN_PITCH_PX = 6.0
 MIN_TICKS = 5
 # Scanners draw ticks on whole rows, and a capture may be resampled: each is within a pixel of where it belongs.
@@ -130,8 +128,11 @@ def _measure(contrast: Grey, lit: NDArray[np.bool_], x: int, y0: int, y1: int) -
     brightest = y0 + int(np.argmax(contrast[y0:y1, x]))
     dark = np.flatnonzero(~lit[brightest])
     after = int(np.searchsorted(dark, x))
-    x0 = int(dark[after - 1]) + 1 if after > 0 else 0
-    x1 = int(dark[after]) if after < len(dark) else lit.shape[1]
+    x0, x1 = 0, lit.shape[1]
+    if after > 0:
+        x0 = int(dark[after - 1]) + 1
+    if after < len(dark):
+        x1 = int(dark[after])
     # The faint rim that lies below the level counts for the centre as well.
     top, bottom = max(0, y0 - 1), min(lit.shape[0], y1 + 1)
     weight = contrast[top:bottom, x0:x1].sum(axis=1, dtype=np.float64)
@@ -142,7 +143,7 @@ def _measure(contrast: Grey, lit: NDArray[np.bool_], x: int, y0: int, y1: int) -
 
 @dataclass(frozen=True, slots=True)
 class Lattice:
-    """Positions ``origin_px + k * pitch_px``, and which of the given ones lie there.
+    """Values ``origin_px + k * pitch_px``, and which of the given ones lie there.
 
     ``members`` are indices into the given positions and ``sites`` their ``k``, both ascending, the first ``k`` being 0.
     ``residual_px`` is the root mean square of what is left, ``relative_sd`` the standard error of the pitch as a
@@ -162,7 +163,7 @@ class Lattice:
         return len(self.sites) / (self.sites[-1] + 1)
 
 
-def likely_pitches(profile: Positions, count: int = 3) -> list[float]:
+def likely_pitches(profile: Values, count: int = 3) -> list[float]:
     """Lags at which a non-negative profile repeats itself well (autocorrelation), finest first.
 
     Ticks on whole rows alternate between two distances: twice their pitch, or three times, then repeats better than the
@@ -182,7 +183,7 @@ def likely_pitches(profile: Positions, count: int = 3) -> list[float]:
     return [pitch for pitch in pitches if pitch >= MIN_PITCH_PX and repeats[int(pitch)] >= enough]
 
 
-def fit_lattice(positions: Positions, pitch_px: float) -> Lattice | None:
+def fit_lattice(positions: Values, pitch_px: float) -> Lattice | None:
     """The lattice of about this pitch that holds most of the (ascending) positions; None below ``MIN_TICKS``.
 
     From each position a chain is followed both ways, with the pitch refined on the way; at most ``MAX_GAP`` ticks in a
@@ -200,7 +201,9 @@ def fit_lattice(positions: Positions, pitch_px: float) -> Lattice | None:
     if len(best) < MIN_TICKS:
         return None
     found = _pruned(positions, best)
-    return found if found is not None and found.occupied >= MIN_OCCUPIED else None
+    if found is None or found.occupied < MIN_OCCUPIED:
+        return None
+    return found
 
 
 def _follow(places: list[float], start: int, pitch_px: float) -> list[tuple[int, int]]:
@@ -235,7 +238,7 @@ def _nearest(places: list[float], to: float) -> int:
     return after
 
 
-def _pruned(positions: Positions, chain: list[tuple[int, int]]) -> Lattice | None:
+def _pruned(positions: Values, chain: list[tuple[int, int]]) -> Lattice | None:
     """Fit again to the members within reach; the first site is 0 again."""
     fit = _least_squares(positions, chain)
     near = [(i, k) for i, k in chain if abs(positions[i] - fit.origin_px - k * fit.pitch_px) <= REACH_PX]
@@ -244,7 +247,7 @@ def _pruned(positions: Positions, chain: list[tuple[int, int]]) -> Lattice | Non
     return _least_squares(positions, [(i, k - near[0][1]) for i, k in near])
 
 
-def _least_squares(positions: Positions, chain: list[tuple[int, int]]) -> Lattice:
+def _least_squares(positions: Values, chain: list[tuple[int, int]]) -> Lattice:
     members, sites = (tuple(column) for column in zip(*chain, strict=True))
     k, y = np.asarray(sites, dtype=np.float64), positions[list(members)]
     spread = float(np.sum((k - k.mean()) ** 2))
@@ -256,7 +259,7 @@ def _least_squares(positions: Positions, chain: list[tuple[int, int]]) -> Lattic
     return Lattice(origin, pitch, float(np.sqrt(np.mean(left**2))), sd, members, sites)
 
 
-def allow_for_rounding(lattice: Lattice, positions: Positions) -> Lattice:
+def allow_for_rounding(lattice: Lattice, positions: Values) -> Lattice:
     """Allow for ticks that were rounded to whole rows, in the pitch and its error; else return the fit unchanged.
 
     Rounding is not noise: at 22.99 px from tick to tick it makes one step in the middle of a long ruler, which least

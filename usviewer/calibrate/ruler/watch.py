@@ -16,7 +16,7 @@ import xxhash
 from numpy.typing import NDArray
 
 from usviewer.calibrate.regions import FileScale
-from usviewer.calibrate.ruler.detect import Ruler
+from usviewer.calibrate.ruler.detect import Ruler, along_across
 from usviewer.frame import Frame, FrameKey, Pixels, Region, Sector
 from usviewer.units import Spacing
 
@@ -24,6 +24,7 @@ Grey = NDArray[np.uint8]
 
 # Mean of 3 x 3 pixels, as a share of the ticks' contrast: half a row of a tick or of a digit's stroke.
 CHANGED = 0.25
+# A screen may be made darker or brighter by so much: the ruler is still the same.
 MIN_GAIN, MAX_GAIN = 0.5, 2.0
 LIT, DARK = 0.6, 0.25
 MIN_CONTRAST = 30.0
@@ -87,6 +88,7 @@ def take_reference(ruler: Ruler, frames: Sequence[Pixels], sector: Sector | None
     compared = np.full(grey.shape, 255, dtype=np.uint8)
     ticks = _tick_boxes(ruler)
     if sector is not None:
+        # In sixteenths of a pixel (``shift=4``), half a pixel less: OpenCV counts from the middle of the first pixel.
         outline = np.rint((sector.outline_xy_px - (x0, y0)) * 16.0 - 8.0).astype(np.int32)
         cv2.fillPoly(compared, [outline], 0, shift=4)
         compared = np.asarray(cv2.erode(compared, np.ones((5, 5), dtype=np.uint8)), dtype=np.uint8)
@@ -96,7 +98,7 @@ def take_reference(ruler: Ruler, frames: Sequence[Pixels], sector: Sector | None
             one = steady[top:bottom, left:right]
             compared[top:bottom, left:right][one >= LIT * bright] = 255
     compared.setflags(write=False)
-    start, along_start = (x0, y0) if ruler.axis == "y" else (y0, x0)
+    along_start, start = along_across(ruler.axis, x0, y0)
     across = (int(ruler.across_px[0]) - start, int(ruler.across_px[1]) - start)
     along = tuple(tick - along_start for tick in ruler.ticks_px)
     return Reference(ruler.size_px, ruler.watch_box_px, grey, compared, ruler.axis, across, along)
@@ -126,10 +128,14 @@ class Watch:
         strip = _luma(pixels[y0:y1, x0:x1])
         bright, dark = _mean(strip, self._lit), _mean(strip, self._dark)
         contrast = self._bright_level - self._dark_level
-        gain = (bright - dark) / contrast if contrast >= MIN_CONTRAST else 0.0
+        gain = 0.0
+        if contrast >= MIN_CONTRAST:
+            gain = (bright - dark) / contrast
         if not MIN_GAIN <= gain <= MAX_GAIN:
-            anything = cv2.minMaxLoc(strip)[1] - dark >= MIN_GAIN * max(contrast, MIN_CONTRAST)
-            return TICKS if anything else GONE
+            # Something bright is left in the strip: the ticks went elsewhere, and did not fade.
+            if cv2.minMaxLoc(strip)[1] - dark >= MIN_GAIN * max(contrast, MIN_CONTRAST):
+                return TICKS
+            return GONE
         level = dark + gain * contrast * self._share
         if any(np.mean(strip[places] >= level) >= MANY for places in self._between):
             return TICKS
@@ -139,7 +145,9 @@ class Watch:
         _, worst, _, (x, y) = cv2.minMaxLoc(left)
         if worst <= CHANGED * gain * contrast:
             return ""
-        return TICKS if self._ticks[y, x] else WRITING
+        if self._ticks[y, x]:
+            return TICKS
+        return WRITING
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -207,8 +215,9 @@ class RulerScale:
     def _aspect_of(self, frame: Frame) -> float | None:
         """The shape of a pixel, which stays known while the scale does not hold: another depth does not change it."""
         confirmed = self._stretches[0].confirmed
-        fits = confirmed.reference.size_px == frame.size_px
-        return confirmed.spacing.pixel_aspect if fits else None
+        if confirmed.reference.size_px != frame.size_px:
+            return None
+        return confirmed.spacing.pixel_aspect
 
     def _stretch_at(self, index: int) -> _Stretch | None:
         if self._live:
@@ -253,13 +262,17 @@ def _sample(mask: NDArray[np.bool_]) -> NDArray[np.intp]:
 
 
 def _mean(grey: Grey, places: NDArray[np.intp]) -> float:
-    return float(grey.ravel()[places].mean()) if len(places) else 0.0
+    if not len(places):
+        return 0.0
+    return float(grey.ravel()[places].mean())
 
 
 def _levels(reference: Reference) -> tuple[float, float]:
     """Luma above which something is lit, and below which it is dark: by the ticks' own brightness."""
     values = reference.grey[(reference.compared > 0) & _tick_area(reference)]
-    dark, bright = (float(value) for value in np.percentile(values, (20.0, 99.5))) if values.size else (0.0, 0.0)
+    dark, bright = 0.0, 0.0
+    if values.size:
+        dark, bright = (float(value) for value in np.percentile(values, (20.0, 99.5)))
     return dark + LIT * (bright - dark), dark + DARK * (bright - dark)
 
 
@@ -280,16 +293,21 @@ def _places_between(reference: Reference, lit: float) -> list[tuple[NDArray[np.i
     places = []
     for part in FRACTIONS:
         between = np.floor(along[:-1] + np.diff(along) / part).astype(np.intp)
-        place = (between, middle) if reference.axis == "y" else (middle, between)
-        if np.mean(reference.grey[place] >= lit) < 0.5:
-            places.append(place)
+        columns, rows = along_across(reference.axis, between, middle)
+        # Where the confirmed ruler itself has marks, marks say nothing of another depth.
+        if np.mean(reference.grey[rows, columns] >= lit) < 0.5:
+            places.append((rows, columns))
     return places
 
 
 def _tick_boxes(ruler: Ruler) -> list[tuple[int, int, int, int]]:
     """Top, bottom, left and right of each tick inside the watched box."""
     x0, y0, _, _ = ruler.watch_box_px
-    start, across_start = (y0, x0) if ruler.axis == "y" else (x0, y0)
+    start, across_start = along_across(ruler.axis, x0, y0)
     across = (int(ruler.across_px[0]) - across_start, int(ruler.across_px[1]) - across_start)
-    along = [(max(0, round(tick) - 3 - start), round(tick) + 3 - start) for tick in ruler.ticks_px]
-    return [(*span, *across) if ruler.axis == "y" else (*across, *span) for span in along]
+    boxes = []
+    for tick in ruler.ticks_px:
+        along = (max(0, round(tick) - 3 - start), round(tick) + 3 - start)
+        columns, rows = along_across(ruler.axis, along, across)
+        boxes.append((*rows, *columns))
+    return boxes

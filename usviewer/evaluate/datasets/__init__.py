@@ -11,12 +11,12 @@ from usviewer.errors import UserError
 from usviewer.evaluate.datasets.boxed import open_coco, open_yolo
 from usviewer.evaluate.datasets.clips import NOTHING, open_anything, open_label_images, open_negative_clips, open_sweep
 from usviewer.evaluate.datasets.dataset import Dataset, DatasetKind, DatasetOptions, GroundTruth, LengthTruth, Sample
-from usviewer.evaluate.datasets.outlined import open_hc18, open_masks
+from usviewer.evaluate.datasets.outlined import open_hc18, open_masks, open_pairs
 from usviewer.evaluate.datasets.phantoms import open_phantoms
-from usviewer.evaluate.datasets.prompt_pairs import open_pairs
 
 __all__ = ["Dataset", "DatasetKind", "DatasetOptions", "GroundTruth", "LengthTruth", "Sample", "open_dataset"]
 
+# The first that recognises a folder reads it: the order decides where a folder fits two.
 _READERS: tuple[Callable[[Path, DatasetOptions], Dataset | None], ...] = (
     open_sweep,
     open_negative_clips,
@@ -33,10 +33,10 @@ _KNOWN = (
 
 
 def open_dataset(uri: str, options: DatasetOptions) -> Dataset:
-    """The data set at a path or address. ``UserError`` when there is none, or nothing in it is labelled.
+    """Open the data set at a path or address. ``UserError`` when there is none, or nothing in it is labelled.
 
-    With ``options.negatives`` whatever labels there are count as "nothing to be found"; anything that can be opened
-    as a source will do then.
+    With ``options.negatives`` its labels are ignored and nothing is to be found in it; anything that can be opened as
+    a source is a data set then.
     """
     if found := open_phantoms(uri, options):
         _refuse_frames(uri, options)
@@ -47,12 +47,14 @@ def open_dataset(uri: str, options: DatasetOptions) -> Dataset:
         found = open_anything(uri, options)
     if found is None:
         raise UserError(
-            f"{uri} is no labelled data set",
+            f"{uri} is not a labelled data set",
             f"Give {_KNOWN}; or add --negatives if nothing is to be found in it",
         )
     if options.held_out and not found.held_out:
         raise UserError("This data set took no part in training, so nothing of it was held out", "Leave out --held-out")
-    return _emptied(found) if options.negatives else found
+    if options.negatives:
+        return _emptied(found)
+    return found
 
 
 def _open_folder(uri: str, options: DatasetOptions) -> Dataset | None:
@@ -82,5 +84,7 @@ def _emptied(dataset: Dataset) -> Dataset:
     def samples() -> Iterator[Sample]:
         return (replace(sample, truth=GroundTruth()) for sample in dataset.samples())
 
-    notes = dataset.notes if NOTHING in dataset.notes else (*dataset.notes, NOTHING)
+    notes = dataset.notes
+    if NOTHING not in notes:
+        notes = (*notes, NOTHING)
     return replace(dataset, kind=DatasetKind.NEGATIVES, labels=(), samples=samples, notes=notes)

@@ -24,6 +24,7 @@ from usviewer.evaluate.datasets.dataset import (
 from usviewer.evaluate.datasets.stills import Still, stills_dataset
 from usviewer.frame import Frame, Mask
 
+# Exporters of YOLO data sets do not agree on one name for the validation part.
 _SPLIT_FOLDERS = ("", "train", "valid", "val", "test")
 
 
@@ -39,15 +40,17 @@ def open_yolo(folder: Path, options: DatasetOptions) -> Dataset | None:
     highest = max((row[0] for rows in truths for row in rows), default=-1)
     if highest < 0:
         raise UserError("No label file of this folder holds a box", "Use --negatives if nothing is to be found in them")
-    hc18 = all("_HC" in image.stem or "HC_png" in image.stem for image, _ in pairs)
+    exam_of: Callable[[str], str] = str
+    kind, word = "", "picture"
+    # Boxes that others drew on HC18 keep its names, so the exams are known: two pictures of one are not independent.
+    if all("_HC" in image.stem or "HC_png" in image.stem for image, _ in pairs):
+        exam_of, kind, word = hc18_exam, "fetal", "exam"
     stills = [
-        Still(image, hc18_exam(image.stem) if hc18 else image.stem, _box_truth(rows), None, "fetal" if hc18 else "")
+        Still(image, exam_of(image.stem), _box_truth(rows), None, kind)
         for (image, _), rows in zip(pairs, truths, strict=True)
     ]
     labels = tuple(class_name(number) for number in range(1, highest + 2))
-    return stills_dataset(
-        folder, DatasetKind.BOXES, labels, stills, options, "exam" if hc18 else "picture", named=False
-    )
+    return stills_dataset(folder, DatasetKind.BOXES, labels, stills, options, word, named=False)
 
 
 def _yolo_pairs(folder: Path) -> list[tuple[Path, Path]]:
@@ -97,20 +100,20 @@ def open_coco(folder: Path, options: DatasetOptions) -> Dataset | None:
         for row in content["annotations"]:
             rows[int(row["image_id"])].append(row)
     except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{table.name} is no complete COCO file", "Write it again") from error
+        raise UserError(f"{table.name} is not a complete COCO file", "Write it again") from error
     files = {path.name: path for path in folder.rglob("*") if path.suffix.lower() in {".png", ".jpg", ".jpeg", ".bmp"}}
     stills = [
         Still(files[Path(name).name], Path(name).stem, _coco_truth(rows[image_id], names, table.name))
         for image_id, name in images.items()
         if Path(name).name in files
     ]
-    outlined = any(row.get("segmentation") for image_rows in rows.values() for row in image_rows)
+    if not stills:
+        return None
+    kind = DatasetKind.BOXES
+    if any(row.get("segmentation") for image_rows in rows.values() for row in image_rows):
+        kind = DatasetKind.MASKS
     labels = tuple(names[key] for key in sorted(names))
-    return (
-        stills_dataset(folder, DatasetKind.MASKS if outlined else DatasetKind.BOXES, labels, stills, options, "picture")
-        if stills
-        else None
-    )
+    return stills_dataset(folder, kind, labels, stills, options, "picture")
 
 
 def _coco_content(path: Path) -> dict[str, Any] | None:
@@ -119,7 +122,9 @@ def _coco_content(path: Path) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     wanted = {"images", "annotations", "categories"}
-    return content if isinstance(content, dict) and wanted <= set(content) else None
+    if not isinstance(content, dict) or not wanted <= set(content):
+        return None
+    return content
 
 
 def _coco_truth(rows: Sequence[dict[str, Any]], names: dict[int, str], table: str) -> Callable[[Frame], GroundTruth]:
@@ -156,7 +161,10 @@ def _filled(row: dict[str, Any], height_px: int, width_px: int, table: str) -> M
 def _from_run_lengths(parts: dict[str, Any], height_px: int, width_px: int, table: str) -> Mask:
     """Runs of 0 and 1 in turn, down the columns one after the other."""
     counts = parts.get("counts", [])
-    runs = _unpacked(counts) if isinstance(counts, str) else [int(run) for run in counts]
+    if isinstance(counts, str):
+        runs = _unpacked(counts)
+    else:
+        runs = [int(run) for run in counts]
     if list(parts.get("size", ())) != [height_px, width_px] or sum(runs) != height_px * width_px:
         raise UserError(f"A mask of {table} is not as large as its picture", "Write the file again")
     values = np.repeat(np.arange(len(runs)) % 2 == 1, runs)
@@ -179,6 +187,8 @@ def _unpacked(packed: str) -> list[int]:
             continue
         if bits & 16:
             value -= 1 << shift
-        runs.append(value + (runs[-2] if len(runs) > 2 else 0))
+        if len(runs) > 2:
+            value += runs[-2]
+        runs.append(value)
         value, shift = 0, 0
     return runs

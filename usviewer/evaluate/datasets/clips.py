@@ -24,7 +24,7 @@ from usviewer.evaluate.datasets.dataset import (
     pictures_of,
     read_label_image,
 )
-from usviewer.frame import Frame
+from usviewer.frame import Frame, ImageGeometry
 from usviewer.units import Spacing
 
 NOTHING = "Nothing is to be found here: every mask or box is a false alarm."
@@ -88,13 +88,16 @@ def _sweep_samples(clip: Path, ellipses: Mapping[int, EllipseTruth], spacing: Sp
 
 
 def _ellipse_truth(frame: Frame, ellipse: EllipseTruth) -> GroundTruth:
-    sector = frame.geometry.sector if frame.geometry else None
-    beam = sector.beam_direction(ellipse.center_xy_px) if sector else (0.0, 1.0)
+    geometry = frame.geometry or ImageGeometry()
+    beam = (0.0, 1.0)
+    if geometry.sector:
+        beam = geometry.sector.beam_direction(ellipse.center_xy_px)
     length_px = ellipse.extent_px(beam)
-    region = frame.geometry.regions[0] if frame.geometry and frame.geometry.regions else None
-    spacing = region.spacing if region else None
-    end = (beam[0] * length_px, beam[1] * length_px)
-    length = LengthTruth(length_px, spacing.length_mm((0.0, 0.0), end) if spacing else None)
+    length = LengthTruth(length_px)
+    spacing = next((region.spacing for region in geometry.regions), None)
+    if spacing:  # along the beam: x and y may have different scales
+        end = (beam[0] * length_px, beam[1] * length_px)
+        length = LengthTruth(length_px, spacing.length_mm((0.0, 0.0), end))
     return GroundTruth({"aorta": ellipse.mask(*frame.size_px)}, lengths={"ap_diameter": length})
 
 
@@ -122,6 +125,7 @@ def open_label_images(folder: Path, options: DatasetOptions) -> Dataset | None:
             truth = GroundTruth({label: image == value for value, label in enumerate(labels, 1)})
             yield Sample(f"frame {frame.key.index}", f"frames from {frame.key.index // _BLOCK_FRAMES}", frame, truth)
 
+    # Class values of label images carry no names: ``named`` is False, and the model's labels are taken by their order.
     note = "One clip: its intervals say nothing about other patients."
     return Dataset(
         folder.name,
@@ -162,11 +166,9 @@ def open_anything(uri: str, options: DatasetOptions) -> Dataset:
         raise UserError(f"{folder.name} holds nothing that can be opened", "Give a folder of clips or pictures")
     left_out = ", ".join(path.name for path in files if path not in able)
     dataset = negatives(folder.name, [str(path) for path in able], options)
-    return (
-        replace(dataset, notes=(*dataset.notes, f"Left out, since they cannot be opened: {left_out}."))
-        if left_out
-        else dataset
-    )
+    if left_out:
+        return replace(dataset, notes=(*dataset.notes, f"Left out, since they cannot be opened: {left_out}."))
+    return dataset
 
 
 def negatives(name: str, uris: list[str], options: DatasetOptions) -> Dataset:
@@ -176,9 +178,10 @@ def negatives(name: str, uris: list[str], options: DatasetOptions) -> Dataset:
         left = options.limit
         for uri in uris:
             for frame in calibrated_clip(uri, options.spacing, _every(options)):
-                if left is not None and left <= 0:
-                    return
-                left = None if left is None else left - 1
+                if left is not None:
+                    if left <= 0:
+                        return
+                    left -= 1
                 clip = Path(uri).name
                 yield Sample(frame.name or f"{clip} frame {frame.key.index}", frame.name or clip, frame, GroundTruth())
 

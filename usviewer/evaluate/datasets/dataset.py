@@ -1,4 +1,4 @@
-"""What a labelled data set gives: samples, each a calibrated frame with the truth about it."""
+"""Labelled data sets as types: samples, each a calibrated frame with the truth about it, and how they are read."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from usviewer.frame import Frame, Mask
 from usviewer.measure import geometry
 from usviewer.units import Point, Spacing
 
+# One exam in so many was kept out of training. Another number would put trained pictures among those held out.
 HOLD_OUT_FOLDS = 5
 # How many phantoms are drawn where nobody says.
 PHANTOMS = 200
@@ -135,7 +136,7 @@ class EllipseTruth:
 
     @property
     def circumference_px(self) -> float:
-        """As the product reckons it."""
+        """The circumference by the program's own formula."""
         return geometry.Ellipse(self.center_xy_px, self.semi_a_px, self.semi_b_px, 0.0).circumference
 
 
@@ -162,16 +163,20 @@ def pictures_of(folder: Path) -> list[Path]:
 
 
 def read_label_image(path: Path) -> NDArray[np.uint8]:
-    """A label image (height x width, a class a value; 0 and 255 alone mean one class)."""
+    """Read a label image (uint8, height x width): each value is a class, 0 is none; 0 and 255 alone mean one class.
+
+    Raises ``UserError`` where it is not an 8-bit grey picture.
+    """
     image = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_UNCHANGED)
     if image is None or image.dtype != np.uint8:
         raise UserError(f"{path.name} is not an 8-bit label image", "Give masks as 8-bit PNG files")
-    if image.ndim == 3:
+    if image.ndim == 3:  # many programs save a grey picture with three equal channels
         if not (image[..., :1] == image[..., :3]).all():
             raise UserError(f"{path.name} is a colour picture, not a label image", "Give masks as grey PNG files")
         image = image[..., 0]
-    values = np.unique(image)
-    return np.asarray(image > 0 if set(values.tolist()) <= {0, 255} else image, dtype=np.uint8)
+    if set(np.unique(image).tolist()) <= {0, 255}:  # painted as black and white
+        return np.asarray(image > 0, dtype=np.uint8)
+    return np.asarray(image, dtype=np.uint8)
 
 
 def chosen(options: DatasetOptions, number: int) -> bool:
@@ -187,10 +192,14 @@ def class_name(number: int) -> str:
 def calibrated_clip(
     uri: str, spacing: Spacing | None, wanted: Callable[[int], bool], last: int | None = None
 ) -> Iterator[Frame]:
-    """The wanted frames (by index) of a clip or a folder of stills, up to ``last``."""
+    """The wanted frames (by index) of a clip or a folder of stills, up to ``last``, with their scale and sector.
+
+    ``spacing`` holds where the source states none. Raises ``UserError`` for a source that cannot be opened.
+    """
     with open_source(uri) as source:
         calibrate = calibration_for(source, StatedScale(spacing))
         for frame in source:
+            # Of a long clip the labelled frames may be the first few: the rest is not decoded.
             if last is not None and frame.key.index > last:
                 return
             if wanted(frame.key.index):

@@ -1,10 +1,14 @@
-"""Folders of outlined still pictures: label images, and HC18 with its ellipses."""
+"""Folders of outlined still pictures: label images, HC18 with its ellipses, and masks that numbers tell apart."""
 
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
+
+import cv2
+import numpy as np
 
 from usviewer.errors import UserError
 from usviewer.evaluate.datasets.dataset import (
@@ -32,6 +36,14 @@ _HC18_NOTE = (
 )
 
 
+# Pictures and masks side by side in one folder: ``Test_Image_7.png`` and ``mask_7.png``.
+_PAIR_LABEL = "structure"
+_PAIR_MASK = re.compile(r"mask[_-]?(\d+)", re.IGNORECASE)
+_PAIR_PICTURE = re.compile(r".*?[_-]?(\d+)")
+# Masks of this kind were compressed with loss: grey along their edges, and seldom exactly black and white.
+_HALF = 127.5
+
+
 # --- label images -----------------------------------------------------------------------------------------------------
 
 
@@ -45,12 +57,16 @@ def open_masks(folder: Path, options: DatasetOptions) -> Dataset | None:
     labels = known or _unnamed(pairs)
     kind = {"carotid_ccaui": "carotid", "nerve_usgra": "nerve"}.get(folder.name, "")
     stills = [Still(image, _exam(kind, image.stem), _mask_truth(mask, labels), None, kind) for image, mask in pairs]
-    word = "exam" if kind == "carotid" else "picture"
+    word = "picture"
+    if kind == "carotid":
+        word = "exam"
     return stills_dataset(folder, DatasetKind.MASKS, labels, stills, options, word, named=known is not None)
 
 
 def _exam(kind: str, stem: str) -> str:
-    return stem.split("VAS")[0] if kind == "carotid" else stem
+    if kind != "carotid":
+        return stem
+    return stem.split("VAS")[0]  # CCAUI writes the exam before "VAS"
 
 
 def _unnamed(pairs: Sequence[tuple[Path, Path]]) -> tuple[str, ...]:
@@ -107,3 +123,46 @@ def _hc18_still(row: dict[str, str], path: Path, table: Path) -> Still:
         return GroundTruth({"fetal head": mask}, lengths=lengths)
 
     return Still(path, hc18_exam(path.stem), truth, spacing, "fetal")
+
+
+# --- pictures and masks with numbers ----------------------------------------------------------------------------------
+
+
+def open_pairs(folder: Path, options: DatasetOptions) -> Dataset | None:
+    """A folder of ``mask_N`` beside one picture each whose name ends in N; None when the folder is not like that.
+
+    What a mask outlines is not said: the only label is "structure". Raises ``UserError`` where two pictures claim one
+    mask.
+    """
+    files = pictures_of(folder)
+    masks = {int(found[1]): path for path in files if (found := _PAIR_MASK.fullmatch(path.stem))}
+    pictures: dict[int, Path] = {}
+    for path in files:
+        found = _PAIR_PICTURE.fullmatch(path.stem)
+        if found is None or path in masks.values() or int(found[1]) not in masks:
+            continue
+        if int(found[1]) in pictures:
+            raise UserError(
+                f"{path.name} and {pictures[int(found[1])].name} both belong to one mask", "Keep one of the two"
+            )
+        pictures[int(found[1])] = path
+    if not pictures:
+        return None
+    stills = [Still(pictures[number], pictures[number].stem, _pair_truth(masks[number])) for number in sorted(pictures)]
+    note = "Masks are brought to the size of their pictures by averaging, and cut at half."
+    return stills_dataset(folder, DatasetKind.MASKS, (_PAIR_LABEL,), stills, options, "picture", (note,))
+
+
+def _pair_truth(path: Path) -> Callable[[Frame], GroundTruth]:
+    def read(frame: Frame) -> GroundTruth:
+        image = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_GRAYSCALE)
+        if image is None:
+            raise UserError(f"{path.name} is not a picture", "Give masks as PNG files")
+        size = frame.size_px
+        # Another size is brought to the picture's; another shape is a mask of something else.
+        if abs(image.shape[1] / image.shape[0] / (size[0] / size[1]) - 1) > 0.02:
+            raise UserError(f"The mask {path.name} has another shape than its picture", "Correct the mask")
+        share = cv2.resize(image.astype(np.float32), size, interpolation=cv2.INTER_AREA)
+        return GroundTruth({_PAIR_LABEL: share > _HALF})
+
+    return read

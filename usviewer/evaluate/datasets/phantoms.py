@@ -30,7 +30,7 @@ MAX_COUNT = 100_000
 def open_phantoms(uri: str, options: DatasetOptions) -> Dataset | None:
     """``phantom`` or ``phantom:population?count=200``: one frame of each member of a random population.
 
-    Any other ``phantom:`` address is one phantom, frame by frame. None for what is no phantom.
+    Any other ``phantom:`` address is one phantom, frame by frame. None for any other address.
     """
     address, _, query = uri.partition("?")
     if is_population(uri):
@@ -81,8 +81,11 @@ def _members(seeds: Iterable[int], scale_sd: float) -> Iterator[Sample]:
     for seed in seeds:
         source = PhantomSource(random_spec(seed), f"phantom:seed={seed}")
         sample = _sample(source, coverage.moment_of(seed, source), f"phantom {seed}", str(seed))
-        geometry = coverage.with_wrong_scale(source.geometry, scale_sd, np.random.default_rng([seed, 95]))
-        yield replace(sample, frame=sample.frame.with_geometry(geometry)) if scale_sd else sample
+        if scale_sd:
+            # The generator of each member is its own, so that --every and --limit change no other's scale.
+            geometry = coverage.with_wrong_scale(source.geometry, scale_sd, np.random.default_rng([seed, 95]))
+            sample = replace(sample, frame=sample.frame.with_geometry(geometry))
+        yield sample
 
 
 def _sample(source: PhantomSource, index: int, name: str, group: str) -> Sample:
@@ -93,6 +96,7 @@ def _sample(source: PhantomSource, index: int, name: str, group: str) -> Sample:
         return Sample(name, group, frame, GroundTruth({"aorta": empty}))
     lengths: dict[str, LengthTruth] = {}
     length_px = coverage.true_ap_px(source, index)
+    # A section along the vessel is measured across its centreline, not along the beam.
     if length_px is not None and truth.plane is PhantomPlane.TRANSVERSE:
         lengths["ap_diameter"] = LengthTruth(length_px, length_px * truth.mm_per_px)
     return Sample(name, group, frame, GroundTruth({"aorta": mask}, lengths=lengths))

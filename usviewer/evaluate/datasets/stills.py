@@ -1,4 +1,4 @@
-"""Still pictures with labels: what all such folders share."""
+"""Still pictures with labels: reading and choosing them, as all such folders do it."""
 
 from __future__ import annotations
 
@@ -32,14 +32,18 @@ class Still:
     split_kind: str = ""
 
 
-def read_stills(stills: Sequence[Still], options: DatasetOptions) -> Iterator[Sample]:
+def _read(stills: Sequence[Still], options: DatasetOptions) -> Iterator[Sample]:
     """The pictures one by one, each with its own sector."""
     for still in stills:
+        # A picture's own scale (HC18's table) goes before the one that was given for all.
         frame = calibrated_still(still.path, still.spacing or options.spacing)
-        yield Sample(still.path.name, still.group, frame, GroundTruth() if options.negatives else still.truth(frame))
+        truth = GroundTruth()
+        if not options.negatives:
+            truth = still.truth(frame)
+        yield Sample(still.path.name, still.group, frame, truth)
 
 
-def select(stills: Sequence[Still], options: DatasetOptions) -> list[Still]:
+def _selected(stills: Sequence[Still], options: DatasetOptions) -> list[Still]:
     """Those that the options ask for; ``UserError`` when none are left."""
     kept = list(stills)
     if options.held_out:
@@ -48,6 +52,7 @@ def select(stills: Sequence[Still], options: DatasetOptions) -> list[Still]:
                 "This data set took no part in training, so nothing of it was held out", "Leave out --held-out"
             )
         kept = [still for still in kept if is_held_out(still.split_kind, still.group)]
+    # --every and --limit count what the fold left, so that a third of the fold can be asked for.
     kept = [still for number, still in enumerate(kept) if chosen(options, number)][: options.limit]
     if not kept:
         raise UserError("No picture of this data set is left to look at", "Ask for more with --every and --limit")
@@ -64,15 +69,15 @@ def stills_dataset(
     notes: tuple[str, ...] = (),
     named: bool = True,
 ) -> Dataset:
-    """The data set of those pictures that the options ask for."""
-    kept = select(stills, options)
+    """The data set of those pictures that the options ask for. ``UserError`` when none are left."""
+    kept = _selected(stills, options)
     if options.held_out:
         notes = (*notes, "Only the fixed fifth of the exams that no aorta training may see.")
     return Dataset(
         folder.name,
         kind,
         labels,
-        lambda: read_stills(kept, options),
+        lambda: _read(kept, options),
         len(kept),
         group_word,
         notes,

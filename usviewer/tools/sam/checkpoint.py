@@ -47,14 +47,14 @@ class EncoderShape:
 
 
 def read_checkpoint(path: Path, kind: str) -> tuple[Tensors, EncoderShape]:
-    """Tensors of a checkpoint in single precision, and what network they are of.
+    """Read the tensors of a checkpoint in single precision, and the sizes of its network.
 
-    Raises ``UserError`` for a file that is none, that carries code, or that lacks tensors of that ``kind`` ("sam" or
-    "ultrasam"), which are then named.
+    Raises ``UserError`` for a file that is not a checkpoint, that carries code, or that lacks tensors of that ``kind``
+    ("sam" or "ultrasam"), which are then named.
     """
     tensors = _strip(_state(_load(path), path))
     if kind == "ultrasam":
-        tensors = from_ultrasam(tensors, path.name)
+        tensors = _from_ultrasam(tensors, path.name)
     shape = shape_of(tensors, path.name, mlp_twice=kind == "ultrasam")
     wanted = expected(shape)
     missing = sorted(name for name in wanted if name not in tensors)
@@ -67,7 +67,7 @@ def read_checkpoint(path: Path, kind: str) -> tuple[Tensors, EncoderShape]:
 
 
 class _Shell:
-    """Stands for an object of a framework that is not needed."""
+    """Takes the place of a framework's object that is not needed: it accepts any state and keeps none."""
 
     def __new__(cls, *_: object, **__: object) -> _Shell:
         return super().__new__(cls)
@@ -84,8 +84,8 @@ def _load(path: Path) -> Any:
         unknown = torch.serialization.get_unsafe_globals_in_checkpoint(str(path))
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}", "Check the name of the file") from None
-    except Exception:  # anything may be wrong with a file that is no checkpoint
-        raise UserError(f"{path.name} is no checkpoint of PyTorch, or is cut short", "Download it again") from None
+    except Exception:  # anything may be wrong with a file that is not a checkpoint
+        raise UserError(f"{path.name} is not a checkpoint of PyTorch, or cut short", "Download it again") from None
     strange = [name for name in unknown if not name.startswith(_SHELLS)]
     if strange:
         raise UserError(
@@ -101,12 +101,14 @@ def _load(path: Path) -> Any:
 
 
 def _state(loaded: Any, path: Path) -> dict[str, torch.Tensor]:
+    # Training frameworks wrap the weights, each under a key of its own.
     for key in ("state_dict", "model", "model_state_dict"):
         if isinstance(loaded, Mapping) and isinstance(loaded.get(key), Mapping):
             loaded = loaded[key]
             break
-    tensors = loaded.items() if isinstance(loaded, Mapping) else ()
-    state = {str(name): value for name, value in tensors if isinstance(value, torch.Tensor)}
+    if not isinstance(loaded, Mapping):
+        loaded = {}
+    state = {str(name): value for name, value in loaded.items() if isinstance(value, torch.Tensor)}
     if not state:
         raise UserError(f"{path.name} holds no weights", "Give the checkpoint of SAM or UltraSam")
     return state
@@ -136,8 +138,11 @@ _RENAMES = (
 _TABLE = "prompt_encoder.label_encoder.label_embedding.weight"
 
 
-def from_ultrasam(tensors: Tensors, name: str) -> dict[str, torch.Tensor]:
-    """The same tensors under SAM's names: projections split, the table of embeddings taken apart."""
+def _from_ultrasam(tensors: Tensors, name: str) -> dict[str, torch.Tensor]:
+    """Give UltraSam's tensors SAM's names: projections split, the table of embeddings taken apart.
+
+    Raises ``UserError`` where the table is missing or has other rows; ``name`` is the file's.
+    """
     renamed: dict[str, torch.Tensor] = {}
     for key, value in tensors.items():
         new = key
@@ -145,7 +150,9 @@ def from_ultrasam(tensors: Tensors, name: str) -> dict[str, torch.Tensor]:
             new, count = re.subn("^" + pattern, replacement, new)
             if count:
                 break
-        renamed |= _attention(new.replace(".attn.", ".") if "mask_decoder" in new else new, value)
+        if "mask_decoder" in new:  # SAM's decoder has no such level; its encoder has
+            new = new.replace(".attn.", ".")
+        renamed |= _attention(new, value)
     table = renamed.pop(_TABLE, None)
     if table is None or table.shape[0] != _ROWS:
         raise _incomplete(name, [f"{_TABLE} with {_ROWS} rows"])
@@ -182,6 +189,7 @@ def shape_of(tensors: Tensors, name: str, *, mlp_twice: bool = False) -> Encoder
         raise _incomplete(name, missing)
     width, patch = tensors[telling[0]].shape[0], tensors[telling[0]].shape[2]
     grid = tensors[telling[1]].shape[1]
+    # A table of relative positions has a row for each distance, -(n - 1) to n - 1, within a window of side n.
     spans = [(tensors[key].shape[0] + 1) // 2 for key in relative]
     return EncoderShape(
         side_px=grid * patch,
@@ -243,4 +251,6 @@ def _incomplete(name: str, missing: list[str]) -> UserError:
 
 
 def _few(names: list[str]) -> str:
-    return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+    if len(names) <= 8:
+        return ", ".join(names)
+    return f"{', '.join(names[:8])} and {len(names) - 8} more"

@@ -1,4 +1,4 @@
-"""A model's folder from a checkpoint: graphs, manifest, card, golden case; whole, or not there."""
+"""Makes a model's folder from a checkpoint: graphs, manifest, card and golden case, all of them or none."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ VERIFIED = "converted from the checkpoint, compared with its network"
 
 @dataclass(frozen=True, slots=True)
 class Converted:
-    """What came of it: the model, and how far each graph is from the network it was made from."""
+    """The model that was made, and how far each graph is from the network it was made from."""
 
     spec: ModelSpec
     encoder_difference: float
@@ -46,12 +46,15 @@ def convert(checkpoint: Path, kind: str, out: Path | None = None, model_id: str 
         raise UserError(f"There is no file {checkpoint}", "Check the name")
     if out is not None and os.path.exists(out):
         raise UserError(f"{out} is there already", "Give another folder with --out")
-    name = check_id(model_id or (out.name.lower() if out else kind))
+    parent, name = None, kind
+    if out is not None:
+        parent, name = out.parent, out.name.lower()
+    name = check_id(model_id or name)
     with ExitStack() as stack:
-        parent = out.parent if out else None
         if parent is not None and not os.path.isdir(parent):
             raise UserError(f"There is no folder {parent}", "Make it first, or give another with --out")
         try:
+            # Beside the goal, so that moving it there at the end is one step on one disk.
             aside = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=".converting-", dir=parent)))
             folder = aside / name
             folder.mkdir()
@@ -73,12 +76,15 @@ def _write(checkpoint: Path, kind: str, folder: Path, name: str) -> tuple[float,
     facts = f"{len(shape.windows)} layers of {shape.width}, {shape.side_px} px"
     (folder / MANIFEST).write_text(tomli_w.dumps(_manifest(checkpoint, kind, folder, name, shape.side_px, facts)))
     (folder / "CARD.md").write_text(_card(checkpoint, kind, facts, far))
+    # Last: the golden case is what the finished model answers.
     registry.record_golden(folder, VERIFIED)
     return far
 
 
 def _manifest(checkpoint: Path, kind: str, folder: Path, name: str, side_px: int, facts: str) -> dict[str, Any]:
-    ultrasam = kind == "ultrasam"
+    interpolation, prompt = "area", dict[str, Any](prompts="any")
+    if kind == "ultrasam":  # SAM's own resizing averages, that of UltraSam's framework does not
+        interpolation, prompt = "linear", {"prompts": "one", "passes": 2}
     return {
         "schema": SCHEMA,
         "id": name,
@@ -104,12 +110,11 @@ def _manifest(checkpoint: Path, kind: str, folder: Path, name: str, side_px: int
             "resize": "letterbox",
             "pad": "corner",
             "pad_value": list(PAD_VALUE),
-            # SAM's own resizing averages, that of UltraSam's framework does not.
-            "interpolation": "linear" if ultrasam else "area",
+            "interpolation": interpolation,
             "crop": "sector",
         },
         "output": {"name": "low_res_masks", "min_score": 0.5},
-        "prompt": {"prompts": "one", "passes": 2} if ultrasam else {"prompts": "any"},
+        "prompt": prompt,
         "labels": [{"name": "structure", "color": "#56b4e9", "edge": "not stated"}],
         "training": {"checkpoint": checkpoint.name, "checkpoint_sha256": sha256_of(checkpoint)},
     }

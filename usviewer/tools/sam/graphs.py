@@ -27,9 +27,9 @@ MOST_BYTES = 1_900_000_000
 
 
 def write_graphs(tensors: Mapping[str, Tensor], shape: EncoderShape, folder: Path) -> tuple[float, float]:
-    """Write ``encoder.onnx`` and ``decoder.onnx``; gives how far each is from the network (see ``TOLERANCE``).
+    """Write ``encoder.onnx`` and ``decoder.onnx``; return how far each is from its network.
 
-    Raises ``UserError`` when one differs by more.
+    Raises ``UserError`` when one differs by more than ``TOLERANCE``.
     """
     encoder = Encoder(tensors, shape, half=_encoder_bytes(tensors) > MOST_BYTES).eval()
     decoder = Decoder(tensors, shape).eval()
@@ -88,11 +88,12 @@ def _difference(
     values = _tensors(feeds)
     with torch.no_grad():
         given = network(*values)
-    wanted = [given] if isinstance(given, Tensor) else list(given)
+    if isinstance(given, Tensor):
+        given = [given]
     call = open_call(path, outputs)
     made = call({name: value.numpy() for name, value in zip(inputs, values, strict=True)})
     worst = 0.0
-    for ours, theirs in zip(wanted, made, strict=True):
+    for ours, theirs in zip(given, made, strict=True):
         off = ours - torch.from_numpy(theirs)
         worst = max(worst, float(off.square().mean().sqrt()) / (float(ours.std()) + 1e-6))
     if not worst <= TOLERANCE:

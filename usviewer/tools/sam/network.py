@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from usviewer.tools.sam.checkpoint import DECODER_HEADS, MASKS, EncoderShape
 
+# Of ImageNet's pictures, in bytes: what the published encoders were trained with.
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 
 # PyTorch's own value in the decoder, that of the vision transformer in the encoder and in the norms over channels.
@@ -28,13 +29,18 @@ class _Named(nn.Module):
         super().__init__()
         for name, value in tensors.items():
             if name.startswith(prefix):
-                kept = value.half() if half and value.dim() > 1 else value
+                kept = value
+                if half and value.dim() > 1:  # only matrices: they are what fills the file
+                    kept = value.half()
+                # PyTorch allows no dot in the name of a buffer.
                 self.register_buffer(name.replace(".", "/"), kept, persistent=True)
 
     def get(self, name: str) -> Tensor:
-        """A tensor."""
+        """The tensor of that name in the checkpoint, in single precision."""
         value: Tensor = getattr(self, name.replace(".", "/"))
-        return value.float() if value.dtype == torch.float16 else value
+        if value.dtype == torch.float16:
+            return value.float()
+        return value
 
     def linear(self, name: str, x: Tensor) -> Tensor:
         """A fully connected layer over the last axis."""
@@ -81,14 +87,19 @@ class Encoder(_Named):
     def _block(self, name: str, x: Tensor, window: int) -> Tensor:
         inner = self.norm(name + "norm1", x, EPS)
         side = self.shape.grid
-        x = x + (
-            _windowed(inner, window, side, lambda y: self._attend(name, y)) if window else self._attend(name, inner)
-        )
+        if window:
+            seen = _windowed(inner, window, side, lambda y: self._attend(name, y))
+        else:
+            seen = self._attend(name, inner)
+        x = x + seen
         y = functional.gelu(self.linear(name + "mlp.lin1", self.norm(name + "norm2", x, EPS)))
         return x + self.linear(name + "mlp.lin2", y)
 
     def _attend(self, name: str, x: Tensor) -> Tensor:
-        """Attention within each [n, side, side, width], with a bias for the distance along each axis."""
+        """Attention within each [n, side, side, width], with a bias for the distance along each axis.
+
+        The bias is taken apart into rows and columns as in MViTv2 (Li et al. 2022, arXiv 2112.01526).
+        """
         n, side, heads, depth = x.shape[0], x.shape[1], self.shape.heads, self.shape.width // self.shape.heads
         qkv = self.linear(name + "attn.qkv", x).view(n, side * side, 3, heads, depth).permute(2, 0, 3, 1, 4)
         q, k, v = (part.reshape(n * heads, side * side, depth) for part in qkv.unbind(0))
@@ -149,14 +160,15 @@ class Decoder(_Named):
         return self._answer(tokens, keys)
 
     def _encoded(self, places: Tensor) -> Tensor:
-        """Positions in [0, 1] as sines and cosines of random frequencies."""
+        """Positions in [0, 1] as sines and cosines of random frequencies (Tancik et al. 2020, arXiv 2006.10739)."""
         matrix = self.get("prompt_encoder.pe_layer.positional_encoding_gaussian_matrix")
         phase = 2 * math.pi * ((2 * places - 1) @ matrix)
         return torch.cat((phase.sin(), phase.cos()), dim=-1)
 
     def _points(self, coords: Tensor, labels: Tensor) -> Tensor:
-        """[1, N, C]: position and kind of every point; one that is none has no position."""
+        """[1, N, C]: position and kind of every point; one of kind -1 fills a gap and has no position."""
         kind = labels[..., None]
+        # Half a pixel more: SAM counts points from the middle of the first pixel.
         embedded = self._encoded((coords + 0.5) / self.shape.side_px) * (kind != -1).to(coords.dtype)
         embedded = embedded + (kind == -1).to(coords.dtype) * self.get("prompt_encoder.not_a_point_embed.weight")
         for number in range(4):
@@ -189,7 +201,9 @@ class Decoder(_Named):
             seen = self._attend(name + "cross_attn_token_to_image", queries + tokens, keys + self.places, keys)
             queries = self.norm(name + "norm2", queries + seen, DECODER_EPS)
             inner = functional.relu(self.linear(name + "mlp.lin1", queries))
-            weight = 2.0 if self.shape.mlp_twice else 1.0
+            weight = 1.0
+            if self.shape.mlp_twice:
+                weight = 2.0
             queries = self.norm(name + "norm3", weight * queries + self.linear(name + "mlp.lin2", inner), DECODER_EPS)
             seen = self._attend(name + "cross_attn_image_to_token", keys + self.places, queries + tokens, queries)
             keys = self.norm(name + "norm4", keys + seen, DECODER_EPS)
@@ -222,6 +236,7 @@ class Decoder(_Named):
             for number in range(MASKS)
         ]
         masks = torch.stack(weights, dim=1) @ x.flatten(2)
+        # The first token is for the scores, each of the next ones for a mask.
         scores = self._perceptron("mask_decoder.iou_prediction_head", tokens[:, 0])
         return scores, masks.view(1, MASKS, 4 * grid, 4 * grid)
 
