@@ -134,11 +134,6 @@ class ReviewRun:
         """Whether a thread still runs."""
         return any(worker.alive for worker in self._workers())
 
-    @property
-    def failure(self) -> Exception | None:
-        """A bug that one of the threads met."""
-        return next((worker.failure for worker in self._workers() if worker.failure is not None), None)
-
     def raise_failure(self) -> None:
         """Raise a bug that one of the threads met, once: the window does so where the user hears of it."""
         for worker in self._workers():
