@@ -94,8 +94,7 @@ def _timed(run: ReviewRun, act: Callable[[], None]) -> tuple[float, float]:
     act()
     while time.monotonic() - began_s < DEADLINE_S:
         now = run.snapshot()
-        if run.failure is not None:
-            raise run.failure
+        run.raise_failure()
         if now.message and not now.complete:
             raise UserError(now.message, "Choose another clip or model")
         if now.complete and now.curve is not None and bool(now.curve.analysed.all()):

@@ -21,7 +21,6 @@ from usviewer.acquire import open_source
 from usviewer.atomic import make_folder, write_text
 from usviewer.calibrate.calibration import gather
 from usviewer.errors import UserError
-from usviewer.pipeline.live_run import JOIN_DEADLINE_S
 from usviewer.pipeline.playback import Playback, PlaybackState
 from usviewer.plain_text import printable
 from usviewer.tools.benchmark.cases import Spread, spread
@@ -124,8 +123,7 @@ def measure(path: Path, count: int, play_s: float) -> SeekResult:
         size = (now.source.width_px, now.source.height_px)
         return SeekResult(path.name, *size, frames, opened_ms, spread(exact), spread(near), rate, share)
     finally:
-        playback.request_stop()
-        playback.join(JOIN_DEADLINE_S)
+        playback.stop()
 
 
 def _time_seek(playback: Playback, index: int, *, exact: bool) -> float:
@@ -167,8 +165,7 @@ def _wait(playback: Playback, there: Callable[[PlaybackState], bool]) -> int:
     """Poll as a window does, but finer; the number of the frame that is shown then."""
     began = time.perf_counter()
     while not there(now := playback.picture()):
-        if playback.failure is not None:
-            raise playback.failure
+        playback.raise_failure()
         if now.message:
             raise UserError(now.message)
         if time.perf_counter() - began > GIVE_UP_S:

@@ -20,7 +20,7 @@ from PySide6.QtWidgets import QApplication
 from benchmarks.command import end_with
 from usviewer import app
 from usviewer.atomic import make_folder, write_text
-from usviewer.pipeline.jobs import own_threads
+from usviewer.pipeline.worker import own_threads
 from usviewer.plain_text import in_markdown, printable
 from usviewer.tools.command import MOST_SECONDS, Parser, number
 

@@ -20,10 +20,10 @@ from usviewer.settings import settings_path
 
 def start(*arguments: str, without_qt: bool = False, **variables: str | None) -> subprocess.CompletedProcess[str]:
     """The command in a process of its own; ``variables`` of its environment are set, or (None) taken out of it."""
-    code = "import sys; from usviewer.__main__ import main; "
+    code = "import sys; from usviewer.__main__ import main; "  # as the program itself: also its end is tried
     if without_qt:
         code += "sys.modules['PySide6'] = None; sys.modules['PySide6.QtWidgets'] = None; "
-    code += "sys.exit(main(sys.argv[1:]))"
+    code += "sys.exit(main())"
     wanted = {**os.environ, "QT_QPA_PLATFORM": "offscreen", **variables}
     environment = {name: value for name, value in wanted.items() if value is not None}
     return subprocess.run(

@@ -58,13 +58,18 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _leave(code: int) -> None:
-    """End at once where a thread of ours was left behind in a driver or an engine.
+    """Stop every thread that still runs; end at once where one hangs in a driver or an engine.
 
-    Python would end it in the middle of foreign code, which aborts the process (SIGABRT). All files are closed by now.
+    Python would end it in the middle of foreign code, which aborts the process (SIGABRT). The log, the settings and
+    all results are closed by now: what was not finished in time is an unfinished file under a name of its own.
     """
-    if "usviewer.pipeline" not in sys.modules:  # which owns all threads
+    workers = sys.modules.get("usviewer.pipeline.worker")
+    if workers is None:  # no thread was ever started
         return
-    if not importlib.import_module("usviewer.pipeline.jobs").own_threads():
+    ended = False
+    with suppress(KeyboardInterrupt):  # Ctrl-C once more: nothing is waited for
+        ended = workers.stop_all()
+    if ended:
         return
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError):  # closed, or its reader has gone

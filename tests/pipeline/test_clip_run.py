@@ -16,7 +16,6 @@ from usviewer.infer.temporal_gate import TemporalGate
 from usviewer.measure.reading import Reading, Status
 from usviewer.pipeline.analyzer import Calibrate, FrameAnalyzer, LoadedModel, Predict, Read, unchanged
 from usviewer.pipeline.clip_run import (
-    INTERRUPTED_S,
     MOST_FIRST_FAILURES,
     STAGE_DEPTH,
     analyze_clip,
@@ -24,6 +23,7 @@ from usviewer.pipeline.clip_run import (
     read_ahead,
 )
 from usviewer.pipeline.refusals import reason_of
+from usviewer.pipeline.worker import INTERRUPTED_S
 
 
 def stage_threads() -> list[threading.Thread]:

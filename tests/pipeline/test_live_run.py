@@ -20,8 +20,9 @@ from usviewer.infer.temporal_gate import TemporalGate
 from usviewer.measure.findings import EMPTY_REPORT
 from usviewer.measure.reading import Status
 from usviewer.pipeline.analyzer import Calibrate, FrameResult
-from usviewer.pipeline.live_run import JOIN_DEADLINE_S, MOST_FAILURES, LiveRun, Mailbox
+from usviewer.pipeline.live_run import MOST_FAILURES, LiveRun
 from usviewer.pipeline.signal import SignalState
+from usviewer.pipeline.worker import JOIN_DEADLINE_S, Mailbox
 from usviewer.units import ScaleSource, isotropic
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,6 +13,7 @@ pytest.importorskip("PySide6")
 
 from PySide6.QtWidgets import QApplication
 
+from tests.helpers.threads import no_thread_left
 from usviewer.settings import Settings
 from usviewer.view import theme
 from usviewer.view.main_window import MainWindow
@@ -35,13 +35,8 @@ def themed(qapp: QApplication) -> QApplication:
 @pytest.fixture(autouse=True)
 def _nothing_runs_on() -> Iterator[None]:
     """Every thread that a test's window started must have ended with it."""
-    before = set(threading.enumerate())
-    yield
-    left = [thread for thread in set(threading.enumerate()) - before if thread.name.startswith("usviewer")]
-    for thread in left:  # closing waits a second; on a busy computer a source may still be opening then
-        thread.join(10)
-    still = [thread.name for thread in left if thread.is_alive()]
-    assert not still, f"threads run on: {still}"
+    with no_thread_left():
+        yield
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -20,11 +19,11 @@ from usviewer.pipeline.analyzer import FrameAnalyzer, FrameResult, LoadedModel
 from usviewer.pipeline.clip_run import MOST_FIRST_FAILURES
 from usviewer.pipeline.curve import Curve, curve_of
 from usviewer.pipeline.playback import Playback, SharedCalibration
-from usviewer.pipeline.refusals import as_user_error, is_bug, refusals
+from usviewer.pipeline.refusals import as_user_error, refusals
+from usviewer.pipeline.worker import Worker
 from usviewer.save.kept_predictions import KeptPrediction, KeptPredictions
 
 STEP_ASIDE_S = 0.002
-_log = logging.getLogger(__name__)
 # The curve is drawn anew so often, and in no more than a twentieth of the time.
 CURVE_EVERY_S = 0.3
 CURVE_SHARE = 0.05
@@ -49,7 +48,7 @@ class ReadingStore(Protocol):
         """What the user corrected, by frame."""
 
 
-class ClipAnalysis:
+class ClipAnalysis(Worker):
     """Reads every frame of a clip, or takes what was kept. ``readings`` is filled as it goes.
 
     What the model said of each frame is kept in ``predictions``: with another scale, or another word of the operator's,
@@ -70,6 +69,7 @@ class ClipAnalysis:
 
         ``predictions`` are those of this model, as far as an earlier analysis of the clip has come.
         """
+        super().__init__("the analysis")
         self.predictions = predictions if predictions is not None else KeptPredictions()
         self._open_source = open_source
         self._playback = playback
@@ -78,7 +78,6 @@ class ClipAnalysis:
         self._model, self._given = model, given
         self._kept = kept
         self._lock = threading.Lock()
-        self._stop = threading.Event()
         self._corrected = threading.Event()
         self._calibration: SharedCalibration  # set in the thread, before anything is measured
         self._automatic: dict[int, Reading] = {}
@@ -90,28 +89,16 @@ class ClipAnalysis:
         self._aggregated: bool | None = None  # not known before the source is open
         self._complete = False
         self._message = ""
-        self.failure: Exception | None = None
-        self._thread = threading.Thread(target=self._run, name="usviewer-analysis", daemon=True)
 
     def start(self) -> None:
         """Begin, in the thread."""
-        self._thread.start()
+        self._begin("analysis", self._work)
 
-    def request_stop(self) -> None:
-        """End soon; may be called twice."""
-        self._stop.set()
+    def _wake(self) -> None:
         self._corrected.set()
 
-    def join(self, deadline_s: float) -> bool:
-        """Wait for the end; False when it did not come in time."""
-        if self._thread.is_alive():
-            self._thread.join(deadline_s)
-        return not self._thread.is_alive()
-
-    @property
-    def alive(self) -> bool:
-        """Whether the thread still runs."""
-        return self._thread.is_alive()
+    def _ended(self, error: UserError) -> None:
+        self._say(str(error))
 
     # -- for the window
 
@@ -172,16 +159,6 @@ class ClipAnalysis:
 
     # -- the thread
 
-    def _run(self) -> None:
-        try:
-            self._work()
-        except UserError as error:
-            _log.warning("the analysis ended: %s", error)
-            self._say(str(error))
-        except Exception as error:  # a bug: the window raises it where the user hears of it
-            self.failure = error
-            self._say("An error in the program ended the analysis.")
-
     def _work(self) -> None:
         if self._edits is None and self._kept is not None:
             found = dict(self._kept.edits())
@@ -192,7 +169,7 @@ class ClipAnalysis:
             self._take(kept)
             self._draw_curve()
         calibration = self._playback.calibration()
-        if calibration is None or self._stop.is_set():
+        if calibration is None or self._stopping.is_set():
             return
         self._calibration = calibration
         with self._open_source() as source:
@@ -209,10 +186,10 @@ class ClipAnalysis:
             self._say(" ".join(f"{sentence}." for sentence in said))
         if not self._problems and self._kept is not None and kept is None:  # problems may be gone another time
             self._keep(self._kept)
-        while not self._stop.is_set():
+        while not self._stopping.is_set():
             self._corrected.wait()
             self._corrected.clear()
-            if self._unmeasured and not self._stop.is_set():
+            if self._unmeasured and not self._stopping.is_set():
                 with self._open_source() as source:
                     self._measure_left(source)
             self._draw_curve()
@@ -230,7 +207,7 @@ class ClipAnalysis:
         for index in range(count):
             one = kept.frames[index]
             geometry = geometries[index] = self._known_geometry(one)
-            if self._stop.is_set() or not one.holds_for(geometry):
+            if self._stopping.is_set() or not one.holds_for(geometry):
                 return False
             try:
                 readings[index] = analyzer.measure(one.prediction(source.info.uri), geometry)
@@ -254,7 +231,7 @@ class ClipAnalysis:
 
     def _read_all(self, source: Source, analyzer: FrameAnalyzer) -> bool:
         """Read every frame from its picture; the network is asked only of what it was not asked before."""
-        if self._stop.is_set():
+        if self._stopping.is_set():
             return False  # what was learnt of the geometries stays as it is
         analyzer.restart()
         self.predictions.geometries, self.predictions.calibrated_by = {}, self._calibration
@@ -291,9 +268,9 @@ class ClipAnalysis:
 
     def _my_turn(self) -> bool:
         """Stand back while the playback has work to do; False when it is time to end."""
-        while self._playback.busy.is_set() and not self._stop.wait(STEP_ASIDE_S):
+        while self._playback.busy.is_set() and not self._stopping.wait(STEP_ASIDE_S):
             pass
-        return not self._stop.is_set()
+        return not self._stopping.is_set()
 
     def _take(self, kept: Mapping[int, Reading]) -> None:
         with self._lock:
@@ -327,8 +304,7 @@ class ClipAnalysis:
         self._calibration.note(frame)
 
     def _note(self, frame: Frame, problem: Exception, reason: str) -> None:
-        if is_bug(problem) and self.failure is None:
-            self.failure = problem
+        self._note_bug(problem)
         self._problems.setdefault(reason, []).append(frame.key.index)
         failed = sum(map(len, self._problems.values()))
         with self._lock:

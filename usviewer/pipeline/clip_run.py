@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import queue
-import threading
+from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing, contextmanager
+from functools import partial
 from typing import TypeVar, cast
 
 from usviewer.frame import Frame
 from usviewer.pipeline.analyzer import FrameAnalyzer, FrameResult
+from usviewer.pipeline.worker import serial_executor
 
 # Frames that may wait between two stages. More would only hold memory: a 4K frame is 25 MB.
 STAGE_DEPTH = 4
 # A model that has read none of so many frames reads none of the clip: its error is the input's own.
 MOST_FIRST_FAILURES = 10
-# After a second Ctrl-C nothing is waited for any longer: what blocks is left behind.
-INTERRUPTED_S = 1.0
 _END = object()
 
 T = TypeVar("T")
@@ -25,50 +24,22 @@ T = TypeVar("T")
 def prefetch(items: Iterable[T], depth: int = STAGE_DEPTH) -> Generator[T, None, None]:
     """Iterate in a thread of its own, at most ``depth`` items ahead; same items, same order.
 
-    An exception of ``items`` is raised here, at its place. Closing the iterator (or leaving its loop) stops and joins
-    the thread.
+    An exception of ``items`` is raised here, at its place. Closing the iterator (or leaving its loop) closes ``items``
+    in the thread, and ends the thread.
     """
-    slots: queue.Queue[object] = queue.Queue(maxsize=depth)
-    stop = threading.Event()
-    failure: list[BaseException] = []
-
-    def put(item: object) -> bool:
-        while not stop.is_set():
-            try:
-                slots.put(item, timeout=0.1)
-            except queue.Full:
-                continue
-            return True
-        return False
-
-    def work() -> None:
+    iterator = iter(items)
+    with serial_executor("stage", "a stage of the clip") as stage:
+        # one more than may wait: while the consumer has its item, the thread works on that one
+        ahead = deque(stage.submit(partial(next, iterator, _END)) for _ in range(depth + 1))
         try:
-            for item in items:
-                if not put(item):
-                    break
-        except BaseException as error:  # handed over, and raised by the consumer
-            failure.append(error)
+            while (item := ahead.popleft().result()) is not _END:
+                ahead.append(stage.submit(partial(next, iterator, _END)))
+                yield cast("T", item)
         finally:
+            for future in ahead:
+                future.cancel()
             if isinstance(items, Generator):
-                items.close()
-            put(_END)
-
-    thread = threading.Thread(target=work, name="usviewer-stage", daemon=True)
-    thread.start()
-    try:
-        while (item := slots.get()) is not _END:
-            yield cast("T", item)
-        if failure:
-            raise failure[0]
-    except KeyboardInterrupt:
-        stop.set()
-        thread.join(INTERRUPTED_S)
-        raise
-    except BaseException:
-        stop.set()
-        thread.join()
-        raise
-    thread.join()
+                stage.submit(items.close)
 
 
 @contextmanager
@@ -77,32 +48,8 @@ def read_ahead(work: Callable[[], T]) -> Iterator[Callable[[], T]]:
 
     What ``work`` raises is raised there, each time it is asked. The thread has ended when the block is left.
     """
-    result: list[T] = []
-    failure: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            result.append(work())
-        except BaseException as error:  # handed over, and raised by whoever asks
-            failure.append(error)
-
-    def give() -> T:
-        thread.join()
-        if failure:
-            raise failure[0]
-        return result[0]
-
-    thread = threading.Thread(target=run, name="usviewer-ahead", daemon=True)
-    thread.start()
-    try:
-        yield give
-    except KeyboardInterrupt:
-        thread.join(INTERRUPTED_S)
-        raise
-    except BaseException:
-        thread.join()
-        raise
-    thread.join()
+    with serial_executor("ahead", "what was begun ahead") as thread:
+        yield thread.submit(work).result
 
 
 def analyze_clip(frames: Iterable[Frame], analyzer: FrameAnalyzer) -> Generator[FrameResult, None, None]:

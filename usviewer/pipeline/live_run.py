@@ -14,7 +14,6 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Generic, TypeVar
 
 from usviewer.acquire import Source
 from usviewer.frame import Frame, SourceInfo
@@ -24,58 +23,22 @@ from usviewer.measure.findings import EMPTY_REPORT, ClipReport
 from usviewer.measure.reading import Summary
 from usviewer.measure.trend import Trend
 from usviewer.pipeline.analyzer import Calibrate, FrameAnalyzer, FrameResult, LoadedModel
-from usviewer.pipeline.jobs import ended_in_time
-from usviewer.pipeline.refusals import as_user_error, is_bug, reason_of
+from usviewer.pipeline.refusals import as_user_error, reason_of
 from usviewer.pipeline.signal import SignalState, SignalWatch
 from usviewer.pipeline.timing import Percentiles, Timings
-
-T = TypeVar("T")
+from usviewer.pipeline.worker import JOIN_DEADLINE_S, Mailbox, Worker
 
 # A pair of image and overlay that is older than this is not shown; the newest image is, without an overlay.
 MAX_PAIR_AGE_S = 0.150
 SLOW_FOR_S = 0.5
 REOPEN_EVERY_S = 1.0
 STATUS_EVERY_S = 0.2
-# Stopping never takes longer. What blocks beyond that (a device that hangs in its driver, an engine that never ends) is
-# left behind in a daemon thread, which is said.
-JOIN_DEADLINE_S = 1.0
 # A frame in between may be damaged; a model that fails on so many live pictures in a row (0.3 to 1 s of a scanner's 10
 # to 30 a second) will not read the next one either.
 MOST_FAILURES = 10
 # So often the log says how many frames came, were dropped, and how late they were.
 LOG_EVERY_S = 60.0
 _log = logging.getLogger(__name__)
-
-
-class Mailbox(Generic[T]):
-    """A slot, not a queue: what is put replaces what waits."""
-
-    def __init__(self) -> None:
-        self._condition = threading.Condition()
-        self._item: T | None = None
-        self._closed = False
-        self.replaced = 0
-
-    def put(self, item: T) -> None:
-        """Never blocks. Counts the item that was replaced before anyone took it."""
-        with self._condition:
-            self.replaced += self._item is not None
-            self._item = item
-            self._condition.notify()
-
-    def take(self, timeout_s: float) -> T | None:
-        """The newest item, once; None after the time-out or when closed."""
-        with self._condition:
-            if self._item is None and not self._closed:
-                self._condition.wait(timeout_s)
-            item, self._item = self._item, None
-            return item
-
-    def close(self) -> None:
-        """Wake whoever waits; nothing is handed out any more but what is there."""
-        with self._condition:
-            self._closed = True
-            self._condition.notify_all()
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +110,7 @@ class LiveSnapshot:
         return self.newest, None, "The model is too slow for this source: picture without overlay"
 
 
-class LiveRun:
+class LiveRun(Worker):
     """One live source with one model. Start, poll ``snapshot``, stop. The model can be exchanged while it runs."""
 
     def __init__(
@@ -157,10 +120,10 @@ class LiveRun:
         model: LoadedModel | None = None,
         context: ExamContext = NO_CONTEXT,
     ) -> None:
+        super().__init__("the live view", release=self._let_go)
         self._open_source = open_source
         self._calibrate = calibrate
         self._lock = threading.Lock()
-        self._stop = threading.Event()
         self._waiting: Mailbox[_Waiting] = Mailbox()
         self._epoch = 0  # what was captured before the last withdrawal must not be published after it
         self._watch = SignalWatch()
@@ -181,48 +144,35 @@ class LiveRun:
         self._recent = RecentReport()  # filled by the inference thread, replaced where it holds no longer
         self._captured = 0
         self._slow_until_s = 0.0
-        self._failure: Exception | None = None
         self._logged_state, self._logged_s = SignalState.CONNECTING, time.monotonic()
-        self._threads = [
-            threading.Thread(target=self._capture, name="usviewer-capture", daemon=True),
-            threading.Thread(target=self._infer, name="usviewer-infer", daemon=True),
-        ]
 
     def start(self) -> None:
         """Start capturing. The source is opened in the capture thread: a slow device never holds the window up."""
-        for thread in self._threads:
-            thread.start()
+        self._begin("capture", self._capture)
+        self._begin("infer", self._infer)
 
-    def stop(self) -> bool:
-        """Stop both threads within ``JOIN_DEADLINE_S``; safe to call twice. False when one did not end in time.
+    def stop(self, deadline_s: float = JOIN_DEADLINE_S) -> bool:
+        """Stop both threads in time; safe to call twice. False when one did not end in time.
 
-        A live source is closed from here, so that a read that blocks returns; an engine that can end a prediction is
-        asked to. Both are done in a thread of their own: they may block as well.
+        A live source is closed from outside, so that a read that blocks returns; an engine that can end a prediction is
+        asked to.
         """
-        self._stop.set()
-        self._waiting.close()
-        until_s = time.monotonic() + JOIN_DEADLINE_S
-        letting_go = threading.Thread(target=self._let_go, name="usviewer-let-go", daemon=True)
-        letting_go.start()
-        begun = [thread for thread in self._threads if thread.ident is not None]
-        for thread in (letting_go, *begun):
-            thread.join(max(0.0, until_s - time.monotonic()))
-        ended = not any(thread.is_alive() for thread in (letting_go, *begun))
+        ended = super().stop(deadline_s)
         with self._lock:
             self._log_counts()
-        return ended_in_time(ended, "live")
+        return ended
+
+    def _wake(self) -> None:
+        self._waiting.close()
 
     def _let_go(self) -> None:
         with self._lock:
             source, analyzer = self._source, self._analyzer if self._reading else None
-        try:
-            # A recording must not be closed under the reader's hands; its reads end by themselves.
-            if source is not None and source.info.live:
-                source.close()
-            if analyzer is not None and analyzer.model.cancel is not None:
-                analyzer.model.cancel()
-        except Exception as error:
-            self._note_bug(error)
+        # A recording must not be closed under the reader's hands; its reads end by themselves.
+        if source is not None and source.info.live:
+            source.close()
+        if analyzer is not None and analyzer.model.cancel is not None:
+            analyzer.model.cancel()
 
     def set_model(self, model: LoadedModel | None, context: ExamContext = NO_CONTEXT) -> None:
         """Exchange the model or what the operator said; the picture goes on, what the old one read is withdrawn.
@@ -259,14 +209,6 @@ class LiveRun:
         """Forget the trend and the last result, for example when the scale has changed."""
         with self._lock:
             self._withdraw()
-
-    @property
-    def failure(self) -> Exception | None:
-        """The newest bug that a frame, or the source, was lost to: the window raises it where the user hears of it.
-
-        The same object while the same bug repeats itself.
-        """
-        return self._failure
 
     def snapshot(self) -> LiveSnapshot:
         """All that the window needs, taken under one lock."""
@@ -326,15 +268,6 @@ class LiveRun:
         line = "live: %d frames captured, %d dropped; to overlay %.0f ms, 99 %% within %.0f ms"
         _log.info(line, self._captured, self._waiting.replaced, times_ms.p50, times_ms.p99)
 
-    def _note_bug(self, error: Exception) -> None:
-        """Keep a bug for the window, once for all its repetitions."""
-        if not is_bug(error):
-            return
-        with self._lock:
-            before = self._failure
-            if before is None or (type(before), str(before)) != (type(error), str(error)):
-                self._failure = error
-
     def _withdraw(self) -> None:
         self._epoch += 1
         self._pair = None
@@ -345,7 +278,7 @@ class LiveRun:
 
     def _capture(self) -> None:
         """Open the source, again and again: neither a lost device nor a bug ends the live picture for good."""
-        while not self._stop.is_set():
+        while not self._stopping.is_set():
             try:
                 with self._open_source() as source:
                     with self._lock:
@@ -355,10 +288,10 @@ class LiveRun:
                 self._lost(error)
             with self._lock:
                 self._source = None
-            self._stop.wait(REOPEN_EVERY_S)
+            self._stopping.wait(REOPEN_EVERY_S)
 
     def _lost(self, error: Exception) -> None:
-        if self._stop.is_set():
+        if self._stopping.is_set():
             return  # closed from outside: whatever the read said then is no news
         _log.warning("the live source is lost: %s", error)
         self._note_bug(error)
@@ -377,13 +310,13 @@ class LiveRun:
             self._recent = RecentReport()
         period_s = 1.0 / source.info.frames_per_second if source.info.frames_per_second else 1.0 / 30.0
         due_s = time.monotonic()
-        while not self._stop.is_set():
+        while not self._stopping.is_set():
             for frame in source:
-                if self._stop.is_set():
+                if self._stopping.is_set():
                     return
                 if paced:
                     due_s = max(due_s + period_s, time.monotonic() - period_s)
-                    self._stop.wait(max(0.0, due_s - time.monotonic()))
+                    self._stopping.wait(max(0.0, due_s - time.monotonic()))
                     frame = replace(frame, key=replace(frame.key, capture_time_s=time.monotonic()))
                 self._accept(frame)
             if source.info.live:
@@ -424,7 +357,7 @@ class LiveRun:
     # -- inference thread
 
     def _infer(self) -> None:
-        while not self._stop.is_set():
+        while not self._stopping.is_set():
             waiting = self._waiting.take(0.2)
             analyzer = self._analyzer
             if waiting is None or analyzer is None:

@@ -14,7 +14,8 @@ from usviewer.acquire import Source
 from usviewer.calibrate.calibration import NOTHING_STATED, Calibration, ScaleEvidence, StatedScale
 from usviewer.errors import UserError
 from usviewer.frame import FALLBACK_FRAMES_PER_SECOND, Frame, FrameKey, ImageGeometry, SourceInfo
-from usviewer.pipeline.refusals import as_user_error, is_bug
+from usviewer.pipeline.refusals import as_user_error
+from usviewer.pipeline.worker import Worker
 
 # While the hand moves, the nearest key frame is shown; after this rest the exact frame is decoded.
 HAND_RESTS_S = 0.10
@@ -93,7 +94,7 @@ def media_times(times_s: Sequence[float | None], frames_per_second: float | None
     return tuple(index * step_s for index in range(len(times_s)))
 
 
-class Playback:
+class Playback(Worker):
     """Shows one clip. Every method returns at once; what it asked for shows in a later ``picture``.
 
     ``gather`` looks at frames from all over the clip for its scale, so it has a source and a thread of its own; until
@@ -108,10 +109,10 @@ class Playback:
         start_index: int = 0,
         said: StatedScale = NOTHING_STATED,
     ) -> None:
+        super().__init__("the playback")
         self._open_source = open_source
         self._gather, self._said = gather, said
         self._changed = threading.Condition()
-        self._stop = threading.Event()
         self._calibration: SharedCalibration | None = None  # None: not known yet
         self._ready = threading.Event()
         self._counted = threading.Event()
@@ -124,35 +125,20 @@ class Playback:
         self._info: SourceInfo | None = None
         self._message = self._scale_message = self._problem = ""  # of the clip, its scale, the frame that was asked for
         self.busy = threading.Event()
-        self.failure: Exception | None = None
-        self._thread = threading.Thread(target=self._run, name="usviewer-playback", daemon=True)
-        self._calibrator = threading.Thread(target=self._find_calibration, name="usviewer-calibration", daemon=True)
 
     def start(self) -> None:
         """Open the clip, in the threads."""
-        self._thread.start()
-        self._calibrator.start()
+        self._begin("playback", self._play_clip)
+        self._begin("calibration", self._find_calibration)
 
-    def request_stop(self) -> None:
-        """End soon; may be called twice."""
-        self._stop.set()
+    def _wake(self) -> None:
         self._ready.set()
         self._counted.set()
         with self._changed:
             self._changed.notify_all()
 
-    def join(self, deadline_s: float) -> bool:
-        """Wait for the end; False when it did not come in time."""
-        until_s = time.monotonic() + deadline_s
-        for thread in (self._thread, self._calibrator):
-            if thread.is_alive():
-                thread.join(max(0.0, until_s - time.monotonic()))
-        return not self.alive
-
-    @property
-    def alive(self) -> bool:
-        """Whether a thread still runs."""
-        return self._thread.is_alive() or self._calibrator.is_alive()
+    def _ended(self, error: UserError) -> None:
+        self._say(str(error))
 
     # -- what the user asks for
 
@@ -216,7 +202,7 @@ class Playback:
         self._ready.wait()
         with self._changed:
             found = self._calibration if self._times_s else None
-        return None if self._stop.is_set() else found
+        return None if self._stopping.is_set() else found
 
     def calibrate(self, frame: Frame) -> Frame:
         """The frame with its geometry; for every thread."""
@@ -237,23 +223,17 @@ class Playback:
 
     # -- the thread
 
-    def _run(self) -> None:
+    def _play_clip(self) -> None:
         try:
             with self._open_source() as source:
                 _log.info("clip opened: %s", source.info.anonymous)
-                self._begin(source)
+                self._show_first(source)
                 self._serve(source)
-        except UserError as error:
-            _log.warning("the clip cannot be played: %s", error)
-            self._say(str(error))
-        except Exception as error:  # a bug: the window raises it where the user hears of it
-            self.failure = error
-            self._say("An error in the program ended the playback.")
         finally:
             self.busy.clear()
             self._counted.set()
 
-    def _begin(self, source: Source) -> None:
+    def _show_first(self, source: Source) -> None:
         """The first picture at once; then the frames are counted."""
         self.busy.set()
         if self._wanted.index == 0:
@@ -275,9 +255,9 @@ class Playback:
         except UserError as error:
             _log.warning("the clip has no calibration: %s", error)
             self._say(str(error))
-        except Exception as error:  # a bug: the window raises it where the user hears of it
-            self.failure = error
-        while not self._stop.is_set():
+        except Exception as error:
+            self._note_bug(error)
+        while not self._stopping.is_set():
             said = self._said
             found, problem = self._decide(evidence, said)
             with self._changed:
@@ -285,7 +265,7 @@ class Playback:
                     self._calibration, self._scale_message = SharedCalibration(found), problem
                     self._ready.set()
                     self._changed.notify_all()
-                while said is self._said and not self._stop.is_set():
+                while said is self._said and not self._stopping.is_set():
                     self._changed.wait()
 
     def _decide(self, evidence: ScaleEvidence | None, said: StatedScale) -> tuple[Calibration | None, str]:
@@ -298,11 +278,11 @@ class Playback:
             _log.warning("the clip has no calibration: %s", error)
             return None, str(error)
         except Exception as error:
-            self.failure = error
+            self._note_bug(error)
             return None, ""
 
     def _serve(self, source: Source) -> None:
-        while not self._stop.is_set():
+        while not self._stopping.is_set():
             with self._changed:
                 wanted = self._wanted
                 if not wanted.playing and self._is_settled(wanted) and not self._lacks_geometry():
@@ -339,7 +319,7 @@ class Playback:
             return  # the exact frame, a moment later, says why
         with self._changed:
             rests_s = HAND_RESTS_S - (time.monotonic() - wanted.asked_s)
-            self._changed.wait_for(lambda: self._stop.is_set() or self._wanted is not wanted, max(0.0, rests_s))
+            self._changed.wait_for(lambda: self._stopping.is_set() or self._wanted is not wanted, max(0.0, rests_s))
 
     def _play(self, source: Source, wanted: PlaybackRequest) -> None:
         """Follow the clock of the clip; frames that are due no more are left out."""
@@ -347,7 +327,7 @@ class Playback:
         first, last = wanted.loop or (0, len(times_s) - 1)
         began_s, began_at_s = time.monotonic(), times_s[wanted.index]
         end_s = times_s[last] + (_step_s(times_s) if wanted.loop else 0.0)
-        while not self._stop.is_set() and self._wanted is wanted:
+        while not self._stopping.is_set() and self._wanted is wanted:
             at_s = began_at_s + (time.monotonic() - began_s) * wanted.rate
             if at_s >= end_s and wanted.loop is not None:
                 lap_s = max(end_s - times_s[first], 1e-3)
@@ -366,7 +346,7 @@ class Playback:
         self.busy.clear()
         with self._changed:
             left_s = max(0.0, due_s - time.monotonic())
-            self._changed.wait_for(lambda: self._stop.is_set() or self._wanted is not wanted, left_s)
+            self._changed.wait_for(lambda: self._stopping.is_set() or self._wanted is not wanted, left_s)
         self.busy.set()
 
     def _finish(self, wanted: PlaybackRequest, last: int) -> None:
@@ -379,9 +359,8 @@ class Playback:
         try:
             raw = source.seek(index)
             shown = self._calibrated(raw)
-        except Exception as error:  # it costs this frame; a bug is raised by the window besides
-            if is_bug(error) and self.failure is None:
-                self.failure = error
+        except Exception as error:  # it costs this frame; a bug is raised by the window as well
+            self._note_bug(error)
             with self._changed:
                 self._unreadable.add(index)
                 self._problem = str(as_user_error(error))

@@ -18,17 +18,15 @@ from functools import partial
 from usviewer.acquire import Source
 from usviewer.errors import UserError
 from usviewer.frame import Frame, FrameKey, Mask
-from usviewer.infer.prediction import Instance, full_mask
+from usviewer.infer.prediction import Instance, Prediction, full_mask
 from usviewer.infer.prompt import Embedding, Prompt, PromptOutline
 from usviewer.infer.prompt.prompt_model import PromptModel
-from usviewer.infer.tracking.live import MAX_AGE_S
+from usviewer.infer.tracking.live import MAX_AGE_S, MotionTracker
 from usviewer.infer.tracking.track import Segmenter, TrackStep, segmenter_of, track_outline
 from usviewer.measure.findings import finding_of
 from usviewer.measure.pointed import limit_quality, read_pointed
+from usviewer.measure.reading import Reading
 from usviewer.pipeline.annotations import Annotation, ClipAccess, Origin
-from usviewer.pipeline.jobs import ended_in_time
-from usviewer.pipeline.live_outline import Live
-from usviewer.pipeline.live_run import JOIN_DEADLINE_S
 from usviewer.pipeline.prompt_messages import (
     Event,
     LiveOutline,
@@ -41,22 +39,98 @@ from usviewer.pipeline.prompt_messages import (
     TrackRequest,
     WorkerError,
 )
-from usviewer.pipeline.refusals import as_user_error, is_bug
+from usviewer.pipeline.refusals import as_user_error
+from usviewer.pipeline.worker import Mailbox, Worker
 
 # The neighbours of the shown frame are encoded ahead: so many at most, and no more than this takes altogether.
 MOST_AHEAD, AHEAD_S = 6, 3.0
 CARRIED = "Carried here by motion: the model is not sure on this frame"
 TOO_SLOW = "This model is too slow to follow a live picture"
-BUG = "An error in the program ended the outlining."
 
 
-class Prompting:
+class _LiveTracking:
+    """The live outline between the thread that encodes and the one that carries it on. ``lock`` guards all of it."""
+
+    def __init__(self, lock: threading.Condition) -> None:
+        self._lock = lock
+        self._carrier = MotionTracker()
+        self._carrying = threading.Lock()
+        self._newest: Frame | None = None
+        self._label = ""
+        self.waiting: Mailbox[Frame] = Mailbox()
+        self.first: tuple[Frame, Instance] | None = None
+        self.steps: Iterator[TrackStep] | None = None
+        self.shown: LiveOutline | None = None
+
+    def begin(self, frame: Frame, first: Instance, label: str) -> None:
+        """Follow this from now on; with the lock."""
+        self.first, self._label, self.steps, self.shown, self._newest = (frame, first), label, None, None, None
+        with self._carrying:
+            self._carrier = MotionTracker()
+
+    def end(self) -> None:
+        """Follow nothing; with the lock."""
+        self.first = self.steps = self.shown = self._newest = None
+
+    @property
+    def ready(self) -> bool:
+        """Whether there is a frame to encode; with the lock."""
+        return self.first is not None and self._newest is not None
+
+    def begun(self, follower: Segmenter) -> Iterator[TrackStep] | None:
+        """The steps of what is followed; None where that ended meanwhile."""
+        with self._lock:
+            if self.steps is None and self.first is not None:
+                self.steps = track_outline(self._frames(), self.first[1], follower)
+            return self.steps
+
+    def _frames(self) -> Iterator[Frame]:
+        """The frame that following began with, then each time the newest."""
+        with self._lock:
+            frame = self.first[0] if self.first is not None else None
+        while frame is not None:
+            yield frame
+            with self._lock:
+                frame, self._newest = self._newest, None
+
+    def take(self, step: TrackStep) -> None:
+        """The model's answer on a frame that was carried to before; with the lock."""
+        if step.instance is not None and not step.carried:
+            with self._carrying:
+                self._carrier.encoded(step.key, step.instance, step.prediction.frame_size_px)
+
+    def carry(self, frame: Frame) -> None:
+        """Bring the outline to this frame, measure it there, and offer the frame for encoding."""
+        with self._carrying:
+            carrier = self._carrier
+            carried = carrier.carry(frame)
+        reading = None
+        with self._lock:
+            first, label = self.first, self._label
+        if carried is not None and first is not None:
+            reading = limit_quality(_live_reading(frame, carried.instance, label), carried.confidence)
+        with self._lock:
+            if self.first is first is not None and carrier is self._carrier:
+                instance = carried.instance if carried is not None else None
+                self.shown = LiveOutline(frame, reading, instance, carried.age_s if carried is not None else 0.0)
+                self._newest = frame
+                self._lock.notify_all()
+
+
+def _live_reading(frame: Frame, instance: Instance, label: str) -> Reading:
+    """The outline that was carried here, dashed: it is as old as is said beside it."""
+    size_px = frame.size_px
+    prediction = Prediction(frame.key, size_px, (instance,), "motion", "", "motion")
+    return replace(read_pointed(prediction, frame.geometry, label), uncertain=True)
+
+
+class Prompting(Worker):
     """Owns one prompt model. Every method returns at once; ``poll`` brings what was done since."""
 
     def __init__(self, load: Callable[[], PromptModel]) -> None:
+        super().__init__("the outlining", remedy="Switch pointing off and on")
         self._load = load
         self._changed = threading.Condition()
-        self._stop = False
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self._model: PromptModel | None = None
         self._loading = True
@@ -72,25 +146,20 @@ class Prompting:
         self._encoder_s: float | None = None
         self._files = ExitStack()
         self._open: tuple[ClipAccess, Source] | None = None
-        self._live = Live(self._changed)
-        self.failure: Exception | None = None
-        self._threads = [threading.Thread(target=self._guard, args=(self._run,), name="usviewer-prompt", daemon=True)]
+        self._live = _LiveTracking(self._changed)
+        self._carries = False  # whether the thread that carries a live outline on was begun
 
     def start(self) -> None:
         """Load the model, in the thread."""
-        self._threads[0].start()
+        self._begin("prompt", self._serve)
 
-    def stop(self, deadline_s: float = JOIN_DEADLINE_S) -> bool:
-        """End the threads; safe to call twice. False when one did not end in time: an encoder is not interrupted."""
+    def _wake(self) -> None:
         with self._changed:
-            self._stop = True
             self._changed.notify_all()
         self._live.waiting.close()
-        until_s = time.monotonic() + deadline_s
-        for thread in self._threads:
-            if thread.is_alive():
-                thread.join(max(0.0, until_s - time.monotonic()))
-        return ended_in_time(not any(thread.is_alive() for thread in self._threads), "pointing")
+
+    def _ended(self, error: UserError) -> None:
+        self._events.put(WorkerError(error))
 
     # -- for the window
 
@@ -127,12 +196,10 @@ class Prompting:
     def follow_live(self, frame: Frame, first: Instance, label: str) -> None:
         """Follow an outline from this frame on through what ``live_frame`` brings."""
         with self._changed:
-            if len(self._threads) == 1:
-                self._threads.append(
-                    threading.Thread(target=self._guard, args=(self._carry,), name="usviewer-carry", daemon=True)
-                )
-                self._threads[1].start()
             self._live.begin(frame, first, label)
+        if not self._carries:
+            self._carries = True
+            self._begin("carry", self._carry)
 
     def live_frame(self, frame: Frame) -> None:
         """The newest live frame."""
@@ -177,16 +244,7 @@ class Prompting:
 
     # -- the thread of the model
 
-    def _guard(self, work: Callable[[], None]) -> None:
-        try:
-            work()
-        except UserError as error:
-            self._events.put(WorkerError(error))
-        except Exception as error:  # a bug: the window raises it where the user hears of it
-            self.failure = error
-            self._events.put(WorkerError(UserError(BUG, "Switch pointing off and on")))
-
-    def _run(self) -> None:
+    def _serve(self) -> None:
         try:
             model = self._load()
             if model.notice:
@@ -204,8 +262,7 @@ class Prompting:
 
     def _failed(self, error: Exception) -> None:
         """Say what went wrong, and do not try the same again by itself: the shown frame would fail for ever."""
-        if is_bug(error):
-            self.failure = error
+        self._note_bug(error)
         self._events.put(WorkerError(as_user_error(error)))
         self.cancel()
         with self._changed:
@@ -217,7 +274,7 @@ class Prompting:
     def _next(self, model: PromptModel) -> Callable[[], None] | None:
         """What is most needed; waits while nothing is. None at the end."""
         with self._changed:
-            while not self._stop:
+            while not self._stopping.is_set():
                 if (ask := self._ask) is not None:
                     self._ask = None
                     return partial(self._answer, model, ask)
@@ -344,7 +401,7 @@ class Prompting:
             self._events.put(TrackLost(step.lost))
 
     def _carry(self) -> None:
-        while not self._stop:
+        while not self._stopping.is_set():
             frame = self._live.waiting.take(0.2)
             if frame is None:
                 continue

@@ -6,7 +6,6 @@ nothing, and stands back while the playback has work to do. ``ReviewRun.snapshot
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -20,9 +19,8 @@ from usviewer.measure.reading import Reading, Summary
 from usviewer.pipeline.analyzer import LoadedModel
 from usviewer.pipeline.clip_analysis import ClipAnalysis, ReadingStore
 from usviewer.pipeline.curve import Curve
-from usviewer.pipeline.jobs import ended_in_time
-from usviewer.pipeline.live_run import JOIN_DEADLINE_S
 from usviewer.pipeline.playback import Gather, Playback
+from usviewer.pipeline.worker import join_all
 from usviewer.save.kept_predictions import KeptPredictions
 
 
@@ -129,19 +127,17 @@ class ReviewRun:
     def stop(self) -> bool:
         """End all threads within ``JOIN_DEADLINE_S``; safe to call twice. False when one did not end in time."""
         self.request_stop()
-        until_s = time.monotonic() + JOIN_DEADLINE_S
-        joined = [worker.join(max(0.0, until_s - time.monotonic())) for worker in self._workers()]
-        return ended_in_time(all(joined), "review")
+        return join_all(self._workers())
 
     @property
     def alive(self) -> bool:
         """Whether a thread still runs."""
         return any(worker.alive for worker in self._workers())
 
-    @property
-    def failure(self) -> Exception | None:
-        """A bug that ended one of the threads: the window raises it where the user hears of it."""
-        return next((worker.failure for worker in self._workers() if worker.failure is not None), None)
+    def raise_failure(self) -> None:
+        """Raise a bug that one of the threads met, once: the window does so where the user hears of it."""
+        for worker in self._workers():
+            worker.raise_failure()
 
     def _workers(self) -> list[Playback | ClipAnalysis]:
         current = [self._analysis] if self._analysis is not None else []

@@ -21,7 +21,7 @@ from usviewer.overlay.annotated_frame import AnnotatedFrame
 from usviewer.overlay.scene import MaskStyle, Style
 from usviewer.overlay.text import OF_THE_FRAME, TextContext
 from usviewer.pipeline.analyzer import LoadedModel, load_model
-from usviewer.pipeline.jobs import Job, Jobs
+from usviewer.pipeline.jobs import Jobs
 from usviewer.settings import Settings
 from usviewer.units import Spacing
 
@@ -68,10 +68,10 @@ class AppState(QObject):
 
     def __init__(self, settings: Settings, settings_path: Path | None = None, parent: QObject | None = None) -> None:
         super().__init__(parent)
-        self.jobs = Jobs("usviewer-files")
-        self.loads = Jobs("usviewer-loads")
+        self.jobs = Jobs("files")
+        self.loads = Jobs("loads")
         # Of its own: an engine that is built for minutes holds up nothing else.
-        self._engines = Jobs("usviewer-engines")
+        self._engines = Jobs("engines")
         self.settings = settings
         self.style = style_of(settings)
         self.on_screen = Displayed()
@@ -81,7 +81,6 @@ class AppState(QObject):
         self._settings_path = settings_path
         self._kept_settings = settings
         self._engine: LoadedModel | None = None
-        self._load: Job[LoadedModel] | None = None
         self.stated_scale = NOTHING_STATED
         self.given = NO_CONTEXT
 
@@ -93,8 +92,7 @@ class AppState(QObject):
 
     def close(self) -> bool:
         """Finish what is being written; False when a worker did not end in time."""
-        if self._load is not None:
-            self._load.cancel()
+        self._engines.cancel()
         _end_trials()
         ended = [self.jobs.stop(), self.loads.stop(READS_S), self._engines.stop(LOADS_S)]
         return all(ended)
@@ -135,12 +133,11 @@ class AppState(QObject):
 
     def load_model(self, model_id: str, engine: str) -> None:
         """Load a model in the background; the old one goes on until the new one is ready."""
-        if self._load is not None:
-            self._load.cancel()
+        self._engines.cancel()
         if self.loading:
             _end_trials(self._loading_id)
         self.loading, self.engine_problem, self._loading_id = True, "", model_id
-        self._load = self._engines.submit(partial(load_model, model_id, engine), self._loaded, self._not_loaded)
+        self._engines.submit(partial(load_model, model_id, engine), self._loaded, self._not_loaded)
         self.engine_changed.emit()
 
     def choose_model(self, model_id: str) -> None:

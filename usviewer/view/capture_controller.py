@@ -110,7 +110,7 @@ class CaptureController(QObject):
         self._desk, self._presenter, self._notify = desk, presenter, notify
         self._recording: _Recording | None = None
         # Its own worker: a long export must not hold pictures up.
-        self._encoder = Jobs("usviewer-recording")
+        self._encoder = Jobs("recording")
         self._timer = QTimer(self, interval=POLL_MS)
         self._timer.timeout.connect(self._encoder.poll)
         desk.shown_changed.connect(self._take)

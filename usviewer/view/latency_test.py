@@ -83,8 +83,7 @@ def run(args: argparse.Namespace) -> int:
         said = film.snapshot().status.message
     finally:
         film.stop()
-    if film.failure is not None:
-        raise film.failure
+    film.raise_failure()
     try:
         result = loopback.result(args.source)
     except UserError:

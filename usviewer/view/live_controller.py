@@ -58,7 +58,6 @@ class LiveController(QObject):
         self._said = NO_CONTEXT  # what the operator said last
         self._last_pair: FrameResult | None = None
         self._last_message = ""
-        self._raised: Exception | None = None
         self._problem = ""  # why the model was taken off, as it was said last
         self.status: LiveStatus | None = None
         self.newest: Frame | None = None
@@ -95,7 +94,7 @@ class LiveController(QObject):
         self._uri, self.status, self._last_pair, self._last_message = "", None, None, ""
         self.newest = None
         self._presenter.set_report(EMPTY_REPORT)
-        self._frozen_s, self._raised = None, None
+        self._frozen_s = None
         self._offer("")
         if run is not None:
             self._desk.loads.submit(run.stop, self._stopped)
@@ -188,9 +187,7 @@ class LiveController(QObject):
         """Take what is newest and show it."""
         if self._run is None:
             return
-        if self._run.failure is not None and self._run.failure is not self._raised:
-            self._raised = self._run.failure
-            raise self._raised
+        self._run.raise_failure()
         snapshot = self._run.snapshot()
         self.status, self.newest = snapshot.status, snapshot.newest
         self._presenter.set_report(snapshot.findings)

@@ -79,7 +79,6 @@ class PromptController(QObject):
         self._session, self._tracking = session, tracking
         self._source: object = None
         self._asked: OutlineRequest | None = None
-        self._raised: Exception | None = None
         self._unscaled = False
         desk.scale_changed.connect(self._use_scale)
         self._tool = PointingTool(self.point, self.box, self.undo, self._prompt_here)
@@ -385,9 +384,7 @@ class PromptController(QObject):
         worker = self._session.worker
         if not self.on or worker is None:
             return
-        if worker.failure is not None and worker.failure is not self._raised:
-            self._raised = worker.failure
-            raise self._raised  # a bug: once, or it would be reported 60 times a second
+        worker.raise_failure()
         self._follow_source()
         for event in worker.poll():
             self._take(event)

@@ -53,7 +53,6 @@ class ReviewController(QObject):
         self._run: ReviewRun | None = None
         self._snapshot: ReviewSnapshot | None = None
         self._last_message = ""
-        self._raised: Exception | None = None
         self._listed: Curve | None = None
         self._neighbours = ClipBrowser(desk, self._made_for, self)
         self.clips = self._neighbours.list
@@ -126,7 +125,7 @@ class ReviewController(QObject):
     def _end_run(self) -> None:
         run, self._run, self._snapshot = self._run, None, None
         self._presenter.set_report(EMPTY_REPORT)
-        self._last_message, self._raised, self._listed = "", None, None
+        self._last_message, self._listed = "", None
         if run is not None:
             run.request_stop()
             self._desk.loads.submit(run.stop, self._ended)
@@ -239,9 +238,7 @@ class ReviewController(QObject):
         run = self._run
         if run is None:
             return
-        if run.failure is not None and run.failure is not self._raised:
-            self._raised = run.failure
-            raise run.failure
+        run.raise_failure()
         now = self._snapshot = run.snapshot()
         self._presenter.set_report(now.findings)
         self._tell(now)

@@ -69,8 +69,7 @@ def run_live(predictor: Predictor, frames: Sequence[Frame], rate: float, seconds
         status = run.snapshot().status
     finally:
         run.stop()
-    if run.failure is not None:
-        raise run.failure
+    run.raise_failure()
     if overlays <= WARM_UP_FRAMES:
         raise UserError("The live run gave too few results to say anything", "Let it run longer with --live SECONDS")
     # A frame that is captured in the very moment of the taking counts as newer by one.
