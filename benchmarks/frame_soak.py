@@ -32,7 +32,7 @@ SETTLED = 1000
 # Frames whose median is compared, at the beginning and at the end.
 WINDOW = 1000
 MAX_GROWTH_MB = 20.0
-MAX_DRIFT = 0.05
+MAX_DRIFT = 0.05  # of the latency, after the computer's own drift is taken out
 
 
 def main(argv: Sequence[str]) -> int:
@@ -46,7 +46,7 @@ def main(argv: Sequence[str]) -> int:
     print(format_facts(facts()), format_result(result), sep="\n\n")
     if args.out is not None:
         write_text(make_folder(args.out) / "frame_soak.json", json.dumps(asdict(result), indent=1) + "\n")
-    return 0 if result.steady else 1
+    return int(not result.steady)
 
 
 def _parser() -> Parser:
@@ -120,7 +120,7 @@ def soak(
             raise done.problem
         compose(frame, done.reading, trend.add(done.reading))
         took_ms = (time.perf_counter() - start) * 1e3
-        if number == settled:
+        if number == settled:  # what is filled once has been filled
             before_mb = memory_mb()
         for kept, begin in ((first, settled), (last, count - window)):
             if begin <= number < begin + window:
@@ -129,17 +129,20 @@ def soak(
         tick()
     growth_mb = memory_mb() - before_mb
     (first_ms, fixed_first), (last_ms, fixed_last) = first.medians(), last.medians()
+    # Laptops get hot and slow: what the fixed work lost too is not ours.
     drift = (last_ms / fixed_last) / (first_ms / fixed_first) - 1
     return FrameSoakResult(predictor.engine, count, growth_mb, first_ms, last_ms, fixed_first, fixed_last, drift)
 
 
 def format_result(result: FrameSoakResult) -> str:
     """What was found, and whether it is within the limits."""
+    verdict = "Not steady."
+    if result.steady:
+        verdict = "Steady."
     return (
         f"{result.frames} frames on {result.engine}: memory grew by {result.growth_mb:.1f} MB. Median of the first "
         f"{result.first_ms:.2f} ms, of the last {result.last_ms:.2f} ms; the fixed work between them "
-        f"{result.fixed_first_ms:.3f} and {result.fixed_last_ms:.3f} ms: drift {result.drift:+.1%}. "
-        f"{'Steady.' if result.steady else 'Not steady.'}"
+        f"{result.fixed_first_ms:.3f} and {result.fixed_last_ms:.3f} ms: drift {result.drift:+.1%}. " + verdict
     )
 
 

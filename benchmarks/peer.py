@@ -44,8 +44,9 @@ def main(argv: Sequence[str]) -> int:
     setup, screen = bench.set_up(args), console()
     said = bench.command_line("python -m benchmarks.peer", args, (*bench.CASE_OPTIONS, "shapes", "kind", "weights"))
     made = bench.begin_report(said, args, setup)
-    # A model of one size has no other shape.
-    shapes = ("rect",) if setup.spec.input.width_px else args.shapes
+    shapes = args.shapes
+    if setup.spec.input.width_px:  # a model of one size has no other shape
+        shapes = ("rect",)
     with ExitStack() as stack:
         cases = bench.own_cases(setup, shapes, drawn=args.draw)
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="usviewer-bench-")))
@@ -96,9 +97,11 @@ class Peer:
     def __init__(self, kind: str, python: str, frames: Sequence[Frame], folder: Path) -> None:
         """``python`` is the interpreter of an environment that has the peer. ``UserError`` where it does not start."""
         path = folder / "frames.npy"
+        # BGR, as the peer wants its frames: turning them is not a part of what is timed.
         np.save(path, np.stack([cv2.cvtColor(frame.pixels, cv2.COLOR_RGB2BGR) for frame in frames]))
         # The package sets one thread unless it is told; what it gets is asked for with every model.
         environment = {**os.environ, **_AT_HOME, "OMP_NUM_THREADS": str(os.cpu_count() or 1)}
+        # A file, not a pipe: nobody reads along, and a full pipe would stop the peer.
         self._log = (folder / "peer.log").open("w+", encoding="utf-8", errors="replace")
         try:
             self._process = subprocess.Popen(
@@ -141,7 +144,9 @@ class Peer:
     def _last_words(self) -> str:
         self._log.seek(0)
         lines = self._log.read().strip().splitlines()
-        return lines[-1][:300] if lines else "it said nothing"
+        if not lines:
+            return "it said nothing"
+        return lines[-1][:300]
 
     def __enter__(self) -> Self:
         return self
@@ -149,7 +154,7 @@ class Peer:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         if self._process.stdin is not None:
             self._process.stdin.close()
-        try:
+        try:  # its input has ended, and then it ends by itself
             self._process.wait(10)
         except subprocess.TimeoutExpired:
             self._process.kill()
@@ -168,9 +173,14 @@ class PeerCase:
         Input size, least score and suppression are those of the model's manifest, as for our own cases.
         """
         self._peer, self._drawn = peer, drawn
-        route = "PyTorch" if not weights.endswith(".onnx") else f"ONNX {Path(weights).name}"
-        given = f"{threads} threads" if threads else "as shipped"
-        self.name = f"{peer.kind} predict{' + plot' if drawn else ''}, {route}, {given}"
+        route, given, call = "PyTorch", "as shipped", "predict"
+        if weights.endswith(".onnx"):
+            route = f"ONNX {Path(weights).name}"
+        if threads:
+            given = f"{threads} threads"
+        if drawn:
+            call = "predict + plot"
+        self.name = f"{peer.kind} {call}, {route}, {given}"
         side = max(spec.input.width_px, spec.input.height_px) or spec.input.side_px
         options = {
             "imgsz": side,
@@ -192,9 +202,10 @@ class PeerCase:
         answer = self._peer.ask(do="run", name=self.name, count=count, draw=self._drawn)
         self.found += int(answer["found"])
         self._frames += count
-        mask = answer["mask"]
-        self.notice = f"{answer['threads']} torch threads" + (f", masks {mask[0]}x{mask[1]}" if mask else ", no mask")
-        self.notice += f", {self.found / self._frames:.2f} found a frame"
+        masks = "no mask"
+        if mask := answer["mask"]:
+            masks = f"masks {mask[0]}x{mask[1]}"
+        self.notice = f"{answer['threads']} torch threads, {masks}, {self.found / self._frames:.2f} found a frame"
         return [{"total": float(ms)} for ms in answer["ms"]]
 
 
@@ -203,8 +214,11 @@ def ratios_of(results: Sequence[Result]) -> list[tuple[str, str, float]]:
     own = [result for result in results if "infer" in result.stages_ms]
     found = []
     for peer in (result for result in results if "infer" not in result.stages_ms):
-        stage = "with drawing" if "plot" in peer.name else "total"
+        stage = "total"
+        if "plot" in peer.name:
+            stage = "with drawing"
         for ours in own:
+            # Clean: without the turns in which something else had the processor.
             mine, theirs = ours.clean_ms or ours.stages_ms, peer.clean_ms or peer.stages_ms
             if stage in mine:
                 found.append((peer.name, ours.name, theirs["total"].p50 / mine[stage].p50))

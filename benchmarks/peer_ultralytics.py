@@ -32,7 +32,10 @@ def main(frames_path: str) -> None:
     for line in sys.stdin:
         asked = json.loads(line)
         try:
-            said = load(models, asked) if asked["do"] == "load" else run(models[asked["name"]], asked, frames)
+            if asked["do"] == "load":
+                said = load(models, asked)
+            else:
+                said = run(models[asked["name"]], asked, frames)
         except Exception as error:
             said = {"error": f"{type(error).__name__}: {error}"}
         answers.write(json.dumps(said) + "\n")

@@ -28,8 +28,8 @@ from usviewer.tools.command import MOST_SECONDS, Parser, number, require_least, 
 from usviewer.typed_number import SECONDS
 
 RATE_HZ = 30
-KEY_EVERY = 60
-POLL_S = 0.001
+KEY_EVERY = 60  # frames: two seconds, as capture programs write them
+POLL_S = 0.001  # 16 times finer than a window, so that its own turn is not measured
 GIVE_UP_S = 30.0
 LOOPED_FRAMES = 90
 
@@ -55,7 +55,10 @@ def main(argv: Sequence[str]) -> int:
     require_least("--count", args.count, 1)
     require_least("--play", args.play, 0)
     with tempfile.TemporaryDirectory(prefix="usviewer-seeks-") as folder:
-        clip = Path(args.clip).expanduser() if args.clip else make_clip(Path(folder) / "phantom-60s-1080p.mp4")
+        if args.clip:
+            clip = Path(args.clip).expanduser()
+        else:
+            clip = make_clip(Path(folder) / "phantom-60s-1080p.mp4")
         result = measure(clip, args.count, args.play)
     print(words(result))
     if args.out is not None:
@@ -106,11 +109,12 @@ def measure(path: Path, count: int, play_s: float) -> SeekResult:
     playback.start()
     try:
         _wait(playback, lambda now: bool(now.times_s) and now.frame is not None)
+        # Only with all times counted can any frame be asked for.
         opened_ms = (time.perf_counter() - began) * 1e3
         playback.calibration()  # else the first seeks would share the computer with the search for the sector
         now = playback.picture()
         frames = len(now.times_s)
-        chance = random.Random(1)
+        chance = random.Random(1)  # the same places in every run
         places = [chance.randrange(frames) for _ in range(count)]
         exact = [_time_seek(playback, index, exact=True) for index in places]
         near = [_time_seek(playback, chance.randrange(frames), exact=False) for _ in range(count)]
@@ -134,7 +138,7 @@ def _time_seek(playback: Playback, index: int, *, exact: bool) -> float:
     else:
         _wait(playback, lambda now: now.frame is not before)
     took_ms = (time.perf_counter() - began) * 1e3
-    if not exact:
+    if not exact:  # the exact one follows by itself; the next seek must not share the computer with it
         _wait(playback, lambda now: now.frame is not None and now.frame.key.index == index)
     return took_ms
 
@@ -143,6 +147,7 @@ def _play(playback: Playback, seconds: float) -> tuple[float, float]:
     """Play for some seconds; give the clip's time over the time that passed, and the share of frames shown."""
     times_s = playback.picture().times_s
     playback.seek(0)
+    # From the second frame on: the start of playing is not the evenness of playing.
     _wait(playback, lambda now: now.frame is not None and now.frame.key.index == 0)
     playback.play(1.0)
     first = _wait(playback, lambda now: now.frame is not None and now.frame.key.index > 0)
@@ -161,11 +166,14 @@ def _wait(playback: Playback, there: Callable[[PlaybackState], bool]) -> int:
     began = time.perf_counter()
     while not there(now := playback.picture()):
         playback.raise_failure()
-        if now.message or time.perf_counter() - began > GIVE_UP_S:
-            late = "The clip does not come to the frame that was asked for"
-            raise UserError(now.message or late, "" if now.message else "Try another clip")
+        if now.message:
+            raise UserError(now.message)
+        if time.perf_counter() - began > GIVE_UP_S:
+            raise UserError("The clip does not come to the frame that was asked for", "Try another clip")
         time.sleep(POLL_S)
-    return now.frame.key.index if now.frame is not None else -1
+    if now.frame is None:
+        return -1
+    return now.frame.key.index
 
 
 def words(result: SeekResult) -> str:

@@ -50,7 +50,10 @@ class FrameCost:
         """The figures and the verdict."""
         p50, p99 = self.spread_ms.p50, self.spread_ms.p99
         figures = f"fastest {self.fastest_ms:.3f}, p50 {p50:.3f}, p99 {p99:.3f} ms of {self.spread_ms.count}"
-        return f"{self.name}: {figures}; limit {self.limit_ms:g} ms: {'kept' if self.within else 'PASSED'}"
+        verdict = "PASSED"
+        if self.within:
+            verdict = "kept"
+        return f"{self.name}: {figures}; limit {self.limit_ms:g} ms: {verdict}"
 
 
 def main(argv: Sequence[str]) -> int:
@@ -62,7 +65,7 @@ def main(argv: Sequence[str]) -> int:
         time_work("stillness check", 0.5, _looking(frames), args.count),
     ]
     print(*(cost.line() for cost in costs), sep="\n")
-    return 0 if all(cost.within for cost in costs) else 1
+    return int(not all(cost.within for cost in costs))
 
 
 def _parser() -> Parser:
@@ -76,6 +79,7 @@ def time_work(name: str, limit_ms: float, work: Iterator[Callable[[], object]], 
     """Run the next ``count`` pieces of work."""
     times_ms = []
     for run in itertools.islice(work, count):
+        # The thread's own time: what others do meanwhile does not count.
         start_s = time.thread_time()
         run()
         times_ms.append((time.thread_time() - start_s) * 1e3)
@@ -87,6 +91,7 @@ def _watching(frames: Sequence[Frame]) -> Iterator[Callable[[], object]]:
     ruler = find_ruler(pictures[:RULER_FRAMES], read=False).vertical
     if ruler is None:
         raise UserError("No ruler is found on frames of this size", "Give a larger --size")
+    # Not timed: a ruler is looked for once, and watched on every frame.
     watch = Watch(take_reference(ruler, pictures[:RULER_FRAMES], find_sector(pictures)))
     return (partial(watch.check, pixels) for pixels in itertools.cycle(pictures))
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 DEFAULT_FOLDER = Path("usviewer-soak")
 SIZE_PX = (1280, 800)
-TIMER_MS = 16
+TIMER_MS = 16  # as the window's own, at the rate of most displays
 SAMPLE_EVERY_S = 5.0
 # What loads, warms up and fills its buffers does so in this time: growth counts from here.
 SETTLED_S = 60.0
@@ -47,7 +47,9 @@ def main(argv: Sequence[str]) -> int:
     if soak.result is None:  # the window was closed by hand
         return code
     print(markdown(soak.result))
-    return 1 if soak.result.failures() else code
+    if soak.result.failures():
+        return 1
+    return code
 
 
 def _parser() -> Parser:
@@ -76,11 +78,11 @@ class WindowSample:
     own_threads: int
     handles: int
     timers: int
-    latency_ms: float | None
-    latency_p95_ms: float | None
-    source_rate: float
-    result_rate: float
-    dropped: int
+    latency_ms: float | None = None
+    latency_p95_ms: float | None = None
+    source_rate: float = 0.0
+    result_rate: float = 0.0
+    dropped: int = 0
 
 
 @dataclass(slots=True)
@@ -110,7 +112,9 @@ class WindowSoakResult:
             for name in ("memory_mb", "threads", "own_threads", "handles", "timers")
         }
         before, after = (_latency(part) for part in (first, last))
-        grown["latency_share"] = after / before - 1.0 if before and after else 0.0
+        grown["latency_share"] = 0.0
+        if before and after:  # a clip has none
+            grown["latency_share"] = after / before - 1.0
         return grown
 
     def failures(self) -> list[str]:
@@ -123,6 +127,7 @@ class WindowSoakResult:
             found.append(f"Memory grew by {grown['memory_mb']:.1f} MB, at most {MAX_GROWTH_MB:g} allowed")
         if grown["latency_share"] > MAX_LATENCY_GROWTH:
             found.append(f"Latency grew by {grown['latency_share']:.0%}, at most {MAX_LATENCY_GROWTH:.0%} allowed")
+        # These are counts: in a window that stands still any growth is a leak.
         growing = [name for name in ("own_threads", "timers", "handles") if grown[name] > 0]
         found += [f"{name.replace('_', ' ').capitalize()} grew by {grown[name]:g}" for name in growing]
         return found
@@ -135,6 +140,7 @@ class WindowSoak(QObject):
         super().__init__(window)
         self._window, self._minutes, self._folder, self._command = window, minutes, folder, command
         self._process = psutil.Process()
+        # The start of a process is told by the clock on the wall, all else here by the one that never jumps.
         self._shifted_s = time.time() - time.monotonic()
         self._delays_ms: list[float] = []
         self._busy_ms: list[float] = []
@@ -174,35 +180,39 @@ class WindowSoak(QObject):
                 self._started[name] = round(self._since_start_s(now), 3)
 
     def _sample(self, now: float) -> WindowSample:
-        status = self._window.live.status
-        latency = status.latency_ms if status is not None and status.latency_ms.count else None
-        return WindowSample(
-            round(now - self._began_s, 2),
-            round(self._process.memory_info().rss / 1e6, 1),
-            self._process.num_threads(),
-            own_threads(),
-            _handles(self._process),
-            _timers(),
-            latency.p50 if latency else None,
-            latency.p95 if latency else None,
-            round(status.source_rate, 2) if status else 0.0,
-            round(status.result_rate, 2) if status else 0.0,
-            status.dropped if status else 0,
+        sample = WindowSample(
+            at_s=round(now - self._began_s, 2),
+            memory_mb=round(self._process.memory_info().rss / 1e6, 1),
+            threads=self._process.num_threads(),
+            own_threads=own_threads(),
+            handles=_handles(self._process),
+            timers=_timers(),
         )
+        status = self._window.live.status
+        if status is None:
+            return sample
+        rates = round(status.source_rate, 2), round(status.result_rate, 2)
+        sample = replace(sample, source_rate=rates[0], result_rate=rates[1], dropped=status.dropped)
+        if not status.latency_ms.count:
+            return sample
+        return replace(sample, latency_ms=status.latency_ms.p50, latency_p95_ms=status.latency_ms.p95)
 
     def _finish(self) -> None:
         from usviewer.tools.benchmark.machine import facts  # brings the engines: not while the window starts
 
         self._timer.stop()
         engine, status = self._window.desk.engine(), self._window.live.status
+        source, model, running = "none", "none", "none"
+        if status is not None and status.source is not None:
+            source = f"{status.source.name}, {status.source.width_px} x {status.source.height_px}"
+        if engine is not None:
+            model, running = engine.model_label, engine.running
         self.result = WindowSoakResult(
             self._command,
             facts(),
-            f"{status.source.name}, {status.source.width_px} x {status.source.height_px}"
-            if status is not None and status.source is not None
-            else "none",
-            engine.model_label if engine else "none",
-            engine.running if engine else "none",
+            source,
+            model,
+            running,
             self._minutes,
             self._started,
             _spread(self._delays_ms),
@@ -235,7 +245,7 @@ def markdown(result: WindowSoakResult) -> str:
         pair = [float(np.median([getattr(s, name) for s in part])) for part in (first, last)]
         rows.append(f"| {name.replace('_', ' ')} | {pair[0]:g} | {pair[1]:g} |")
     rows.append(f"| latency p50, ms | {_latency(first):.1f} | {_latency(last):.1f} |")
-    found = result.failures()
+    verdict = "\n".join(f"- {sentence}" for sentence in result.failures()) or "Within all limits."
     parts = (
         "# The window over time",
         f"`{printable(result.command).replace('`', chr(39))}`",
@@ -246,13 +256,14 @@ def markdown(result: WindowSoakResult) -> str:
         f"Processor time of its thread from one turn to the next, ms: {busy}.",
         "\n".join(rows),
         f"Memory grew by {grown['memory_mb']:.1f} MB, latency by {grown['latency_share']:+.1%}.",
-        "\n".join(f"- {sentence}" for sentence in found) if found else "Within all limits.",
+        verdict,
     )
     return "\n\n".join(parts) + "\n"
 
 
 def _ends(samples: Sequence[WindowSample]) -> tuple[Sequence[WindowSample], Sequence[WindowSample]]:
     """The first minute after settling, and the last; of a short run its two halves."""
+    # A minute each: single samples jump.
     settled = [sample for sample in samples if sample.at_s >= SETTLED_S]
     if len(settled) < 2:
         middle = max(1, len(samples) // 2)
@@ -264,7 +275,9 @@ def _ends(samples: Sequence[WindowSample]) -> tuple[Sequence[WindowSample], Sequ
 
 def _latency(samples: Sequence[WindowSample]) -> float:
     known = [sample.latency_ms for sample in samples if sample.latency_ms is not None]
-    return float(np.median(known)) if known else 0.0
+    if not known:
+        return 0.0
+    return float(np.median(known))
 
 
 def _spread(values: Sequence[float]) -> dict[str, float]:
@@ -275,7 +288,11 @@ def _spread(values: Sequence[float]) -> dict[str, float]:
 
 
 def _handles(process: psutil.Process) -> int:
-    count: Callable[[], int] = process.num_handles if hasattr(process, "num_handles") else process.num_fds
+    count: Callable[[], int]
+    if hasattr(process, "num_handles"):  # Windows
+        count = process.num_handles
+    else:
+        count = process.num_fds
     return count()
 
 

@@ -33,10 +33,10 @@ from models.training.networks.yolov8 import ConvUnit, YoloV8, anchor_points, box
 from models.training.train import TrainingSettings, learning_rate_at
 from usviewer.acquire.phantom import PhantomPlane, PhantomSource, random_spec
 
-SIDE_PX = 320
+SIDE_PX = 320  # of a training window: a quarter of the input's pixels, for speed
 FRAME_PX = (640, 360)
 INPUT_PX = (640, 640)
-PADDING = 114
+PADDING = 114  # the grey with which the package fills a picture up
 OPSET = 17
 EVERY_ABSENT = 6
 
@@ -78,7 +78,9 @@ def render(count: int) -> list[tuple[NDArray[np.uint8], NDArray[np.bool_]]]:
     top = (INPUT_PX[1] - height) // 2
     frames = []
     for seed in range(count):
-        plane = PhantomPlane.ABSENT if seed % EVERY_ABSENT == 0 else PhantomPlane.TRANSVERSE
+        plane = PhantomPlane.TRANSVERSE
+        if seed % EVERY_ABSENT == 0:  # so that it learns to find nothing
+            plane = PhantomPlane.ABSENT
         spec = replace(random_spec(seed), width=width, height=height, plane=plane)
         source = PhantomSource(spec)
         index = seed * 7 % 90
@@ -167,7 +169,9 @@ def _mask_loss(coefficients: Tensor, prototypes: Tensor, positive: Tensor, masks
         inside = ((grid > x0 - 8) & (grid < x1 + 8))[None, :] & ((grid > y0 - 8) & (grid < y1 + 8))[:, None]
         cross = nn.functional.binary_cross_entropy_with_logits(logits, wanted.expand_as(logits), reduction="none")
         losses.append((cross * inside).sum(dim=(1, 2)).mean() / inside.sum())
-    return torch.stack(losses).mean() if losses else prototypes.sum() * 0
+    if not losses:  # no picture of the batch has a vessel; a constant would have no gradient
+        return prototypes.sum() * 0
+    return torch.stack(losses).mean()
 
 
 def train(steps: int, frames: int, batch: int, threads: int) -> YoloV8:
@@ -206,7 +210,7 @@ def fuse(model: nn.Module) -> nn.Module:
 def export(model: YoloV8, path: Path) -> None:
     """Write the graph in the published layout, with the metadata by which `usviewer models add` knows it.
 
-    Beside it `NAME-batch.onnx`, the same with an open batch size: that is how the peer tells whether it may run a file
+    Next to it `NAME-batch.onnx`, the same with an open batch size: that is how the peer tells whether it may run a file
     at the picture's aspect ratio.
     """
     fuse(model)

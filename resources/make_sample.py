@@ -40,6 +40,7 @@ def describe(source: PhantomSource) -> str:
     transverse_mm = np.array([truth.transverse_mm for truth in truths], dtype=np.float64)
     lines = [
         "# What is true about sample.mp4, a simulated aorta. Made by make_sample.py.",
+        'finding = "aorta"',
         'plane = "transverse"',
         'edge = "inner"',
         f"seed = {spec.seed}",

@@ -44,6 +44,7 @@ SLOW = (
     "save/test_plots.py",
     "save/test_results.py",
     "test_app.py",
+    "test_examples.py",
 )
 
 

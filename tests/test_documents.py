@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
-from usviewer.measure import biometry
+from usviewer.measure.findings import biometry
 from usviewer.measure.geometry import Ellipse
 
 CLINICAL = (ROOT / "docs" / "clinical.md").read_text("utf-8")

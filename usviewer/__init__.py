@@ -1,6 +1,11 @@
-"""Real-time point-of-care ultrasound viewer. Research use only: not a medical device."""
+"""Real-time point-of-care ultrasound viewer. Research use only: not a medical device.
 
+For scripts: ``usviewer.analyze``, and the other names of ``usviewer.api``.
+"""
+
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
+from typing import Any
 
 from usviewer import no_telemetry
 
@@ -12,3 +17,39 @@ except PackageNotFoundError:  # a checkout that was never installed
     __version__ = "0.0.0"
 
 RESEARCH_USE = "Research use only - not for diagnosis"
+
+
+# What ``usviewer.api`` offers scripts. Named here as well, so that looking for anything else imports nothing.
+__all__ = [
+    "RESEARCH_USE",
+    "ClipReport",
+    "Frame",
+    "FrameResult",
+    "LoadedModel",
+    "Plane",
+    "Prediction",
+    "Reading",
+    "Site",
+    "Source",
+    "Status",
+    "Summary",
+    "UserError",
+    "__version__",
+    "analyze",
+    "clip_report",
+    "load_model",
+    "open_source",
+    "reading_row",
+    "summarize",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Bring what scripts use with its first use (PEP 562): the import itself stays fast.
+
+    Type checkers read ``__init__.pyi``. An import of ``usviewer.api`` here, even a late one, would close a circle: all
+    of the package imports this module.
+    """
+    if name not in __all__:
+        raise AttributeError(f"module 'usviewer' has no attribute '{name}'")
+    return getattr(import_module("usviewer.api"), name)

@@ -24,7 +24,7 @@ COMMANDS = {
     "devices": "list capture cards and cameras, or say why there is none",
     "calibrate": "find the scale of a source, confirm its ruler and remember it",
 }
-# Commands that open a window do not live beside the others.
+# Commands that open a window live with the window: nothing else may import Qt.
 WINDOWED = {"latency-test": "usviewer.view.latency_test"}
 EXIT_INTERRUPTED = 130
 
@@ -78,7 +78,9 @@ def _leave(code: int) -> None:
 
 
 def _run(argv: Sequence[str] | None) -> int:
-    arguments = _command_first(sys.argv[1:] if argv is None else argv)
+    if argv is None:
+        argv = sys.argv[1:]
+    arguments = _command_first(argv)
     _let_every_name_be_printed()
     try:
         if not arguments or arguments[0] not in (*COMMANDS, "-h", "--help", "--version"):
@@ -104,7 +106,9 @@ def _run(argv: Sequence[str] | None) -> int:
 def _command_first(arguments: Sequence[str]) -> list[str]:
     """``--log-level`` may stand before the command: it is given to it."""
     words = list(arguments)
-    option = words[:1] if words and words[0].startswith("--log-level=") else words[:2]
+    option = words[:2]
+    if words and words[0].startswith("--log-level="):
+        option = words[:1]
     rest = words[len(option) :]
     if option and option[0].partition("=")[0] == "--log-level" and rest and rest[0] in COMMANDS:
         return [rest[0], *option, *rest[1:]]
@@ -112,7 +116,7 @@ def _command_first(arguments: Sequence[str]) -> list[str]:
 
 
 def _let_every_name_be_printed() -> None:
-    """A letter that the terminal's encoding has not is shown as an escape: it must not end the work."""
+    """Show a letter that the terminal's encoding does not have as an escape: it must not end the work."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 DEMO = "phantom:?live=1"
 _GIVE_UP_S = 60.0
-_MOST_PROBLEMS = 4
+_MOST_PROBLEMS = 4  # more would not fit into one message
 _log = logging.getLogger(__name__)
 
 
@@ -38,7 +38,9 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    source = DEMO if options.demo else options.source
+    source = options.source
+    if options.demo:
+        source = DEMO
     # Before a script's picture nobody sits: nothing of the last session is opened then.
     application, window = open_window(source, options.size, restored=not options.screenshot)
     if options.screenshot:
@@ -70,7 +72,7 @@ def open_window(
     check_display(", or with QT_QPA_PLATFORM=offscreen for --screenshot")
     application = QApplication.instance() or QApplication(sys.argv[:1])
     assert isinstance(application, QApplication)
-    keep_decimal_point()
+    keep_decimal_point()  # only now: the application takes the computer's language over
     application.setApplicationName("usviewer")
     theme.apply(application)
     found, problems = preferences.load()
@@ -80,7 +82,7 @@ def open_window(
     window.resize(*size_px)
     if restored:
         window.restore_geometry()
-    window.show()
+    window.show()  # before the model loads: something is seen at once
     if problems:
         window.notify.warn(_together(problems), key="settings")
     _begin(window, source, restored=restored)
@@ -91,7 +93,9 @@ def _together(problems: Sequence[str]) -> str:
     """One message: another one of its kind would take its place."""
     shown = [f"{problem.rstrip('.')}." for problem in problems[:_MOST_PROBLEMS]]
     more = len(problems) - len(shown)
-    return " ".join(shown) + (f" And {more} more." if more else "")
+    if more:
+        shown.append(f"And {more} more.")
+    return " ".join(shown)
 
 
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
@@ -155,7 +159,7 @@ def _hook(window: MainWindow):  # type: ignore[no-untyped-def]
     """Errors that nobody caught are told to the user; the window goes on."""
 
     def tell(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-        if issubclass(kind, KeyboardInterrupt):
+        if issubclass(kind, KeyboardInterrupt):  # Ctrl-C in the terminal
             window.close()
             return
         _log.error("an error in the program; the window goes on", exc_info=error)

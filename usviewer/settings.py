@@ -1,7 +1,7 @@
 """The user's preferences: one typed, versioned file. A bad key warns and costs only itself.
 
 Two windows share the file: each writes what it changed itself, into what is there now. What is not understood is copied
-beside the file before that is written anew.
+to a file of its own before the file is written again.
 """
 
 from __future__ import annotations
@@ -121,14 +121,16 @@ def save(settings: Settings, path: Path | None = None, *, before: Settings | Non
     """
     path = path or settings_path()
     make_folder(path.parent)
-    with one_at_a_time(path):
+    with one_at_a_time(path):  # another window must not write between the reading and the writing
         on_disk, problems = load(path)
         if problems and keep_copy(path) is None:
             raise UserError(
-                f"{path.name} holds what is not understood, and it cannot be copied before it is written anew",
+                f"{path.name} holds what is not understood, and it cannot be copied before it is written again",
                 "Move it away, then change the preference again",
             )
-        merged = settings if before is None else _merged(on_disk, before, settings)
+        merged = settings
+        if before is not None:
+            merged = _merged(on_disk, before, settings)
         write_text(path, json.dumps({"version": VERSION, **asdict(merged)}, indent=2))
 
 
@@ -139,7 +141,7 @@ def _merged(on_disk: Settings, before: Settings, now: Settings) -> Settings:
         was, is_now = getattr(before, each.name), getattr(now, each.name)
         if was == is_now:
             continue
-        if isinstance(is_now, Mapping):
+        if isinstance(is_now, Mapping):  # key by key: two windows may have changed different ones
             kept = {key: value for key, value in getattr(on_disk, each.name).items() if key in is_now or key not in was}
             is_now = kept | {key: value for key, value in is_now.items() if was.get(key) != value}
         changed[each.name] = is_now

@@ -1,7 +1,7 @@
 # ruff: noqa: RUF001 - digits and signs that look alike are what is tested
 import pytest
 
-from usviewer.calibrate.user_spacing import spacing_from_points, spacing_from_text
+from usviewer.calibrate.user_spacing import spacing_from_numbers, spacing_from_points, spacing_from_text
 from usviewer.errors import UserError
 from usviewer.units import ScaleSource
 
@@ -63,3 +63,15 @@ def test_an_impossible_distance_is_refused(distance_mm):
 def test_an_impossible_scale_is_refused():
     with pytest.raises(UserError):
         spacing_from_points((0.0, 0.0), (0.0, 25.0), 999.0)
+
+
+def test_numbers_of_a_program_are_x_and_y_with_one_meaning():
+    spacing = spacing_from_numbers(1.234, 0.25)
+    assert (spacing.x_mm_per_px, spacing.y_mm_per_px, spacing.source) == (1.234, 0.25, ScaleSource.USER)
+
+
+@pytest.mark.parametrize("mm", [0.0, -0.2, float("nan"), float("inf"), 12.0, 0.0001])
+def test_numbers_beyond_the_limits_are_refused_on_either_axis(mm):
+    for pair in ((mm, 0.2), (0.2, mm)):
+        with pytest.raises(UserError, match="mm per pixel cannot be right"):
+            spacing_from_numbers(*pair)

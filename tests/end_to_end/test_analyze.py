@@ -364,7 +364,7 @@ def test_a_command_that_is_ended_while_its_model_loads_ends_like_ctrl_c(
     def ended(*_: object, **__: object) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
-    monkeypatch.setattr("usviewer.tools.analyze.open_source", ended)
+    monkeypatch.setattr("usviewer.api.open_source", ended)
     before = signal.getsignal(signal.SIGTERM)
     assert main(["analyze", str(SAMPLE), "--out", str(tmp_path / "out")]) == 130
     assert capsys.readouterr().err == "usviewer: stopped. What was finished is whole.\n"

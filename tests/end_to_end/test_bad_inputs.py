@@ -223,9 +223,9 @@ def test_an_error_in_the_program_costs_only_its_input(tmp_path: Path) -> None:
     script = (
         "import sys\n"
         "from usviewer.__main__ import main\n"
-        "from usviewer.tools import analyze\n"
-        "plain = analyze.open_source\n"
-        "analyze.open_source = lambda uri: plain(uri) if 'second' in uri else [][len(uri)]\n"
+        "from usviewer import api\n"
+        "plain = api.open_source\n"
+        "api.open_source = lambda uri: plain(uri) if 'second' in uri else [][len(uri)]\n"
         "sys.exit(main(['analyze', '--model', 'dark', '--out', 'out', *sys.argv[1:]]))\n"
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "XDG_STATE_HOME": str(tmp_path / "state")}

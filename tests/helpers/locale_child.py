@@ -76,7 +76,7 @@ def options() -> dict[str, Any]:
     from usviewer.acquire.phantom.spec import parse_phantom_uri
     from usviewer.acquire.screen import parse_screen_uri
     from usviewer.calibrate.user_spacing import spacing_from_text
-    from usviewer.measure.biometry import weeks_from_text
+    from usviewer.measure.findings.biometry import weeks_from_text
 
     def option(command: str, name: str, *before: str) -> Callable[[str], Any]:
         parser = build_parser(command)

@@ -9,7 +9,8 @@ import pytest
 
 from tests.helpers.drawing import ellipse_mask, geometry, instance, predicted
 from usviewer.infer.prediction import Edge, Prediction
-from usviewer.measure import Trend, aorta, manual, read, summarize
+from usviewer.measure import Trend, manual, read, summarize
+from usviewer.measure.findings import aorta
 from usviewer.measure.reading import Status
 from usviewer.overlay import words
 

@@ -9,7 +9,8 @@ import pytest
 from tests.helpers.drawing import SIZE, ellipse_mask, geometry, predicted, prediction, tube_mask
 from usviewer.acquire import open_source
 from usviewer.calibrate import calibration_for
-from usviewer.measure import aorta, manual, read, summarize, sweep
+from usviewer.measure import manual, read, summarize, sweep
+from usviewer.measure.findings import aorta
 from usviewer.measure.reading import Plane, Status
 from usviewer.units import ScaleSource
 

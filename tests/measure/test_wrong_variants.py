@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from tests.helpers.drawing import ellipse_mask, fan, geometry, prediction, tube_mask
-from usviewer.measure import aorta, read, summarize, sweep
+from usviewer.measure import read, summarize, sweep
+from usviewer.measure.findings import aorta
 from usviewer.measure.geometry import shape_of
 from usviewer.measure.plane import PlaneTracker
 from usviewer.measure.reading import Plane, Status

@@ -154,3 +154,10 @@ def test_units_grow_with_the_picture_and_with_the_setting():
     small, large = (palette.unit_px((16 * n, 9 * n)) for n in (80, 240))
     assert large > 2 * small
     assert palette.unit_px((1600, 900), 2.0) == 2 * palette.unit_px((1600, 900))
+
+
+def test_the_models_id_stands_in_for_a_missing_name() -> None:
+    for label, said in (("", "aorta · score 0.93"), ("Aorta 1.0", "Aorta 1.0 · score 0.93")):
+        scene = compose(FRAME, aorta_reading(FRAME.key), model_label=label)
+        panel = next(item for item in scene.items if isinstance(item, TextPanel))
+        assert said in [line.text for line in panel.lines]

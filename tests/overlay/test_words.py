@@ -10,30 +10,34 @@ from usviewer.measure import manual
 from usviewer.measure.reading import Dimension, Measurement, Plane, Provenance, Site, Status
 from usviewer.overlay import palette, words
 from usviewer.overlay.palette import Size
-from usviewer.overlay.words import matches_summary, panel_lines
+from usviewer.overlay.text import panel_lines, reading_text
+from usviewer.overlay.words import matches_summary
 
 KEY = flat_frame(8, 8).key
 
 
-def said(reading, summary=None, model="Aorta 1.0"):
-    return [f"{line.text} {line.unit}".strip() for line in panel_lines(reading, summary, model)]
+def lines_of(reading, summary=None, model="Aorta 1.0 · score 0.93"):
+    return panel_lines(reading_text(reading, summary), 8, model)
+
+
+def said(reading, summary=None):
+    return [f"{line.text} {line.unit}".strip() for line in lines_of(reading, summary)]
 
 
 def headline(reading, summary=None):
-    (line,) = [line for line in panel_lines(reading, summary, "") if line.size is Size.HEADLINE]
+    (line,) = [line for line in lines_of(reading, summary) if line.size is Size.HEADLINE]
     return f"{line.text} {line.unit}"
 
 
-def test_the_headline_is_the_median_in_cm_and_labelled_so():
+def test_the_headline_is_this_frame_with_the_aggregate_and_the_maximum_beside_it():
     reading = aorta_reading(KEY)
     lines = said(reading, summary_of(reading))
     assert lines[1] == "2.4 cm"
-    assert "median of the last 2.0 s" in lines
-    assert "24.0 mm, 95 % 23.4 to 24.5" in lines
-    assert "this frame 23.9 mm · max 24.9" in lines
+    assert "this frame, 23.9 mm" in lines
+    assert "median of the last 2.0 s: 2.4 cm" in lines and "max: 2.5 cm" in lines
 
 
-def test_without_a_summary_the_headline_is_this_frame():
+def test_without_a_summary_the_headline_is_this_frame_too():
     lines = said(aorta_reading(KEY))
     assert lines[1] == "2.4 cm"
     assert "this frame, 23.9 mm" in lines
@@ -43,7 +47,7 @@ def test_without_a_summary_the_headline_is_this_frame():
 def test_the_error_of_a_single_frame_is_shown():
     reading = aorta_reading(KEY)
     main = replace(reading.measurements[0], sd_mm=0.5)
-    assert "this frame, 23.9 ± 1.0 mm" in said(replace(reading, measurements=(main,)))
+    assert "this frame, 23.9 ± 1.0 mm, 95 %" in said(replace(reading, measurements=(main,)))
 
 
 def test_without_a_scale_everything_is_in_pixels_and_says_so():
@@ -88,7 +92,7 @@ def test_not_seen_is_no_number_even_with_a_summary():
 
 def test_a_refusal_gives_its_reason_as_a_warning():
     reading = replace(aorta_reading(KEY), status=Status.REFUSED, measurements=(), reason="The vessel is cut off")
-    lines = panel_lines(reading, None, "")
+    lines = lines_of(reading)
     assert [line.text for line in lines[:2]] == ["Aorta not measured", "The vessel is cut off"]
     assert {line.colour for line in lines[:2]} == {palette.WARNING}
 
@@ -100,10 +104,6 @@ def test_warnings_scale_model_and_drawer_are_said():
     assert "Scale 0.213 mm/px, given by the user" in lines
     assert "Aorta 1.0 · score 0.93" in lines
     assert "inner-inner · transverse · edited" in lines
-
-
-def test_the_models_id_stands_in_for_a_missing_name():
-    assert "aorta · score 0.93" in said(aorta_reading(KEY), model="")
 
 
 def test_an_area_is_never_shown_as_a_length():
@@ -127,7 +127,7 @@ def test_an_age_is_said_in_weeks_and_days_with_its_error_and_the_given_one_witho
     reading = replace(aorta_reading(KEY), finding="fetal-head", edge=Edge.OUTER, measurements=measured)
     lines = said(reading)
     assert lines[:3] == ["FETAL HEAD  HC", "23.9 mm", "outer-outer · transverse"]
-    assert "this frame, 23.9 ± 2.0 mm" in lines
+    assert "this frame, 23.9 ± 2.0 mm, 95 %" in lines
     assert "GA, Hadlock 1984 20w0d ± 9 days" in lines
     assert "GA given 20w0d" in lines
     assert "HC centile, INTERGROWTH-21st 43.2" in lines
@@ -155,7 +155,7 @@ def test_no_nerve_is_said_once():
         aorta_reading(KEY), finding="nerve", status=Status.NOT_VISUALISED, measurements=(), reason="No nerve seen"
     )
     assert said(reading)[0] == "No nerve seen"
-    assert sum("nerve" in line.lower() for line in said(reading, model="M")) == 1
+    assert sum("nerve" in line.lower() for line in said(reading)) == 1
 
 
 def test_the_site_follows_the_plane_and_a_summary_of_another_site_is_not_used():

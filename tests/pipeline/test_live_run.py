@@ -17,9 +17,9 @@ from usviewer.errors import UserError
 from usviewer.frame import Frame, ImageGeometry, Region
 from usviewer.infer.prediction import Prediction
 from usviewer.infer.temporal_gate import TemporalGate
+from usviewer.measure.findings import EMPTY_REPORT
 from usviewer.measure.reading import Status
 from usviewer.pipeline.analyzer import Calibrate, FrameResult
-from usviewer.pipeline.clip_report import EMPTY_REPORT
 from usviewer.pipeline.live_run import MOST_FAILURES, LiveRun
 from usviewer.pipeline.signal import SignalState
 from usviewer.pipeline.worker import JOIN_DEADLINE_S, Mailbox

@@ -16,7 +16,8 @@ from usviewer.calibrate.ruler.watch import TICKS
 from usviewer.errors import UserError
 from usviewer.frame import SourceInfo
 from usviewer.infer.prediction import Edge, Instance, Prediction
-from usviewer.measure import bands, read, summarize
+from usviewer.measure import read, summarize
+from usviewer.measure.findings import reference_tables
 from usviewer.measure.reading import Dimension, Errors, Measurement, Site, Status
 from usviewer.plain_text import printable
 from usviewer.save.summary import AnalysisInfo, summary_document
@@ -338,7 +339,7 @@ def test_a_clip_of_an_aorta_has_its_sweep_its_pulse_and_only_the_table_that_was_
     errors = Errors(0.2, 0.3)
     values = [40.0 + np.sin(i * 0.05 * 2 * np.pi * 1.2) for i in range(80)]
     clip = [reading(value, i * 0.05, site=Site.DISTAL, errors=errors) for i, value in enumerate(values)]
-    asked = analysis(aggregate=summarize(clip), reference=bands.table_of("nhs"))
+    asked = analysis(aggregate=summarize(clip), reference=reference_tables.table_of("nhs"))
     document = summary_document(asked, clip)
     (sweep,) = document["sweep"]
     assert (sweep["site"], sweep["unit"], sweep["frames"]) == ("distal", "mm", 80)

@@ -13,19 +13,18 @@ import pytest
 from tests.helpers.fakes import FakeClip, FakeEngine
 from tests.helpers.recordings import write_clip
 from tests.helpers.workbench import Workbench
-from tests.pipeline.test_clip_report import beats, reading
+from tests.measure.test_clip_report import beats, reading
 from usviewer.frame import ImageGeometry
 from usviewer.infer.prediction import Edge, Prediction
 from usviewer.measure import PlaneTracker
+from usviewer.measure.clip_report import clip_report
 from usviewer.measure.exam_context import NO_CONTEXT, ExamContext
-from usviewer.measure.pulse import Pulse
+from usviewer.measure.findings import EMPTY_REPORT, ClipReport, ReportRow
 from usviewer.measure.reading import Plane, Reading, Site, Summary
+from usviewer.overlay.text import DASH, reference_words, report_sections
 from usviewer.pipeline.analyzer import LoadedModel
-from usviewer.pipeline.clip_report import EMPTY_REPORT, ClipReport, clip_report
 from usviewer.settings import Settings
-from usviewer.view import exam_words
 from usviewer.view.main_window import MainWindow
-from usviewer.view.reading_text import DASH
 
 
 class SaidEngine(FakeEngine):
@@ -156,9 +155,9 @@ def test_an_age_is_taken_as_it_is_typed_and_nothing_else(playing: MainWindow) ->
 def test_a_table_is_compared_only_when_it_was_chosen(playing: MainWindow) -> None:
     assert playing.readings.answer is not None and playing.readings.answer.reference == ""
     found = clip_report(beats(100))
-    assert exam_words.reference_words(found, "") == ""
-    assert "NHS" in exam_words.reference_words(found, "nhs")
-    assert exam_words.reference_words(EMPTY_REPORT, "nhs") == ""
+    assert reference_words(found, "") == ""
+    assert "NHS" in reference_words(found, "nhs")
+    assert reference_words(EMPTY_REPORT, "nhs") == ""
 
 
 # -- review
@@ -206,43 +205,36 @@ def test_results_under_one_plane_are_not_taken_for_those_of_another(bench: Workb
 def test_a_whole_clip_has_its_findings(bench: Workbench, tmp_path: Path) -> None:
     bench.open(write_clip(tmp_path / "a.mp4", count=30))
     bench.until(lambda: bench.review.snapshot is not None and bench.review.snapshot.findings.frames == 30)
-    rows = exam_words.sweep_rows(bench.review.snapshot.findings, None)
+    rows = rows_of(bench.review.snapshot.findings, "Largest")
     assert len(rows) == 1 and rows[0].value == "20 px" and rows[0].frame is not None
 
 
 # -- words
 
 
-def test_the_sweep_says_the_largest_of_each_site_with_its_interval_and_frame() -> None:
-    found = clip_report(
-        [*(reading(i, Site.MID, 30.0) for i in range(40)), *(reading(i, Site.DISTAL) for i in range(40, 80))]
-    )
-    rows = exam_words.sweep_rows(found, None)
-    assert [row.name for row in rows] == ["Mid", "Distal"]
-    assert rows[0].value == "3.1 cm" and "95 %" in rows[0].detail and rows[0].detail.endswith(f"frame {rows[0].frame}")
-    live = exam_words.sweep_rows(found, now_s=10.0)
-    assert live[0].frame is None and live[0].detail.endswith("s ago")
+def rows_of(found: ClipReport, title: str, now_s: float | None = None) -> tuple[ReportRow, ...]:
+    return next(section.rows for section in report_sections(found, now_s=now_s) if section.title.startswith(title))
 
 
 def test_no_pulse_says_why() -> None:
-    assert exam_words.pulse_rows(Pulse(reason="The diameter shows no heart beat"))[0].value == DASH
-    assert exam_words.pulse_pairs(Pulse(reason="x")) == ()
-    names = [row.name for row in exam_words.pulse_rows(clip_report(beats(200)).pulse)]
+    still = clip_report([reading(0)] * 3)
+    assert rows_of(still, "Pulse")[0].value == DASH and rows_of(still, "Pulse")[0].detail
+    assert still.pairs == ()
+    names = [row.name for row in rows_of(clip_report(beats(200)), "Pulse")]
     assert names == ["Systolic diameter", "Diastolic diameter", "Pulsatility", "Heart rate"]
 
 
 def test_structures_over_a_clip_say_where_they_are_best() -> None:
-    from usviewer.measure.fetal_brain import planes_over, structures_over
-
     base = reading(0)
     seen = [
         replace(base, key=replace(base.key, index=i), finding="fetal-brain", labels=("CSP",), scores=(0.1 * i,))
         for i in range(1, 5)
     ]
-    found = ClipReport("fetal-brain", structures=structures_over(seen), planes=planes_over(seen), frames=4)
-    rows = {row.name: row for row in exam_words.structure_rows(found)}
+    found = clip_report(seen)
+    rows = {row.name: row for row in rows_of(found, "Structures")}
     assert rows["CSP"].value == "4 of 4 frames" and rows["CSP"].frame == 4
     assert rows["CSP"].detail == "best 0.40 in frame 4"
     assert rows["Midline falx"].value == "not seen" and rows["Midline falx"].frame is None
-    planes = exam_words.plane_rows(found)
+    planes = rows_of(found, "Standard planes")
     assert all(row.value == DASH and "Midline falx" in row.detail for row in planes)
+    assert all(row.frame is None for row in rows_of(found, "Structures", 1.0)), "live there is none to show"

@@ -17,11 +17,14 @@ from usviewer.frame import Frame, digest_of
 from usviewer.infer.prediction import Prediction
 from usviewer.infer.temporal_gate import TemporalGate
 from usviewer.measure.reading import Status
+from usviewer.overlay.items import TextPanel
+from usviewer.overlay.scene import Style
+from usviewer.overlay.text import DASH, WAITING, ReadingText
 from usviewer.pipeline.signal import SignalState
 from usviewer.units import ScaleSource, isotropic
+from usviewer.view.capture_controller import scene_of
 from usviewer.view.live_controller import RETRY
 from usviewer.view.main_window import MainWindow
-from usviewer.view.reading_text import DASH
 
 
 @pytest.fixture
@@ -42,6 +45,21 @@ def live(window: MainWindow, device: FakeDevice, qtbot: Any) -> Iterator[Callabl
 
 def state(window: MainWindow) -> SignalState | None:
     return window.live.status.state if window.live.status else None
+
+
+def said(window: MainWindow) -> ReadingText:
+    assert window.readings.answer is not None
+    return window.readings.answer
+
+
+def kept_lines(window: MainWindow) -> list[str]:
+    """What would be drawn into the picture if it were saved now."""
+    now = window.presenter.to_keep()
+    assert now.frame is not None
+    context = window.presenter.text_context(now, is_saved=True)
+    scene = scene_of(now.frame, now.reading, now.summary, Style(), "", context)
+    panel = next(item for item in scene.items if isinstance(item, TextPanel))
+    return [line.text for line in panel.lines]
 
 
 def test_the_pair_on_the_screen_belongs_together(window: MainWindow, device: FakeDevice, live: Any) -> None:
@@ -73,6 +91,28 @@ def test_freeze_holds_the_exact_pair_while_the_source_goes_on(
     assert window.canvas.frame is held.frame
     window.run("freeze")
     live(lambda: (now := window.desk.on_screen.frame) is not None and now.key.index == 4)
+
+
+def test_live_a_frame_without_an_aggregate_is_a_dash_and_frozen_it_is_its_own_number(
+    window: MainWindow, device: FakeDevice, live: Any
+) -> None:
+    device.frames.put(picture(1))
+    live(lambda: window.desk.on_screen.reading is not None)
+    live(lambda: said(window).reason == WAITING)
+    assert said(window).number == DASH and ("now", "20 px") in said(window).beside
+    window.run("freeze")
+    assert (said(window).number, said(window).unit, said(window).basis) == ("20", "px", "this frame")
+
+
+def test_what_is_saved_of_a_live_picture_says_what_the_screen_says(
+    window: MainWindow, device: FakeDevice, live: Any
+) -> None:
+    device.frames.put(picture(1))
+    live(lambda: window.desk.on_screen.reading is not None)
+    live(lambda: said(window).reason == WAITING)
+    assert kept_lines(window)[1:2] == [DASH] and WAITING in kept_lines(window)
+    window.run("freeze")
+    assert kept_lines(window)[1:2] == ["20"] and said(window).number_sentence in kept_lines(window)
 
 
 def test_freezing_a_bare_picture_analyses_that_very_picture(window: MainWindow, device: FakeDevice, live: Any) -> None:

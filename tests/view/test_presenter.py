@@ -15,9 +15,9 @@ from tests.helpers.scenes import aorta_reading, flat_frame, summary_of
 from usviewer.errors import UserError
 from usviewer.frame import Frame, make_frame
 from usviewer.infer.prediction import Prediction
+from usviewer.measure.findings import EMPTY_REPORT
 from usviewer.measure.reading import Provenance, Reading
 from usviewer.pipeline.annotations import Annotation, Origin
-from usviewer.pipeline.clip_report import EMPTY_REPORT
 from usviewer.pipeline.live_run import MAX_PAIR_AGE_S
 from usviewer.pipeline.prompt_messages import LiveOutline
 from usviewer.settings import Settings

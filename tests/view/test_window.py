@@ -22,6 +22,7 @@ from tests.helpers.tiny_models import add_dark_finder
 from usviewer.errors import UserError
 from usviewer.frame import digest_of
 from usviewer.infer.prediction import Prediction
+from usviewer.overlay.text import ReadingText
 from usviewer.pipeline.annotations import Annotation, Origin
 from usviewer.settings import Settings, load
 from usviewer.units import ScaleSource, isotropic
@@ -29,7 +30,6 @@ from usviewer.view import theme
 from usviewer.view.actions import ACTIONS, clash, usable_keys, with_keys
 from usviewer.view.main_window import MainWindow
 from usviewer.view.prompt_session import PromptSession
-from usviewer.view.reading_text import ReadingText
 from usviewer.view.tool_controller import ManualTool
 
 SMALL = "phantom:?live=1&width=320&height=240"
@@ -355,8 +355,9 @@ def _overlapping(window: MainWindow, parts: list[QWidget]) -> bool:
 def test_in_a_low_window_every_row_of_the_rail_is_whole(playing: MainWindow, qtbot: Any) -> None:
     pairs = tuple((f"row {number}", "20.2 / 18.7 mm") for number in range(6))
     full = ReadingText(
-        "Aorta", "AP diameter", "median of the last 2.0 s", "1.9", "cm", "1.8 to 2.1 cm, 95 %",
-        "inner-inner · transverse", quality=0.9, pairs=pairs, scale="0.2321 mm/px, phantom", has_scale=True,
+        "Aorta", "AP diameter", number="1.9", unit="cm", basis="median of the last 2.0 s",
+        interval="19.4 mm, 95 % 18.1 to 21.2", convention="inner-inner · transverse", quality=0.9,
+        beside=pairs, scale="0.2321 mm/px, phantom", has_scale=True,
     )  # fmt: skip
     playing.resize(960, 600)
     rail = playing.readings

@@ -37,6 +37,17 @@ def spacing_from_text(text: str) -> Spacing:
     return Spacing(values[0], values[-1], ScaleSource.USER)
 
 
+def spacing_from_numbers(x_mm_per_px: float, y_mm_per_px: float) -> Spacing:
+    """The spacing of two numbers, by the limits of ``spacing_from_text``. Raises ``UserError`` beyond them."""
+    for value in (x_mm_per_px, y_mm_per_px):
+        if not MIN_MM_PER_PX <= value <= MAX_MM_PER_PX:  # false for nan, too
+            raise UserError(
+                f"{value:g} mm per pixel cannot be right",
+                f"Give a number from {MIN_MM_PER_PX:g} to {MAX_MM_PER_PX:g}",
+            )
+    return Spacing(x_mm_per_px, y_mm_per_px, ScaleSource.USER)
+
+
 def _no_scale(text: str, why: str) -> UserError:
     return UserError(f"'{text[:MOST_LETTERS]}' is not a scale in mm per pixel: {why}", GIVE_SCALE)
 

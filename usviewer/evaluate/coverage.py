@@ -17,7 +17,8 @@ from usviewer.acquire.phantom import PhantomSource, random_spec
 from usviewer.evaluate.statistics import Estimate, proportion
 from usviewer.frame import FrameKey, ImageGeometry, Mask, Region
 from usviewer.infer.prediction import Edge, Instance, Prediction
-from usviewer.measure import aorta
+from usviewer.measure import read
+from usviewer.measure.findings import aorta
 from usviewer.measure.geometry import moments_of
 from usviewer.measure.reading import Reading, Status
 from usviewer.units import Spacing
@@ -55,7 +56,7 @@ def phantom_coverage(seeds: Iterable[int], edge_sd_px: float = 1.5, scale_sd: fl
         index = moment_of(seed, source)
         rng = np.random.default_rng([seed, 95])
         geometry = with_wrong_scale(source.geometry, scale_sd, rng)
-        reading = aorta.read(_disturbed(source, index, edge_sd_px, rng), geometry)
+        reading = read(_disturbed(source, index, edge_sd_px, rng), geometry, aorta.AORTA.id)
         statuses.append(reading.status)
         true_mm = _true_ap_mm(source, index)
         if true_mm is not None and (pair := _error(reading, true_mm)):

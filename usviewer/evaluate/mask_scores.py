@@ -14,16 +14,17 @@ from usviewer.frame import Frame, Mask
 from usviewer.infer.manifest import ModelSpec
 from usviewer.infer.prediction import Edge, Instance, Prediction, full_mask
 from usviewer.measure import read
-from usviewer.measure.reading import Measurement, Reading, Status
+from usviewer.measure.findings import finding_of
+from usviewer.measure.reading import Dimension, Measurement, Reading, Status
 from usviewer.units import Spacing
-
-# The length that a finding is judged by.
-_LENGTHS = {"aorta": "ap_diameter", "fetal-head": "head_circumference"}
 
 
 def length_name(finding: str) -> str | None:
-    """The measurement that a finding is judged by, as readings call it."""
-    return _LENGTHS.get(finding)
+    """The measurement that a finding is judged by, as readings call it; None where what it quotes is not a length."""
+    known = finding_of(finding)
+    if known.quoted is None or known.quantities[known.quoted].dimension is not Dimension.LENGTH:
+        return None
+    return known.quoted
 
 
 def judge_masks(

@@ -10,14 +10,14 @@ import hashlib
 import os
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from usviewer.errors import UserError, foreign_parser
 from usviewer.files import read_bytes
-from usviewer.infer.finding import measured_label
+from usviewer.finding_names import known_findings, requires_label, stated_by
 from usviewer.infer.manifest_table import ManifestTable
 from usviewer.infer.prediction import Edge
 from usviewer.units import Box, Point
@@ -28,7 +28,6 @@ TASK_OF_DECODER = {"unet": "segment", "yolov8-segment": "segment", "yolov8-detec
 TASKS = ("segment", "detect", "prompt")
 # The files of a model, by its task.
 _ROLES = {"segment": ("model",), "detect": ("model",), "prompt": ("encoder", "decoder")}
-FINDINGS = ("aorta", "nerve", "fetal-head", "fetal-brain", "other")
 
 # A side, class count or file beyond these is a mistake or an attack, not a model for a bedside computer.
 MIN_SIDE_PX, MAX_SIDE_PX = 16, 4096
@@ -282,7 +281,7 @@ def parse_manifest(values: Mapping[str, Any], folder: Path, *, bundled: bool = F
         name=top.words("name", MAX_TEXT, model_id),
         version=top.words("version", MAX_TEXT),
         task=task,
-        finding=top.choice("finding", FINDINGS),
+        finding=top.choice("finding", known_findings()),
         decoder=decoder,
         licence=top.words("licence", MAX_TEXT),
         folder=folder,
@@ -540,3 +539,18 @@ def _golden_prompt(case: GoldenCase, table: ManifestTable) -> GoldenCase:
     if not box:
         return case
     return replace(case, box_xyxy_px=(box[0], box[1], box[2], box[3]))
+
+
+def measured_label(labels: Sequence[Label], finding: str) -> Label | None:
+    """The label that stands for a finding: one for the whole model, whatever the scores of a frame are.
+
+    The one that the manifest marks ``measured``; else the first whose name is that of the finding; else the first.
+    Lumen and wall are two diameters of one vessel: a median over both would be neither. Of a finding beside which other
+    structures are labelled (a nerve), the first may be a vessel: None where no label is called or marked as one.
+    """
+    marked = (label for label in labels if label.measured)
+    named = (label for label in labels if stated_by(label.name) == finding)
+    found = next(marked, None) or next(named, None)
+    if found is None and not requires_label(finding):
+        return labels[0]
+    return found

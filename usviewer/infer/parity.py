@@ -185,11 +185,10 @@ def _box_overlap(first: Instance, second: Instance) -> float:
 def bundled_frames(spec: ModelSpec) -> tuple[Frame, ...]:
     """Give frames on which a model finds something, each darker and brighter too.
 
-    For the aorta they are of the bundled clip, for other findings the golden picture; none where there is neither.
+    They are of the bundled clip where it shows the model's finding, else the golden picture; none where there
+    is neither.
     """
-    frames: tuple[Frame, ...] = ()
-    if spec.finding == "aorta":  # the only one that the bundled clip shows
-        frames = _sample_frames()
+    frames = _sample_frames(spec.finding)
     return tuple(_brighter(frame, gamma) for frame in (frames or _golden_frames(spec)) for gamma in _GAMMAS)
 
 
@@ -201,10 +200,12 @@ def choose_evenly(frames: Sequence[Frame], count: int) -> tuple[Frame, ...]:
     return tuple(frames[round(i * (len(frames) - 1) / (count - 1))] for i in range(count))
 
 
-def _sample_frames() -> tuple[Frame, ...]:
+def _sample_frames(finding: str) -> tuple[Frame, ...]:
     path = resource_path("resources", _SAMPLE)
     try:
         facts = tomllib.loads(path.with_suffix(".toml").read_text(encoding="utf-8"))
+        if facts.get("finding") != finding:
+            return ()
         with open_source(str(path)) as source:
             calibrate = calibration_for(source, StatedScale(isotropic(float(facts["mm_per_px"]), ScaleSource.PHANTOM)))
             return tuple(calibrate(source.seek(index)) for index in _SAMPLE_FRAMES)

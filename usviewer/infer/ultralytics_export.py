@@ -11,7 +11,7 @@ import ast
 from typing import Any
 
 from usviewer.errors import UserError
-from usviewer.infer.finding import stated_by
+from usviewer.finding_names import stated_by
 from usviewer.infer.manifest import MAX_LABELS, SCHEMA
 from usviewer.infer.onnx_file import Graph
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from usviewer.measure import aorta, fetal_head
+from usviewer.measure.findings import finding_of
 from usviewer.measure.plane import PlaneTracker
 from usviewer.measure.reading import Plane, Reading, Site, Summary
 
@@ -26,21 +26,25 @@ class ExamContext:
 
     def settings(self, finding: str) -> str:
         """What readings of this finding depend on: empty where that is nothing. A site names, it changes no value."""
-        if finding == aorta.FINDING and self.plane is not None:
-            return f"plane={self.plane}"
-        if finding == fetal_head.FINDING and self.gestational_age_weeks is not None:
-            return f"gestational_age_weeks={self.gestational_age_weeks:.4f}"
-        return ""
+        used = finding_of(finding).context
+        said = []
+        if "plane" in used and self.plane is not None:
+            said.append(f"plane={self.plane}")
+        if "gestational_age_weeks" in used and self.gestational_age_weeks is not None:
+            said.append(f"gestational_age_weeks={self.gestational_age_weeks:.4f}")
+        return " ".join(said)
 
     def named(self, reading: Reading) -> Reading:
-        """The reading with this site."""
-        if reading.finding != aorta.FINDING or reading.site is self.site:
+        """The reading with this site, where its finding has sites."""
+        if reading.site is self.site or "site" not in finding_of(reading.finding).context:
             return reading
         return replace(reading, site=self.site)
 
     def named_summary(self, summary: Summary | None, finding: str) -> Summary | None:
-        """The summary with this site."""
-        return replace(summary, site=self.site) if summary is not None and finding == aorta.FINDING else summary
+        """The summary with this site, where its finding has sites."""
+        if summary is None or "site" not in finding_of(finding).context:
+            return summary
+        return replace(summary, site=self.site)
 
 
-NO_CONTEXT = ExamContext()
+NO_CONTEXT: ExamContext = ExamContext()

@@ -6,16 +6,14 @@ from dataclasses import replace
 
 from usviewer.frame import ImageGeometry
 from usviewer.infer.prediction import Instance, Prediction
-from usviewer.measure import aorta, fetal_head, nerve, read
-from usviewer.measure.generic import base_reading
+from usviewer.measure.findings import ReadState, finding_of
+from usviewer.measure.findings.base import base_reading
+from usviewer.measure.findings.nerve import depths
 from usviewer.measure.geometry import border_distance_px, border_margin_px
-from usviewer.measure.nerve import depths
 from usviewer.measure.reading import Provenance, Reading, Status
 from usviewer.measure.section import BORDER_PX, EDGE_GUESSED, Section, near_guess, shapes_of, with_outlines
 
 LONG_AXIS, SHORT_AXIS, AREA, CIRCUMFERENCE = "long_axis", "short_axis", "area", "circumference"
-# What is called so is measured as the finding of that name is: the name is the user's word for what it is.
-KNOWN = (aorta.FINDING, nerve.FINDING, fetal_head.FINDING)
 UNNAMED = "structure"
 NOTHING = "Nothing was outlined here"
 CUT_OFF = "It reaches the edge of the picture: it may be larger than measured"
@@ -25,13 +23,17 @@ def read_pointed(prediction: Prediction, geometry: ImageGeometry | None, label: 
     """Measure the best instance as what ``label`` calls it.
 
     ``long_axis``, ``short_axis``, ``area`` and ``circumference`` (of the ellipse of the moments), ``depth`` and
-    ``centroid_depth`` where the probe face is known; for a label in ``KNOWN`` that finding's own measurements. In mm
-    only where one region with a scale holds the outline. ``why`` says why the outline should not be trusted.
+    ``centroid_depth`` where the probe face is known; where a finding is called so that one outline is enough for, that
+    finding's own measurements: the name is the user's word for what it is. In mm only where one region with a scale
+    holds the outline. ``why`` says why the outline should not be trusted.
     """
     label = label.strip() or UNNAMED
     prediction = replace(prediction, instances=tuple(replace(i, label=label) for i in prediction.instances[:1]))
-    known = label.casefold().replace(" ", "-")
-    reading = read(prediction, geometry, known) if known in KNOWN else _read(prediction, geometry, label)
+    finding = finding_of(label.casefold().replace(" ", "-"))
+    if finding.from_outline:
+        reading = finding.read(prediction, geometry, ReadState())
+    else:
+        reading = _read(prediction, geometry, label)
     if reading.status is Status.NOT_VISUALISED and why:
         reading = replace(reading, reason=why)
     warnings = reading.warnings

@@ -17,7 +17,7 @@ from usviewer.units import Box, Point
 
 
 class LineStyle(StrEnum):
-    """A style each, beside the colour, for who cannot tell the colours."""
+    """How a line is drawn. Each kind of line has its own, as well as its colour, for people who cannot tell colours."""
 
     SOLID = "solid"
     DASHED = "dashed"
@@ -35,6 +35,7 @@ class Anchor(StrEnum):
     BOTTOM_RIGHT = "bottom right"
 
 
+# eq=False where there are arrays: NumPy compares them point by point, which is neither True nor False.
 @dataclass(frozen=True, slots=True, eq=False)
 class Outline:
     """A closed line through ``points_xy_px`` (N, 2), with a label above it where there are several."""
@@ -89,7 +90,10 @@ class ScaleBar:
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """One paragraph on the picture; it is wrapped at ``max_width_px``."""
+    """One paragraph on the picture; it is wrapped at ``max_width_px``.
+
+    ``at_xy_px`` is where its ``anchor`` lies.
+    """
 
     at_xy_px: Point
     text: str
@@ -110,6 +114,7 @@ class TextPanel:
     max_height_px: float
 
 
+# A new kind is drawn in two places: view.painter and overlay.raster (docs/adr/0007-two-renderers.md).
 Item = Outline | Fill | CaliperMark | BoxMark | ScaleBar | Text | TextPanel
 
 

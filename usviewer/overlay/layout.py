@@ -14,7 +14,7 @@ from usviewer.units import Box, Point
 
 Corners = tuple[int, int, int, int]
 
-TICK_UNITS = 6.0
+TICK_UNITS = 6.0  # as in view.painter
 _LINE_HEIGHT = 1.12
 _PANEL_PAD_UNITS = 8.0
 _UNIT_GAP_EM = 0.3
@@ -69,7 +69,12 @@ def _block(item: Item, scene: Scene) -> Block | None:
 
 def _rank(item: Item) -> int:
     """What keeps its place before what: the numbers and the scale, then texts, then the names of structures."""
-    return 0 if isinstance(item, TextPanel | ScaleBar) else 1 if isinstance(item, Text) else 2
+    match item:
+        case TextPanel() | ScaleBar():
+            return 0
+        case Text():
+            return 1
+    return 2
 
 
 def _at(block: Block, corner: tuple[float, float]) -> Block:
@@ -144,7 +149,7 @@ def _rows(item: TextPanel, scene: Scene) -> list[_Row]:
     for line in item.lines:
         new = _line_rows(line, item.max_width_px, scene.unit_px)
         if sum(_row_height(row) for row in (*rows, *new)) > item.max_height_px:
-            break
+            break  # a line is shown whole or not at all
         rows += new
     return rows
 
@@ -156,6 +161,7 @@ def _line_rows(line: TextLine, max_width_px: float, unit: float) -> list[_Row]:
         figures = rows[-1][0].letters
         small = stamp(line.unit, _lettering(Size.TITLE, unit), line.colour)
         gap = round(_UNIT_GAP_EM * small.height_px)
+        # On one line with the figures, though smaller.
         rows[-1].append(Placed(small, figures.width_px + gap, figures.ascent_px - small.ascent_px))
     return rows
 
@@ -170,8 +176,9 @@ def _row_height(row: _Row) -> int:
 
 def _top_left(at_xy_px: Point, anchor: Anchor, size: tuple[int, int]) -> Point:
     """Top-left corner of a block that hangs from ``anchor``."""
-    share_x = {"left": 0.0, "right": 1.0}.get(str(anchor).split()[-1], 0.5)
-    share_y = 1.0 if str(anchor).startswith("bottom") else 0.0
+    upright, _, level = str(anchor).partition(" ")
+    share_x = {"left": 0.0, "right": 1.0}.get(level, 0.5)
+    share_y = {"bottom": 1.0}.get(upright, 0.0)
     return at_xy_px[0] - share_x * size[0], at_xy_px[1] - share_y * size[1]
 
 
@@ -192,6 +199,7 @@ def avoid_overlap(boxes: Sequence[Box], room: Box, taken: Sequence[Box] = ()) ->
         left, top, right, bottom = _within(box, room)
         height = bottom - top
         beside = [other for other in held if other[0] < right and left < other[2]]
+        # The nearest free place touches something that is there: no others need to be tried.
         tops = [top, *(other[1] - height for other in beside), *(other[3] for other in beside)]
         free = [
             each

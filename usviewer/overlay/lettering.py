@@ -66,9 +66,11 @@ class Stamp:
 @lru_cache(maxsize=32)
 def _font(size_px: int, bold: bool) -> ImageFont.FreeTypeFont:
     path = resource_path("resources", "fonts", _FACES[bold])
+    # BASIC sets letters alike wherever Pillow was built; its other engine is missing on some systems.
     return ImageFont.truetype(str(path), size_px, layout_engine=ImageFont.Layout.BASIC)
 
 
+# A clip says the same few words on every frame: they are rendered once.
 @lru_cache(maxsize=256)
 def stamp(text: str, style: Lettering, colour: Colour) -> Stamp:
     """Render one line."""
@@ -78,6 +80,7 @@ def stamp(text: str, style: Lettering, colour: Colour) -> Stamp:
     sheet = Image.new("L", size)
     ImageDraw.Draw(sheet).text((halo_px, halo_px), text, fill=255, font=font)
     letters = np.asarray(sheet)
+    # Round: a square one would give thick corners.
     round_brush = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * halo_px + 1, 2 * halo_px + 1))
     halo: NDArray[np.uint8] = cv2.dilate(letters, round_brush).astype(np.uint8)
     keep, add = _blend(letters, halo, colour)
@@ -103,9 +106,8 @@ def wrap(text: str, style: Lettering, max_width_px: float) -> tuple[str, ...]:
     """Break a text into lines no wider than allowed; a word that is wider by itself is broken anywhere."""
     lines: list[str] = []
     for word in text.split(" "):
-        joined = f"{lines[-1]} {word}" if lines else word
-        if lines and _width(joined, style) <= max_width_px:
-            lines[-1] = joined
+        if lines and _width(f"{lines[-1]} {word}", style) <= max_width_px:
+            lines[-1] += f" {word}"
         else:
             lines += _pieces(word, style, max_width_px)
     return tuple(lines)
@@ -114,6 +116,7 @@ def wrap(text: str, style: Lettering, max_width_px: float) -> tuple[str, ...]:
 def _pieces(word: str, style: Lettering, max_width_px: float) -> list[str]:
     pieces, rest = [], word
     while len(rest) > 1 and _width(rest, style) > max_width_px:
+        # At least one letter a line, or this would never end.
         fitting = (count for count in range(len(rest) - 1, 1, -1) if _width(rest[:count], style) <= max_width_px)
         count = next(fitting, 1)
         pieces.append(rest[:count])

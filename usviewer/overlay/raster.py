@@ -14,10 +14,11 @@ from usviewer.overlay.items import BoxMark, CaliperMark, Fill, LineStyle, Outlin
 from usviewer.overlay.layout import TICK_UNITS, Corners, halo_px, lay_out
 from usviewer.overlay.palette import HALO, Colour
 
-_FRACTION_BITS = 4
-_PANEL_ALPHA = 0.8
-_END_BAR_UNITS = 14.0
+_FRACTION_BITS = 4  # behind the point in OpenCV's coordinates: a sixteenth of a pixel
+_PANEL_ALPHA = 0.8  # dark enough to read on white, and what lies below still shows
+_END_BAR_UNITS = 14.0  # as in view.painter: what is saved looks as it was seen
 _DASH_UNITS = {LineStyle.DASHED: (9.0, 6.0), LineStyle.DOTTED: (2.0, 5.0)}
+# Beyond any picture. OpenCV's coordinates have 32 bits: a position that is far enough off would come round again.
 _FAR_PX = 100_000.0
 
 
@@ -29,7 +30,10 @@ def draw(pixels: Pixels, scene: Scene) -> Pixels:
 
 
 def paint(picture: Pixels, scene: Scene) -> None:
-    """Paint a picture of one's own in place: grounds, then areas, then lines, then words."""
+    """Paint a picture (uint8, height x width x 3, RGB) in place: grounds, then areas, then lines, then words.
+
+    The picture is not a frame's own pixels, which nobody may change.
+    """
     blocks = lay_out(scene)
     for block in blocks:
         if block.ground:
@@ -47,7 +51,7 @@ def paint(picture: Pixels, scene: Scene) -> None:
 def _darken(picture: Pixels, box_xyxy_px: Corners) -> None:
     x0, y0, x1, y1 = box_xyxy_px
     part = picture[y0:y1, x0:x1]
-    if part.size:
+    if part.size:  # some of it lies on the picture
         dark = np.empty_like(part)
         dark[:] = HALO
         part[:] = cv2.addWeighted(dark, _PANEL_ALPHA, part, 1 - _PANEL_ALPHA, 0)
@@ -92,7 +96,9 @@ def _outline_stroke(item: Outline, unit: float) -> _Stroke:
 def _caliper_stroke(item: CaliperMark, unit: float) -> _Stroke:
     start, end = np.asarray(item.ends_xy_px, dtype=np.float64)
     body = np.stack([start, end])
-    lines = [body] if item.line is LineStyle.SOLID else dashes(body, *_dash_px(item.line, unit))
+    lines = [body]
+    if item.line is not LineStyle.SOLID:
+        lines = dashes(body, *_dash_px(item.line, unit))
     across = _across(start, end) * _END_BAR_UNITS * unit / 2
     lines = [*lines, *(np.stack([at - across, at + across]) for at in (start, end))]
     return _Stroke(lines, False, item.colour, _width_px(item.width, unit))
@@ -113,7 +119,9 @@ def _across(start: Points, end: Points) -> Points:
     """Unit vector square to the line; level for a line without length."""
     dx, dy = end - start
     length = math.hypot(dx, dy)
-    return np.array([1.0, 0.0]) if length == 0 else np.array([-dy, dx]) / length
+    if length == 0:
+        return np.array([1.0, 0.0])
+    return np.array([-dy, dx]) / length
 
 
 def _dash_px(line: LineStyle, unit: float) -> tuple[float, float]:
@@ -122,7 +130,7 @@ def _dash_px(line: LineStyle, unit: float) -> tuple[float, float]:
 
 
 def dashes(points_xy_px: Points, dash_px: float, gap_px: float) -> list[Points]:
-    """Cut an open line (N, 2) into dashes along its length."""
+    """Cut an open line, float64 of shape (n, 2) in pixels, into dashes along its length, each of shape (m, 2)."""
     steps = np.hypot(*np.diff(points_xy_px, axis=0).T)
     along = np.concatenate([[0.0], np.cumsum(steps)])
     cut = []
@@ -149,6 +157,7 @@ def _polylines(picture: Pixels, stroke: _Stroke, colour: Colour, width_px: int) 
 
 
 def _fixed_point(points_xy_px: Points) -> np.ndarray[tuple[int, ...], np.dtype[np.int32]]:
+    # OpenCV counts from the centre of a pixel, usviewer.units from its corner.
     centred = np.clip(np.nan_to_num(points_xy_px) - 0.5, -_FAR_PX, _FAR_PX)
     return np.round(centred * (1 << _FRACTION_BITS)).astype(np.int32)
 
@@ -161,6 +170,7 @@ def _fill(picture: Pixels, item: Fill) -> None:
     x1, y1 = np.clip(np.ceil(item.points_xy_px.max(axis=0)) + 1, 0, (width, height)).astype(int)
     if x0 >= x1 or y0 >= y1:
         return
+    # Only the part that it covers is copied and blended.
     part = picture[y0:y1, x0:x1]
     tinted = np.ascontiguousarray(part)
     cv2.fillPoly(tinted, [_fixed_point(item.points_xy_px - (x0, y0))], item.colour, cv2.LINE_AA, _FRACTION_BITS)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
@@ -11,7 +11,8 @@ import cv2
 import numpy as np
 
 from usviewer import RESEARCH_USE
-from usviewer.frame import Frame, ImageGeometry, Sector
+from usviewer.frame import Frame, ImageGeometry, Region, Sector
+from usviewer.measure.findings import finding_of
 from usviewer.measure.reading import Provenance, Reading, Status, Summary
 from usviewer.overlay import palette, words
 from usviewer.overlay.items import (
@@ -28,6 +29,7 @@ from usviewer.overlay.items import (
     TextPanel,
 )
 from usviewer.overlay.palette import Colour, Size
+from usviewer.overlay.text import OF_THE_FRAME, TextContext, panel_lines, reading_text
 from usviewer.overlay.words import TextLine
 from usviewer.units import Box, Point, Spacing
 
@@ -64,12 +66,13 @@ def compose(
     style: Style | None = None,
     *,
     model_label: str = "",
+    context: TextContext = OF_THE_FRAME,
 ) -> Scene:
     """The display list of one reading of this frame.
 
-    ``summary`` gives the headline where it speaks of the same quantity, unit, plane and edge as the reading; else the
-    headline is this frame's. The frame's geometry places the scale bar, and the numbers where there is no ultrasound.
-    ``model_label`` is the model's name and version for people.
+    ``context`` decides which number is large (``overlay.text``); without it that is this frame's, with the ``summary``
+    beside it where it speaks of the same. The frame's geometry places the scale bar, and the numbers where there is no
+    ultrasound. ``model_label`` is the model's name and version for people.
     """
     style = style or Style()
     frame_size_px, geometry = frame.size_px, frame.geometry
@@ -77,15 +80,26 @@ def compose(
     if style.hidden:
         return Scene(reading.key, frame_size_px, (), unit)
     items: list[Item] = [*_areas(reading, style), *_boxes(reading, style)]
-    items += _calipers(reading) if style.calipers else []
-    bars = _scale_bars(reading, geometry, frame_size_px, unit) if style.scale_bar else []
+    if style.calipers:
+        items += _calipers(reading)
+    bars: list[ScaleBar] = []
+    if style.scale_bar:
+        bars = _scale_bars(reading, geometry, frame_size_px, unit)
     items += bars
     if style.research_line:
         items.append(research_line(frame_size_px, unit))
     if style.numbers:
-        corner = style.panel_corner or _panel_corner(geometry.sector if geometry else None, frame_size_px, bars)
-        items.append(_panel(words.panel_lines(reading, summary, model_label), corner, frame_size_px, unit))
+        corner = style.panel_corner or _panel_corner(geometry, frame_size_px, bars)
+        text = reading_text(reading, summary, context)
+        lines = panel_lines(text, finding_of(reading.finding).most_lines, _model_words(reading, model_label))
+        items.append(_panel(lines, corner, frame_size_px, unit))
     return Scene(reading.key, frame_size_px, tuple(items), unit)
+
+
+def _model_words(reading: Reading, model_label: str) -> str:
+    model = model_label or reading.model_id
+    score = f" · score {reading.score:.2f}" if reading.score is not None else ""
+    return f"{model}{score}".removeprefix(" · ")
 
 
 def research_line(frame_size_px: tuple[int, int], unit: float) -> Text:
@@ -109,27 +123,32 @@ def _areas(reading: Reading, style: Style) -> Iterator[Item]:
     if style.mask is MaskStyle.NONE:
         return
     colour, line = _outline_look(reading)
+    # One alone needs no name: the numbers say what it is.
     several = len(reading.outlines_xy_px) > 1
     for index, points in enumerate(reading.outlines_xy_px):
         if len(points) == 0:
             continue
         if style.mask is MaskStyle.FILL:
             yield Fill(points, colour, style.fill_alpha)
-        yield Outline(points, colour, line, label=_label(reading, index) if several else "")
+        label = _label(reading, index) if several else ""
+        yield Outline(points, colour, line, label=label)
 
 
 def _label(reading: Reading, index: int) -> str:
-    label = reading.labels[index] if index < len(reading.labels) else ""
-    score = f" {reading.scores[index]:.2f}" if index < len(reading.scores) else ""
-    return f"{label}{score}".strip()
+    """Name and score of an outline or a box; only one of them where the reading has only that, as of a hand's own."""
+    parts = [*reading.labels[index : index + 1], *(f"{score:.2f}" for score in reading.scores[index : index + 1])]
+    return " ".join(parts).strip()
 
 
 def _outline_look(reading: Reading) -> tuple[Colour, LineStyle]:
+    """Each kind in a colour and a line of its own: who cannot tell the colours sees the line."""
     if reading.status is Status.REFUSED:
         return palette.WARNING, LineStyle.DOTTED
     if reading.provenance is Provenance.MANUAL:
         return palette.MANUAL, LineStyle.DASHED
-    return palette.MASK, LineStyle.DASHED if reading.uncertain else LineStyle.SOLID
+    if reading.uncertain:
+        return palette.MASK, LineStyle.DASHED
+    return palette.MASK, LineStyle.SOLID
 
 
 def _boxes(reading: Reading, style: Style) -> Iterator[BoxMark]:
@@ -145,17 +164,22 @@ def _calipers(reading: Reading) -> Iterator[CaliperMark]:
     """The first measurement's caliper is drawn strong, the others thin."""
     if reading.status is not Status.MEASURED:
         return
-    manual = reading.provenance is Provenance.MANUAL
-    colour, line = (palette.MANUAL, LineStyle.DASHED) if manual else (palette.CALIPER, LineStyle.SOLID)
+    colour, line = palette.CALIPER, LineStyle.SOLID
+    if reading.provenance is Provenance.MANUAL:
+        colour, line = palette.MANUAL, LineStyle.DASHED
     for index, measurement in enumerate(reading.measurements):
-        if measurement.ends_xy_px is not None and measurement.name not in words.AUXILIARY:
-            yield CaliperMark(measurement.ends_xy_px, colour, line, 2.0 if index == 0 else 1.0)
+        width = 1.0
+        if index == 0:
+            width = 2.0
+        if measurement.ends_xy_px is not None and words.is_listed(measurement.name):
+            yield CaliperMark(measurement.ends_xy_px, colour, line, width)
 
 
 # --- the scale bar ----------------------------------------------------------------------------------------------------
 
+# Lengths that are divided by eye; the first digit is the number of parts.
 _NICE_MM = (1, 2, 5, 10, 20, 50, 100, 200)
-_BAR_SHARE = 0.2
+_BAR_SHARE = 0.2  # at most, of the width of the picture's part
 # Beyond this difference a level bar says nothing about upright lengths, so both are drawn.
 _ANISOTROPY = 0.01
 
@@ -181,7 +205,9 @@ def _bar(corner: Point, direction: Point, mm_per_px: float, room_px: float) -> l
     length_mm = fitting[-1]
     length_px = length_mm / mm_per_px
     end = (corner[0] + direction[0] * length_px, corner[1] + direction[1] * length_px)
-    label = f"{length_mm // 10} cm" if length_mm >= 10 else f"{length_mm} mm"
+    label = f"{length_mm} mm"
+    if length_mm >= 10:
+        label = f"{length_mm // 10} cm"
     divisions = int(str(length_mm)[0])
     return [ScaleBar(corner, end, label, divisions)]
 
@@ -191,9 +217,13 @@ def _bar_spacing(
 ) -> tuple[Spacing, Box] | None:
     """One scale and where it holds; none where the picture has several and the reading does not choose."""
     whole: Box = (0.0, 0.0, float(frame_size_px[0]), float(frame_size_px[1]))
-    regions = [region for region in geometry.regions if region.spacing is not None] if geometry else []
-    wanted = {reading.spacing} if reading.spacing is not None else {region.spacing for region in regions}
-    if len(wanted) != 1:
+    regions: list[Region] = []
+    if geometry is not None:
+        regions = [region for region in geometry.regions if region.spacing is not None]
+    wanted = {region.spacing for region in regions}
+    if reading.spacing is not None:
+        wanted = {reading.spacing}
+    if len(wanted) != 1:  # a bar of another part's scale would be wrong: rather none
         return None
     spacing = wanted.pop()
     if spacing is None:
@@ -204,7 +234,7 @@ def _bar_spacing(
 
 # --- the numbers ------------------------------------------------------------------------------------------------------
 
-_PANEL_SHARE = (0.44, 0.8)
+_PANEL_SHARE = (0.44, 0.8)  # at most, of the picture's width and height
 _TYPICAL_PANEL_UNITS = (300.0, 240.0)
 _CORNERS = (Anchor.TOP_LEFT, Anchor.TOP_RIGHT, Anchor.BOTTOM_RIGHT)
 
@@ -212,19 +242,23 @@ _CORNERS = (Anchor.TOP_LEFT, Anchor.TOP_RIGHT, Anchor.BOTTOM_RIGHT)
 def _panel(lines: tuple[TextLine, ...], corner: Anchor, frame_size_px: tuple[int, int], unit: float) -> TextPanel:
     width, height = frame_size_px
     edge = _margin(unit)
-    x = edge if corner is Anchor.TOP_LEFT else width - edge
-    y = height - _footer_height(unit) if corner is Anchor.BOTTOM_RIGHT else edge
+    x, y = width - edge, edge
+    if corner is Anchor.TOP_LEFT:
+        x = edge
+    if corner is Anchor.BOTTOM_RIGHT:  # over the research line
+        y = height - _footer_height(unit)
     return TextPanel((x, y), corner, lines, width * _PANEL_SHARE[0], height * _PANEL_SHARE[1] - edge)
 
 
-def _panel_corner(sector: Sector | None, frame_size_px: tuple[int, int], bars: list[ScaleBar]) -> Anchor:
+def _panel_corner(geometry: ImageGeometry | None, frame_size_px: tuple[int, int], bars: Sequence[ScaleBar]) -> Anchor:
     """The corner that hides the least ultrasound. It depends on no measurement, so it holds still over a clip."""
-    if sector is None:
+    if geometry is None or geometry.sector is None:
         return Anchor.TOP_LEFT
-    hidden = _hidden_shares(sector, frame_size_px)
-    free = [
-        c for c in _CORNERS if c is not Anchor.BOTTOM_RIGHT or all(b.end_xy_px[0] < frame_size_px[0] / 2 for b in bars)
-    ]
+    hidden = _hidden_shares(geometry.sector, frame_size_px)
+    free = list(_CORNERS)
+    if any(bar.end_xy_px[0] >= frame_size_px[0] / 2 for bar in bars):  # the scale bar lies at the foot
+        free.remove(Anchor.BOTTOM_RIGHT)
+    # Rounded: a thousandth of the panel is not worth another corner than the usual one.
     return min(free, key=lambda corner: round(hidden[corner], 2))
 
 
@@ -232,7 +266,7 @@ def _panel_corner(sector: Sector | None, frame_size_px: tuple[int, int], bars: l
 def _hidden_shares(sector: Sector, frame_size_px: tuple[int, int]) -> dict[Anchor, float]:
     """Share of a typical panel that would lie on ultrasound, for each corner."""
     width, height = frame_size_px
-    grid = 100.0 / max(width, height)
+    grid = 100.0 / max(width, height)  # a hundred cells along the longer side are enough for shares
     inside = np.zeros((max(1, round(height * grid)), max(1, round(width * grid))), np.uint8)
     cv2.fillPoly(inside, [np.round(sector.outline_xy_px * grid - 0.5).astype(np.int32)], 1)
     unit = palette.unit_px(frame_size_px)

@@ -20,7 +20,10 @@ def square_size_px(size_px: tuple[int, int], pixel_aspect: float) -> tuple[int, 
 
 
 def square_pixels(pixels: Pixels, pixel_aspect: float) -> Pixels:
-    """A new picture whose pixels are square."""
+    """Stretch a picture (uint8, height x width x 3, RGB) into a new one whose pixels are square.
+
+    ``pixel_aspect`` is the width of a pixel over its height.
+    """
     size_px = square_size_px((pixels.shape[1], pixels.shape[0]), pixel_aspect)
     return np.asarray(cv2.resize(pixels, size_px, interpolation=cv2.INTER_LINEAR), dtype=np.uint8)
 
@@ -28,6 +31,7 @@ def square_pixels(pixels: Pixels, pixel_aspect: float) -> Pixels:
 def square_scene(scene: Scene, pixel_aspect: float) -> Scene:
     """The same display list over the picture that ``square_pixels`` makes."""
     size_px = square_size_px(scene.frame_size_px, pixel_aspect)
+    # Of the whole pixels that the picture gets, not of the aspect itself: rounding must not move a caliper.
     scale_xy = size_px[0] / scene.frame_size_px[0], size_px[1] / scene.frame_size_px[1]
     unit_px = scene.unit_px * palette.unit_px(size_px) / palette.unit_px(scene.frame_size_px)
     items = tuple(_stretched(item, scale_xy) for item in scene.items)

@@ -1,43 +1,18 @@
-"""What a reading says in words: the clinician's, short, each number with its unit and convention."""
+"""The vocabulary of readings: what measurements, edges and planes are called, and how a value is written."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import dataclass
 
 from usviewer.infer.prediction import Edge
-from usviewer.measure import biometry, fetal_brain, nerve
-from usviewer.measure.reading import NORMAL_95, Dimension, Measurement, Plane, Provenance, Reading, Status, Summary
+from usviewer.measure.findings import finding_of, quantity_of
+from usviewer.measure.findings.biometry import age_sd_days, age_words
+from usviewer.measure.reading import NORMAL_95, Dimension, Measurement, Plane, Reading, Status, Summary
+from usviewer.measure.trend import MIN_SPAN_S
 from usviewer.overlay import palette
 from usviewer.overlay.palette import Colour, Size
 
-_TITLES = {
-    "ap_diameter": "AP diameter",
-    "transverse_diameter": "Transverse diameter",
-    "longitudinal_diameter": "Longitudinal diameter",
-    "major_diameter": "Long axis",
-    "minor_diameter": "Short axis",
-    "head_circumference": "HC",
-    "biparietal_diameter": "BPD",
-    "occipitofrontal_diameter": "OFD",
-    "cephalic_index": "Cephalic index",
-    "gestational_age_hadlock": "GA, Hadlock 1984",
-    "gestational_age_intergrowth": "GA, INTERGROWTH-21st",
-    "gestational_age_given": "GA given",
-    "head_circumference_centile": "HC centile, INTERGROWTH-21st",
-    "depth": "Depth of the nearest edge",
-    "centroid_depth": "Depth of the middle",
-}
-# Ages from a measurement; they carry their error. The age that the operator gave has none here.
-_ESTIMATED_AGES = frozenset({"gestational_age_hadlock", "gestational_age_intergrowth"})
-_STRUCTURES = {"CSP": "CSP", "CHOROID_PLEXUS": "Choroid plexus", "MIDLINE_FALX": "Midline falx"}
-# Kept in the files, but neither drawn nor listed: beside the AP and transverse diameters they only confuse.
-AUXILIARY = frozenset({"major_diameter", "minor_diameter"})
-# Reported in cm to one decimal (docs/clinical.md, "Plane, direction and site"); everything else in mm.
-_IN_CENTIMETRES = frozenset({"aorta"})
 _CONVENTIONS = {Edge.INNER: "inner-inner", Edge.OUTER: "outer-outer", Edge.NOT_STATED: "edge not stated"}
-_MAX_OTHER_LINES = 3
-_MAX_HEAD_LINES = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +27,14 @@ class TextLine:
 
 def title(name: str) -> str:
     """What a measurement is called on the screen."""
-    return _TITLES.get(name, name.replace("_", " ").capitalize())
+    quantity = quantity_of(name)
+    return (quantity.title if quantity is not None else "") or name.replace("_", " ").capitalize()
+
+
+def is_listed(name: str) -> bool:
+    """Whether a measurement is drawn and listed; some are only kept in the files."""
+    quantity = quantity_of(name)
+    return quantity is None or not quantity.is_auxiliary
 
 
 def convention(edge: Edge) -> str:
@@ -66,50 +48,69 @@ def label_words(label: str, finding: str) -> str:
     A model may outline lumen and wall: whose diameter it is, is part of the number.
     """
     plain = " ".join(label.casefold().replace("_", " ").replace("-", " ").split())
-    return f"{label}, " if plain and plain != finding.replace("-", " ") else ""
+    if plain and plain != finding.replace("-", " "):
+        return f"{label}, "
+    return ""
 
 
 def plane_words(plane: Plane) -> str:
     """How the vessel is cut, to follow the convention; nothing for what has no plane."""
-    return "" if plane is Plane.UNDETERMINED else f" · {plane}"
+    if plane is Plane.UNDETERMINED:
+        return ""
+    return f" · {plane}"
 
 
 def headline_of(reading: Reading) -> Measurement | None:
     """The measurement that is the answer: the first that ``measure`` names."""
-    return next(iter(reading.measurements), None) if reading.status is Status.MEASURED else None
+    if reading.status is Status.MEASURED:
+        return next(iter(reading.measurements), None)
+    return None
 
 
 def matches_summary(summary: Summary | None, reading: Reading) -> Summary | None:
     """The summary if it speaks of the same thing as the reading: quantity, unit, plane, edge, site, label; or None.
 
-    A median over one frame is that frame, so it is not called a median. Only lengths are aggregated on the picture.
+    A median over one frame is that frame, so it is not called a median, and what pulsates has none of less than a heart
+    beat. Only lengths are aggregated on the picture.
     """
     main = headline_of(reading)
     if summary is None or main is None or main.dimension is not Dimension.LENGTH or summary.count < 2:
         return None
-    unit = "px" if main.value_mm is None else "mm"
+    if summary.span_s < MIN_SPAN_S and finding_of(reading.finding).needs_aggregate:
+        return None
+    unit = "mm"
+    if main.value_mm is None:
+        unit = "px"
     theirs = (summary.name, summary.unit, summary.plane, summary.edge, summary.site, summary.label)
     same = theirs == (main.name, unit, reading.plane, reading.edge, reading.site, reading.label)
-    return summary if same and summary.shares_unit(reading) else None
+    if same and summary.shares_unit(reading):
+        return summary
+    return None
 
 
 def big_number(value: float, unit: str, finding: str) -> tuple[str, str]:
     """A length for the headline and its unit: cm with one decimal for vessels, mm with one, or whole pixels."""
-    if unit == "px":
-        return f"{value:.0f}", "px"
-    return (f"{value / 10:.1f}", "cm") if finding in _IN_CENTIMETRES else (f"{value:.1f}", "mm")
+    return finding_of(finding).number(value, unit)
 
 
 def value_text(measurement: Measurement) -> str:
     """A measurement's value with its unit; pixels where there is no scale."""
     if measurement.dimension is Dimension.PERCENT:
-        return "-" if measurement.value is None else f"{measurement.value:.1f}{_percent(measurement.name)}"
+        if measurement.value is None:
+            return "-"
+        return f"{measurement.value:.1f}{_percent(measurement.name)}"
     if measurement.dimension is Dimension.WEEKS:
-        return "-" if measurement.value is None else _age_text(measurement.name, measurement.value)
-    power = "²" if measurement.dimension is Dimension.AREA else ""
+        if measurement.value is None:
+            return "-"
+        return _age_text(measurement.name, measurement.value)
+    power = ""
+    if measurement.dimension is Dimension.AREA:
+        power = "²"
     if measurement.value_mm is not None:
         return f"{measurement.value_mm:.1f} mm{power}"
-    return "-" if measurement.value_px is None else f"{measurement.value_px:.0f} px{power}"
+    if measurement.value_px is None:
+        return "-"
+    return f"{measurement.value_px:.0f} px{power}"
 
 
 def maximum_words(summary: Summary, finding: str) -> str:
@@ -121,42 +122,16 @@ def maximum_words(summary: Summary, finding: str) -> str:
 
 def _percent(name: str) -> str:
     """A centile is a rank, not a share."""
-    return "" if name.endswith("_centile") else " %"
+    if name.endswith("_centile"):
+        return ""
+    return " %"
 
 
 def _age_text(name: str, weeks: float) -> str:
-    spread = f" ± {NORMAL_95 * biometry.age_sd_days(weeks):.0f} days" if name in _ESTIMATED_AGES else ""
-    return f"{biometry.age_words(weeks)}{spread}"
-
-
-def structure_name(label: str) -> str:
-    """A structure of the brain in the clinician's words."""
-    return _STRUCTURES.get(fetal_brain.structure(label), label.replace("_", " ").capitalize())
-
-
-def checklist_lines(reading: Reading) -> tuple[str, ...]:
-    """Which structures were seen, with the model's score, and what each standard plane still needs."""
-    seen = fetal_brain.scores_of(reading)
-    found = [
-        f"{structure_name(n)} {seen[n]:.2f}" if n in seen else f"{structure_name(n)} not seen" for n in _STRUCTURES
-    ]
-    return (*found, *plane_checks(reading))
-
-
-def plane_checks(reading: Reading) -> tuple[str, ...]:
-    """What each standard plane of the fetal brain still needs; nothing for anything else."""
-    if reading.finding != fetal_brain.FINDING:
-        return ()
-    seen = fetal_brain.scores_of(reading)
-    return tuple(plane_check(plane, seen) for plane in fetal_brain.PLANES)
-
-
-def plane_check(plane: fetal_brain.StandardPlane, seen: Collection[str]) -> str:
-    """One standard plane: what is missing, or what only the operator can check."""
-    lacking = fetal_brain.missing(plane, seen)
-    if lacking:
-        return f"{plane.name.capitalize()} plane: {' and '.join(structure_name(name) for name in lacking)} missing"
-    return f"{plane.name.capitalize()} plane: all found; check by eye {', '.join(plane.by_eye)}"
+    quantity = quantity_of(name)
+    if quantity is None or not quantity.is_estimated_age:
+        return age_words(weeks)
+    return f"{age_words(weeks)} ± {NORMAL_95 * age_sd_days(weeks):.0f} days"
 
 
 def beside_words(reading: Reading) -> str:
@@ -171,96 +146,10 @@ def beside_words(reading: Reading) -> str:
     return f"{axes}\ncircumference {values['circumference']}, area {values['area']}"
 
 
-def panel_lines(reading: Reading, summary: Summary | None, model_label: str) -> tuple[TextLine, ...]:
-    """Everything said beside the picture, most important first."""
-    answer = {
-        Status.MEASURED: _measured,
-        Status.NOT_VISUALISED: _not_visualised,
-        Status.REFUSED: _refused,
-    }[reading.status](reading, matches_summary(summary, reading))
-    warnings = [TextLine(warning, Size.BODY, palette.WARNING) for warning in reading.warnings]
-    return (*answer, *warnings, *_origins(reading, model_label), *_others(reading))
-
-
-def finding_name(reading: Reading) -> str:
-    """The structure's name at the start of a sentence."""
-    return reading.finding.replace("_", " ").replace("-", " ").capitalize() or "Structure"
-
-
-def _measured(reading: Reading, summary: Summary | None) -> list[TextLine]:
-    main = headline_of(reading)
-    if reading.finding == fetal_brain.FINDING:
-        lines = [TextLine(line) for line in checklist_lines(reading)]
-        return [TextLine(finding_name(reading).upper()), *lines]
-    if main is None:
-        return [TextLine(finding_name(reading), Size.TITLE)]
-    heading = TextLine(f"{finding_name(reading).upper()}  {title(main.name)}")
-    drawn = "" if reading.provenance is Provenance.AUTOMATIC else f" · {reading.provenance}"
-    whose = label_words(reading.label, reading.finding)
-    how = TextLine(f"{whose}{convention(reading.edge)}{how_words(reading)}{drawn}")
-    number, *details = _aggregate(reading, main, summary) if summary else _single(reading, main)
-    return [heading, number, how, *details]
-
-
 def how_words(reading: Reading) -> str:
     """How and where the vessel is cut, to follow the convention; and whether the operator said how."""
     plane = plane_words(reading.plane)
-    said = ", set" if plane and reading.plane_set else ""
+    said = ""
+    if plane and reading.plane_set:
+        said = ", set"
     return f"{plane}{said}{f' · {reading.site}' if reading.site else ''}"
-
-
-def _aggregate(reading: Reading, main: Measurement, summary: Summary) -> list[TextLine]:
-    low, high = summary.interval
-    digits = 1 if summary.unit == "mm" else 0
-    number, unit = big_number(summary.median, summary.unit, reading.finding)
-    return [
-        TextLine(number, Size.HEADLINE, unit=unit),
-        TextLine(f"median of the {'clip' if summary.whole else 'last'} {summary.span_s:.1f} s"),
-        TextLine(f"{summary.median:.{digits}f} {summary.unit}, 95 % {low:.{digits}f} to {high:.{digits}f}"),
-        TextLine(f"this frame {value_text(main)} · max {summary.maximum:.{digits}f}", Size.SMALL, palette.QUIET),
-    ]
-
-
-def _single(reading: Reading, main: Measurement) -> list[TextLine]:
-    if main.dimension is not Dimension.LENGTH or main.value_mm is None:
-        number, _, unit = value_text(main).partition(" ")
-        return [TextLine(number, Size.HEADLINE, unit=unit), TextLine("this frame")]
-    number, unit = big_number(main.value_mm, "mm", reading.finding)
-    spread = f" ± {NORMAL_95 * main.sd_mm:.1f}" if main.sd_mm else ""
-    return [TextLine(number, Size.HEADLINE, unit=unit), TextLine(f"this frame, {main.value_mm:.1f}{spread} mm")]
-
-
-def _others(reading: Reading) -> list[TextLine]:
-    most = _MAX_HEAD_LINES if reading.finding == "fetal-head" else _MAX_OTHER_LINES
-    rest = [m for m in reading.measurements[1:] if m.name not in AUXILIARY][:most]
-    return [TextLine(f"{title(m.name)} {value_text(m)}", Size.SMALL, palette.QUIET) for m in rest]
-
-
-def _not_visualised(reading: Reading, _summary: Summary | None) -> list[TextLine]:
-    # "No nerve seen" is the nerve's own word: beside it "not visualised" would be said twice.
-    said = reading.reason if reading.finding == nerve.FINDING and reading.reason else ""
-    lines = [TextLine(said or f"{finding_name(reading)} not visualised", Size.TITLE)]
-    return lines + ([TextLine(reading.reason)] if _adds_something(reading.reason, lines[0].text) else [])
-
-
-def _refused(reading: Reading, _summary: Summary | None) -> list[TextLine]:
-    lines = [TextLine(f"{finding_name(reading)} not measured", Size.TITLE, palette.WARNING)]
-    return lines + ([TextLine(reading.reason, Size.BODY, palette.WARNING)] if reading.reason else [])
-
-
-def _adds_something(reason: str, said: str) -> bool:
-    return bool(reason) and reason.rstrip(".").casefold() != said.casefold()
-
-
-def _origins(reading: Reading, model_label: str) -> list[TextLine]:
-    lines = []
-    if reading.spacing is not None:
-        lines.append(TextLine(f"Scale {reading.spacing.describe()}", Size.SMALL, palette.QUIET))
-    elif reading.status is Status.MEASURED and reading.finding != fetal_brain.FINDING:
-        reason = reading.no_scale_reason or "No scale: lengths in pixels"
-        lines.append(TextLine(reason, Size.SMALL, palette.WARNING))
-    model = model_label or reading.model_id
-    score = f" · score {reading.score:.2f}" if reading.score is not None else ""
-    if model or score:
-        lines.append(TextLine(f"{model}{score}".removeprefix(" · "), Size.SMALL, palette.QUIET))
-    return lines

@@ -10,6 +10,7 @@ import logging
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from usviewer.frame import Frame, ImageGeometry
@@ -77,13 +78,20 @@ def loaded(predictor: Predictor) -> LoadedModel:
     )
 
 
-def load_model(model_id: str, engine: str = "auto", threads: int | None = None) -> LoadedModel:
-    """Load a model, check it and warm it up. Slow; ``UserError`` where anything about it is not right."""
+def load_model(model: str | Path, engine: str = "auto", threads: int | None = None) -> LoadedModel:
+    """Load a model, check it and warm it up. Slow: up to some seconds, more the first time on a computer.
+
+    ``model`` is the id of one that is installed, or the folder of one that is not (a ``Path``), with its manifest.
+    ``engine`` "auto" takes the fastest that agrees with the processor; ``threads`` None, as many as leave a core for
+    decoding and drawing. Raises ``UserError`` where anything about the model is not right.
+    """
+    from usviewer.infer.manifest import read_manifest
     from usviewer.infer.predictor import Predictor  # brings the inference engines, the slowest imports of all
     from usviewer.infer.registry import load_spec
     from usviewer.infer.session import engine_threads
 
-    return loaded(Predictor(load_spec(model_id), engine, threads or engine_threads(live=True), spinning=False))
+    spec = read_manifest(model) if isinstance(model, Path) else load_spec(model)
+    return loaded(Predictor(spec, engine, threads or engine_threads(live=True), spinning=False))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -10,11 +10,12 @@ from typing import Protocol
 from usviewer.acquire import Source
 from usviewer.errors import UserError
 from usviewer.frame import Frame, FrameKey, ImageGeometry
+from usviewer.measure.clip_report import clip_report
 from usviewer.measure.exam_context import NO_CONTEXT, ExamContext
+from usviewer.measure.findings import EMPTY_REPORT, ClipReport
 from usviewer.measure.manual import Edit, read_edited
 from usviewer.measure.reading import Reading
 from usviewer.pipeline.analyzer import FrameAnalyzer, FrameResult, LoadedModel
-from usviewer.pipeline.clip_report import EMPTY_REPORT, ClipReport, clip_report
 from usviewer.pipeline.clip_run import MOST_FIRST_FAILURES
 from usviewer.pipeline.curve import Curve, curve_of
 from usviewer.pipeline.playback import Playback, SharedCalibration

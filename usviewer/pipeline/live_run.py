@@ -17,11 +17,12 @@ from dataclasses import dataclass, replace
 
 from usviewer.acquire import Source
 from usviewer.frame import Frame, SourceInfo
+from usviewer.measure.clip_report import RecentReport
 from usviewer.measure.exam_context import NO_CONTEXT, ExamContext
+from usviewer.measure.findings import EMPTY_REPORT, ClipReport
 from usviewer.measure.reading import Summary
 from usviewer.measure.trend import Trend
 from usviewer.pipeline.analyzer import Calibrate, FrameAnalyzer, FrameResult, LoadedModel
-from usviewer.pipeline.clip_report import EMPTY_REPORT, ClipReport, RecentReport
 from usviewer.pipeline.refusals import as_user_error, reason_of
 from usviewer.pipeline.signal import SignalState, SignalWatch
 from usviewer.pipeline.timing import Percentiles, Timings

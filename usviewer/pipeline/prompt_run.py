@@ -23,7 +23,8 @@ from usviewer.infer.prompt import Embedding, Prompt, PromptOutline
 from usviewer.infer.prompt.prompt_model import PromptModel
 from usviewer.infer.tracking.live import MAX_AGE_S, MotionTracker
 from usviewer.infer.tracking.track import Segmenter, TrackStep, segmenter_of, track_outline
-from usviewer.measure.pointed import KNOWN, limit_quality, read_pointed
+from usviewer.measure.findings import finding_of
+from usviewer.measure.pointed import limit_quality, read_pointed
 from usviewer.measure.reading import Reading
 from usviewer.pipeline.annotations import Annotation, ClipAccess, Origin
 from usviewer.pipeline.prompt_messages import (
@@ -440,5 +441,5 @@ def known_labels() -> tuple[str, ...]:
     """What the other models call what they outline: the names that are measured as what they are."""
     from usviewer.infer.registry import list_models
 
-    specs = [spec for spec in list_models() if spec.task == "segment" and spec.finding in KNOWN]
+    specs = [spec for spec in list_models() if spec.task == "segment" and finding_of(spec.finding).from_outline]
     return tuple(dict.fromkeys(spec.finding.replace("-", " ") for spec in specs))

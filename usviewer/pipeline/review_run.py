@@ -13,11 +13,11 @@ from usviewer.acquire import Source
 from usviewer.calibrate.calibration import NOTHING_STATED, StatedScale
 from usviewer.frame import Frame, SourceInfo
 from usviewer.measure.exam_context import NO_CONTEXT, ExamContext
+from usviewer.measure.findings import EMPTY_REPORT, ClipReport
 from usviewer.measure.manual import Edit
 from usviewer.measure.reading import Reading, Summary
 from usviewer.pipeline.analyzer import LoadedModel
 from usviewer.pipeline.clip_analysis import ClipAnalysis, ReadingStore
-from usviewer.pipeline.clip_report import EMPTY_REPORT, ClipReport
 from usviewer.pipeline.curve import Curve
 from usviewer.pipeline.playback import Gather, Playback
 from usviewer.pipeline.worker import join_all

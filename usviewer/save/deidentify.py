@@ -37,7 +37,10 @@ def privacy_notice(geometry: ImageGeometry | None, keep_surroundings: bool) -> s
 
 
 def blank_outside(pixels: Pixels, sector: Sector) -> Pixels:
-    """Copy a picture, black in every pixel whose centre lies outside the sector's outline (by more than one pixel)."""
+    """Copy a picture (uint8, height x width x 3, RGB), black where it lies outside the sector.
+
+    That is every pixel whose centre lies outside the sector's outline by more than one pixel.
+    """
     inside = _inside(sector, pixels.shape[0], pixels.shape[1])
     return np.asarray(cv2.bitwise_and(pixels, pixels, mask=inside.view(np.uint8)), dtype=np.uint8)
 
@@ -55,6 +58,7 @@ def _blankable(geometry: ImageGeometry | None, keep_surroundings: bool) -> Secto
 def _inside(sector: Sector, height: int, width: int) -> Mask:
     """Which pixels are ultrasound; cached, since it is the same for every frame of a clip."""
     inside = np.zeros((height, width), np.uint8)
+    # OpenCV counts from the centre of a pixel, in sixteenths here; usviewer.units from its corner.
     outline = np.round((sector.outline_xy_px - 0.5) * 16).astype(np.int32)
     cv2.fillPoly(inside, [outline], 1, cv2.LINE_8, 4)
     return inside.astype(np.bool_)

@@ -24,7 +24,7 @@ from usviewer.save.export import ExportFolder
 from usviewer.save.media import encode_png
 from usviewer.save.tables import write_json
 
-_MAX_CLASSES = 255
+_MAX_CLASSES = 255  # in one byte; 0 is the background
 
 
 def label_image(prediction: Prediction) -> LabelImage:
@@ -43,7 +43,7 @@ def labels_overlap(prediction: Prediction) -> bool:
 
 
 def overlap_note(file: str) -> str:
-    """What is said of label images where labels overlap; ``file`` is the COCO document beside them."""
+    """What is said of label images where labels overlap; ``file`` is the COCO document in the same folder."""
     return f"Where two labels overlap, the label images show only the surer one; {file} has the outline of each whole"
 
 
@@ -62,6 +62,7 @@ def _painted(prediction: Prediction) -> tuple[LabelImage, bool]:
             )
         x0, y0 = instance.mask_origin_px
         rows, columns = instance.mask.shape
+        # A view: what is written into it stands in the label image.
         under = labels[y0 : y0 + rows, x0 : x0 + columns]
         value = 1 + instance.class_index
         hidden = under[instance.mask]
@@ -90,9 +91,13 @@ def polygons_of(instance: Instance) -> list[Points]:
 
 
 def coco_document(predictions: Iterable[tuple[str, Prediction]], labels: Sequence[str]) -> dict[str, Any]:
-    """COCO annotations of named pictures. Category ids are 1 + class index, as in the label images."""
+    """COCO annotations of named pictures. Category ids are 1 + class index, as in the label images.
+
+    https://cocodataset.org/#format-data; ``score`` is as in COCO's results format.
+    """
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
+    # Numbers from 1: pycocotools takes the annotation 0 for "no match".
     for image_id, (file_name, prediction) in enumerate(predictions, 1):
         width, height = prediction.frame_size_px
         images.append({"id": image_id, "file_name": file_name, "width": width, "height": height})
@@ -170,7 +175,7 @@ def _coco_annotation(annotation_id: int, image_id: int, instance: Instance) -> d
         "category_id": 1 + instance.class_index,
         "segmentation": [np.round(ring, 2).ravel().tolist() for ring in polygons_of(instance)],
         "bbox": [round(value, 2) for value in (x0, y0, x1 - x0, y1 - y0)],
-        "area": instance.area_px,
+        "area": instance.area_px,  # of the mask, without the holes that its polygons cannot hold
         "iscrowd": 0,
         "score": round(instance.score, 4),
     }
@@ -195,5 +200,6 @@ def _yolo_line(class_index: int, numbers: Points) -> str:
 
 
 def _area(ring: Points) -> float:
+    # The shoelace formula.
     x, y = ring.T
     return 0.5 * abs(float(x @ np.roll(y, 1) - y @ np.roll(x, 1)))

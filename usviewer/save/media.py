@@ -29,7 +29,9 @@ from usviewer.save.deidentify import blank_outside_sector
 
 # Fine enough for every frame rate: 11 microseconds.
 _TICKS_PER_S = 90_000
+# For a clip of a single picture, which has no interval of its own.
 _USUAL_INTERVAL = _TICKS_PER_S // 25
+# As FFmpeg numbers them. Written into the file: players guess by the size else, and show other greys.
 _BT709 = 1
 _LIMITED_RANGE = 1
 _LARGEST_OF_ASPECT = 4096
@@ -58,12 +60,13 @@ def picture_of(shown: AnnotatedFrame, keep_surroundings: bool = False) -> Pixels
     drawn = bare.copy()
     paint(drawn, square_scene(scene, aspect))
     size_px = (picture.shape[1], picture.shape[0])
+    # Only where something was drawn: stretching there and back would blur the rest of the picture.
     touched = cv2.resize((drawn != bare).any(axis=2).astype(np.float32), size_px, interpolation=cv2.INTER_AREA) > 0
     picture[touched] = cv2.resize(drawn, size_px, interpolation=cv2.INTER_AREA)[touched]
     return picture
 
 
-def square_picture_of(shown: AnnotatedFrame, keep_surroundings: bool = False) -> Pixels:
+def _square_picture_of(shown: AnnotatedFrame, keep_surroundings: bool = False) -> Pixels:
     """The same with square pixels: viewers of pictures ignore any other shape."""
     aspect = shown.frame.pixel_aspect
     if aspect == 1.0:
@@ -75,7 +78,7 @@ def square_picture_of(shown: AnnotatedFrame, keep_surroundings: bool = False) ->
 
 def write_png(shown: AnnotatedFrame, path: Path, keep_surroundings: bool = False) -> None:
     """Write one annotated picture at the frame's own size; stretched where its pixels are not square."""
-    write_bytes(path, encode_png(square_picture_of(shown, keep_surroundings)))
+    write_bytes(path, encode_png(_square_picture_of(shown, keep_surroundings)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,13 +95,18 @@ def form_of(frame: Frame) -> Form:
 
 
 def fit_to_form(picture: Pixels, form: Form, room: Form) -> Pixels:
-    """Fit a picture of one form into a clip of another: as large as it goes, centred, on black."""
+    """Fit a picture (uint8, height x width x 3, RGB) of one form into a clip of another.
+
+    As large as it goes, centred, on black; of the size of ``room``.
+    """
     if form == room:
         return picture
     wide, high = form.size_px[0] * form.pixel_aspect / room.pixel_aspect, form.size_px[1]
     ratio = min(room.size_px[0] / wide, room.size_px[1] / high)
     size = max(1, min(room.size_px[0], round(wide * ratio))), max(1, min(room.size_px[1], round(high * ratio)))
-    mode = cv2.INTER_AREA if ratio < 1.0 else cv2.INTER_LINEAR
+    mode = cv2.INTER_LINEAR
+    if ratio < 1.0:  # averaged: a thin line may fall between pixels that are merely picked
+        mode = cv2.INTER_AREA
     canvas = np.zeros((room.size_px[1], room.size_px[0], 3), np.uint8)
     left, top = (room.size_px[0] - size[0]) // 2, (room.size_px[1] - size[1]) // 2
     canvas[top : top + size[1], left : left + size[0]] = cv2.resize(picture, size, interpolation=mode)

@@ -20,7 +20,7 @@ from usviewer.measure.reading import NORMAL_95, Reading, Status, Summary
 from usviewer.overlay.words import convention, plane_words, title
 from usviewer.plain_text import printable
 
-Series = NDArray[np.float64]
+Series = NDArray[np.float64]  # of shape (n,)
 
 # Okabe-Ito, dark on white.
 _BLUE, _ORANGE, _VERMILION, _GREY = "#0072B2", "#E69F00", "#D55E00", "#9AA4AD"

@@ -54,7 +54,7 @@ class Recorder:
             self._part.abort()
             self._part = None
             raise
-        self.notice = self.notice or self._part.export.notice
+        self.notice = self.notice or self._part.export.notice  # the first stands for all
 
     def close(self) -> tuple[Path, ...]:
         """Finish. Returns the folders that were written, none when there was no picture. Raises ``UserError``."""
@@ -93,6 +93,7 @@ class _Part:
 
     def takes(self, recorded: RecordedFrame) -> bool:
         """Whether a picture belongs here."""
+        # A clip has one size, and a table the columns of one finding.
         same_form = form_of(recorded.frame) == self._form
         return same_form and (recorded.reading is None or self._finding in (None, recorded.reading.finding))
 

@@ -1,7 +1,7 @@
 """Everything that is written about one analysed input, as one folder: all of it, or nothing.
 
 The files grow in a folder of their own inside the target and move to their places at the end, so that an earlier
-analysis stays whole until the new one is. Then its files go, all of them: a clip of yesterday beside a table of today
+analysis stays whole until the new one is. Then its files go, all of them: a clip of yesterday with a table of today
 would be taken for one analysis.
 """
 
@@ -38,7 +38,7 @@ from usviewer.save.tables import (
 
 FITTED = "The picture changes its size: the annotated clip shows each fitted into the size of the first"
 MASKS, PICTURES = Path("masks"), Path("annotated")
-# All that may lie beside these two folders.
+# All that may lie next to these two folders.
 FILES = tuple(
     map(
         Path,

@@ -1,4 +1,4 @@
-"""A saved picture: the annotated PNG, and beside it everything that is known of it as JSON."""
+"""A saved picture: the annotated PNG, and next to it everything that is known of it as JSON."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from usviewer import RESEARCH_USE, __version__
 from usviewer.atomic import short_name
 from usviewer.frame import Frame
 from usviewer.measure.exam_context import NO_CONTEXT, ExamContext
-from usviewer.measure.pulse import Pulse
+from usviewer.measure.findings import EMPTY_REPORT, ClipReport
 from usviewer.measure.reading import Dimension, Measurement, Reading, Summary
 from usviewer.overlay.annotated_frame import AnnotatedFrame
 from usviewer.overlay.words import convention
 from usviewer.save.export import ExportFolder, free_name
-from usviewer.save.summary import pulse_row, sweep_row
 from usviewer.save.tables import reading_row, write_json
 
-FORMAT = 1
+FORMAT = 1  # raised when a key changes its meaning
 _FORBIDDEN = re.compile(r"[^\w.-]+")
+# Frame, time, a number and the ending follow; file systems take 255.
 _MOST_NAME_BYTES = 80
 
 
@@ -30,8 +30,8 @@ _MOST_NAME_BYTES = 80
 class Snapshot:
     """One picture with what is known of it.
 
-    ``manual`` are the operator's own measurements on it, ``given`` what the operator said of the source; ``sweep`` and
-    ``pulse`` are what the frames up to it (or the whole clip) amount to. ``prompts`` is what was pointed at on it.
+    ``manual`` are the operator's own measurements on it, ``given`` what the operator said of the source; ``report`` is
+    what the frames up to it (or the whole clip) amount to. ``prompts`` is what was pointed at on it.
     """
 
     shown: AnnotatedFrame
@@ -42,15 +42,15 @@ class Snapshot:
     model_label: str
     engine: str
     given: ExamContext = NO_CONTEXT
-    sweep: tuple[Summary, ...] = ()
-    pulse: Pulse | None = None
+    report: ClipReport = EMPTY_REPORT
     prompts: tuple[Mapping[str, Any], ...] = ()
 
 
-def snapshot_name(source_name: str, frame: Frame, wall_clock_s: float | None = None) -> str:
+def _snapshot_name(source_name: str, frame: Frame, wall_clock_s: float | None = None) -> str:
     """Source, frame and time, fit for every file system: ``sweep-f000162-7_318s``; live, the time of the clock."""
     stem = short_name(_FORBIDDEN.sub("-", source_name).strip("-."), _MOST_NAME_BYTES) or "picture"
     if frame.key.media_time_s is not None:
+        # No second point in the name: what follows it would be taken for its ending.
         when = f"{frame.key.media_time_s:.3f}s".replace(".", "_")
     else:
         when = time.strftime("%Y%m%d-%H%M%S", time.localtime(wall_clock_s))
@@ -64,15 +64,15 @@ def save_snapshot(snapshot: Snapshot, folder: Path, *, keep_surroundings: bool =
     """
     frame = snapshot.shown.frame
     with ExportFolder(folder, keep_surroundings=keep_surroundings) as export:
-        picture = free_name(folder, snapshot_name(snapshot.source_name, frame), (".png", ".json"))
+        picture = free_name(folder, _snapshot_name(snapshot.source_name, frame), (".png", ".json"))
         export.write_picture(snapshot.shown, picture.name)
-        document = snapshot_document(snapshot, picture.name, export.surroundings)
+        document = _snapshot_document(snapshot, picture.name, export.surroundings)
         write_json(export.path / picture.with_suffix(".json").name, document)
         export.move_out()
         return picture, export.notice
 
 
-def snapshot_document(snapshot: Snapshot, file: str, surroundings: str) -> dict[str, Any]:
+def _snapshot_document(snapshot: Snapshot, file: str, surroundings: str) -> dict[str, Any]:
     """The content of the JSON; its keys are described in ``docs/files.md``."""
     frame = snapshot.shown.frame
     return {
@@ -90,13 +90,14 @@ def snapshot_document(snapshot: Snapshot, file: str, surroundings: str) -> dict[
             "site": str(snapshot.given.site) or None,
             "gestational_age_weeks": snapshot.given.gestational_age_weeks,
         },
-        "sweep": [sweep_row(summary) for summary in snapshot.sweep],
-        "pulse": snapshot.pulse and pulse_row(snapshot.pulse),
+        "sweep": snapshot.report.document.get("sweep", []),
+        "pulse": snapshot.report.document.get("pulse"),
         "manual": [_manual(each) for each in snapshot.manual],
         "prompts": [dict(prompt) for prompt in snapshot.prompts],
         "model": _model(snapshot),
         "scale": snapshot.reading and _scale(snapshot.reading),
         "surroundings": surroundings,
+        # Positions above are in the frame's own pixels; the PNG may be stretched to square ones.
         "frame_size_px": [frame.width_px, frame.height_px],
         "pixel_aspect": frame.pixel_aspect,
     }

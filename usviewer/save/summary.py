@@ -5,22 +5,22 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from statistics import median
 from typing import Any
 
 from usviewer import RESEARCH_USE, __version__
 from usviewer.calibrate.calibrator import GIVEN_FOR_OTHER_SIZE, OTHER_SIZE
 from usviewer.calibrate.ruler.watch import WITHDRAWALS
-from usviewer.frame import SourceInfo
-from usviewer.infer.prediction import Edge
-from usviewer.measure import bands, biometry, sweep
-from usviewer.measure.fetal_brain import planes_over, structures_over
-from usviewer.measure.pulse import Pulse, pulse_of
+from usviewer.frame import FrameKey, SourceInfo
+from usviewer.measure.findings import finding_of
+from usviewer.measure.findings.base import rounded_floats, rounded_pair
+from usviewer.measure.findings.reference_tables import ReferenceTable, compare_with_table
 from usviewer.measure.reading import Reading, Status, Summary, quality_rank
 from usviewer.overlay.words import convention
 from usviewer.units import Spacing
 
 FORMAT = 1
+# Scripts find these keys in the summary of every finding.
+_IN_EVERY_SUMMARY = ("sweep", "pulse", "reference", "biometry", "structures", "planes")
 _WITHDRAWALS = (*WITHDRAWALS, OTHER_SIZE, GIVEN_FOR_OTHER_SIZE)
 
 
@@ -44,7 +44,7 @@ class AnalysisInfo:
     aggregate: Summary | None = None
     notes: tuple[str, ...] = ()
     summed: bool = True
-    reference: bands.ReferenceTable | None = None
+    reference: ReferenceTable | None = None
 
 
 def summary_document(analysis: AnalysisInfo, readings: Sequence[Reading]) -> dict[str, Any]:
@@ -72,90 +72,19 @@ def summary_document(analysis: AnalysisInfo, readings: Sequence[Reading]) -> dic
 
 def _over_the_clip(analysis: AnalysisInfo, readings: Sequence[Reading]) -> dict[str, Any]:
     """Entries that only some findings have, over frames of one patient; null for the others."""
-    found: dict[str, Any] = dict.fromkeys(("sweep", "pulse", "reference", "biometry", "structures", "planes"))
+    found: dict[str, Any] = dict.fromkeys(_IN_EVERY_SUMMARY)
     if not analysis.summed:
         return found
-    aggregate = analysis.aggregate
-    if analysis.finding == "aorta" and aggregate is not None:
-        summaries = sweep(readings)
-        found["sweep"] = [sweep_row(summary) for summary in summaries]
-        found["pulse"] = pulse_row(pulse_of(readings, aggregate))
-        found["reference"] = _reference(summaries, analysis.reference)
-    if analysis.finding == "fetal-head" and aggregate is not None:
-        found["biometry"] = biometry_over(readings, aggregate)
-    if analysis.finding == "fetal-brain":
-        found["structures"] = {name: _rounded_floats(asdict(s)) for name, s in structures_over(readings).items()}
-        found["planes"] = {name: asdict(plane) for name, plane in planes_over(readings).items()}
-    return found
+    report = finding_of(analysis.finding).report(readings, None)
+    return {**found, **report.document, "reference": _reference(report.sweep, analysis.reference)}
 
 
-def sweep_row(summary: Summary) -> dict[str, Any]:
-    """One site of a sweep: its largest value, with its interval and where it was."""
-    return {
-        "site": str(summary.site) or None,
-        "maximum": round(summary.maximum, 3),
-        "interval_95": _rounded_pair(summary.known_maximum_interval),
-        "unit": summary.unit,
-        "frame": summary.maximum_key.index,
-        "time_s": summary.maximum_key.media_time_s,
-        "frames": summary.count,
-    }
-
-
-def pulse_row(pulse: Pulse) -> dict[str, Any]:
-    """The heart beat, or the reason why there is none."""
-    return _rounded_floats(asdict(pulse))
-
-
-def _reference(summaries: Sequence[Summary], table: bands.ReferenceTable | None) -> dict[str, Any] | None:
+def _reference(summaries: Sequence[Summary], table: ReferenceTable | None) -> dict[str, Any] | None:
     """What the table that was asked for says of the largest diameter, or why it says nothing."""
     if table is None or not summaries:
         return None
-    verdict = bands.compare_with_table(summaries[0], table)
+    verdict = compare_with_table(summaries[0], table)
     return {"table": table.id, "title": table.title, "says": verdict.text or None, "reason": verdict.reason or None}
-
-
-def biometry_over(readings: Sequence[Reading], aggregate: Summary) -> dict[str, Any]:
-    """The head over a clip: the median of each value; ages and centile from the median circumference."""
-    same = [
-        r for r in readings if r.status is Status.MEASURED and r.edge is aggregate.edge and aggregate.shares_unit(r)
-    ]
-    values = {name: _median(same, name, aggregate.unit) for name in _HEAD}
-    age = None
-    if aggregate.unit == "mm" and aggregate.edge is Edge.OUTER:
-        age = aggregate.median
-    given = next((m.value for r in same if (m := r.get("gestational_age_given")) and m.value is not None), None)
-    centile = biometry.circumference_centile(age, given) if age is not None and given is not None else None
-    return {
-        "unit": aggregate.unit,
-        "head_circumference": round(aggregate.median, 3),
-        "interval_95": _rounded_pair(aggregate.known_interval),
-        **{name: None if value is None else round(value, 3) for name, value in values.items()},
-        "gestational_age_hadlock": _age(biometry.age_by_hadlock(age) if age is not None else None),
-        "gestational_age_intergrowth": _age(biometry.age_by_intergrowth(age) if age is not None else None),
-        "gestational_age_given_weeks": None if given is None else round(given, 3),
-        "head_circumference_centile_percent": None if centile is None else round(centile, 2),
-    }
-
-
-_HEAD = ("biparietal_diameter", "occipitofrontal_diameter", "cephalic_index")
-
-
-def _median(readings: Sequence[Reading], name: str, unit: str) -> float | None:
-    found = [m for reading in readings if (m := reading.get(name)) is not None]
-    values = [m.value if m.value is not None else m.value_mm if unit == "mm" else m.value_px for m in found]
-    known = [value for value in values if value is not None]
-    return median(known) if known else None
-
-
-def _age(weeks: float | None) -> dict[str, Any] | None:
-    if weeks is None:
-        return None
-    return {"weeks": round(weeks, 3), "words": biometry.age_words(weeks), "sd_days": biometry.age_sd_days(weeks)}
-
-
-def _rounded_floats(values: dict[str, Any]) -> dict[str, Any]:
-    return {key: round(value, 4) if isinstance(value, float) else value for key, value in values.items()}
 
 
 def _source(source: SourceInfo) -> dict[str, Any]:
@@ -186,7 +115,7 @@ def _aggregate(summary: Summary | None) -> dict[str, Any] | None:
         "name": summary.name,
         "unit": summary.unit_field,
         "median": round(summary.median, 3),
-        "interval_95": _rounded_pair(summary.known_interval),
+        "interval_95": rounded_pair(summary.known_interval),
         "maximum": round(summary.maximum, 3),
         "maximum_frame": summary.maximum_key.index,
         "maximum_time_s": summary.maximum_key.media_time_s,
@@ -197,14 +126,10 @@ def _aggregate(summary: Summary | None) -> dict[str, Any] | None:
         "edge": str(summary.edge),
         "convention": convention(summary.edge),
         "site": str(summary.site) or None,
-        "maximum_interval_95": _rounded_pair(summary.known_maximum_interval),
-        "errors": None if summary.errors is None else _rounded_floats(asdict(summary.errors)),
+        "maximum_interval_95": rounded_pair(summary.known_maximum_interval),
+        "errors": None if summary.errors is None else rounded_floats(asdict(summary.errors)),
         "frame_size_px": summary.frame_size_px and list(summary.frame_size_px),
     }
-
-
-def _rounded_pair(interval: tuple[float, float] | None) -> list[float] | None:
-    return None if interval is None else [round(edge, 3) for edge in interval]
 
 
 def _scales(readings: Sequence[Reading]) -> list[dict[str, Any]]:
@@ -224,13 +149,20 @@ def _scales(readings: Sequence[Reading]) -> list[dict[str, Any]]:
 
 
 def _withdrawals(readings: Sequence[Reading]) -> list[dict[str, Any]]:
-    """Where the ruler, what is written beside it or the picture's size changed: from there on there are no mm."""
-    found: list[dict[str, Any]] = []
+    found = scale_withdrawals(readings)
+    return [{"frame": key.index, "time_s": key.media_time_s, "reason": reason} for key, reason in found]
+
+
+def scale_withdrawals(readings: Sequence[Reading]) -> list[tuple[FrameKey, str]]:
+    """From which frames on there are no mm, and why: the ruler, the words beside it, or the picture's size changed."""
+    found: list[tuple[FrameKey, str]] = []
     before = ""
     for reading in readings:
-        reason = reading.no_scale_reason if reading.no_scale_reason in _WITHDRAWALS else ""
+        reason = ""
+        if reading.no_scale_reason in _WITHDRAWALS:
+            reason = reading.no_scale_reason
         if reason and reason != before:
-            found.append({"frame": reading.key.index, "time_s": reading.key.media_time_s, "reason": reason})
+            found.append((reading.key, reason))
         before = reason
     return found
 
@@ -241,7 +173,10 @@ def _best_frame(readings: Sequence[Reading]) -> dict[str, Any] | None:
     best = max(measured, key=quality_rank, default=None)
     if best is None:
         return None
-    quality = None if best.quality is None else round(best.quality, 4)
+    if best.quality is None:
+        quality = None
+    else:
+        quality = round(best.quality, 4)
     return {"frame": best.key.index, "time_s": best.key.media_time_s, "quality": quality}
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from usviewer.atomic import AtomicFile, cannot_write, write_text
 from usviewer.infer.prediction import Prediction
-from usviewer.measure import biometry, fetal_brain
+from usviewer.measure.findings import finding_of
 from usviewer.measure.reading import Dimension, Measurement, Reading, Status
 from usviewer.plain_text import encodable, printable
 from usviewer.units import Spacing
@@ -47,59 +47,6 @@ _AFTER = (
     "error_edge",
     "error_plane",
 )
-# In the order of their columns. A finding that is not here has those of ``_GENERIC``.
-_MEASUREMENTS = {
-    "aorta": {
-        "ap_diameter": Dimension.LENGTH,
-        "transverse_diameter": Dimension.LENGTH,
-        "longitudinal_diameter": Dimension.LENGTH,
-        "major_diameter": Dimension.LENGTH,
-        "minor_diameter": Dimension.LENGTH,
-        "area": Dimension.AREA,
-    },
-    "fetal-head": {
-        "area": Dimension.AREA,
-        "head_circumference": Dimension.LENGTH,
-        "biparietal_diameter": Dimension.LENGTH,
-        "occipitofrontal_diameter": Dimension.LENGTH,
-        "cephalic_index": Dimension.PERCENT,
-        "gestational_age_hadlock": Dimension.WEEKS,
-        "gestational_age_intergrowth": Dimension.WEEKS,
-        "gestational_age_given": Dimension.WEEKS,
-        "head_circumference_centile": Dimension.PERCENT,
-    },
-    "fetal-brain": {},
-    "nerve": {
-        "area": Dimension.AREA,
-        "depth": Dimension.LENGTH,
-        "centroid_depth": Dimension.LENGTH,
-        "long_axis": Dimension.LENGTH,
-        "short_axis": Dimension.LENGTH,
-    },
-}
-# Lengths and depths are of what was pointed at; a model's own instances have the area alone.
-_GENERIC = {
-    "area": Dimension.AREA,
-    "long_axis": Dimension.LENGTH,
-    "short_axis": Dimension.LENGTH,
-    "circumference": Dimension.LENGTH,
-    "depth": Dimension.LENGTH,
-    "centroid_depth": Dimension.LENGTH,
-}
-# What a finding states in addition to its measurements, after their columns.
-_EXTRAS: Mapping[str, tuple[str, ...]] = {
-    "aorta": ("site", "plane_set"),
-    "fetal-head": (
-        "gestational_age_hadlock_words",
-        "gestational_age_hadlock_sd_days",
-        "gestational_age_intergrowth_words",
-        "gestational_age_intergrowth_sd_days",
-    ),
-    "fetal-brain": (
-        *(f"{name.lower()}_score" for name in fetal_brain.STRUCTURES),
-        *(f"{plane.name}_missing" for plane in fetal_brain.PLANES),
-    ),
-}
 _UNITS = {
     Dimension.LENGTH: ("px", "mm"),
     Dimension.AREA: ("px2", "mm2"),
@@ -115,8 +62,9 @@ INSTANCE_COLUMNS = ("frame", "file", "label", "score", "x0", "y0", "x1", "y1", "
 
 def reading_columns(finding: str) -> tuple[str, ...]:
     """The columns of ``readings.csv`` for one finding, in order."""
-    middle = [column for name, kind in _measured(finding).items() for column in _columns_of(name, kind)]
-    return (*_BEFORE, *middle, *_EXTRAS.get(finding, ()), *_AFTER)
+    known = finding_of(finding)
+    middle = [cell for name, quantity in known.quantities.items() for cell in _columns_of(name, quantity.dimension)]
+    return (*_BEFORE, *middle, *known.extra_columns, *_AFTER)
 
 
 def reading_row(reading: Reading, file: str = "") -> dict[str, Cell]:
@@ -145,9 +93,8 @@ def reading_row(reading: Reading, file: str = "") -> dict[str, Cell]:
         "model_sha256": reading.model_sha256,
         "frame_digest": reading.key.digest,
     }
-    return (
-        row | _spacing_cells(reading.spacing) | _measured_cells(reading) | _extra_cells(reading) | _error_cells(reading)
-    )
+    extra = finding_of(reading.finding).extra_cells(reading)
+    return row | _spacing_cells(reading.spacing) | _measured_cells(reading) | dict(extra) | _error_cells(reading)
 
 
 def instance_rows(prediction: Prediction, file: str = "") -> Iterator[dict[str, Cell]]:
@@ -239,7 +186,9 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 def text_of_cell(text: str) -> str:
     """The text from which a cell of our tables was made: without the apostrophe before a formula."""
-    return text[1:] if _DEFUSED.match(text) else text
+    if _DEFUSED.match(text):
+        return text[1:]
+    return text
 
 
 def _cell(value: Cell) -> Cell:
@@ -247,11 +196,9 @@ def _cell(value: Cell) -> Cell:
     if not isinstance(value, str):
         return value
     text = printable(value)
-    return f"'{text}" if _FORMULA.match(text) or _DEFUSED.match(text) else text
-
-
-def _measured(finding: str) -> Mapping[str, Dimension]:
-    return _MEASUREMENTS.get(finding, _GENERIC)
+    if _FORMULA.match(text) or _DEFUSED.match(text):
+        return f"'{text}"
+    return text
 
 
 def _columns_of(name: str, dimension: Dimension) -> list[str]:
@@ -260,35 +207,11 @@ def _columns_of(name: str, dimension: Dimension) -> list[str]:
 
 def _measured_cells(reading: Reading) -> dict[str, Cell]:
     cells: dict[str, Cell] = {}
-    for name, dimension in _measured(reading.finding).items():
+    for name, quantity in finding_of(reading.finding).quantities.items():
         found = reading.get(name) or reading.get(f"{name}_1")
         if found is not None:
-            cells |= zip(_columns_of(name, dimension), _values(found), strict=True)
+            cells |= zip(_columns_of(name, quantity.dimension), _values(found), strict=True)
     return cells
-
-
-def _extra_cells(reading: Reading) -> dict[str, Cell]:
-    if reading.finding == "aorta":
-        return {"site": str(reading.site), "plane_set": int(reading.plane_set)}
-    if reading.finding == "fetal-head":
-        return _age_cells(reading, "gestational_age_hadlock") | _age_cells(reading, "gestational_age_intergrowth")
-    if reading.finding == "fetal-brain":
-        return _structure_cells(reading)
-    return {}
-
-
-def _age_cells(reading: Reading, name: str) -> dict[str, Cell]:
-    found = reading.get(name)
-    if found is None or found.value is None:
-        return {}
-    return {f"{name}_words": biometry.age_words(found.value), f"{name}_sd_days": biometry.age_sd_days(found.value)}
-
-
-def _structure_cells(reading: Reading) -> dict[str, Cell]:
-    seen = fetal_brain.scores_of(reading)
-    scores = {f"{name.lower()}_score": _rounded(seen.get(name), 4) for name in fetal_brain.STRUCTURES}
-    missing = {f"{p.name}_missing": " ".join(fetal_brain.missing(p, seen)) for p in fetal_brain.PLANES}
-    return {**scores, **missing}
 
 
 def _error_cells(reading: Reading) -> dict[str, Cell]:
@@ -324,4 +247,6 @@ def _spacing_cells(spacing: Spacing | None) -> dict[str, Cell]:
 
 
 def _rounded(value: float | None, digits: int) -> float | None:
-    return None if value is None else round(float(value), digits)
+    if value is None:
+        return None
+    return round(float(value), digits)

@@ -17,6 +17,7 @@ from usviewer import RESEARCH_USE, __version__
 from usviewer.atomic import make_folder
 from usviewer.errors import UserError
 from usviewer.evaluate.statistics import Agreement, Values, agreement, bootstrap, interval, mean, resampled
+from usviewer.measure.findings import finding_of
 from usviewer.overlay.words import title
 from usviewer.save.plots import write_bland_altman
 from usviewer.save.tables import Cell, text_of_cell, write_csv, write_json
@@ -41,7 +42,6 @@ COLUMNS = (
     "status",
     "reason",
 )
-_ANSWERS = {"aorta": "ap_diameter", "fetal-head": "head_circumference", "nerve": "area"}
 _NEEDED = ("clip", "value")
 _REFERENCE_ADVICE = "Give the operator's values: columns clip, value and, for a single picture, frame or file"
 NOT_READ = "not read"
@@ -220,9 +220,10 @@ def _aggregate_beside(path: Path) -> Mapping[str, Any] | None:
 
 
 def _answer_of(finding: str) -> str:
-    if finding not in _ANSWERS:
+    quoted = finding_of(finding).quoted
+    if quoted is None:
         raise UserError(f"'{finding}' has no measurement of its own", "Say which with --measurement")
-    return _ANSWERS[finding]
+    return quoted
 
 
 def _unit_of(clips: Mapping[str, _AnalyzedClip], name: str, unit: str) -> str:

@@ -7,7 +7,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,8 +17,9 @@ from typing import Any
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from usviewer import RESEARCH_USE
-from usviewer.acquire import Source, frame_count, open_source
+from usviewer.acquire import Source, frame_count
 from usviewer.acquire.images import ImageSource
+from usviewer.api import analyze_recording, recording, refuse_unused
 from usviewer.calibrate.calibration import StatedScale, calibration_for
 from usviewer.calibrate.ruler.confirm import UNCONFIRMED
 from usviewer.calibrate.ruler.detect import MAX_TICK_MM, MIN_TICK_MM
@@ -27,22 +28,24 @@ from usviewer.calibrate.user_spacing import spacing_from_text
 from usviewer.errors import UserError
 from usviewer.frame import FALLBACK_FRAMES_PER_SECOND, Frame
 from usviewer.infer import trial
-from usviewer.infer.manifest import ModelSpec
 from usviewer.infer.predictor import Predictor
 from usviewer.infer.registry import load_spec
 from usviewer.infer.session import ENGINES, engine_threads
-from usviewer.measure import Trend, aorta, bands, biometry, fetal_head, summarize
+from usviewer.measure import Trend, summarize
+from usviewer.measure.clip_report import clip_report
 from usviewer.measure.exam_context import ExamContext
-from usviewer.measure.reading import NORMAL_95, Plane, Site, Status, Summary
+from usviewer.measure.findings import biometry
+from usviewer.measure.findings.reference_tables import TABLES, ReferenceTable, table_of
+from usviewer.measure.reading import Plane, Reading, Site, Status
 from usviewer.measure.trend import other_sizes_note
-from usviewer.overlay import words
 from usviewer.overlay.annotated_frame import AnnotatedFrame
 from usviewer.overlay.scene import compose
-from usviewer.pipeline import FrameAnalyzer, FrameResult, analyze_clip, read_ahead
+from usviewer.overlay.text import TextContext, clip_lines, reading_lines, reading_text
+from usviewer.pipeline import FrameResult, read_ahead
 from usviewer.pipeline.analyzer import Calibrate, loaded
 from usviewer.pipeline.refusals import refusals
 from usviewer.save.results import FILES, MASKS, PICTURES, ExportOptions, ResultFolder
-from usviewer.save.summary import AnalysisInfo
+from usviewer.save.summary import AnalysisInfo, scale_withdrawals
 from usviewer.terminal import Terminal, complain, console
 from usviewer.tools.command import DEFAULT_MODEL, EXIT_BAD_INPUT, EXIT_BUG, bug_sentence, number, unused_names
 from usviewer.typed_number import LENGTH_IN_MM
@@ -64,7 +67,7 @@ class AnalyzeOptions:
     wanted: ExportOptions
     site: Site = Site.NOT_SET
     gestational_age_weeks: float | None = None
-    reference: bands.ReferenceTable | None = None
+    reference: ReferenceTable | None = None
     ruler_tick_mm: float | None = None
     plane: Plane | None = None
 
@@ -122,7 +125,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     parser.add_argument(
         "--reference",
-        choices=[table.id for table in bands.TABLES],
+        choices=[table.id for table in TABLES],
         help="compare an aorta's largest diameter with this table, where conventions match (default: none)",
     )
     parser.add_argument("--engine", choices=ENGINES, default="auto", help="what runs the model (default: %(default)s)")
@@ -141,10 +144,10 @@ def run(args: argparse.Namespace) -> int:
     )
     age = args.gestational_age_weeks
     given = biometry.weeks_from_text(age) if age is not None else None
-    reference = bands.table_of(args.reference) if args.reference else None
+    reference = table_of(args.reference) if args.reference else None
     plane = Plane(args.plane) if args.plane else None
     spec = load_spec(args.model)
-    _refuse_idle_options(args, spec)
+    refuse_unused(spec.id, spec.finding, vars(args), "--")
 
     def load() -> Predictor:
         # Decoding, drawing and encoding want a core, too.
@@ -167,22 +170,6 @@ def run(args: argparse.Namespace) -> int:
             trial.stop()  # leaving the block waits for the model, which may never be loaded
             raise
     return EXIT_BUG if EXIT_BUG in codes else max(codes)
-
-
-def _refuse_idle_options(args: argparse.Namespace, spec: ModelSpec) -> None:
-    """What only another finding needs must not be dropped without a word."""
-    needed = {
-        "reference": aorta.FINDING,
-        "site": aorta.FINDING,
-        "plane": aorta.FINDING,
-        "gestational_age_weeks": fetal_head.FINDING,
-    }
-    for name, finding in needed.items():
-        if getattr(args, name) is not None and spec.finding != finding:
-            raise UserError(
-                f"--{name.replace('_', '-')} is for the finding {finding}, the model '{spec.id}' is of {spec.finding}",
-                "Leave it out, or name another model with --model",
-            )
 
 
 def _refuse_own_results(uri: str, folder: Path) -> None:
@@ -231,12 +218,8 @@ def analyze_source(uri: str, folder: Path, job: AnalyzeOptions, screen: Terminal
     Gives the pictures of a folder that could not be read, with the reason for each.
     """
     _refuse_own_results(uri, folder)
-    with open_source(uri) as source:
+    with recording(uri) as source:
         _log.info("input opened: %s", source.info.anonymous)
-        if source.info.live:
-            raise UserError(
-                f"{source.info.name} is live and has no end", "Record it in the window, then analyse the recording"
-            )
         calibrate = calibration_for(source, StatedScale(job.spacing, ruler_tick_mm=job.ruler_tick_mm))
         clip = source.info.is_sequence
         wanted = replace(job.wanted, video=job.wanted.video and clip, pictures=job.wanted.video and not clip)
@@ -283,11 +266,7 @@ def _run_frames(
                 break
     for sentence in refusals(problems, len(results.readings)):
         results.note(sentence)
-    if stopped:
-        return True
-    if not results.readings:
-        raise UserError(f"{source.info.name} has no frame that could be read", "Give another file")
-    return False
+    return stopped
 
 
 @contextmanager
@@ -327,8 +306,7 @@ def _handling(numbers: Iterable[signal.Signals], handler: Callable[[int, FrameTy
 
 def _analyzed(source: Source, calibrate: Calibrate, job: AnalyzeOptions) -> Generator[FrameResult, None, None]:
     context = ExamContext(job.plane, job.site, job.gestational_age_weeks)
-    analyzer = FrameAnalyzer(loaded(job.predictor), calibrate, context, sequence=source.info.is_sequence)
-    return analyze_clip(source, analyzer)
+    return analyze_recording(source, loaded(job.predictor), calibrate, context)
 
 
 class _ClipClock:
@@ -389,9 +367,7 @@ def _report(screen: Terminal, analysis: AnalysisInfo, results: ResultFolder) -> 
     """What came out, in a few lines."""
     measured = sum(reading.status is Status.MEASURED for reading in results.readings)
     screen.print(f"{analysis.source.name}: {measured} of {len(results.readings)} frames measured", style="bold")
-    if analysis.aggregate is not None:
-        screen.print(f"  {_summary_line(analysis.aggregate, analysis.finding)}")
-    for line in _over_the_clip(results.document):
+    for line in _result_lines(analysis, results.readings):
         screen.print(f"  {line}")
     reasons = {reading.no_scale_reason for reading in results.readings if reading.spacing is None}
     for sentence in (*sorted(filter(None, reasons)), *analysis.source.notes, *analysis.notes):
@@ -404,52 +380,15 @@ def _report(screen: Terminal, analysis: AnalysisInfo, results: ResultFolder) -> 
     screen.print(f"  {RESEARCH_USE}")
 
 
-def _summary_line(summary: Summary, finding: str = "") -> str:
-    unit = summary.unit_words
-    known = summary.known_interval
-    sure = f"95 % {known[0]:.1f} to {known[1]:.1f}" if known else "its error is not known"
-    return (
-        f"{words.title(summary.name)}, {words.label_words(summary.label, finding)}{words.convention(summary.edge)}"
-        f"{words.plane_words(summary.plane)}: "
-        f"median {summary.median:.1f} {unit} ({sure}), maximum {summary.maximum:.1f} {unit} "
-        f"at frame {summary.maximum_key.index}"
-    )
-
-
-def _over_the_clip(document: Mapping[str, Any]) -> Iterator[str]:
-    """What the summary says of the scale and of this finding in particular, a line each."""
-    for withdrawn in document["scale_withdrawn"]:
-        yield f"From frame {withdrawn['frame']} on: {withdrawn['reason'][:1].lower()}{withdrawn['reason'][1:]}"
-    for sweep in document["sweep"] or ():
-        if sweep["site"] and sweep["interval_95"]:
-            low, high = sweep["interval_95"]
-            yield f"{sweep['site']}: maximum {sweep['maximum']:.1f} {sweep['unit']} (95 % {low:.1f} to {high:.1f})"
-    if (pulse := document["pulse"]) and pulse["systolic"] is not None:
-        yield (
-            f"Systolic {pulse['systolic']:.1f}, diastolic {pulse['diastolic']:.1f} {pulse['unit']}, "
-            f"pulsatility {pulse['pulsatility_percent']:.1f} %, {pulse['heart_rate_per_min']:.0f} beats per minute"
-        )
-    if reference := document["reference"]:
-        yield reference["says"] or reference["reason"]
-    yield from _head_lines(document["biometry"])
-    for name, seen in (document["structures"] or {}).items():
-        yield f"{words.structure_name(name)}: seen in {seen['frames']} of {document['frames']['read']} frames"
-    for name, plane in (document["planes"] or {}).items():
-        lacking = " and ".join(words.structure_name(each) for each in plane["missing"])
-        yield f"{name.capitalize()} plane: {lacking + ' never seen' if lacking else str(plane['frames']) + ' frames'}"
-
-
-def _head_lines(head: Mapping[str, Any] | None) -> Iterator[str]:
-    if head is None:
+def _result_lines(analysis: AnalysisInfo, readings: Sequence[Reading]) -> Iterator[str]:
+    """What was read, in the sentences of the screen: of a clip as a whole, or of a single picture."""
+    if not analysis.summed:
         return
-    unit = head["unit"]
-    yield (
-        f"BPD {head['biparietal_diameter']:.1f} {unit}, OFD {head['occipitofrontal_diameter']:.1f} {unit}, "
-        f"cephalic index {head['cephalic_index']:.1f} %"
-    )
-    for name, key in (("Hadlock 1984", "hadlock"), ("INTERGROWTH-21st", "intergrowth")):
-        if age := head[f"gestational_age_{key}"]:
-            yield f"Gestational age {age['words']} +- {NORMAL_95 * age['sd_days']:.0f} days ({name})"
-    if head["head_circumference_centile_percent"] is not None:
-        given = biometry.age_words(head["gestational_age_given_weeks"])
-        yield f"HC centile {head['head_circumference_centile_percent']:.1f} at the given age of {given}"
+    for key, reason in scale_withdrawals(readings):
+        yield f"From frame {key.index} on: {reason[:1].lower()}{reason[1:]}"
+    table_id = analysis.reference.id if analysis.reference is not None else ""
+    report = clip_report(readings)
+    if len(readings) == 1:
+        yield from reading_lines(reading_text(readings[0], None, TextContext(report=report, reference=table_id)))
+    else:
+        yield from clip_lines(report, analysis.aggregate, table_id)

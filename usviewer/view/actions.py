@@ -59,6 +59,7 @@ class Action:
 
 # --- what takes more than one call ------------------------------------------------------------------------------------
 
+# None: the plane that the outline shows.
 _PLANES = (None, Plane.TRANSVERSE, Plane.LONGITUDINAL)
 _MASKS = tuple(MaskStyle)
 
@@ -66,6 +67,7 @@ _MASKS = tuple(MaskStyle)
 def _dismiss(do: Controllers) -> None:
     """The topmost thing that is open."""
     late = do.late.made
+    # Escape must not do two things at once: the order is from what lies on top to what lasts longest.
     if do.side_panel.current:
         do.side_panel.close_panel()
     elif late is not None and late.tools.cancel_tool():
@@ -95,9 +97,11 @@ def _correct(do: Controllers) -> None:
     if do.prompt.on and do.prompt.prompts():
         do.prompt.correct()
         return
-    if review.playing:
+    if review.playing:  # a correction belongs to one picture
         review.play_or_pause()
-    labels = engine.labels if engine is not None else ()
+    labels: tuple[str, ...] = ()
+    if engine is not None:
+        labels = engine.labels
     do.tools.correct(review.automatic(), labels, review.keep_edit, review.usual_edge())
 
 
@@ -127,7 +131,10 @@ def _site(number: int, site: Site, text: str) -> Action:
 
     def run(do: Controllers) -> None:
         given = do.desk.given
-        do.desk.set_given(replace(given, site=Site.NOT_SET if given.site is site else site))
+        chosen = site
+        if given.site is site:
+            chosen = Site.NOT_SET
+        do.desk.set_given(replace(given, site=chosen))
 
     tooltip = f"This is the {text[0].lower()}{text[1:]}; again: not set"
     return Action(
@@ -252,8 +259,9 @@ _TABLE: tuple[Action, ...] = (
         holds_still=True),
     _tool(ManualTool.ELLIPSE, "Ellipse", "Measure an ellipse by hand; a live picture is frozen first", "E",
         holds_still=True),
-    Action("correct", "Correct the mask", "Move, reshape or redraw the outline; the number is measured anew, as edited",
-        _correct, "X", "correct", Needs.REVIEW, "Measure", checked=lambda do: do.tools.chosen is ManualTool.CORRECT),
+    Action("correct", "Correct the mask",
+        "Move, reshape or redraw the outline; the number is measured again, as edited", _correct, "X", "correct",
+        Needs.REVIEW, "Measure", checked=lambda do: do.tools.chosen is ManualTool.CORRECT),
     _tool(ManualTool.CALIBRATE, "Two-point scale",
         "Mark two points a known distance apart: the millimetres of this source", "K", holds_still=False),
     Action("undo", "Undo", "Take the last step of the tool in hand back", lambda do: do.tools.undo(), "Ctrl+Z", "undo",
@@ -305,6 +313,7 @@ def with_keys(keys: Mapping[str, str]) -> dict[str, Action]:
 
 def clash(actions: Mapping[str, Action], name: str, key: str) -> Action | None:
     """Another action that already has this key. What needs live and what needs review never meet: these may share."""
+    # Space freezes a live picture and plays a clip: one key, never both at once.
     modes = {Needs.LIVE, Needs.REVIEW}
     mine = actions[name].needs
     for other in actions.values():
@@ -317,21 +326,22 @@ def clash(actions: Mapping[str, Action], name: str, key: str) -> Action | None:
 def usable_keys(keys: Mapping[str, str]) -> tuple[dict[str, str], tuple[str, ...]]:
     """Those of the user's keys that can be used, and what is wrong with the others, a sentence each.
 
-    They come from a file: an action may be none, a key may be none, and of two actions with one key neither would work.
+    They come from a file: an action or a key may not exist, and of two actions with one key neither would work.
     """
     usable, problems = {}, []
     for name, key in keys.items():
         if name not in ACTIONS:
             problems.append(f"The key of '{printable(name[:40])}' belongs to no action and was left out.")
         elif key and (QKeySequence(key).count() != 1 or not QKeySequence(key).toString()):
-            problems.append(f"'{printable(key[:40])}' is no key: '{ACTIONS[name].text}' has its usual one.")
+            problems.append(f"'{printable(key[:40])}' is not a key: '{ACTIONS[name].text}' keeps its usual one.")
         else:
             usable[name] = key
     for name in list(usable):
+        # Again each time: an action that keeps its usual key may now clash with the next.
         actions = with_keys(usable)
         if (other := clash(actions, name, actions[name].key)) is not None:
             problems.append(
-                f"{usable.pop(name)} is also the key of '{other.text}': '{actions[name].text}' has its usual one."
+                f"{usable.pop(name)} is also the key of '{other.text}': '{actions[name].text}' keeps its usual one."
             )
     return usable, tuple(problems)
 
@@ -344,4 +354,6 @@ def key_of(action: Action) -> str:
 
 def tooltip_of(action: Action) -> str:
     """What it does, with its key."""
-    return f"{action.tooltip} ({key_of(action)})" if action.key else action.tooltip
+    if not action.key:
+        return action.tooltip
+    return f"{action.tooltip} ({key_of(action)})"

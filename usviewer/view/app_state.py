@@ -19,6 +19,7 @@ from usviewer.measure.exam_context import NO_CONTEXT, ExamContext
 from usviewer.measure.reading import Reading, Summary
 from usviewer.overlay.annotated_frame import AnnotatedFrame
 from usviewer.overlay.scene import MaskStyle, Style
+from usviewer.overlay.text import OF_THE_FRAME, TextContext
 from usviewer.pipeline.analyzer import LoadedModel, load_model
 from usviewer.pipeline.jobs import Jobs
 from usviewer.settings import Settings
@@ -35,6 +36,7 @@ class Displayed:
 
     ``pending``: the picture stands bare only because its reading is being made, and will be there in a moment.
     ``newest`` is the newest picture of a live source that runs; None where the picture is held, or of a clip.
+    ``context`` decides which number is large.
     """
 
     frame: Frame | None = None
@@ -45,6 +47,7 @@ class Displayed:
     is_current: bool = True
     pending: bool = False
     newest: Frame | None = None
+    context: TextContext = OF_THE_FRAME
 
 
 class AppState(QObject):

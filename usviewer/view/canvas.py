@@ -66,6 +66,7 @@ class Canvas(QWidget):
         self.setAccessibleName("Ultrasound picture")
         self._frame: Frame | None = None
         self._scene: Scene | None = None
+        # The image is a view of this memory: both are kept, and made again only where the size changes.
         self._buffer: np.ndarray | None = None
         self._image: QImage | None = None
         self._banner: Banner | None = None
@@ -148,13 +149,14 @@ class Canvas(QWidget):
         if self._buffer is None or self._buffer.shape != shape:
             self._buffer = np.empty(shape, np.uint8)
             self._image = None
+        # Into the same memory for every frame of this size: a live source sends 60 a second.
         cv2.cvtColor(frame.pixels, cv2.COLOR_RGB2BGRA, dst=self._buffer)
         if self._image is None:
             self._image = QImage(
                 self._buffer.data, frame.width_px, frame.height_px, 4 * frame.width_px, QImage.Format.Format_RGB32
             )
         if self._frame is None or _form(self._frame) != _form(frame):
-            self.fit()
+            self.fit()  # the zoomed part of another picture shape would be somewhere else
         self._frame = frame
 
     # -- where it is
@@ -171,7 +173,7 @@ class Canvas(QWidget):
         about = about or QRectF(self.rect()).center()
         inverse, _ = self.image_to_screen().inverted()
         held = inverse.map(about)
-        self._zoom = min(MAX_ZOOM, max(1.0, self._zoom * factor))
+        self._zoom = min(MAX_ZOOM, max(1.0, self._zoom * factor))  # never smaller than the whole picture
         if self._zoom == 1.0:
             self._centre = None
         else:
@@ -183,7 +185,9 @@ class Canvas(QWidget):
     def _scales(self) -> tuple[float, float]:
         """Widget pixels to each image pixel, across and down: their ratio is the shape of an image pixel."""
         assert self._image is not None
-        aspect = self._frame.pixel_aspect if self._frame is not None else 1.0
+        aspect = 1.0
+        if self._frame is not None:
+            aspect = self._frame.pixel_aspect
         wide, high = max(1.0, self._image.width() * aspect), max(1, self._image.height())
         scale = min(self.width() / wide, self.height() / high) * self._zoom
         return scale * aspect, scale
@@ -216,6 +220,7 @@ class Canvas(QWidget):
             painter.setTransform(transform)
             painter.drawImage(0, 0, self._image)
             painter.restore()
+            # The order is what covers what: the reading, then what the hand draws, then marks that others add.
             if self._scene is not None:
                 paint(painter, self._scene, transform)
             if self._tool is not None:
@@ -241,15 +246,20 @@ class Canvas(QWidget):
 
     def _paint_banner(self, painter: QPainter, banner: Banner) -> None:
         flags = Qt.AlignmentFlag.AlignCenter | Qt.TextFlag.TextWordWrap
-        large, small = theme.font(20 if banner.at_top else 30, bold=True), theme.font(theme.TEXT_PX + 1)
+        size_px, edge = 30, 20
+        if banner.at_top:  # smaller: the picture goes on below
+            size_px, edge = 20, 10
+        large, small = theme.font(size_px, bold=True), theme.font(theme.TEXT_PX + 1)
         inner = QRectF(0, 0, min(640.0, self.width() - 32.0) - 48, 1000)
         top = QFontMetricsF(large).boundingRect(inner, int(flags), banner.text)
-        below = QFontMetricsF(small).boundingRect(inner, int(flags), banner.detail) if banner.detail else QRectF()
+        below, gap = QRectF(), 0
+        if banner.detail:
+            below, gap = QFontMetricsF(small).boundingRect(inner, int(flags), banner.detail), 8
         width = max(top.width(), below.width()) + 56
-        gap = 8 if banner.detail else 0
-        edge = 10 if banner.at_top else 20
         height = top.height() + gap + below.height() + 2 * edge
-        above = 16.0 if banner.at_top else (self.height() - height) / 2
+        above = (self.height() - height) / 2
+        if banner.at_top:
+            above = 16.0
         ground = QRectF((self.width() - width) / 2, above, width, height)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         painter.setPen(Qt.PenStyle.NoPen)
@@ -301,7 +311,7 @@ class Canvas(QWidget):
     def mouseDoubleClickEvent(self, event: QMouseEvent) -> None:
         if self._tool is None:
             self.fit()
-        else:
+        else:  # Qt sends this in the place of a second press, which a quick hand means as one
             self.mousePressEvent(event)
 
     def wheelEvent(self, event: QWheelEvent) -> None:

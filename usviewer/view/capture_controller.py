@@ -14,14 +14,15 @@ from usviewer.acquire import open_source
 from usviewer.errors import UserError
 from usviewer.frame import Frame
 from usviewer.infer.prediction import Prediction
+from usviewer.measure.findings import EMPTY_REPORT, ClipReport
 from usviewer.measure.manual import Edit, edited_prediction
 from usviewer.measure.reading import Reading, Summary
 from usviewer.overlay.annotated_frame import AnnotatedFrame
 from usviewer.overlay.items import Item, Scene
 from usviewer.overlay.palette import unit_px
 from usviewer.overlay.scene import Style, compose
+from usviewer.overlay.text import TextContext
 from usviewer.own_folders import pictures_folder
-from usviewer.pipeline.clip_report import EMPTY_REPORT, ClipReport
 from usviewer.pipeline.jobs import Jobs
 from usviewer.save.masks import export_corrections
 from usviewer.save.recording import RecordedFrame, Recorder
@@ -34,6 +35,7 @@ from usviewer.view.review_controller import ReviewController
 # Pictures that may wait for the encoder; beyond this some are left out, and it is said how many.
 MOST_WAITING = 24
 POLL_MS = 50
+# For what still waits for the encoder when the window is closed.
 FINISH_DEADLINE_S = 60.0
 
 
@@ -71,7 +73,9 @@ class _Recording:
     def let_go(self) -> list[Displayed]:
         """The picture that was held back, as it was shown."""
         held, self._held = self._held, None
-        return self._accepted(held) if held is not None else []
+        if held is None:
+            return []
+        return self._accepted(held)
 
     def _accepted(self, picture: Displayed) -> list[Displayed]:
         """The picture alone; nothing once writing has failed, or while the encoder has too much to do."""
@@ -81,7 +85,7 @@ class _Recording:
         if self._waiting >= MOST_WAITING:
             self.left_out += 1
             return []
-        self._waiting += 1
+        self._waiting += 1  # until the encoder says it is written: a slow one must not fill the memory
         self.taken += 1
         return [picture]
 
@@ -105,6 +109,7 @@ class CaptureController(QObject):
         super().__init__(parent)
         self._desk, self._presenter, self._notify = desk, presenter, notify
         self._recording: _Recording | None = None
+        # Its own worker: a long export must not hold pictures up.
         self._encoder = Jobs("recording")
         self._timer = QTimer(self, interval=POLL_MS)
         self._timer.timeout.connect(self._encoder.poll)
@@ -113,7 +118,9 @@ class CaptureController(QObject):
     def folder(self) -> Path:
         """Where pictures and recordings go."""
         chosen = self._desk.settings.save_folder
-        return Path(chosen) if chosen else pictures_folder()
+        if not chosen:
+            return pictures_folder()
+        return Path(chosen)
 
     # -- one picture
 
@@ -137,13 +144,17 @@ class CaptureController(QObject):
         if now.frame is None:
             return
         label = self._presenter.model_label()
-        ran = engine.running if engine is not None and label else ""
-        summary = now.summary if now.is_current else None
-        scene = scene_of(now.frame, now.reading, summary, self._desk.style, label)
+        ran = ""
+        if engine is not None and label:  # without a label, what is shown is not the loaded model's
+            ran = engine.running
+        summary = _summary_to_keep(now)
+        scene = scene_of(
+            now.frame, now.reading, summary, self._desk.style, label, self._presenter.text_context(now, is_saved=True)
+        )
         pair = AnnotatedFrame(now.frame, replace(scene, items=(*scene.items, *items)))
         kept = Snapshot(pair, now.reading, summary, manual, source_name(now.frame), label, ran, self._desk.given)
         if now.is_current:
-            kept = replace(kept, sweep=findings.sweep, pulse=findings.pulse)
+            kept = replace(kept, report=findings)
         kept = replace(kept, prompts=prompts)
         write = partial(save_snapshot, kept, self.folder(), keep_surroundings=self._desk.settings.keep_surroundings)
         self._desk.jobs.submit(write, self._saved, partial(self._notify.report, key="save"))
@@ -204,14 +215,15 @@ class CaptureController(QObject):
         if picture.frame is None:
             return
         label, style = self._presenter.model_label(), self._desk.style
-        summary = picture.summary if picture.is_current else None
-        add = partial(_add, recording.recorder, picture.frame, picture.reading, summary, style, label)
+        summary = _summary_to_keep(picture)
+        context = self._presenter.text_context(picture, is_saved=True)
+        add = partial(_add, recording.recorder, picture.frame, picture.reading, summary, style, label, context)
         self._encoder.submit(add, lambda _: recording.written(), partial(self._failed, recording))
 
     def _failed(self, recording: _Recording, error: UserError) -> None:
         if recording.fail():
             self._notify.report(error, key="record")
-        if recording is self._recording:
+        if recording is self._recording:  # a later one may run already
             self.finish_recording()
 
     def _failed_to_finish(self, error: UserError) -> None:
@@ -224,12 +236,15 @@ class CaptureController(QObject):
         if not folders:
             return
         names = " and ".join(folder.name for folder in folders)
-        missed = f"{recording.left_out} pictures were left out, this computer was too slow for them"
-        notes = [missed] if recording.left_out else []
-        notes.append(recording.recorder.notice)
+        notes = [recording.recorder.notice]
+        if recording.left_out:
+            notes = [f"{recording.left_out} pictures were left out, this computer was too slow for them", *notes]
         said = ". ".join(note for note in notes if note)
         words = _sentence(f"Recorded {recording.taken} pictures: {names} in {folders[0].parent}", said)
-        (self._notify.warn if recording.left_out else self._notify.tell)(words, key="record")
+        if recording.left_out:
+            self._notify.warn(words, key="record")
+        else:
+            self._notify.tell(words, key="record")
 
     # -- the corrections of a clip
 
@@ -240,13 +255,16 @@ class CaptureController(QObject):
             raise UserError("Nothing was corrected in this clip", "Correct a mask first")
         automatic = {index: reading for index in edits if (reading := review.automatic_of(index)) is not None}
         engine = self._desk.engine()
+        labels: tuple[str, ...] = ()
+        if engine is not None:
+            labels = engine.labels
         pairs = _corrected(path, edits, automatic, review)
         write = partial(
             export_corrections,
             self.folder(),
             f"{path.stem}-corrections",
             pairs,
-            engine.labels if engine is not None else (),
+            labels,
             keep_surroundings=self._desk.settings.keep_surroundings,
         )
         self._desk.jobs.submit(write, self._exported, partial(self._notify.report, key="export"))
@@ -257,12 +275,15 @@ class CaptureController(QObject):
         self._notify.tell(_sentence(f"Exported {pictures}: {folder.name} in {folder.parent}", said), key="export")
 
 
-def scene_of(frame: Frame, reading: Reading | None, summary: Summary | None, style: Style, label: str) -> Scene:
-    """What is kept of a picture: what was drawn on it, with the numbers that stood beside it on the screen."""
+def scene_of(
+    frame: Frame, reading: Reading | None, summary: Summary | None, style: Style, label: str, context: TextContext
+) -> Scene:
+    """What is kept of a picture: what was drawn on it, with its numbers as a saved picture shows them."""
     if reading is None:
         return Scene(frame.key, frame.size_px, (), unit_px(frame.size_px))
+    # On the screen these two have their own place in the window; a file that leaves it must carry them.
     kept = replace(style, numbers=True, research_line=True, hidden=False)
-    return compose(frame, reading, summary, kept, model_label=label)
+    return compose(frame, reading, summary, kept, model_label=label, context=context)
 
 
 def source_name(frame: Frame) -> str:
@@ -276,9 +297,17 @@ def source_name(frame: Frame) -> str:
 
 
 def _add(
-    recorder: Recorder, frame: Frame, reading: Reading | None, summary: Summary | None, style: Style, label: str
+    recorder: Recorder,
+    frame: Frame,
+    reading: Reading | None,
+    summary: Summary | None,
+    style: Style,
+    label: str,
+    context: TextContext,
 ) -> None:
-    scene = scene_of(frame, reading, summary, style, label) if reading is not None else None
+    scene = None
+    if reading is not None:
+        scene = scene_of(frame, reading, summary, style, label, context)
     recorder.add(RecordedFrame(frame, scene, reading))
 
 
@@ -289,9 +318,19 @@ def _corrected(
     with open_source(path) as source:
         for index in sorted(edits):
             frame = review.calibrate(source.seek(index))
+            # A file that was replaced meanwhile has other pictures under the same numbers.
             if index in automatic and frame.key.digest == edits[index].digest:
                 yield frame, edited_prediction(automatic[index], edits[index], frame.size_px)
 
 
+def _summary_to_keep(picture: Displayed) -> Summary | None:
+    """What the clip says with this picture; None where the clip has gone on since."""
+    if not picture.is_current:
+        return None
+    return picture.summary
+
+
 def _sentence(first: str, second: str) -> str:
-    return f"{first}. {second}." if second else f"{first}."
+    if not second:
+        return f"{first}."
+    return f"{first}. {second}."

@@ -24,6 +24,7 @@ from PySide6.QtWidgets import (
 
 from usviewer.errors import UserError
 from usviewer.frame import Pixels
+from usviewer.measure.findings import finding_of
 from usviewer.overlay import words
 from usviewer.pipeline.curve import Curve
 from usviewer.pipeline.folder import (
@@ -38,7 +39,6 @@ from usviewer.pipeline.folder import (
 from usviewer.plain_text import printable
 from usviewer.view import theme
 from usviewer.view.app_state import AppState
-from usviewer.view.exam_words import AORTA
 from usviewer.view.plain import PlainLabel, tip
 
 NO_NUMBER = "no number"
@@ -58,6 +58,7 @@ class ClipBrowser(QObject):
         super().__init__(parent)
         self._desk = desk
         self._made_for = made_for
+        # One at a time: what the user opens next waits behind one look at most.
         self._chores: deque[Callable[[], None]] = deque()
         self._chore_runs = False
         self._asked: Path | None = None
@@ -68,8 +69,9 @@ class ClipBrowser(QObject):
     def show(self, path: Path) -> None:
         """List a folder's clips, or those beside a file."""
         self._asked = path
-        listing = partial(find_clips, path) if path.is_dir() else partial(find_sibling_clips, path)
-        self._desk.loads.submit(listing, partial(self._list, path), self._fail)
+        find = find_clips if path.is_dir() else find_sibling_clips
+        # In the background: a folder on a network drive may take seconds to answer.
+        self._desk.loads.submit(partial(find, path), partial(self._list, path), self._fail)
 
     def cancel_tool(self) -> None:
         """Nothing is under review any more."""
@@ -85,11 +87,13 @@ class ClipBrowser(QObject):
 
     def show_result(self, clip: Path, curve: Curve | None) -> None:
         """What a clip amounts to; None where it was not analysed."""
-        said, analysed = self._result_words(curve) if curve is not None else ("", False)
+        said, analysed = "", False
+        if curve is not None:
+            said, analysed = self._result_words(curve)
         self.list.show_result(clip, said, analysed)
 
     def _list(self, asked: Path, found: tuple[Path, ...]) -> None:
-        if self._asked != asked:
+        if self._asked != asked:  # another folder was opened, or review was left, while this one was read
             return
         folder = asked if asked.is_dir() else asked.parent
         self.list.set_clips(folder.name, found)
@@ -114,7 +118,7 @@ class ClipBrowser(QObject):
         self._desk.loads.submit(
             partial(make_thumbnail, clip, self._made_for()),
             partial(self._show_glance, clip),
-            lambda _: self._show_glance(clip, NOTHING_SEEN),
+            lambda _: self._show_glance(clip, NOTHING_SEEN),  # opening the clip will say what is wrong with it
         )
 
     def _show_glance(self, clip: Path, seen: Thumbnail) -> None:
@@ -137,7 +141,9 @@ class ClipBrowser(QObject):
 
     def _result_words(self, curve: Curve) -> tuple[str, bool]:
         engine = self._desk.engine()
-        return result_words(curve, engine.finding) if engine is not None else (NO_NUMBER, False)
+        if engine is None:
+            return NO_NUMBER, False
+        return result_words(curve, engine.finding)
 
 
 def result_words(curve: Curve, finding: str) -> tuple[str, bool]:
@@ -147,13 +153,16 @@ def result_words(curve: Curve, finding: str) -> tuple[str, bool]:
     none where a few frames alone were measured. Pictures may be of different patients: only the number of a single one
     is said.
     """
-    if curve.summary is not None and (finding != AORTA or curve.over_a_beat):
+    pulsates = finding_of(finding).needs_aggregate
+    if curve.summary is not None and (curve.over_a_beat or not pulsates):
         return words.maximum_words(curve.summary, finding), True
     measured = curve.values[np.isfinite(curve.values)]
     if not len(measured):
         return NO_NUMBER, False
-    if len(curve.values) > 1 or finding == AORTA:
-        return ("measured" if len(curve.values) == 1 else f"{len(measured)} of {len(curve.values)} measured"), False
+    if len(curve.values) > 1:
+        return f"{len(measured)} of {len(curve.values)} measured", False
+    if pulsates:  # one picture is less than a heart beat
+        return "measured", False
     if "²" in curve.unit:
         return f"{measured[0]:.0f} {curve.unit}", True
     return " ".join(words.big_number(float(measured[0]), curve.unit, finding)), True
@@ -198,7 +207,10 @@ class ClipList(QFrame):
     def set_clips(self, folder: str, paths: tuple[Path, ...]) -> None:
         """List these; what was known before is forgotten. A single clip needs no list: it gives its place up."""
         self.list.clear()
-        self.setFixedWidth(WIDTH_PX if len(paths) > 1 else 0)
+        width_px = WIDTH_PX
+        if len(paths) < 2:
+            width_px = 0
+        self.setFixedWidth(width_px)
         self._title.setText(f"{folder} · {len(paths)}")
         for path in paths:
             item = QListWidgetItem(printable(path.name))
@@ -236,7 +248,9 @@ class ClipList(QFrame):
     def said(self, path: Path) -> str:
         """The words beside a clip."""
         item = self._item(path)
-        return str(item.data(_SAID) or "") if item is not None else ""
+        if item is None:
+            return ""
+        return str(item.data(_SAID) or "")
 
     def _item(self, path: Path) -> QListWidgetItem | None:
         for row in range(self.list.count()):
@@ -287,7 +301,9 @@ class _ClipDelegate(QStyledItemDelegate):
             shown = metrics.elidedText(line, Qt.TextElideMode.ElideMiddle, place.width())
             painter.drawText(place.left(), place.top() + (number + 1) * metrics.height() - 4, shown)
         said = str(index.data(_SAID) or "")
-        painter.setPen(QColor(theme.CALIPER if index.data(_DONE) else theme.QUIET))
+        painter.setPen(QColor(theme.QUIET))
+        if index.data(_DONE):  # a number, in the colour that it has on the picture
+            painter.setPen(QColor(theme.CALIPER))
         wraps = Qt.TextFlag.TextWordWrap | Qt.AlignmentFlag.AlignBottom | Qt.AlignmentFlag.AlignLeft
         painter.drawText(place, int(wraps), said)
 
@@ -298,4 +314,6 @@ def _broken(name: str, width_px: int, width_of: object) -> list[str]:
     fits = len(name)
     while fits > 4 and width_of(name[:fits]) > width_px:
         fits -= 1
-    return [name] if fits == len(name) else [name[:fits], name[fits:]]
+    if fits == len(name):
+        return [name]
+    return [name[:fits], name[fits:]]

@@ -14,7 +14,9 @@ from usviewer.view.actions import Action, Needs, key_of, tooltip_of, usable_keys
 from usviewer.view.controllers import Controllers
 from usviewer.view.theme import icon
 
+# Only what can be done many times a second: a held key must not save twenty pictures.
 _REPEATS = frozenset({"zoom_in", "zoom_out", "step_back", "step_on", "second_back", "second_on"})
+# On a button with its key there is room for one word.
 _SHORT = {"play": "Play"}
 NO_PICTURE = "There is no picture yet: wait for the source to send one."
 
@@ -83,6 +85,7 @@ class Commands(QObject):
         """A key of the first seconds: what it is about is held now, and done as soon as the slow parts are there."""
         do = self._controllers
         if action.shown is not None:
+            # What was seen when the key was pressed is kept, not what is seen once the parts are loaded.
             act: Callable[[], object] = partial(action.shown, do, do.presenter.to_keep())
         else:
             act = partial(action.run, do)
@@ -122,6 +125,7 @@ class Commands(QObject):
         for name, action in self.by_id.items():
             possible = self.possible(action)
             if (shortcut := self._shortcuts.get(name)) is not None:
+                # A disabled shortcut is silent: then nobody could say why nothing happens.
                 shortcut.setEnabled(possible or self._says_why(action))
             on = possible and self._is_on(action)
             for button in self.buttons.get(name, ()):
@@ -140,7 +144,11 @@ class Commands(QObject):
         key = QKeySequence(event.keyCombination()).toString()
         for action in self.by_id.values():
             if action.released is not None and key and action.key == key:
-                if not event.isAutoRepeat():
-                    (self.run(action.id) if pressed else action.released(self._controllers))
+                if event.isAutoRepeat():  # a key that is held sends presses and releases in turn
+                    return True
+                if pressed:
+                    self.run(action.id)
+                else:
+                    action.released(self._controllers)
                 return True
         return False

@@ -79,5 +79,7 @@ def _missing(library: str) -> UserError:
     found = _NAMED_ALIKE.fullmatch(library.lower())
     if found is None:
         return UserError(what, "Install it with your system's packages")
-    dash = "-" if found[1][-1].isdigit() else ""
-    return UserError(what, f"On Debian and Ubuntu: sudo apt install {found[1]}{dash}{found[2]}")
+    name, version = found[1], found[2]
+    if name[-1].isdigit():  # two numbers in a row are kept apart: libx11-6
+        name += "-"
+    return UserError(what, f"On Debian and Ubuntu: sudo apt install {name}{version}")

@@ -25,6 +25,7 @@ if TYPE_CHECKING:  # these are loaded in the background
     from usviewer.view.tool_controller import ToolController
     from usviewer.view.tracking_controller import TrackingController
 
+# At the welcome page nothing asks for them; by then the window is drawn and idle.
 COMPLETE_AFTER_S = 3.0
 
 
@@ -42,13 +43,14 @@ class LateControllers:
 
     def tick(self) -> None:
         """One turn at the display's rate: first the picture, then what is said of it."""
-        if self.review.active:
+        if self.review.active:  # the others look at what it has put on the screen
             self.review.tick()
         self.ruler.tick()
         self.prompt.tick()
 
     def close(self) -> None:
         """End for good; what is being recorded is finished."""
+        # In the order of the frames: what is recorded ends last, with all that was shown.
         self.prompt.close()
         self.review.close()
         self.capture.close()

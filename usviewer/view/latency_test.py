@@ -18,6 +18,7 @@ from usviewer.typed_number import SECONDS
 from usviewer.view.display import check_display, keep_decimal_point, no_qt
 
 MOST_SECONDS = 1800.0
+# Until the first picture: a device may take seconds to open, and the time of the test runs from there.
 OPENING_S = 60.0
 POLL_MS = 100
 
@@ -85,8 +86,10 @@ def run(args: argparse.Namespace) -> int:
     film.raise_failure()
     try:
         result = loopback.result(args.source)
-    except UserError as error:
-        raise UserError(said) if said else error from None
+    except UserError:
+        if said:  # why the source gave no picture explains more than that there was none
+            raise UserError(said) from None
+        raise
     print(*result.lines(), sep="\n")
     return 0
 
@@ -132,6 +135,7 @@ def _window(loopback: latency.Loopback, hold_ms: float) -> Any:
             self.resize(960, 720)
             self._number = 0
             self._timer = QTimer(self, interval=round(hold_ms))
+            # Qt's usual timers may be 5 % late, which would be counted as delay of the picture.
             self._timer.setTimerType(Qt.TimerType.PreciseTimer)
             self._timer.timeout.connect(self._next)
             self._timer.start()
@@ -150,7 +154,7 @@ def _window(loopback: latency.Loopback, hold_ms: float) -> Any:
             with QPainter(self) as painter:
                 painter.fillRect(self.rect(), Qt.GlobalColor.white)
                 painter.drawImage(place, image)
-            loopback.shown(self._number)
+            loopback.shown(self._number)  # after the painter has ended: then Qt hands the picture on
 
         def keyPressEvent(self, event: QKeyEvent) -> None:
             if event.key() == Qt.Key.Key_Escape:

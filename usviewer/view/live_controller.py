@@ -13,9 +13,10 @@ from usviewer.calibrate.calibration import live_calibration
 from usviewer.errors import UserError
 from usviewer.frame import Frame
 from usviewer.measure.exam_context import NO_CONTEXT
+from usviewer.measure.findings import EMPTY_REPORT, finding_of
 from usviewer.measure.reading import Plane, Reading, Status, Summary
+from usviewer.overlay.text import TextContext
 from usviewer.pipeline.analyzer import FrameAnalyzer, FrameResult
-from usviewer.pipeline.clip_report import EMPTY_REPORT
 from usviewer.pipeline.live_run import MOST_FAILURES, LiveRun, LiveSnapshot, LiveStatus
 from usviewer.pipeline.signal import SignalState
 from usviewer.view import theme
@@ -24,6 +25,10 @@ from usviewer.view.canvas import Banner
 from usviewer.view.notify import Notify
 from usviewer.view.presenter import Presenter
 
+_WITHHELD = {
+    SignalState.CONNECTING: "",
+    SignalState.FROZEN: "Frozen input: this frame only, no current number",
+}
 _BANNERS = {
     SignalState.CONNECTING: Banner("Connecting", "The picture appears as soon as the source sends one"),
     SignalState.BLACK: Banner("Black picture", "The source sends a black picture: is the scanner on?", theme.WARNING),
@@ -117,9 +122,10 @@ class LiveController(QObject):
         if not self.frozen:
             return
         given, on_screen = self._desk.given, self._desk.on_screen
-        if self._held_as == given.plane and on_screen.reading is not None and on_screen.reading.finding == "aorta":
-            named = given.named_summary(on_screen.summary, on_screen.reading.finding)
-            self._show_frozen(given.named(on_screen.reading), named)
+        reading = on_screen.reading
+        if self._held_as == given.plane and reading is not None and "site" in finding_of(reading.finding).context:
+            named = given.named_summary(on_screen.summary, reading.finding)
+            self._show_frozen(given.named(reading), named)
         else:
             self._analyse_held()
         self._held_as = given.plane
@@ -230,8 +236,16 @@ class LiveController(QObject):
         reading = pair.reading if pair else None
         summary = snapshot.summary if reading else None
         pending = self._is_pending(snapshot)
-        current = state.holds_numbers
-        self._presenter.show(frame, reading, summary, note, is_current=current, pending=pending, newest=snapshot.newest)
+        self._presenter.show(
+            frame,
+            reading,
+            summary,
+            note,
+            is_current=state.holds_numbers,
+            pending=pending,
+            newest=snapshot.newest,
+            context=_context_of(state),
+        )
         self._presenter.set_banner(banner_of(snapshot.status, self._desk.on_screen.reading))
 
     def _is_pending(self, snapshot: LiveSnapshot) -> bool:
@@ -245,6 +259,14 @@ class LiveController(QObject):
         """Close for good, when the window closes; False when a thread did not end in time."""
         run, self._run = self._run, None
         return run is None or run.stop()
+
+
+def _context_of(state: SignalState) -> TextContext:
+    """A live picture's: without an aggregate where it is not live, without any number where it is not sent any more."""
+    if state.holds_numbers:
+        return TextContext(is_live=True)
+    withheld = _WITHHELD.get(state, f"{str(state).capitalize()}: no current number")
+    return TextContext(is_live=True, holds_frame=state is SignalState.FROZEN, withheld=withheld)
 
 
 def banner_of(status: LiveStatus, reading: Reading | None) -> Banner | None:
@@ -265,7 +287,6 @@ def _banner_of_reading(reading: Reading | None) -> Banner | None:
 
 
 def _not_measured(reading: Reading) -> str:
-    name = {"aorta": "Vessel"}.get(reading.finding, reading.finding.replace("-", " ").replace("_", " ").capitalize())
     if reading.status is Status.NOT_VISUALISED:
-        return f"{name} not seen" if name not in ("Other", "") else "Nothing found"
+        return finding_of(reading.finding).absent_banner
     return "Not measured"

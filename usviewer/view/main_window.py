@@ -29,8 +29,8 @@ from usviewer.view.welcome import Welcome
 from usviewer.view.window_bars import SourceBar, StatusLine
 from usviewer.view.window_layout import WindowLayout
 
-TICK_MS = 16
-SAY_EVERY_S = 0.2
+TICK_MS = 16  # 60 a second, as most displays
+SAY_EVERY_S = 0.2  # words that change faster cannot be read
 TOP_BUTTONS = {
     "open": "Open",
     "mode": "Review",
@@ -85,7 +85,9 @@ class MainWindow(QWidget):
     def _fill_rail(self) -> None:
         for index, name in RAIL_BUTTONS:
             button = self.commands.button(name)
-            button.setProperty("role", "record" if name == "record" else "rail")
+            button.setProperty("role", "rail")
+            if name == "record":  # red while it runs
+                button.setProperty("role", "record")
             self.readings.buttons.addWidget(button, index // 2, index % 2)
             if name == "play":
                 button.hide()
@@ -180,7 +182,9 @@ class MainWindow(QWidget):
 
     def _go_to_frame(self) -> Callable[[int], None] | None:
         """How a frame of the clip under review is shown; None in the live view."""
-        return self.late.needed.review.go if self.late.reviewing else None
+        if not self.late.reviewing:
+            return None
+        return self.late.needed.review.go
 
     def _add_model(self, path: Path) -> None:
         """Add a model that was opened or dropped, in its panel."""
@@ -298,7 +302,7 @@ class MainWindow(QWidget):
 
     def _finish(self) -> None:
         """Stop everything that runs, in the order of the frames; nothing that is being written is lost."""
-        self._timer.stop()
+        self._timer.stop()  # first: a turn must not meet what has ended
         self.side_panel.close_panel()
         self.live.stop()
         if (late := self.late.made) is not None:

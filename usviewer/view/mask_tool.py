@@ -20,7 +20,9 @@ from usviewer.view.painter import paint_outline
 from usviewer.view.tools import nearest
 
 MOST_UNDO = 100
+# On an outline: enough for its shape, and so few that the hand can tell them apart.
 LEAST_HANDLES, MOST_HANDLES = 8, 16
+# Bits behind the point in OpenCV's coordinates: a brush moves by less than a pixel.
 _FINE = 4
 
 
@@ -63,7 +65,9 @@ class MaskTool:
         """Work with handles from now on: on the largest part of what is there."""
         self.brush = False
         shape = shape_of(self.mask)
-        self.handles = self._handles_on(shape.outline_xy_px) if shape else []
+        self.handles = []
+        if shape:
+            self.handles = self._handles_on(shape.outline_xy_px)
         self.drawing = not self.handles
 
     def _handles_on(self, outline: Points) -> list[Point]:
@@ -149,7 +153,7 @@ class MaskTool:
         self._remember()
         if found == 0 and len(self.handles) >= 3:
             self.drawing = False
-            self._history.pop()
+            self._history.pop()  # closing changes no pixel: there is nothing to take back
             return True
         self.handles.append(at)
         self._held = len(self.handles) - 1
@@ -157,7 +161,7 @@ class MaskTool:
         return True
 
     def _remove(self, found: int | None) -> bool:
-        if found is None or len(self.handles) <= 3:
+        if found is None or len(self.handles) <= 3:  # two points enclose nothing
             return False
         self._remember()
         del self.handles[found]
@@ -212,11 +216,13 @@ class MaskTool:
         """A thick line with round ends; masks are replaced, never changed, since the history holds the old ones."""
         self._last_dab = end
         mask = self.mask.astype(np.uint8)
+        # OpenCV counts from the centre of a pixel, usviewer.units from its corner.
         places = [tuple(round((value - 0.5) * (1 << _FINE)) for value in point) for point in (start, end)]
         thickness = max(1, round(2 * self.radius_px))
-        cv2.line(mask, places[0], places[1], 0 if self._taking else 1, thickness, cv2.LINE_8, _FINE)
+        value = int(not self._taking)
+        cv2.line(mask, places[0], places[1], value, thickness, cv2.LINE_8, _FINE)
         radius = max(1, round((self.radius_px - 0.5) * (1 << _FINE)))
-        cv2.circle(mask, places[1], radius, 0 if self._taking else 1, cv2.FILLED, cv2.LINE_8, _FINE)
+        cv2.circle(mask, places[1], radius, value, cv2.FILLED, cv2.LINE_8, _FINE)
         self._set_mask(mask.view(np.bool_))
 
     def _set_mask(self, mask: Mask) -> None:
@@ -248,24 +254,34 @@ class MaskTool:
             self._paint_brush(painter, to_screen, self._hand)
 
     def _outlines_now(self) -> list[Points]:
+        if len(self.handles) == 1:
+            return []
         if self.handles:
-            return [smooth_outline(np.asarray(self.handles))] if len(self.handles) > 1 else []
+            return [smooth_outline(np.asarray(self.handles))]
         if self._outlines is None:
+            # Kept until the mask changes: they are painted with every picture.
             contours, _ = cv2.findContours(self.mask.view(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
             self._outlines = [contour[:, 0, :].astype(np.float64) + 0.5 for contour in contours]
         return self._outlines
 
     def _paint_handle(self, painter: QPainter, at: QPointF, index: int) -> None:
         held = index == self._held
-        side = 12.0 if held or (self.drawing and index == 0) else 9.0
+        side, colour = 9.0, palette.MANUAL
+        if held or (self.drawing and index == 0):  # the first point closes the outline that is drawn
+            side = 12.0
+        if held:
+            colour = palette.CALIPER
         painter.setPen(QPen(QColor(*palette.HALO), 1.5))
-        painter.setBrush(QColor(*(palette.CALIPER if held else palette.MANUAL)))
+        painter.setBrush(QColor(*colour))
         painter.drawRect(QRectF(at.x() - side / 2, at.y() - side / 2, side, side))
 
     def _paint_brush(self, painter: QPainter, to_screen: QTransform, hand: Point) -> None:
         centre = to_screen.map(QPointF(*hand))
         across, down = self.radius_px * to_screen.m11(), self.radius_px * to_screen.m22()
         painter.setBrush(Qt.BrushStyle.NoBrush)
-        for colour, width in ((palette.HALO, 3.0), (palette.WARNING if self.erasing else palette.MANUAL, 1.5)):
-            painter.setPen(QPen(QColor(*colour), width))
+        colour = palette.MANUAL
+        if self.erasing:
+            colour = palette.WARNING
+        for ring, width in ((palette.HALO, 3.0), (colour, 1.5)):
+            painter.setPen(QPen(QColor(*ring), width))
             painter.drawEllipse(centre, across, down)

@@ -18,8 +18,9 @@ from usviewer.errors import UserError
 from usviewer.view import theme
 from usviewer.view.plain import PlainLabel, caption, tip
 
-KEPT = 50
+KEPT = 50  # messages for the list; a fault that repeats must not fill the memory
 _log = logging.getLogger(__name__)
+# 0: until it is put away.
 _STAYS_MS = {"info": 5_000, "warning": 12_000, "error": 0}
 
 
@@ -107,7 +108,7 @@ class Notify(QFrame):
         self._hide_later.stop()
         self._shown = None
         if self._waiting:
-            self._show(self._waiting.pop())
+            self._show(self._waiting.pop())  # the newest of those that wait
         else:
             self.hide()
             self.changed.emit()
@@ -119,6 +120,7 @@ class Notify(QFrame):
         self._waiting = deque(waiting for waiting in self._waiting if waiting.key != message.key)
         if not repeated:
             self.history.append(message)
+            # What merely informs is out of date once something else is said.
             if self._shown is not None and self._shown.level is not Level.INFO:
                 self._waiting.append(self._shown)
         self._show(message)
@@ -128,10 +130,13 @@ class Notify(QFrame):
         self._text.setText(message.text)
         self.setAccessibleDescription(message.text)
         self.setProperty("level", str(message.level))
+        # Qt reads a property in a style sheet again only when told to.
         self.style().unpolish(self)
         self.style().polish(self)
         self._fill_buttons(message)
-        stays_ms = 0 if message.answers else _STAYS_MS[message.level]
+        stays_ms = _STAYS_MS[message.level]
+        if message.answers:  # a question waits for its answer
+            stays_ms = 0
         self._hide_later.stop()
         if stays_ms:
             self._hide_later.start(stays_ms)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 
+import cv2
 import numpy as np
 from PySide6.QtCore import QPointF, QRectF, Qt
 from PySide6.QtGui import QColor, QFontMetricsF, QPainter, QPen, QPolygonF, QTransform
@@ -24,10 +25,13 @@ _DASHES = {
     LineStyle.DASHED: Qt.PenStyle.DashLine,
     LineStyle.DOTTED: Qt.PenStyle.DotLine,
 }
+# The same as in overlay.raster, in pixels of the screen: a picture and its file must look alike.
 _END_BAR_PX = 14.0
 _TICK_PX = 6.0
 _NAME_ABOVE_PX = 4.0
+# Contours with more corners are thinned. Qt strokes each corner, twice with the halo.
 _MANY_POINTS = 100
+# On the screen: how far a thinned contour may lie from the full one. Less than half a pixel is not seen.
 _UNSEEN_PX = 0.35
 
 
@@ -36,6 +40,7 @@ def paint(painter: QPainter, scene: Scene, image_to_screen: QTransform) -> None:
     painter.setRenderHint(QPainter.RenderHint.Antialiasing)
     for item in scene.items:
         _paint_item(painter, item, image_to_screen)
+    # Last: a line through a name would make it unreadable.
     _paint_names(painter, scene, image_to_screen)
 
 
@@ -60,10 +65,11 @@ def _paint_item(painter: QPainter, item: Item, to_screen: QTransform) -> None:
 
 
 def _polygon(points_xy_px: Points, to_screen: QTransform) -> QPolygonF:
-    """Positions on the screen. A contour of pixels has a thousand corners, most of which no screen can show."""
-    if len(points_xy_px) > _MANY_POINTS:
-        import cv2
+    """Image positions, float64 of shape (n, 2), as a polygon on the screen.
 
+    A contour of pixels has a thousand corners, most of which no screen can show.
+    """
+    if len(points_xy_px) > _MANY_POINTS:
         off_px = _UNSEEN_PX / max(1e-6, to_screen.m11(), to_screen.m22())
         fewer = cv2.approxPolyDP(np.asarray(points_xy_px, np.float32)[:, None], off_px, True)
         points_xy_px = fewer[:, 0].astype(np.float64)
@@ -73,6 +79,7 @@ def _polygon(points_xy_px: Points, to_screen: QTransform) -> QPolygonF:
 def _twice(painter: QPainter, colour: Colour, width: float, line: LineStyle, draw: object) -> None:
     """First the dark halo, then the line itself."""
     assert callable(draw)
+    # Ultrasound is black here and white there: only a dark edge keeps a bright line visible on both.
     halo = QPen(QColor(*HALO), width + 2)
     halo.setJoinStyle(Qt.PenJoinStyle.RoundJoin)
     painter.setPen(halo)
@@ -86,7 +93,7 @@ def _twice(painter: QPainter, colour: Colour, width: float, line: LineStyle, dra
 def paint_outline(
     painter: QPainter, to_screen: QTransform, points_xy_px: Points, colour: Colour, line: LineStyle, width: float
 ) -> None:
-    """A closed line through image positions."""
+    """A closed line through image positions, float64 of shape (n, 2)."""
     painter.setBrush(Qt.BrushStyle.NoBrush)
     polygon = _polygon(points_xy_px, to_screen)
     _twice(painter, colour, width, line, lambda: painter.drawPolygon(polygon))
@@ -103,7 +110,9 @@ def paint_caliper(
     """A measured length with a bar across each end."""
     start, end = (to_screen.map(QPointF(*xy)) for xy in ends_xy_px)
     length = math.hypot(end.x() - start.x(), end.y() - start.y())
-    across = QPointF(1, 0) if length == 0 else QPointF(-(end.y() - start.y()) / length, (end.x() - start.x()) / length)
+    across = QPointF(1, 0)
+    if length > 0:
+        across = QPointF(-(end.y() - start.y()) / length, (end.x() - start.x()) / length)
     across *= _END_BAR_PX / 2
 
     def draw() -> None:
@@ -154,8 +163,9 @@ def _corners(box: QRectF) -> Box:
 
 def _paint_scale_bar(painter: QPainter, item: ScaleBar, to_screen: QTransform) -> None:
     start, end = to_screen.map(QPointF(*item.start_xy_px)), to_screen.map(QPointF(*item.end_xy_px))
-    level = abs(end.x() - start.x()) >= abs(end.y() - start.y())
-    tick = QPointF(0, _TICK_PX) if level else QPointF(_TICK_PX, 0)
+    tick = QPointF(_TICK_PX, 0)
+    if abs(end.x() - start.x()) >= abs(end.y() - start.y()):
+        tick = QPointF(0, _TICK_PX)
 
     def draw() -> None:
         painter.drawLine(start, end)
@@ -188,7 +198,7 @@ def label_box(text: str, at: QPointF, size_px: int = theme.TEXT_PX) -> QRectF:
 def _paint_label(painter: QPainter, text: str, ground: QRectF, colour: Colour, size_px: int = theme.TEXT_PX) -> None:
     painter.setFont(theme.font(size_px, bold=True))
     dark = QColor(*HALO)
-    dark.setAlpha(190)
+    dark.setAlpha(190)  # the picture below shows through
     painter.fillRect(ground, dark)
     painter.setPen(QColor(*colour))
     painter.drawText(ground.bottomLeft() + QPointF(4, -3 - QFontMetricsF(painter.font()).descent()), text)

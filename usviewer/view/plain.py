@@ -14,7 +14,9 @@ from usviewer.plain_text import printable
 
 def shown(text: str) -> str:
     """Text as it may be shown: controls and marks that turn letters round as escapes, lines as they are."""
-    return text if text.isprintable() else "\n".join(map(printable, text.split("\n")))
+    if text.isprintable():  # nearly every text, and labels are set several times a second
+        return text
+    return "\n".join(map(printable, text.split("\n")))
 
 
 def tip(text: str) -> str:

@@ -13,10 +13,11 @@ from PySide6.QtCore import QObject
 
 from usviewer.errors import UserError
 from usviewer.frame import Frame
+from usviewer.measure.findings import EMPTY_REPORT, ClipReport
 from usviewer.measure.reading import Provenance, Reading, Summary
 from usviewer.overlay.annotated_frame import AnnotatedFrame
 from usviewer.overlay.scene import compose
-from usviewer.pipeline.clip_report import EMPTY_REPORT, ClipReport
+from usviewer.overlay.text import OF_THE_FRAME, TextContext
 from usviewer.pipeline.curve import Curve
 from usviewer.pipeline.live_run import MAX_PAIR_AGE_S
 from usviewer.view.app_state import AppState, Displayed
@@ -49,13 +50,17 @@ class Presenter(QObject):
         is_current: bool = True,
         pending: bool = False,
         newest: Frame | None = None,
+        context: TextContext = OF_THE_FRAME,
     ) -> None:
         """Show a picture with the model's reading of it (bare without), unless it was annotated.
 
         ``note`` is said in a corner of the picture. ``is_current`` False withdraws the numbers but keeps the overlay.
-        ``pending``: the reading of this picture is being made. ``newest``: of a live source that runs.
+        ``pending``: the reading of this picture is being made. ``newest``: of a live source that runs. ``context``
+        decides which number is large.
         """
-        self._offered = Displayed(frame, reading, summary, None, note, is_current, pending and reading is None, newest)
+        self._offered = Displayed(
+            frame, reading, summary, None, note, is_current, pending and reading is None, newest, context
+        )
         self.refresh()
 
     def clear(self) -> None:
@@ -82,12 +87,14 @@ class Presenter(QObject):
     def refresh(self) -> None:
         """Show the same again where something else is known of it now."""
         before, now = self._desk.on_screen, self._chosen(self._offered)
+        # By identity: frames and readings are never changed in place, and comparing their arrays takes time.
         same = (
             before.frame is now.frame
             and before.reading is now.reading
             and before.summary is now.summary
             and before.is_current == now.is_current
             and before.note == now.note
+            and before.context == now.context
             and before.pending == now.pending
         )
         if not same:
@@ -125,7 +132,9 @@ class Presenter(QObject):
 
     def _label_of(self, reading: Reading | None) -> str:
         engine = self._desk.engine()
-        return engine.model_label if engine is not None and not self._is_annotation(reading) else ""
+        if engine is None or self._is_annotation(reading):  # an annotation is another model's, or the user's own
+            return ""
+        return engine.model_label
 
     # -- what goes with it
 
@@ -133,9 +142,16 @@ class Presenter(QObject):
         """What the model's readings so far say together: of the live source, or of the clip under review."""
         self._report = report
 
+    def text_context(self, now: Displayed, *, is_saved: bool = False) -> TextContext:
+        """What decides how the reading of a picture is said, on the screen and where it is saved."""
+        report = EMPTY_REPORT if self._is_annotation(now.reading) else self._report
+        return replace(now.context, is_current=now.is_current, is_saved=is_saved, report=report)
+
     def report(self) -> ClipReport:
         """The same as far as it belongs to what is on the screen: nothing beside an annotation."""
-        return EMPTY_REPORT if self.shows_annotation else self._report
+        if self.shows_annotation:
+            return EMPTY_REPORT
+        return self._report
 
     def curve_of(self, model_curve: Curve | None, count: int) -> Curve | None:
         """What the timeline shows of a clip of so many frames: the annotated structure, or the model's curve."""
@@ -174,11 +190,12 @@ def _annotated(offered: Displayed, frame: Frame, session: PromptSession) -> Disp
     """A picture that is held: its annotation; bare where only other pictures have one."""
     reading = session.layer.reading(frame)
     if reading is not None:
-        curve = session.curve()
-        summary = curve.summary if curve is not None else None
+        curve, summary = session.curve(), None
+        if curve is not None:
+            summary = curve.summary
         mark, note = session.layer.mark(frame), offered.note
         if mark is not None and session.layer.was_followed(frame.key.index):
-            note = f"Followed{confidence_words(mark.confidence)}"
+            note = f"Followed{_confidence_words(mark.confidence)}"
         return replace(offered, reading=reading, summary=summary, note=note, pending=False)
     held_while_tracked = offered.reading is not None and offered.reading.provenance is Provenance.PROMPTED
     if session.layer.empty or held_while_tracked:
@@ -191,16 +208,19 @@ def _tracked(offered: Displayed, newest: Frame, session: PromptSession) -> Displ
     outline = session.live_outline()
     if outline is None or not offered.is_current:
         return offered
-    age_s = newest.key.capture_time_s - outline.frame.key.capture_time_s
-    if age_s > MAX_PAIR_AGE_S or outline.reading is None:
-        frame = newest if age_s > MAX_PAIR_AGE_S else outline.frame
+    too_old = newest.key.capture_time_s - outline.frame.key.capture_time_s > MAX_PAIR_AGE_S
+    if too_old or outline.reading is None:
+        # A slow tracker must not hold the picture back: then the newest one is shown, bare.
+        frame = newest if too_old else outline.frame
         note = "Following · no outline for this picture"
         return replace(offered, frame=frame, reading=None, summary=None, note=note, pending=False)
     session.note_shown(outline)
-    note = f"Following · outline {max(0.01, outline.age_s):.2f} s old{confidence_words(outline.reading.quality)}"
+    note = f"Following · outline {max(0.01, outline.age_s):.2f} s old{_confidence_words(outline.reading.quality)}"
     return replace(offered, frame=outline.frame, reading=outline.reading, summary=None, note=note, pending=False)
 
 
-def confidence_words(confidence: float | None) -> str:
+def _confidence_words(confidence: float | None) -> str:
     """How far following trusts the outline, to go on a note; nothing where that is not known."""
-    return "" if confidence is None else f" · confidence {confidence:.2f}"
+    if confidence is None:
+        return ""
+    return f" · confidence {confidence:.2f}"

@@ -101,7 +101,9 @@ class PromptBar(QFrame):
             self._says.setText(said)
         if self.progress.isHidden() == bool(text):
             self.progress.setVisible(bool(text))
-        wanted = (0, 0) if share is None and text else (0, 1000)
+        wanted = (0, 1000)
+        if share is None and text:  # Qt shows an empty range as work of unknown length
+            wanted = (0, 0)
         if (self.progress.minimum(), self.progress.maximum()) != wanted:
             self.progress.setRange(*wanted)
         if share is not None or not text:

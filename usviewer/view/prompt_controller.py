@@ -54,7 +54,7 @@ from usviewer.view.review_controller import ReviewController
 from usviewer.view.tool_controller import ToolController
 from usviewer.view.tracking_controller import TrackingController
 
-FOLLOWING = "The outline follows the live picture. Freeze it to measure, to correct, or to point anew."
+FOLLOWING = "The outline follows the live picture. Freeze it to measure, to correct, or to point again."
 
 
 class PromptController(QObject):
@@ -210,10 +210,12 @@ class PromptController(QObject):
         if self._asked is not None and self._asked.frame.key == frame.key:
             return self._asked.prompt
         mark = self._layer.mark(frame)
-        return mark.prompt if mark is not None else None
+        if mark is None:
+            return None
+        return mark.prompt
 
     def _answered(self, answer: OutlineResult) -> None:
-        if answer.ask is not self._asked:
+        if answer.ask is not self._asked:  # a newer click has been asked since, or it was undone
             return
         self._asked = None
         self._put(answer.ask.frame, replace(answer.mark))
@@ -277,7 +279,7 @@ class PromptController(QObject):
         if label == structure.label:
             return
         structure.rename(label)
-        marks = dict(structure.marks)
+        marks = dict(structure.marks)  # a copy: clicks go on changing the other
         self._desk.loads.submit(
             partial(rename_annotations, marks, label), partial(self._named, structure, label, marks)
         )
@@ -285,7 +287,7 @@ class PromptController(QObject):
     def _named(
         self, structure: AnnotatedStructure, label: str, before: Mapping[int, Annotation], now: Mapping[int, Annotation]
     ) -> None:
-        if structure.label == label:
+        if structure.label == label:  # not renamed again meanwhile
             self._layer.measured_anew(structure, before, now)
 
     def _use_scale(self) -> None:
@@ -298,7 +300,7 @@ class PromptController(QObject):
         self._layer.withdraw_scale()
         self._unscaled = not self._layer.empty
 
-    def _measure_anew(self, clip: ClipAccess) -> None:
+    def _measure_again(self, clip: ClipAccess) -> None:
         self._unscaled = False
         for structure in self._layer.structures:
             marks = dict(structure.marks)
@@ -309,7 +311,7 @@ class PromptController(QObject):
         """Reshape or paint the outline on this picture; again to end it."""
         self._presenter.refresh()  # what is corrected is the structure in hand, as it is now
         frame, reading = self._desk.on_screen.frame, self._desk.on_screen.reading
-        mark = self._layer.mark(frame) if frame is not None else None
+        mark = self._mark_on(frame)
         if frame is None or mark is None or mark.instance is None or reading is None:
             self._notify.tell("Point at a structure first: then its outline can be corrected.", key="prompt")
             return
@@ -347,15 +349,18 @@ class PromptController(QObject):
     def _exported(self, result: tuple[Path, int, str]) -> None:
         folder, count, said = result
         frames = "1 frame" if count == 1 else f"{count} frames"
-        self._notify.tell(
-            f"Exported {frames}: {folder.name} in {folder.parent}.{f' {said}.' if said else ''}", key="export"
-        )
+        sentence = f"Exported {frames}: {folder.name} in {folder.parent}."
+        if said:
+            sentence += f" {said}."
+        self._notify.tell(sentence, key="export")
 
     def take_as_corrections(self) -> None:
         """Put the outlines in the place of the loaded model's own, as if they were drawn by hand."""
         engine, structure = self._desk.engine(), self._layer.structure
         label = structure.label.casefold()
-        classes = engine.labels if engine is not None else ()
+        classes: tuple[str, ...] = ()
+        if engine is not None:
+            classes = engine.labels
         number = next((i for i, each in enumerate(classes) if each.casefold() == label), None)
         if number is None:
             known = ", ".join(classes) or "nothing"
@@ -365,7 +370,7 @@ class PromptController(QObject):
         edits = {
             index: (annotation_edit(mark, mark.instance, classes[number], number, classes), mark)
             for index, mark in structure.marks.items()
-            if mark.instance is not None and not mark.why
+            if mark.instance is not None and not mark.why  # an outline that should not be trusted teaches nothing
         }
         self._review.keep_edits(
             {i: (edit, mark.prediction.frame_size_px, mark.geometry) for i, (edit, mark) in edits.items()}
@@ -383,7 +388,7 @@ class PromptController(QObject):
         self._follow_source()
         for event in worker.poll():
             self._take(event)
-        if not self.on:
+        if not self.on:  # an answer may have put pointing away
             return
         self._tracking.tick()
         self._look_ahead()
@@ -412,7 +417,9 @@ class PromptController(QObject):
         self._notify.report(error, key="prompt")
 
     def _follow_source(self) -> None:
-        source: object = ("live", self._live.uri) if self._live.active else ("clip", self._review.path)
+        source: object = ("clip", self._review.path)
+        if self._live.active:
+            source = ("live", self._live.uri)
         if source == self._source:
             return
         self._source, self._asked, self._unscaled = source, None, False
@@ -436,19 +443,29 @@ class PromptController(QObject):
             clip = ClipAccess(partial(open_source, path), self._review.calibrate, now.count)
             self._session.set_clip(clip)
         if self._unscaled:
-            self._measure_anew(clip)
+            self._measure_again(clip)
+        # While frames go by the encoder would only ever be behind.
         if not now.playing and frame.key.index == now.wanted_index:
             worker.show(frame, clip)
 
     # -- the strip
 
+    def _mark_on(self, frame: Frame | None) -> Annotation | None:
+        if frame is None:
+            return None
+        return self._layer.mark(frame)
+
     def _show_state(self) -> None:
         frame, worker = self._desk.on_screen.frame, self._session.worker
-        mark = self._layer.mark(frame) if frame is not None else None
+        mark = self._mark_on(frame)
         outlined = mark is not None and mark.instance is not None
-        said = mark.why if mark is not None and mark.why else ""
-        if not said and mark is not None and mark.reading.status is Status.REFUSED:
+        said, state = "", None
+        if mark is not None:
+            said = mark.why
+        if mark is not None and not said and mark.reading.status is Status.REFUSED:
             said = mark.reading.reason
+        if worker is not None:
+            state = worker.state()
         if worker is not None and worker.live:
             said = FOLLOWING
         can = {
@@ -459,5 +476,5 @@ class PromptController(QObject):
             "new": bool(self._layer.structure.marks),
         }  # fmt: skip
         place = (self._layer.active + 1, len(self._layer.structures))
-        self.bar.show_state(worker.state() if worker is not None else None, said=said, place=place, can=can)
+        self.bar.show_state(state, said=said, place=place, can=can)
         self.bar.show_label(self._layer.structure.label)

@@ -38,13 +38,16 @@ class PromptSession:
     def forget(self) -> None:
         """Another source is open: nothing was pointed at on it."""
         self._layer, self._clip, self._shown = AnnotationLayer(), None, None
+        # The worker stays, with its models loaded; only following ends.
         if self._worker is not None:
             self._worker.cancel()
             self.rest()
 
     def curve(self) -> Curve | None:
         """The structure that is worked on over the clip; None where there is no clip or no outline."""
-        return self._layer.curve(self._clip.count) if self._clip is not None else None
+        if self._clip is None:
+            return None
+        return self._layer.curve(self._clip.count)
 
     # -- the worker
 
@@ -76,7 +79,9 @@ class PromptSession:
 
     def live_outline(self) -> LiveOutline | None:
         """The newest live frame with its outline; None while nothing is tracked live."""
-        return self._worker.live_outline() if self._worker is not None else None
+        if self._worker is None:
+            return None
+        return self._worker.live_outline()
 
     def note_shown(self, outline: LiveOutline) -> None:
         """This outline is on the screen: it stays with its picture when that is held."""

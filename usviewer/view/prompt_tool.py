@@ -13,7 +13,7 @@ from usviewer.units import Box, Point
 from usviewer.view import theme
 from usviewer.view.tools import distance_px
 
-DOT_PX = 6.0
+DOT_PX = 6.0  # on the screen, whatever the zoom
 # A hand that moves less than this part of its reach has clicked.
 STILL = 0.35
 
@@ -40,6 +40,7 @@ class PointingTool:
             return True
         if button is not Qt.MouseButton.LeftButton:
             return False
+        # The reach is a fingertip on the screen: what is a drag does not depend on the zoom.
         self._from, self._to, self._still_px = at_xy_px, None, STILL * reach_px
         return True
 
@@ -56,6 +57,7 @@ class PointingTool:
             return False
         dragged = self._to is not None or distance_px(start, at_xy_px) > self._still_px
         self._to = None
+        # A box without width or height holds nothing, and it was not a click either.
         if dragged and start[0] != at_xy_px[0] and start[1] != at_xy_px[1]:
             self._box((*start, *at_xy_px))
         elif not dragged:

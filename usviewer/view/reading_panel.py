@@ -6,13 +6,18 @@ from PySide6.QtCore import QPointF, QRectF, QSize, Qt
 from PySide6.QtGui import QColor, QFontMetricsF, QPainter, QPaintEvent, QResizeEvent
 from PySide6.QtWidgets import QFrame, QGridLayout, QSizePolicy, QVBoxLayout, QWidget
 
+from usviewer.measure.findings import StatusMark
+from usviewer.overlay.text import DASH, ReadingText
 from usviewer.view import theme
 from usviewer.view.plain import PlainLabel
-from usviewer.view.reading_text import BARS, DASH, ReadingText, StatusMark, quality_bars, quality_words
 from usviewer.view.trend_view import TrendView
 
 _QUALITY_COLOUR = {"good": theme.GOOD, "fair": theme.WARNING, "poor": theme.ERROR}
 _MAX_PAIRS = 10
+# What is too long for a line with its value.
+_SHORT = ("INTERGROWTH-21st", "IG-21st")
+BARS = 5
+_GOOD_FROM, _FAIR_FROM = 0.6, 0.35
 # Height of the number's line over the size of its letters; and the share of them that it may give up.
 _LEADING, _MOST_GIVEN = 1.06, 0.45
 
@@ -97,10 +102,16 @@ class QualityBars(QWidget):
         self.setFixedHeight(round(22 * scale))
 
     def set_quality(self, quality: float | None) -> None:
-        shown = None if quality is None else round(quality, 2)
+        if quality is None:
+            shown = None
+        else:
+            shown = round(quality, 2)
         if shown != self._quality:
             self._quality = shown
-            words = "unknown" if shown is None else quality_words(shown)
+            if shown is None:
+                words = "unknown"
+            else:
+                words = quality_words(shown)
             self.setAccessibleName(f"Quality {words}")
             self.setToolTip(
                 "" if shown is None else f"Quality {shown:.2f} of 1: model score, fit, shape, distance from the edge"
@@ -137,7 +148,7 @@ class ReadingPanel(QFrame):
         self._answer: ReadingText | None = None
         self._trend_wanted = self._trend_fits = True
         self._heading = _label(theme.TEXT_PX + 1, bold=True)
-        self._aggregate = _label(theme.TEXT_PX, role="quiet")
+        self._basis = _label(theme.TEXT_PX, role="quiet")
         self._number = BigNumber()
         self._interval = _label(theme.TEXT_PX + 1)
         self._convention = _label(theme.TEXT_PX, role="quiet")
@@ -164,7 +175,7 @@ class ReadingPanel(QFrame):
         column = QVBoxLayout(self)
         column.setContentsMargins(16, 14, 16, 12)
         column.setSpacing(4)
-        for widget in (self._heading, self._aggregate, self._number, self._interval, self._convention):
+        for widget in (self._heading, self._basis, self._number, self._interval, self._convention):
             column.addWidget(widget)
         column.addSpacing(4)
         for part in (self._quality, self._reason, self._warnings, self._marks, self._checks):
@@ -186,19 +197,21 @@ class ReadingPanel(QFrame):
         if answer == self._answer:
             return
         self._answer = answer
-        heading = f"{answer.heading.upper()}   {answer.quantity}" if answer.heading else "No reading"
+        heading = "No reading"
+        if answer.heading:
+            heading = f"{answer.heading.upper()}   {answer.quantity}"
         _say(self._heading, heading.strip())
         checklist = _is_checklist(answer)
         self._number.setVisible(not checklist)
         self._number.set_value(answer.number, answer.unit)
-        _say(self._aggregate, answer.aggregate, keep=not checklist)
+        _say(self._basis, answer.status or answer.basis, keep=not checklist)
         _say(self._interval, answer.interval, keep=not checklist)
         _say(self._convention, answer.convention, keep=not checklist)
         self._quality.set_quality(answer.quality)
         _say(self._reason, answer.reason)
         _say(self._warnings, "\n".join(answer.warnings))
         _set_role(self._scale, "quiet" if answer.has_scale else "warning")
-        _say(self._scale, "" if checklist else f"Scale {answer.scale}" if answer.has_scale else answer.scale)
+        _say(self._scale, "" if checklist else answer.scale_sentence)
         _say(self._reference, answer.reference)
         _say(self._checks, "\n".join(answer.checks))
         self._pairs.set_pairs(answer.pairs[:_MAX_PAIRS])
@@ -293,7 +306,7 @@ class _Pairs(QWidget):
             name.setVisible(used)
             value.setVisible(used)
             if used:
-                name.setText(pairs[index][0])
+                name.setText(pairs[index][0].replace(*_SHORT))
                 value.setText(pairs[index][1])
         self.setVisible(bool(pairs))
 
@@ -340,9 +353,27 @@ class _Marks(QWidget):
         painter.drawText(name, Qt.AlignmentFlag.AlignVCenter | Qt.AlignmentFlag.AlignLeft, mark.label)
         painter.setFont(theme.font(round((theme.LABEL_PX + 1) * scale)))
         painter.setPen(QColor(theme.QUIET))
-        said = "not seen" if not mark.seen else "" if mark.score is None else f"{mark.score:.2f}"
+        said = ""
+        if not mark.seen:
+            said = "not seen"
+        elif mark.score is not None:
+            said = f"{mark.score:.2f}"
         place = QRectF(0, top, self.width(), high)
         painter.drawText(place, Qt.AlignmentFlag.AlignVCenter | Qt.AlignmentFlag.AlignRight, said)
+
+
+def quality_words(quality: float) -> str:
+    """A word for a quality, where colour and bars are not seen."""
+    if quality >= _GOOD_FROM:
+        return "good"
+    if quality >= _FAIR_FROM:
+        return "fair"
+    return "poor"
+
+
+def quality_bars(quality: float) -> int:
+    """How many of the bars are filled; one at least, so that poor does not look like absent."""
+    return min(BARS, max(1, round(quality * BARS)))
 
 
 def _is_checklist(answer: ReadingText) -> bool:

@@ -17,11 +17,11 @@ from usviewer.errors import UserError
 from usviewer.frame import Frame, ImageGeometry
 from usviewer.infer.prediction import Edge
 from usviewer.measure.exam_context import NO_CONTEXT, ExamContext
+from usviewer.measure.findings import EMPTY_REPORT, finding_of
 from usviewer.measure.manual import Edit, read_edited
 from usviewer.measure.reading import Provenance, Reading, Status
-from usviewer.overlay import words
+from usviewer.overlay.text import TextContext
 from usviewer.pipeline.analyzer import LoadedModel
-from usviewer.pipeline.clip_report import EMPTY_REPORT
 from usviewer.pipeline.curve import Curve
 from usviewer.pipeline.folder import MadeFor
 from usviewer.pipeline.review_run import ReviewRun, ReviewSnapshot
@@ -245,7 +245,8 @@ class ReviewController(QObject):
         if now.frame is not None:
             edited = now.reading is not None and now.reading.provenance is Provenance.EDITED
             summary = now.summary if now.reading is not None else None
-            self._presenter.show(now.frame, now.reading, summary, "Edited" if edited else "", pending=self._awaits(now))
+            note, context = "Edited" if edited else "", TextContext(is_complete=now.complete)
+            self._presenter.show(now.frame, now.reading, summary, note, pending=self._awaits(now), context=context)
         self._presenter.set_banner(_banner(now, self._desk.on_screen.reading))
         curve = self._presenter.curve_of(now.curve, now.count)
         self.timeline.show_snapshot(replace(now, curve=curve), self.bookmarks)
@@ -449,5 +450,4 @@ def _banner(now: ReviewSnapshot, reading: Reading | None) -> Banner | None:
         return None
     if reading.status is Status.REFUSED:
         return Banner("Not measured", reading.reason, at_top=True)
-    name = {"aorta": "Vessel"}.get(reading.finding, words.finding_name(reading))
-    return Banner(f"{name} not seen", at_top=True)
+    return Banner(finding_of(reading.finding).absent_banner, at_top=True)

@@ -38,11 +38,11 @@ class SourceController:
         self._window, self._desk, self._presenter, self._notify = window, desk, presenter, notify
         self._live, self._late, self._layout, self._side_panel = live, late, layout, side_panel
         self._add_model = add_model
-        self._last_live, self._last_clip = "", ""
+        self._last_live, self._last_clip = "", ""  # what the key that changes the mode goes back to
 
     def open_live(self, uri: str) -> None:
         """Show a live source; an address that can never be opened is said, and nothing changes."""
-        try:
+        try:  # before anything is closed
             check_address(uri)
         except UserError as error:
             self._notify.report(error, key="source")
@@ -126,7 +126,9 @@ class SourceController:
             late.review.close()
 
     def _folder(self) -> str:
-        return str(Path(self._last_clip).parent) if self._last_clip else ""
+        if not self._last_clip:
+            return ""
+        return str(Path(self._last_clip).parent)
 
     def _remember(self, uri: str, mode: str) -> None:
         self._desk.set_setting("source", uri)

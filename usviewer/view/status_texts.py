@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 from PySide6.QtWidgets import QPushButton
 
+from usviewer.overlay.text import reading_text
 from usviewer.pipeline.signal import SignalState
 from usviewer.view import theme
 from usviewer.view.app_state import AppState
-from usviewer.view.exam_words import pulse_pairs, reference_words, sweep_pairs
 from usviewer.view.late_parts import LateParts
 from usviewer.view.live_controller import LiveController
 from usviewer.view.panels.scale_panel import scale_words
 from usviewer.view.presenter import Presenter
 from usviewer.view.reading_panel import ReadingPanel
-from usviewer.view.reading_text import reading_text
 from usviewer.view.window_bars import SourceBar, StatusLine
 
 _DOTS = {
@@ -24,10 +24,6 @@ _DOTS = {
     SignalState.BACK: theme.GOOD,
     SignalState.CONNECTING: theme.QUIET,
     SignalState.GONE: theme.ERROR,
-}
-_WITHDRAWN = {
-    SignalState.CONNECTING: "",
-    SignalState.FROZEN: "Frozen input: this frame only, no current number",
 }
 
 
@@ -54,58 +50,27 @@ class StatusTexts:
     def answer(self) -> None:
         """The reading panel: the number, or why there is none."""
         now, engine = self._desk.on_screen, self._desk.engine()
-        self._readings.show_answer(
-            reading_text(
-                now.reading,
-                now.summary,
-                is_current=now.is_current,
-                over=self._over(),
-                labels=engine.labels if engine else (),
-                withdrawn=self._withdrawn(),
-                waiting=self._waiting(),
-                beyond=self._beyond(),
-                current=self._is_current(),
-                reference=reference_words(self._presenter.report(), self._desk.settings.reference),
-            )
+        context = self._presenter.text_context(now)
+        context = replace(
+            context,
+            withheld=context.withheld or self._withheld(),
+            labels=engine.labels if engine else (),
+            reference=self._desk.settings.reference,
         )
+        self._readings.show_answer(reading_text(now.reading, now.summary, context))
 
-    def _is_current(self) -> bool:
-        """Whether the picture's own values may stand: of a held or frozen picture, yes; of one that stalled, no."""
-        live = self._live
-        if not live.active or live.frozen or live.status is None:
-            return True
-        return live.status.state.holds_numbers or live.status.state is SignalState.FROZEN
-
-    def _beyond(self) -> tuple[tuple[str, str], ...]:
-        """What more frames than the summary's say: the pulse, and of a live sweep its largest diameter."""
-        if not self._desk.on_screen.is_current:
-            return ()
-        findings = self._presenter.report()
-        return (sweep_pairs(findings) if self._live.active else ()) + pulse_pairs(findings.pulse)
-
-    def _over(self) -> str:
-        if self._live.active:
-            return "the last"
-        snapshot = self._late.needed.review.snapshot if self._late.reviewing else None
-        return "the clip so far," if snapshot is not None and not snapshot.complete else "the clip,"
-
-    def _waiting(self) -> str:
-        if self._live.frozen or not self._live.active:
-            return "This frame only: less than a heart beat of it was measured"
-        return "Hold still for a heart beat"
-
-    def _withdrawn(self) -> str:
+    def _withheld(self) -> str:
         """Why there is no number, where the reading itself does not say."""
         desk, status = self._desk, self._live.status
-        if self._live.active and status is not None and not status.state.holds_numbers:
-            return _WITHDRAWN.get(status.state, f"{str(status.state).capitalize()}: no current number")
         if self._live.active and status is not None and status.model_problem:
             return f"The model was taken off: {status.model_problem}"
         if desk.loading and desk.engine() is None:
             return "The model is loading"
         if desk.engine() is None:
             return desk.engine_problem or "No model: nothing is outlined or measured"
-        return "The model is too slow for this source" if desk.on_screen.note else ""
+        if desk.on_screen.note:
+            return "The model is too slow for this source"
+        return ""
 
     def status(self) -> None:
         """The line at the foot."""
@@ -121,7 +86,9 @@ class StatusTexts:
             return "model taken off"
         if engine is not None:
             return engine.running
-        return "loading the model" if self._desk.loading else "no model"
+        if self._desk.loading:
+            return "loading the model"
+        return "no model"
 
     def chips(self, *, welcoming: bool) -> None:
         """The line at the head: source, model and scale; before a source is open, no scale."""
@@ -129,21 +96,37 @@ class StatusTexts:
         for button in self._mode_buttons:
             button.setText("Review" if self._live.active or welcoming else "Live")
         engine = self._desk.engine()
-        label = engine.model_label if engine else "No model"
+        label = "No model"
+        if engine:
+            label = engine.model_label
         self._bar.model.say("Model is loading" if self._desk.loading else label, warning=engine is None)
         value, source, good = scale_words(self._desk.on_screen.frame)
         place = source.partition(" · ")[0].removeprefix("From: ")
-        said = f"{value} · {place}" if good else value
+        if good:
+            said = f"{value} · {place}"
+        else:
+            said = value
         self._bar.scale.say(said, warning=not good and not welcoming)
         self._bar.scale.setVisible(not welcoming)
 
     def _source_chip(self) -> None:
         chip, live = self._bar.source, self._live
-        path = self._late.needed.review.path if self._late.reviewing else None
+        if self._late.reviewing:
+            path = self._late.needed.review.path
+        else:
+            path = None
         if live.active and (status := live.status) is not None:
-            name = status.source.name if status.source else live.uri
-            rate = f" · {status.source_rate:.0f} fps" if status.source_rate else ""
-            said = f"{name}{rate}" if status.state.holds_numbers else f"{name} · {status.state}"
+            if status.source:
+                name = status.source.name
+            else:
+                name = live.uri
+            rate = ""
+            if status.source_rate:
+                rate = f" · {status.source_rate:.0f} fps"
+            if status.state.holds_numbers:
+                said = f"{name}{rate}"
+            else:
+                said = f"{name} · {status.state}"
             chip.say(said, _DOTS.get(status.state, theme.WARNING))
         else:
             chip.say(path.name if path is not None else "No source")

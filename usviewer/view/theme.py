@@ -16,6 +16,7 @@ RAISED = "#20262B"
 LINE = "#2A3036"
 TEXT = "#E6EAED"
 QUIET = "#9AA4AD"
+# From here on Okabe and Ito's colours, told apart by people who are colour blind. https://jfly.uni-koeln.de/color/
 ACCENT = "#56B4E9"
 CALIPER = "#F0E442"
 WARNING = "#E69F00"
@@ -23,7 +24,7 @@ ERROR = "#D55E00"
 GOOD = "#009E73"
 
 GRID_PX = 8
-TOUCH_PX = 44
+TOUCH_PX = 44  # a fingertip hits it
 RAIL_WIDTH_PX = 304
 PICTURE_LEAST_PX = 320  # so wide the picture stays, and with it what stands below it
 PICTURE_LOWEST_PX = 112  # in the smallest window, over the timeline and a question
@@ -45,7 +46,9 @@ def font(size_px: int, *, bold: bool = False) -> QFont:
 @lru_cache(maxsize=64)
 def icon(name: str) -> QIcon:
     """The icon of that name, sharp at every size; an empty one where there is none."""
-    return QIcon(str(resource_path("resources", "icons", f"{name}.svg"))) if name else QIcon()
+    if not name:
+        return QIcon()
+    return QIcon(str(resource_path("resources", "icons", f"{name}.svg")))
 
 
 def apply(application: QApplication) -> None:

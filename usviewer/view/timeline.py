@@ -23,10 +23,12 @@ ONE_LINE = "one line"
 PARTS_BY_USE = (("bookmark",), ("rate",), ("maximum",), ("loop",), (ONE_LINE,), ("start", "end"))
 _SPACING_PX = 4
 _EDGE_PX = 8
+# Narrow, the progress still has room for "100 %".
 _PROGRESS_PX, _NARROW_PROGRESS_PX = 150, 44
 RATES = (0.25, 0.5, 1.0, 2.0, 4.0)
 # Around a steady vessel the axis still spans a quarter of its diameter: pulsation must not look like a storm.
 MIN_SPAN_SHARE = 0.25
+# Where marks stand that have no value of their own, as shares of the axis: clear of its ends, where they would be cut.
 _FOOT, _HEAD, _BOOKMARK = 0.06, 0.96, 0.92
 # Between the two parts of a place's words; where they have no room in one line, it breaks here.
 _GAP = "   "
@@ -50,12 +52,17 @@ def place_words(index: int, times_s: Sequence[float]) -> str:
 
 def still_words(index: int, count: int, name: str) -> str:
     """Which picture of a folder this is; such pictures have no times."""
-    return _number_words("picture", index, count) + (f"{_GAP}{name}" if name else "")
+    number = _number_words("picture", index, count)
+    if not name:
+        return number
+    return f"{number}{_GAP}{name}"
 
 
 def _number_words(kind: str, index: int, count: int) -> str:
-    """Counted from 0, as in every table and file name; the range says so."""
-    return f"single {kind}" if count == 1 else f"{kind} {index} of 0\N{EN DASH}{count - 1}"
+    """Counted from 0, as in every table and file name; the range shows that."""
+    if count == 1:
+        return f"single {kind}"
+    return f"{kind} {index} of 0\N{EN DASH}{count - 1}"
 
 
 class Timeline(QFrame):
@@ -74,7 +81,7 @@ class Timeline(QFrame):
         self._buttons: dict[str, QPushButton] = {}
         self._shown_place = self._widest_place = ""
         self._one_line = True
-        self.plot = CurvePlot()
+        self.plot = _CurvePlot()
         self.plot.sought.connect(self.sought)
         column = QVBoxLayout(self)
         column.setContentsMargins(_EDGE_PX, 4, _EDGE_PX, 4)
@@ -117,7 +124,7 @@ class Timeline(QFrame):
         self.place.setToolTip("Frames count from 0, as in all files")
         row.addWidget(self.place)
         row.addStretch(1)
-        self.progress = Progress()
+        self.progress = _Progress()
         row.addWidget(self.progress)
         return row
 
@@ -146,8 +153,10 @@ class Timeline(QFrame):
         fits = True
         for names in PARTS_BY_USE:
             needed_px = sum(self._part_px(name) for name in names)
+            # What is less used never takes the room of something more used that did not fit.
             fits = fits and needed_px <= room_px
-            room_px -= needed_px if fits else 0
+            if fits:
+                room_px -= needed_px
             for name in names:
                 self._show_part(name, fits)
         self.place.setMinimumWidth(sum(self._place_px()[: 1 + self._one_line]))
@@ -163,25 +172,33 @@ class Timeline(QFrame):
     def _part_px(self, name: str) -> int:
         if name == ONE_LINE:
             return self._place_px()[1]
-        return (self.rate.width() if name == "rate" else theme.TOUCH_PX + 4) + _SPACING_PX
+        if name == "rate":
+            return self.rate.width() + _SPACING_PX
+        return theme.TOUCH_PX + 4 + _SPACING_PX
 
     def _show_part(self, name: str, shown: bool) -> None:
         if name == ONE_LINE:
             self._one_line = shown
+        elif name == "rate":
+            self.rate.setVisible(shown)
         else:
-            (self.rate if name == "rate" else self._buttons[name]).setVisible(shown)
+            self._buttons[name].setVisible(shown)
 
     # -- showing
 
     def show_snapshot(self, snapshot: ReviewSnapshot, bookmarks: Sequence[int]) -> None:
         """Follow the clip; costs little when nothing has changed."""
-        index = snapshot.frame.key.index if snapshot.frame is not None else 0
+        frame, count = snapshot.frame, snapshot.count
+        index = frame.key.index if frame is not None else 0
         stills = snapshot.source is not None and not snapshot.source.is_sequence
-        count = snapshot.count
-        name = snapshot.frame.name if stills and snapshot.frame is not None else ""
-        widest = still_words(count - 1, count, _NAME_ROOM) if stills else place_words(count - 1, snapshot.times_s)
-        said = still_words(index, count, self._shortened(name)) if stills else place_words(index, snapshot.times_s)
-        self._show_place("" if snapshot.message and snapshot.frame is None else said, widest)
+        if stills:
+            name = self._shortened(frame.name) if frame is not None else ""
+            said, widest = still_words(index, count, name), still_words(count - 1, count, _NAME_ROOM)
+        else:
+            said, widest = place_words(index, snapshot.times_s), place_words(count - 1, snapshot.times_s)
+        if snapshot.message and frame is None:  # the clip could not be read: no place to speak of
+            said = ""
+        self._show_place(said, widest)
         self._show_playing(snapshot.playing)
         self._buttons["loop"].setChecked(snapshot.loop is not None)
         self._buttons["bookmark"].setChecked(index in bookmarks)
@@ -197,7 +214,8 @@ class Timeline(QFrame):
         if widest != self._widest_place:
             self._widest_place = widest
             self._fit()
-        said = said if self._one_line else said.replace(_GAP, "\n", 1)
+        if not self._one_line:
+            said = said.replace(_GAP, "\n", 1)
         if said != self._shown_place:
             self._shown_place = said
             self.place.setText(said)
@@ -211,11 +229,12 @@ class Timeline(QFrame):
         button = self._buttons["play"]
         if button.property("playing") != playing:
             button.setProperty("playing", playing)
-            button.setIcon(icon("pause" if playing else "play"))
-            button.setAccessibleName("Pause" if playing else "Play")
+            does = "Pause" if playing else "Play"
+            button.setIcon(icon(does.lower()))
+            button.setAccessibleName(does)
 
 
-class Progress(QWidget):
+class _Progress(QWidget):
     """How far the analysis is; nothing once it is complete."""
 
     def __init__(self) -> None:
@@ -227,13 +246,17 @@ class Progress(QWidget):
 
     def _fitting_words(self) -> str:
         """All of it, or the number alone."""
-        fits = QFontMetrics(theme.font(theme.LABEL_PX)).horizontalAdvance(self._words) <= self.width()
-        return self._words if fits else self._words.rpartition("  ")[2]
+        if QFontMetrics(theme.font(theme.LABEL_PX)).horizontalAdvance(self._words) <= self.width():
+            return self._words
+        return self._words.rpartition("  ")[2]
 
     def show_progress(self, done: int, count: int, complete: bool, begun: bool) -> None:
         """``done`` of ``count`` frames; says nothing while there is no model."""
-        percent = round(100 * done / count) if count else 0
-        said = "" if complete or not (done or begun) else f"analysing  {percent} %"
+        said, percent = "", 0
+        if count:
+            percent = round(100 * done / count)
+        if not complete and (done or begun):
+            said = f"analysing  {percent} %"
         if said != self._words or (done, count) != (self._done, self._all):
             self._done, self._all, self._words = done, max(1, count), said
             self.setVisible(bool(said))
@@ -252,7 +275,7 @@ class Progress(QWidget):
         painter.end()
 
 
-class CurvePlot(pg.PlotWidget):  # type: ignore[misc]
+class _CurvePlot(pg.PlotWidget):  # type: ignore[misc]
     """The curve with its marks; click or drag to seek."""
 
     sought = Signal(int, bool)
@@ -323,44 +346,70 @@ class CurvePlot(pg.PlotWidget):  # type: ignore[misc]
             return False
         self._curve = curve
         if not same:
-            self._stills = stills
-            self.getPlotItem().getAxis("bottom").tickStrings = number_words if stills else tick_words
-            self._times = np.asarray(times_s, dtype=np.float64)
-            self._marks, self._index = None, -1
-            end = self._times[-1] if len(self._times) > 1 else 1.0
-            self.getPlotItem().setXRange(0.0, max(end, 1e-3), padding=0.004)
+            self._set_axis(times_s, stills=stills)
         self._draw()
         return True
 
+    def _set_axis(self, times_s: Sequence[float], *, stills: bool) -> None:
+        """Take the places of the frames: seconds of a clip, numbers of pictures."""
+        self._stills = stills
+        axis = self.getPlotItem().getAxis("bottom")
+        axis.tickStrings = tick_words
+        if stills:
+            axis.tickStrings = number_words
+        self._times = np.asarray(times_s, dtype=np.float64)
+        # What was drawn at the old places is drawn again.
+        self._marks, self._index = None, -1
+        end = 1.0
+        if len(self._times) > 1:
+            end = max(self._times[-1], 1e-3)
+        self.getPlotItem().setXRange(0.0, end, padding=0.004)
+
     def _draw(self) -> None:
-        curve = self._curve
-        fits = curve is not None and len(curve.values) == len(self._times)
-        values = curve.values if curve is not None and fits else np.full(len(self._times), np.nan)
-        self._says.setText(curve_words(curve))
+        curve, values = self._curve, np.full(len(self._times), np.nan)
+        # A curve of more or fewer frames than the axis has places for would be drawn at wrong times.
+        if curve is not None and len(curve.values) != len(self._times):
+            curve = None
+        if curve is not None:
+            values = curve.values
+        self._says.setText(curve_words(self._curve))
         self._place_words()
         self._span, self._marks = axis_span(values), None
         self.getPlotItem().setYRange(*self._span, padding=0)
         self.getPlotItem().getAxis("left").setStyle(showValues=bool(np.isfinite(values).any()))
         low, high = self._span
-        foot, head = low + _FOOT * (high - low), low + _HEAD * (high - low)
+        # A line would pass a frame without neighbours by: it gets a dot.
         lone = np.isfinite(values) & (self._stills | ~_neighboured(np.isfinite(values)))
-        self._line.setData(self._times, np.full(len(values), np.nan) if self._stills else values)
+        # Pictures may be of different patients: no line joins them.
+        self._line.setData(self._times, np.where(self._stills, np.nan, values))
         self._other.setData(self._times[lone], values[lone])
-        if curve is None or not fits:
-            for each in (self._refused, self._edited, self._largest):
-                each.setData([], [])
-            self._gaps.setOpts(x0=[], x1=[], y0=0, y1=0)
-            return
+        if curve is None:
+            self._clear_marks_of_curve()
+        else:
+            self._draw_marks_of_curve(curve, low, high)
+
+    def _clear_marks_of_curve(self) -> None:
+        for each in (self._refused, self._edited, self._largest):
+            each.setData([], [])
+        self._gaps.setOpts(x0=[], x1=[], y0=0, y1=0)
+
+    def _draw_marks_of_curve(self, curve: Curve, low: float, high: float) -> None:
+        """Frames that were refused, corrected, largest, or without the structure; ``low``, ``high``: the axis."""
+        values = curve.values
+        foot, head = low + _FOOT * (high - low), low + _HEAD * (high - low)
+        # Refused frames have no value to stand at. They are shown: a gap would say that nothing was there.
         refused = curve.refused | curve.other
         self._refused.setData(self._times[refused], np.full(int(refused.sum()), foot))
         edited = curve.edited
         self._edited.setData(self._times[edited], np.where(np.isfinite(values[edited]), values[edited], foot))
         starts, ends = gaps_of(curve, self._times)
         self._gaps.setOpts(x0=starts, x1=ends, y0=np.full(len(starts), low), y1=np.full(len(starts), high))
-        top = curve.summary.maximum_key.index if curve.summary is not None else None
-        if top is None or top >= len(values) or not np.isfinite(values[top]):
-            self._largest.setData([], [])
-        else:
+        self._largest.setData([], [])
+        if curve.summary is None:
+            return
+        top = curve.summary.maximum_key.index
+        if top < len(values) and np.isfinite(values[top]):
+            # A little above the curve, which it would hide.
             self._largest.setData([self._times[top]], [min(head, values[top] + 0.1 * (high - low))])
 
     def show_marks(self, bookmarks: Sequence[int], loop: tuple[int, int] | None) -> None:
@@ -418,7 +467,7 @@ class CurvePlot(pg.PlotWidget):  # type: ignore[misc]
 
     def resizeEvent(self, event: QResizeEvent) -> None:
         super().resizeEvent(event)
-        if hasattr(self, "_says"):
+        if hasattr(self, "_says"):  # Qt may tell of a size before the label is made
             self._place_words()
 
     def wheelEvent(self, event: QEvent) -> None:
@@ -429,22 +478,37 @@ def curve_words(curve: Curve | None) -> str:
     """What the curve shows: quantity, convention, plane and unit."""
     if curve is None or not curve.name:
         return ""
-    edge = f" {words.convention(curve.edge)}" if "²" not in curve.unit else ""
-    return f"{words.title(curve.name)}{edge}{words.plane_words(curve.plane)} · {curve.unit}"
+    said = words.title(curve.name)
+    if "²" not in curve.unit:  # an area has no walls that a caliper is set on
+        said += f" {words.convention(curve.edge)}"
+    return f"{said}{words.plane_words(curve.plane)} · {curve.unit}"
 
 
 def tick_words(values: Sequence[float], _scale: float, spacing: float) -> list[str]:
     """Times on the axis; with tenths only where the ticks are that near."""
-    return [clock(max(0.0, value)) if spacing < 1 else clock(max(0.0, value))[:-2] for value in values]
+    times = [clock(max(0.0, value)) for value in values]
+    if spacing < 1:
+        return times
+    return [time.partition(".")[0] for time in times]
 
 
 def number_words(values: Sequence[float], _scale: float, _spacing: float) -> list[str]:
     """Numbers of pictures on the axis, counted from 0 as in every table."""
-    return [str(round(value)) if abs(value - round(value)) < 1e-6 and value > -0.5 else "" for value in values]
+    return [_number_word(value) for value in values]
+
+
+def _number_word(value: float) -> str:
+    # pyqtgraph puts ticks between whole numbers too, and left of 0.
+    if abs(value - round(value)) < 1e-6 and value > -0.5:
+        return str(round(value))
+    return ""
 
 
 def axis_span(values: np.ndarray) -> tuple[float, float]:
-    """Least and greatest value of the axis: a little more than the values, and not too little about a steady one."""
+    """Least and greatest value of the axis for ``values``, float64 of shape (frames,), NaN where there is none.
+
+    A little more than the values span, and not too little about a steady one.
+    """
     known = values[np.isfinite(values)]
     if not len(known):
         return 0.0, 1.0
@@ -454,15 +518,20 @@ def axis_span(values: np.ndarray) -> tuple[float, float]:
 
 
 def gaps_of(curve: Curve, times_s: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Stretches (starts, ends) that were analysed and where nothing was seen."""
+    """Stretches that were analysed and where nothing was seen: their starts and ends, float64 of shape (n,), seconds.
+
+    ``times_s`` has one time per frame, float64 of shape (frames,).
+    """
     nothing = curve.analysed & ~np.isfinite(curve.values) & ~curve.refused & ~curve.other
     edges = np.diff(np.concatenate([[False], nothing, [False]]).astype(np.int8))
     starts, ends = np.flatnonzero(edges == 1), np.flatnonzero(edges == -1)
-    half = 0.5 * float(np.median(np.diff(times_s))) if len(times_s) > 1 else 0.5
+    half = 0.5
+    if len(times_s) > 1:  # a median: one long pause between frames must not widen every gap
+        half *= float(np.median(np.diff(times_s)))
     return times_s[starts] - half, times_s[ends - 1] + half
 
 
 def _neighboured(known: np.ndarray) -> np.ndarray:
-    """Frames whose neighbour is known too: the line shows them."""
+    """Frames whose neighbour is known too: the line shows them. Boolean of shape (frames,), as ``known``."""
     padded = np.concatenate([[False], known, [False]])
     return np.asarray(padded[:-2] | padded[2:])

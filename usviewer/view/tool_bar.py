@@ -26,6 +26,7 @@ from usviewer.view.tool_controller import ToolController
 
 DEFAULT_DISTANCE_MM = 50.0
 VALUE_PX = 116
+# Whole centimetres, as depth rulers are marked.
 PRESETS_MM = (10.0, 20.0, 50.0, 100.0)
 _SAYS = {
     "caliper": "Drag from edge to edge. Drag an end to move it; drag elsewhere for another length.",
@@ -81,7 +82,7 @@ class ToolBar(QFrame):
         self.brush_size.setToolTip("Size of the brush")
         self.brush_size.valueChanged.connect(self._set_size)
         self.undo = self._button("Undo", "Take the last step back (Ctrl+Z)", lambda: self._tools.undo())
-        self.redraw = self._button("Redraw", "Take the outline away and draw it anew, point by point", self._redraw)
+        self.redraw = self._button("Redraw", "Take the outline away and draw it again, point by point", self._redraw)
         self.automatic = self._button("Automatic", "The model's own outline again", self._tools.restore_automatic)
         return _row(
             self.outline, self.add, self.erase, self.brush_size, self.undo, self.redraw, self.automatic, self._done()
@@ -159,7 +160,7 @@ class ToolBar(QFrame):
         if mask is not None:
             self._show_mask(mask.brush, mask.erasing, mask.can_undo, round(mask.radius_px))
         if chosen:
-            said = _SAYS[chosen] if mask is None else self._mask_words()
+            said = self._mask_words() or _SAYS[chosen]
             if self._says.text() != said:
                 self._says.setText(said)
                 changed = True
@@ -178,7 +179,7 @@ class ToolBar(QFrame):
         self.brush_size.setEnabled(brush)
         self.undo.setEnabled(can_undo)
         if self.brush_size.value() != radius_px:
-            self.brush_size.blockSignals(True)
+            self.brush_size.blockSignals(True)  # the slider follows the brush here, not the brush the slider
             self.brush_size.setValue(radius_px)
             self.brush_size.blockSignals(False)
 
@@ -188,8 +189,10 @@ class ToolBar(QFrame):
             return ""
         if mask.drawing:
             return "Press point after point round the structure; press the first one again, or Enter, to close."
+        if mask.brush and mask.erasing:
+            return "Paint to take away."
         if mask.brush:
-            return "Paint to take away." if mask.erasing else "Paint to add; the right button takes away."
+            return "Paint to add; the right button takes away."
         return "Drag a handle, press on the line for another, right click removes one, drag inside to move all."
 
     def _place(self) -> None:
@@ -199,7 +202,9 @@ class ToolBar(QFrame):
         self._says.setFixedWidth(min(room - 26, max(600, self._rows_width())))
         self.adjustSize()
         width = min(self.width(), room)
-        below = 12 if self._message.current is None else self._message.height() + 28
+        below = 12
+        if self._message.current is not None:  # above the message, which lies at the foot of the picture too
+            below = self._message.height() + 28
         top = self._canvas.height() - self.height() - below
         self.setGeometry((self._canvas.width() - width) // 2, top, width, self.height())
         self.raise_()

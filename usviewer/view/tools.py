@@ -23,7 +23,8 @@ from usviewer.view import theme
 from usviewer.view.painter import label, paint_caliper, paint_outline
 
 HANDLE_PX = 7.0
-MOST_CALIPERS = 4
+MOST_CALIPERS = 4  # a fifth takes the place of the oldest
+# Eight screen pixels for each image pixel; an odd number of them has one in the middle.
 LENS_PX = 168
 LENS_SPAN_PX = 21
 Segment = tuple[Point, Point]
@@ -56,10 +57,12 @@ def distance_px(a: Point, b: Point) -> float:
 def nearest(points: Sequence[Point], at_xy_px: Point, reach_px: float) -> int | None:
     """Which of the points lies nearest, within reach."""
     found = min(range(len(points)), key=lambda index: distance_px(points[index], at_xy_px), default=None)
-    return found if found is not None and distance_px(points[found], at_xy_px) <= reach_px else None
+    if found is None or distance_px(points[found], at_xy_px) > reach_px:
+        return None
+    return found
 
 
-def paint_handles(painter: QPainter, to_screen: QTransform, points: Sequence[Point]) -> None:
+def _paint_handles(painter: QPainter, to_screen: QTransform, points: Sequence[Point]) -> None:
     """Round handles that a finger can find, hollow so that they hide nothing."""
     for point in points:
         at = to_screen.map(QPointF(*point))
@@ -69,7 +72,7 @@ def paint_handles(painter: QPainter, to_screen: QTransform, points: Sequence[Poi
             painter.drawEllipse(at, HANDLE_PX, HANDLE_PX)
 
 
-def label_beside(painter: QPainter, text: str, at: QPointF, taken: list[Box] | None = None) -> None:
+def _label_beside(painter: QPainter, text: str, at: QPointF, taken: list[Box] | None = None) -> None:
     """Words beside a place on the screen; on its other side where they would leave the picture.
 
     They lie over none of the boxes that are ``taken``, and take their own.
@@ -78,7 +81,10 @@ def label_beside(painter: QPainter, text: str, at: QPointF, taken: list[Box] | N
     metrics = QFontMetricsF(painter.font())
     lines, step = text.split("\n"), metrics.height() + 4
     width = max(metrics.horizontalAdvance(line) for line in lines) + 8
-    x = at.x() + 14 if at.x() + 14 + width < painter.viewport().width() else at.x() - 14 - width
+    # The hand is at the place itself.
+    x = at.x() + 14
+    if x + width >= painter.viewport().width():
+        x = at.x() - 14 - width
     y = min(max(at.y() - 10, step), painter.viewport().height() - 8.0 - step * (len(lines) - 1))
     left, top = max(6.0, x) - 4, y - metrics.height()
     box = (left, top, left + width, top + step * len(lines))
@@ -115,7 +121,7 @@ class CaliperTool:
         if button is not Qt.MouseButton.LeftButton:
             return False
         found = nearest([end for ends in self.lengths for end in ends], at_xy_px, reach_px)
-        if found is not None:
+        if found is not None:  # two ends a length, in turn
             self._held = (found // 2, found % 2)
         else:
             self.lengths = [*self.lengths[-(MOST_CALIPERS - 1) :], [at_xy_px, at_xy_px]]
@@ -132,7 +138,7 @@ class CaliperTool:
         if button is not Qt.MouseButton.LeftButton or self._held is None:
             return False
         self._held = None
-        self.lengths = [ends for ends in self.lengths if ends[0] != ends[1]]  # a click without a drag is no length
+        self.lengths = [ends for ends in self.lengths if ends[0] != ends[1]]  # a click without a drag has no length
         return self._tell()
 
     def key(self, key: int) -> bool:
@@ -147,11 +153,11 @@ class CaliperTool:
         """``taken`` are the places of words that others have written; this one's own are added."""
         for start, end in self.segments:
             paint_caliper(painter, to_screen, (start, end), palette.MANUAL, LineStyle.DASHED, 2.0)
-            paint_handles(painter, to_screen, (start, end))
+            _paint_handles(painter, to_screen, (start, end))
         for number, (start, end) in enumerate(self.segments, 1):
             right = max((start, end), key=lambda point: point[0])
             mark = f"{number}  " if len(self.segments) > 1 else ""
-            label_beside(painter, mark + self._describe(start, end), to_screen.map(QPointF(*right)), taken)
+            _label_beside(painter, mark + self._describe(start, end), to_screen.map(QPointF(*right)), taken)
 
     def _tell(self) -> bool:
         self._changed()
@@ -183,7 +189,9 @@ class EllipseTool:
     def press(self, at_xy_px: Point, button: Qt.MouseButton, reach_px: float) -> bool:
         if button is not Qt.MouseButton.LeftButton:
             return False
-        found = nearest(self._handles(), at_xy_px, reach_px) if self.shape else None
+        found = None
+        if self.shape:
+            found = nearest(self._handles(), at_xy_px, reach_px)
         self._from = at_xy_px
         if found is not None:
             self._held = ("first", "last", "width", "width")[found]
@@ -203,7 +211,7 @@ class EllipseTool:
             self.axis = [(x + dx, y + dy) for x, y in self.axis]
             self._from = at_xy_px
         else:
-            self.axis[0 if self._held == "first" else 1] = at_xy_px
+            self.axis[("first", "last").index(self._held)] = at_xy_px
         return self._tell()
 
     def release(self, at_xy_px: Point, button: Qt.MouseButton) -> bool:
@@ -230,9 +238,9 @@ class EllipseTool:
         axis, half_width = self.shape
         outline = ellipse_outline(axis, half_width)
         paint_outline(painter, to_screen, outline, palette.MANUAL, LineStyle.DASHED, 2.0)
-        paint_handles(painter, to_screen, self._handles())
+        _paint_handles(painter, to_screen, self._handles())
         right = outline[int(np.argmax(outline[:, 0]))]
-        label_beside(painter, self._describe(axis, half_width), to_screen.map(QPointF(*right)), taken)
+        _label_beside(painter, self._describe(axis, half_width), to_screen.map(QPointF(*right)), taken)
 
     def _handles(self) -> list[Point]:
         (x0, y0), (x1, y1) = self.axis
@@ -245,6 +253,7 @@ class EllipseTool:
         ]
 
     def _half_width(self) -> float:
+        # Until the width is dragged.
         return self.half_width_px or 0.4 * distance_px(*self.axis)
 
     def _is_inside(self, at: Point) -> bool:
@@ -257,6 +266,7 @@ class EllipseTool:
 
     def _across(self, at: Point) -> float:
         (x0, y0), (x1, y1) = self.axis
+        # The part of the way from the middle that is square to the axis.
         length = max(1e-6, distance_px(*self.axis))
         return abs((at[0] - (x0 + x1) / 2) * -(y1 - y0) / length + (at[1] - (y0 + y1) / 2) * (x1 - x0) / length)
 
@@ -284,7 +294,9 @@ class PointsTool:
             return False
         self._held = nearest(self.points, at_xy_px, reach_px)
         if self._held is None:
-            self.points = [*self.points, at_xy_px] if len(self.points) < 2 else [at_xy_px]
+            if len(self.points) == 2:  # a third one begins again
+                self.points = []
+            self.points = [*self.points, at_xy_px]
             self._held = len(self.points) - 1
         return self.move(at_xy_px)
 
@@ -324,7 +336,7 @@ class PointsTool:
             _paint_cross(painter, to_screen.map(QPointF(*point)), 11.0)
         pixels = self._pixels()
         if self._hand is not None and pixels is not None:
-            paint_lens(painter, pixels, self._hand, to_screen.map(QPointF(*self._hand)), self.points)
+            _paint_lens(painter, pixels, self._hand, to_screen.map(QPointF(*self._hand)), self.points)
 
 
 def _paint_cross(painter: QPainter, at: QPointF, arm_px: float) -> None:
@@ -334,28 +346,28 @@ def _paint_cross(painter: QPainter, at: QPointF, arm_px: float) -> None:
         painter.drawLine(at - QPointF(0, arm_px), at + QPointF(0, arm_px))
 
 
-def paint_lens(
+def _paint_lens(
     painter: QPainter, pixels: Pixels, at_xy_px: Point, at_screen: QPointF, marks: Sequence[Point] = ()
 ) -> None:
     """The pixels round a position, each a square of eight, with a cross in the middle; away from the hand."""
     height, width = pixels.shape[:2]
     half = LENS_SPAN_PX / 2
     x0, y0 = math.floor(at_xy_px[0] - half), math.floor(at_xy_px[1] - half)
+    # At the border the outermost pixel is repeated: the lens keeps its size and its middle.
     columns = np.clip(np.arange(x0, x0 + LENS_SPAN_PX + 1), 0, width - 1)
     rows = np.clip(np.arange(y0, y0 + LENS_SPAN_PX + 1), 0, height - 1)
     part = np.ascontiguousarray(pixels[np.ix_(rows, columns)])
     side = LENS_SPAN_PX + 1
     image = QImage(part.data, side, side, 3 * side, QImage.Format.Format_RGB888)
-    left = (
-        at_screen.x() + 36
-        if at_screen.x() + 36 + LENS_PX < painter.viewport().width()
-        else at_screen.x() - 36 - LENS_PX
-    )
+    left = at_screen.x() + 36
+    if left + LENS_PX >= painter.viewport().width():
+        left = at_screen.x() - 36 - LENS_PX
     top = max(8.0, min(at_screen.y() - LENS_PX / 2, painter.viewport().height() - LENS_PX - 8.0))
     frame = QRectF(left, top, LENS_PX, LENS_PX)
     scale = LENS_PX / LENS_SPAN_PX
     painter.save()
     painter.setClipRect(frame)
+    # Single pixels are what the lens is for: smoothing would move an edge.
     painter.setRenderHint(QPainter.RenderHint.SmoothPixmapTransform, False)
     offset = QPointF((x0 - (at_xy_px[0] - half)) * scale, (y0 - (at_xy_px[1] - half)) * scale)
     painter.drawImage(

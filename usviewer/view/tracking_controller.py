@@ -54,7 +54,9 @@ class TrackingController:
         Raises ``UserError`` where nothing is outlined here, and while the clip's scale is not known.
         """
         frame, layer = self._desk.on_screen.frame, self._session.layer
-        mark = layer.mark(frame) if frame is not None and self._presenter.annotating else None
+        mark = None
+        if frame is not None and self._presenter.annotating:
+            mark = layer.mark(frame)
         if frame is None or mark is None or mark.instance is None:
             raise UserError("Nothing is outlined on this picture", "Point at a structure first")
         if self._session.clip is None:
@@ -71,6 +73,7 @@ class TrackingController:
         mark = layer.mark(frame)
         if worker is None or clip is None or mark is None or mark.instance is None:
             return
+        # A leg ends before the next frame that a person has pointed at: that one is not overwritten.
         onwards, back = layer.legs(frame.key.index, clip.count)
         legs = tuple(leg for leg, wanted in ((onwards, forwards), (back, backwards)) if wanted and len(leg) > 1)
         if not legs:
@@ -88,9 +91,11 @@ class TrackingController:
     def take(self, step: TrackProgress) -> None:
         """One frame was followed to: its outline belongs to the structure that following began with."""
         structure = self._followed
-        if structure is None:
+        if structure is None:  # stopped while this frame was on its way
             return
-        mark = step.mark if step.follow.label == structure.label else step.mark.called(structure.label)
+        mark = step.mark
+        if step.follow.label != structure.label:  # it was renamed while it was followed
+            mark = mark.called(structure.label)
         self._session.layer.put(step.index, mark, structure)
         if step.lost:
             self._notify.warn(f"Lost on frame {step.index}. {step.lost}.", key="prompt")
@@ -104,8 +109,10 @@ class TrackingController:
             return
         if frozen and self._held is None:
             self._keep_shown(frame, worker)
-        held, self._held = self._held, frame if frozen else None
-        if held is not None and not frozen:
+        held, self._held = self._held, None
+        if frozen:
+            self._held = frame
+        elif held is not None:
             self._begin_live(held, worker)
         if not frozen and self._live.newest is not None and worker.live:
             worker.live_frame(self._live.newest)

@@ -13,6 +13,7 @@ from usviewer.overlay import words
 from usviewer.view import theme
 
 SPAN_S = 10.0
+# Without a reading for longer, a line would claim values that nobody measured.
 _GAP_S = 0.5
 # A steady vessel must not look like a storm: the axis spans at least this share of the value.
 _MIN_SPAN_SHARE = 0.3
@@ -50,12 +51,14 @@ class TrendView(QWidget):
     def add(self, reading: Reading) -> None:
         """One more reading, at the time its picture was captured."""
         value, unit = _value_of(reading)
-        size_px = reading.frame_size_px if unit.startswith("px") else None  # pixels of two sizes are two units
+        size_px = None
+        if unit.startswith("px"):  # pixels of two sizes are two units
+            size_px = reading.frame_size_px
         if value is not None and (unit, size_px) != (self._unit, self._size_px):
             self._points.clear()
             self._unit, self._size_px = unit, size_px
         self._finding = reading.finding
-        self._now_s = reading.key.capture_time_s
+        self._now_s = reading.key.capture_time_s  # the picture's time: a slow model does not bend the curve
         self._points.append((self._now_s, value))
         while self._points and self._now_s - self._points[0][0] > SPAN_S:
             self._points.popleft()
@@ -75,7 +78,9 @@ class TrendView(QWidget):
 
     def _figure(self, value: float) -> str:
         """In the unit of the answer."""
-        return words.big_number(value, self._unit, self._finding)[0] if self._unit != "mm2" else f"{value:.0f}"
+        if self._unit == "mm2":
+            return f"{value:.0f}"
+        return words.big_number(value, self._unit, self._finding)[0]
 
     def paintEvent(self, _event: QPaintEvent) -> None:
         painter = QPainter(self)
@@ -113,13 +118,20 @@ class TrendView(QWidget):
                 )
                 for ago_s, value in run
             ]
-            painter.drawPolyline(QPolygonF(points if len(points) > 1 else [points[0], points[0] + QPointF(1, 0)]))
+            if len(points) == 1:  # a line needs two: a lone value is a dot
+                points.append(points[0] + QPointF(1, 0))
+            painter.drawPolyline(QPolygonF(points))
 
 
 def _value_of(reading: Reading) -> tuple[float | None, str]:
-    main = reading.measurements[0] if reading.status is Status.MEASURED and reading.measurements else None
-    if main is None or main.dimension not in (Dimension.LENGTH, Dimension.AREA):
+    """The quoted value and its unit; None and "" for a gap."""
+    if reading.status is not Status.MEASURED or not reading.measurements:
         return None, ""
-    if main.value_mm is not None:
-        return main.value_mm, "mm" if main.dimension is Dimension.LENGTH else "mm2"
-    return main.value_px, "px"
+    main = reading.measurements[0]
+    if main.dimension not in (Dimension.LENGTH, Dimension.AREA):
+        return None, ""
+    if main.value_mm is None:
+        return main.value_px, "px"
+    if main.dimension is Dimension.AREA:
+        return main.value_mm, "mm2"
+    return main.value_mm, "mm"

@@ -14,6 +14,7 @@ from usviewer.view.actions import Action, tooltip_of
 from usviewer.view.plain import PlainLabel
 from usviewer.view.theme import icon
 
+# The quickest way first: it needs neither a file nor a device.
 _CARDS = (
     ("demo", "Watch the demonstration", "A simulated abdominal aorta of known diameter, segmented and measured live."),
     ("open", "Open a clip or DICOM", "Recorded clips, stills, folders and DICOM files. Or drop them on this window."),

@@ -12,7 +12,7 @@ from usviewer.pipeline.live_run import LiveStatus
 from usviewer.view import theme
 from usviewer.view.plain import PlainLabel, caption
 
-_EVERY_S = 0.25
+_EVERY_S = 0.25  # so that it can be read
 RESEARCH = "Research use only · not for diagnosis"
 
 
@@ -34,9 +34,11 @@ class Chip(QPushButton):
         if (text, dot) == (self._whole, self._dot) and warning == bool(self.property("warning")):
             return
         self._whole, self._dot = text, dot
-        self.setText(("     " if dot else "") + caption(text) + "  ▾")
+        room_for_dot = "     " if dot else ""
+        self.setText(f"{room_for_dot}{caption(text)}  ▾")
         self.setAccessibleName(f"{self._name}: {text}")
         if warning != bool(self.property("warning")):
+            # Costly, so only on a change: Qt reads a property in a style sheet again only when told to.
             self.setProperty("warning", warning)
             self.style().unpolish(self)
             self.style().polish(self)
@@ -104,7 +106,7 @@ class StatusLine(QFrame):
         now = time.monotonic()
         if now - self._said_s >= _EVERY_S:
             self._said_s = now
-            self.say(status_words(status, engine, overlay_age_s))
+            self.say(_status_words(status, engine, overlay_age_s))
 
     def say(self, text: str) -> None:
         """Say this on the right."""
@@ -112,13 +114,17 @@ class StatusLine(QFrame):
         self._said_s = time.monotonic()
 
 
-def status_words(status: LiveStatus | None, engine: str, overlay_age_s: float | None) -> str:
+def _status_words(status: LiveStatus | None, engine: str, overlay_age_s: float | None) -> str:
     """Rate of the source, engine, latency, drops and the age of the overlay, as far as they are known."""
     if status is None:
         return engine
-    parts = [f"source {status.source_rate:.0f} fps"] if status.source_rate else []
+    parts = []
+    if status.source_rate:
+        parts.append(f"source {status.source_rate:.0f} fps")
     infer = status.stages_ms.get("infer")
-    parts.append(f"{engine} {infer.p50:.0f} ms" if infer and infer.count and engine else engine)
+    if infer and infer.count and engine:
+        engine = f"{engine} {infer.p50:.0f} ms"
+    parts.append(engine)
     if status.latency_ms.count:
         parts.append(f"latency {status.latency_ms.p50:.0f}/{status.latency_ms.p95:.0f} ms")
     if overlay_age_s is not None:

@@ -16,7 +16,7 @@ from usviewer.view.window_bars import SourceBar, StatusLine
 
 # The column of readings takes this share of a wide window, so that its letters grow with it.
 _READINGS_SHARE, _MOST_READINGS_PX = 0.215, 440
-_MESSAGE_PX = (240, 760)
+_MESSAGE_PX = (240, 760)  # least and most: a longer line is hard to read
 
 
 class WindowLayout(QObject):
@@ -134,8 +134,9 @@ class WindowLayout(QObject):
     def _has_room_for(self, clips: QWidget) -> bool:
         """In a small window the list of clips gives way to an open panel: nothing is covered."""
         sides_px = self._readings.maximumWidth() + clips.maximumWidth()
-        panel_px = self._side_panel.width() if self._side_panel.current else 0
-        return self._window.width() - sides_px - panel_px >= theme.PICTURE_LEAST_PX
+        if self._side_panel.current:
+            sides_px += self._side_panel.width()
+        return self._window.width() - sides_px >= theme.PICTURE_LEAST_PX
 
     def fit(self) -> None:
         """Follow the size of the window."""
@@ -150,6 +151,7 @@ class WindowLayout(QObject):
         """Keep the message that floats over the picture in its place."""
         width, height = self._place.width(), self._place.height()
         least, most = _MESSAGE_PX
+        # It floats: in the layout it would shrink the picture each time something is said.
         wide = max(least, min(most, width - 32))
         tall = max(self._notify.heightForWidth(wide), 56)
         self._notify.setGeometry(QRect((width - wide) // 2, height - tall - 16, wide, tall))

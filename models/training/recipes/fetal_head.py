@@ -45,7 +45,7 @@ from usviewer.frame import Mask
 from usviewer.infer.manifest import InputSpec
 from usviewer.infer.prediction import Instance, full_mask
 from usviewer.measure import geometry
-from usviewer.measure.fetal_head import MIN_OVERLAP
+from usviewer.measure.findings.fetal_head import MIN_OVERLAP
 from usviewer.measure.reading import NORMAL_95
 from usviewer.measure.uncertainty import CIRCUMFERENCE_GAIN
 

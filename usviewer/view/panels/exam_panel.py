@@ -22,12 +22,12 @@ from PySide6.QtWidgets import (
 )
 
 from usviewer.errors import UserError
-from usviewer.measure import bands, biometry
+from usviewer.measure.findings import ClipReport, ReportRow, biometry, finding_of
+from usviewer.measure.findings.reference_tables import TABLES
 from usviewer.measure.reading import Plane, Site
-from usviewer.pipeline.clip_report import ClipReport
-from usviewer.view import exam_words, theme
+from usviewer.overlay.text import NOTHING_YET, report_sections
+from usviewer.view import theme
 from usviewer.view.app_state import AppState
-from usviewer.view.exam_words import AORTA, BRAIN, HEAD, ExamRow
 from usviewer.view.notify import Notify
 from usviewer.view.panels.side_panel import PanelBase
 from usviewer.view.panels.widgets import button, words
@@ -45,7 +45,7 @@ _SITES = (
 
 
 class ExamPanel(PanelBase):
-    """Plane, site and reference for the aorta; age for a fetal head; below, what was found over all frames.
+    """What the finding on show needs to be told: plane, site, reference, age; below, what was found over all frames.
 
     ``findings`` gives what the frames say together, ``go`` how a frame of the clip under review is shown (None: live).
     """
@@ -64,14 +64,19 @@ class ExamPanel(PanelBase):
         self.planes: dict[Plane | None, QPushButton] = {}
         self.sites: dict[Site, QPushButton] = {}
         self._shown_s = 0.0
-        self._aorta, self._head = self._aorta_part(), self._head_part()
+        self._parts = {
+            "plane": self._plane_part(),
+            "site": self._site_part(),
+            "reference": self._reference_part(),
+            "gestational_age_weeks": self._age_part(),
+        }
         self._nothing = words("This model needs nothing to be said.", quiet=True)
         self.found = Rows(self._show_frame)
         sheet = QWidget()
         column = QVBoxLayout(sheet)
         column.setContentsMargins(0, 0, 8, 0)
         column.setSpacing(theme.GRID_PX)
-        for part in (self._aorta, self._head, self._nothing, self.found):
+        for part in (*self._parts.values(), self._nothing, self.found):
             column.addWidget(part)
         column.addStretch(1)
         area = QScrollArea()
@@ -87,28 +92,40 @@ class ExamPanel(PanelBase):
 
     # -- what is said
 
-    def _aorta_part(self) -> QWidget:
+    def _plane_part(self) -> QWidget:
         part, column = _part()
         column.addWidget(words("Plane", bold=True))
         row = QHBoxLayout()
         row.setSpacing(4)
         group = QButtonGroup(part)
         for plane, text in _PLANES:
-            said = "The outline tells the plane" if plane is None else f"It is {plane}, whatever the outline looks like"
+            if plane is None:
+                said = "The outline tells the plane"
+            else:
+                said = f"It is {plane}, whatever the outline looks like"
             self.planes[plane] = _choice(group, text, f"{said} (A changes)", partial(self._say_plane, plane))
             row.addWidget(self.planes[plane], 1)
         column.addLayout(row)
+        return part
+
+    def _site_part(self) -> QWidget:
+        part, column = _part()
         column.addWidget(words("Site", bold=True))
         grid = QGridLayout()
         grid.setSpacing(4)
         group, at = QButtonGroup(part), 0
         for number, (site, text, wide) in enumerate(_SITES):
-            key = f" ({number})" if number else ""
-            shown = f"{text}   {number}" if number else text
+            key, shown = "", text
+            if number:
+                key, shown = f" ({number})", f"{text}   {number}"
             self.sites[site] = _choice(group, shown, f"Site: {text.lower()}{key}", partial(self._say_site, site))
             grid.addWidget(self.sites[site], at // 6, at % 6, 1, wide)
             at += wide
         column.addLayout(grid)
+        return part
+
+    def _reference_part(self) -> QWidget:
+        part, column = _part()
         column.addWidget(words("Compare the largest diameter with", bold=True))
         self.reference = QComboBox()
         self.reference.setAccessibleName("Reference table")
@@ -117,7 +134,7 @@ class ExamPanel(PanelBase):
         self.reference.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         self.reference.setMinimumContentsLength(12)
         self.reference.addItem("Nothing", "")
-        for table in bands.TABLES:
+        for table in TABLES:
             self.reference.addItem(table.title, table.id)
         self.reference.activated.connect(
             lambda _index: self._desk.set_setting("reference", self.reference.currentData())
@@ -125,7 +142,7 @@ class ExamPanel(PanelBase):
         column.addWidget(self.reference)
         return part
 
-    def _head_part(self) -> QWidget:
+    def _age_part(self) -> QWidget:
         part, column = _part()
         column.addWidget(words("Gestational age that is known otherwise", bold=True))
         self.age = QLineEdit()
@@ -182,10 +199,11 @@ class ExamPanel(PanelBase):
 
     def _show_given(self) -> None:
         engine, given = self._desk.engine(), self._desk.given
-        finding = engine.finding if engine is not None else ""
-        self._aorta.setVisible(finding == AORTA)
-        self._head.setVisible(finding == HEAD)
-        self._nothing.setVisible(finding not in (AORTA, HEAD, BRAIN))
+        finding = finding_of(engine.finding if engine is not None else "")
+        wanted = finding.context | ({"reference"} if finding.reference_tables else set())
+        for name, part in self._parts.items():
+            part.setVisible(name in wanted)
+        self._nothing.setVisible(not wanted and finding.checklist is None)
         self.planes[given.plane].setChecked(True)
         self.sites[given.site].setChecked(True)
         self.reference.setCurrentIndex(max(0, self.reference.findData(self._desk.settings.reference)))
@@ -195,25 +213,13 @@ class ExamPanel(PanelBase):
             weeks, days = biometry.weeks_and_days(given.gestational_age_weeks)
             self.age.setText(f"{weeks}+{days}")
 
-    def _sections(self, now_s: float) -> dict[str, tuple[ExamRow, ...]]:
+    def _sections(self, now_s: float) -> dict[str, tuple[ReportRow, ...]]:
         """Titles with their rows, of what was found over the frames so far."""
         findings, live = self._findings(), self._go() is None
-        if findings.finding == "" and self._go() is not None:
-            return {"Over the clip": (ExamRow("", "", exam_words.NOTHING_YET),)}
-        over = "over the last two minutes" if live else "over the clip"
-        if findings.finding == AORTA:
-            said = exam_words.reference_words(findings, self._desk.settings.reference)
-            return {
-                f"Largest diameter {over}": exam_words.sweep_rows(findings, now_s if live else None),
-                "Reference": (ExamRow("", "", said),) if said else (),
-                "Pulse": exam_words.pulse_rows(findings.pulse),
-            }
-        if findings.finding == BRAIN:
-            rows, planes = exam_words.structure_rows(findings), exam_words.plane_rows(findings)
-            if live:
-                rows, planes = (tuple(replace(row, frame=None) for row in part) for part in (rows, planes))
-            return {f"Structures {over}": rows, "Standard planes": planes}
-        return {}
+        if findings.finding == "" and not live:
+            return {"Over the clip": (ReportRow("", "", NOTHING_YET),)}
+        sections = report_sections(findings, self._desk.settings.reference, now_s if live else None)
+        return {section.title: section.rows for section in sections}
 
     def _show_frame(self, index: int) -> None:
         go = self._go()
@@ -227,13 +233,13 @@ class Rows(QWidget):
     def __init__(self, go: Callable[[int], None]) -> None:
         super().__init__()
         self._act = go
-        self.shown: dict[str, tuple[ExamRow, ...]] = {}
+        self.shown: dict[str, tuple[ReportRow, ...]] = {}
         self._lines: list[_Line] = []
         self._column = QVBoxLayout(self)
         self._column.setContentsMargins(0, 8, 0, 0)
         self._column.setSpacing(4)
 
-    def show_sections(self, sections: dict[str, tuple[ExamRow, ...]]) -> None:
+    def show_sections(self, sections: dict[str, tuple[ReportRow, ...]]) -> None:
         """Show these. Where only words and figures have changed, only they change."""
         if sections == self.shown:
             return
@@ -244,7 +250,7 @@ class Rows(QWidget):
         for line, row in zip(self._lines, rows, strict=True):
             line.show_row(row)
 
-    def _build(self, sections: dict[str, tuple[ExamRow, ...]]) -> None:
+    def _build(self, sections: dict[str, tuple[ReportRow, ...]]) -> None:
         while (item := self._column.takeAt(0)) is not None:
             if (widget := item.widget()) is not None:
                 widget.hide()
@@ -277,14 +283,14 @@ class _Line(QWidget):
         if with_button:
             grid.addWidget(button("Show", "Show this frame", lambda: go(self._frame)), 0, 2, 2, 1)
 
-    def show_row(self, row: ExamRow) -> None:
+    def show_row(self, row: ReportRow) -> None:
         self._frame = row.frame or 0
-        for label, text in ((self._name, row.name), (self._value, row.value), (self._detail, row.detail)):
+        for label, text in ((self._name, row.name), (self._value, row.value or ""), (self._detail, row.detail)):
             label.setText(text)
             label.setVisible(bool(text))
 
 
-def _shape(sections: dict[str, tuple[ExamRow, ...]]) -> list[tuple[str, tuple[bool, ...]]]:
+def _shape(sections: dict[str, tuple[ReportRow, ...]]) -> list[tuple[str, tuple[bool, ...]]]:
     return [(title, tuple(row.frame is not None for row in rows)) for title, rows in sections.items()]
 
 

@@ -17,12 +17,12 @@ from usviewer.view.panels.widgets import button, words
 from usviewer.view.plain import PlainLabel
 
 
-class KeyEdit(QKeySequenceEdit):
+class _KeyEdit(QKeySequenceEdit):
     """One key; Backspace takes it away."""
 
     def __init__(self, key: str) -> None:
         super().__init__(QKeySequence(key))
-        self.setMaximumSequenceLength(1)
+        self.setMaximumSequenceLength(1)  # a pedal sends one key
         self.setClearButtonEnabled(False)
         self.setFixedWidth(132)
 
@@ -41,7 +41,7 @@ class KeysPanel(PanelBase):
     ) -> None:
         super().__init__()
         self._desk, self._notify, self._actions, self._rebuild = desk, notify, actions, rebuild
-        self.fields: dict[str, KeyEdit] = {}
+        self.fields: dict[str, _KeyEdit] = {}
         area = QScrollArea()
         area.setWidgetResizable(True)
         area.setFrameShape(QScrollArea.Shape.NoFrame)
@@ -69,7 +69,7 @@ class KeysPanel(PanelBase):
             row = grid.rowCount()
             name = words(action.text, quiet=True)
             name.setToolTip(action.tooltip)
-            field = KeyEdit(action.key)
+            field = _KeyEdit(action.key)
             field.setAccessibleName(f"Key of: {action.text}")
             field.setToolTip(f"{action.tooltip}. Press the new key")
             field.editingFinished.connect(lambda name=action.id: self._changed(name))
@@ -89,6 +89,7 @@ class KeysPanel(PanelBase):
             self.fields[name].setKeySequence(QKeySequence(actions[name].key))
             return
         keys = {**self._desk.settings.keys, name: key}
+        # Only what differs from the usual is kept: a key that a later version changes then changes here too.
         self._keep({each: value for each, value in keys.items() if each in ACTIONS and value != ACTIONS[each].key})
 
     def reset(self) -> None:

@@ -17,13 +17,13 @@ from PySide6.QtWidgets import (
 )
 
 from usviewer.files import read_bytes
+from usviewer.overlay.text import DASH
 from usviewer.view import theme
 from usviewer.view.app_state import AppState
 from usviewer.view.notify import Notify
 from usviewer.view.panels.side_panel import PanelBase
 from usviewer.view.panels.widgets import button, words
 from usviewer.view.plain import PlainLabel, PlainPage, shown, tip
-from usviewer.view.reading_text import DASH
 
 if TYPE_CHECKING:
     from usviewer.infer.manifest import ModelSpec
@@ -72,7 +72,8 @@ class ModelPanel(PanelBase):
         ):
             label = PlainLabel(name)
             label.setProperty("role", "quiet")
-            label.setMinimumHeight(theme.TOUCH_PX if widget is self.engine else 0)
+            if widget is self.engine:  # in line with the words of its box
+                label.setMinimumHeight(theme.TOUCH_PX)
             form.addRow(label, widget)
         add = button("Add a model…", "Add an ONNX file or a model's folder; or drop one on the window", self._ask)
         self._remove = button("Remove", "Remove this model of yours", self.remove)
@@ -118,14 +119,16 @@ class ModelPanel(PanelBase):
 
     def _ask(self) -> None:
         path, _ = QFileDialog.getOpenFileName(self, "Add a model", "", "Models (*.onnx manifest.toml)")
-        if path:
-            self.add(Path(path).parent if path.endswith("manifest.toml") else Path(path))
+        if path.endswith("manifest.toml"):  # one file of several that make up the model
+            self.add(Path(path).parent)
+        elif path:
+            self.add(Path(path))
 
     # -- showing
 
     def _fill(self, found: tuple[tuple[ModelSpec, ...], tuple[tuple[str, str], ...], tuple[str, ...]]) -> None:
         self._specs, broken, engines = found
-        self._filling = True
+        self._filling = True  # filling the list is not choosing from it
         self.list.clear()
         for spec in self._specs:
             origin = "came with the program" if spec.bundled else "yours"
@@ -146,7 +149,9 @@ class ModelPanel(PanelBase):
 
     def _spec(self) -> ModelSpec | None:
         row = self.list.currentRow()
-        return self._specs[row] if 0 <= row < len(self._specs) else None
+        if not 0 <= row < len(self._specs):  # nothing is chosen, or a folder that holds no whole model
+            return None
+        return self._specs[row]
 
     def _chosen(self, row: int) -> None:
         if self._filling or row < 0:
@@ -163,7 +168,9 @@ class ModelPanel(PanelBase):
         if spec is None:
             self._what.setText(DASH)
             self._hash.setText(DASH)
-            self.card.setPlainText("Choose a model to read its card." if self._specs else "There is no model here yet.")
+            self.card.setPlainText("Choose a model to read its card.")
+            if not self._specs:
+                self.card.setPlainText("There is no model here yet.")
             return
         edges = sorted({str(label.edge) for label in spec.labels})
         names = ", ".join(label.name for label in spec.labels)
@@ -208,6 +215,7 @@ class ModelPanel(PanelBase):
 
 
 def _models() -> tuple[tuple[ModelSpec, ...], tuple[tuple[str, str], ...], tuple[str, ...]]:
+    # Late, here and below: not while the window starts, and in the background.
     from usviewer.infer import registry
     from usviewer.infer.session import ENGINES
 

@@ -57,6 +57,10 @@ class OverlayPanel(PanelBase):
         self._desk.set_setting("mask_opacity", self.strength.value() / 100)
 
     def _show(self) -> None:
-        self.choices[self._desk.style.mask if not self._desk.style.hidden else MaskStyle.OUTLINE].setChecked(True)
+        style = self._desk.style
+        mask = style.mask
+        if style.hidden:  # only while a key is held
+            mask = MaskStyle.OUTLINE
+        self.choices[mask].setChecked(True)
         self.strength.setValue(round(self._desk.settings.mask_opacity * 100))
-        self.strength.setEnabled(self._desk.style.mask is MaskStyle.FILL)
+        self.strength.setEnabled(style.mask is MaskStyle.FILL)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from PySide6.QtCore import Qt, QUrl
 from PySide6.QtGui import QDesktopServices
@@ -11,6 +11,7 @@ from PySide6.QtWidgets import QHeaderView, QListWidget, QPushButton, QTableWidge
 
 from usviewer.logs import log_path
 from usviewer.pipeline.live_run import LiveStatus
+from usviewer.pipeline.timing import Percentiles
 from usviewer.view import theme
 from usviewer.view.app_state import AppState
 from usviewer.view.notify import Notify
@@ -18,8 +19,9 @@ from usviewer.view.panels.side_panel import PanelBase
 from usviewer.view.panels.widgets import words
 from usviewer.view.plain import shown
 
-_EVERY_S = 0.5
+_EVERY_S = 0.5  # figures that change faster cannot be read
 _COLUMNS = ("stage, ms", "p50", "p95", "p99", "max")
+# As a frame passes through them; others follow.
 _ORDER = ("calibrate", "preprocess", "infer", "decode", "latency")
 _NAMES = {"latency": "to overlay"}
 
@@ -76,11 +78,13 @@ class PerformancePanel(PanelBase):
 
     def tick(self) -> None:
         now = time.monotonic()
-        if now - self._shown_s < _EVERY_S:
+        if now - self._shown_s < _EVERY_S:  # called at the display's rate
             return
         self._shown_s = now
         status = self._status()
-        stages = status.stages_ms if status else {}
+        stages: Mapping[str, Percentiles] = {}
+        if status is not None:
+            stages = status.stages_ms
         names = [name for name in _ORDER if name in stages] + [name for name in stages if name not in _ORDER]
         self.table.setRowCount(len(names))
         for row, name in enumerate(names):
@@ -90,9 +94,11 @@ class PerformancePanel(PanelBase):
             ):
                 self._set(row, column, text)
         self.facts.setText(_facts(status))
-        engine = self._desk.engine()
-        self.choice.setText("\n".join(engine.chosen) if engine is not None else "")
-        self.choice.setVisible(bool(self.choice.text()))
+        engine, choice = self._desk.engine(), ""
+        if engine is not None:
+            choice = "\n".join(engine.chosen)
+        self.choice.setText(choice)
+        self.choice.setVisible(bool(choice))
 
     def _set(self, row: int, column: int, text: str) -> None:
         item = self.table.item(row, column)
@@ -119,8 +125,9 @@ def _show_log_folder(notify: Notify) -> None:
 def _facts(status: LiveStatus | None) -> str:
     if status is None:
         return "No live source."
-    source = status.source
-    size = f"{source.name}, {source.width_px} x {source.height_px}" if source else "connecting"
+    size = "connecting"
+    if (source := status.source) is not None:
+        size = f"{source.name}, {source.width_px} x {source.height_px}"
     return (
         f"{size}\n{status.source_rate:.1f} pictures and {status.result_rate:.1f} results a second\n"
         f"{status.captured} captured, {status.dropped} dropped (a newer one replaced them)\n"

@@ -84,13 +84,13 @@ class ScalePanel(PanelBase):
             self._notify.withdraw("scale")
 
     def _show(self) -> None:
-        if not self.isVisible():
+        if not self.isVisible():  # told with every picture, and a closed panel costs nothing
             return
         value, source, good = scale_words(self._desk.on_screen.frame)
         self.value.setText(value)
         self._source.setText(source)
         self._source.setProperty("role", "quiet" if good else "warning")
-        self._source.style().polish(self._source)
+        self._source.style().polish(self._source)  # Qt looks at a property again only when told to
         self.take_back.setEnabled(self._desk.user_spacing() is not None)
 
 
@@ -99,10 +99,12 @@ def scale_words(frame: Frame | None) -> tuple[str, str, bool]:
     if frame is None:
         return "No picture", "Open a source first", False
     geometry = frame.geometry
-    spacings = {region.spacing for region in geometry.regions if region.spacing} if geometry else set()
+    if geometry is None:
+        return "No scale", "No scale: lengths are in pixels", False
+    spacings = {region.spacing for region in geometry.regions if region.spacing}
     if not spacings:
-        return "No scale", geometry.no_scale_reason if geometry else "No scale: lengths are in pixels", False
-    if len(spacings) > 1:
+        return "No scale", geometry.no_scale_reason, False
+    if len(spacings) > 1:  # which of them holds depends on where one measures
         return "Several scales", "The parts of this picture have scales of their own", True
     spacing = spacings.pop()
     value, _, source = spacing.describe().partition(", ")

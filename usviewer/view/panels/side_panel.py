@@ -81,7 +81,7 @@ class SidePanel(QFrame):
         panel.show()
         self.show()
         self.raise_()
-        panel.opened()
+        panel.opened()  # after it is shown: a panel that is hidden shows nothing
         self.changed.emit()
 
     def close_panel(self) -> None:
@@ -94,6 +94,7 @@ class SidePanel(QFrame):
     def panel(self, name: str) -> PanelBase:
         """The panel of that name."""
         if name not in self._panels:
+            # Only now: a panel brings libraries that the window's start would wait for.
             panel = self._makers[name]()
             panel.hide()
             self._column.addWidget(panel, 1)

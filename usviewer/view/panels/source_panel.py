@@ -27,7 +27,7 @@ PHANTOM = "phantom:?live=1"
 
 
 @dataclass(frozen=True, slots=True)
-class SourceChoice:
+class _SourceChoice:
     """One line of the list."""
 
     uri: str
@@ -44,7 +44,7 @@ class SourcePanel(PanelBase):
         super().__init__()
         self._desk, self._open_live = desk, open_live
         self._preview: LiveRun | None = None
-        self._choices: list[SourceChoice] = []
+        self._choices: list[_SourceChoice] = []
         self.list = QListWidget()
         self.list.setAccessibleName("Sources")
         self.list.setToolTip("Choose a source to see its picture")
@@ -80,14 +80,14 @@ class SourcePanel(PanelBase):
 
     def look(self) -> None:
         """List what is there; devices are asked in the background."""
-        self._fill(())
+        self._fill(())  # the phantom is there at once
         self._desk.loads.submit(acquire.list_devices, self._fill)
 
     def use(self) -> None:
         """Show the chosen source."""
         row = self.list.currentRow()
         if 0 <= row < len(self._choices):
-            self._end_preview()
+            self._end_preview()  # lets the device go, for the live view to open it
             self._open_live(self._choices[row].uri)
 
     def tick(self) -> None:
@@ -97,24 +97,26 @@ class SourcePanel(PanelBase):
         if snapshot.newest is not None:
             self.picture.show_bare(snapshot.newest)
         state = snapshot.status.state
-        quiet = state in (SignalState.LIVE, SignalState.BACK)
-        self.picture.set_banner(
-            None if quiet else Banner(str(state).capitalize(), snapshot.status.message, at_top=True)
-        )
+        banner = None
+        if state not in (SignalState.LIVE, SignalState.BACK):
+            banner = Banner(str(state).capitalize(), snapshot.status.message, at_top=True)
+        self.picture.set_banner(banner)
 
     def _fill(self, devices: tuple[DeviceInfo, ...]) -> None:
-        found = [SourceChoice(device.uri, device.name, device.detail) for device in devices]
-        self._choices = [*found, SourceChoice(PHANTOM, "Phantom", "Simulated aorta of known diameter")]
+        found = [_SourceChoice(device.uri, device.name, device.detail) for device in devices]
+        self._choices = [*found, _SourceChoice(PHANTOM, "Phantom", "Simulated aorta of known diameter")]
         self.list.clear()
         for choice in self._choices:
-            item = QListWidgetItem(shown(f"{choice.name}\n{choice.detail}" if choice.detail else choice.name))
-            self.list.addItem(item)
-        self._hint.setText("" if found else "No capture card or camera was found. Plug it in, then look again.")
+            lines = [line for line in (choice.name, choice.detail) if line]
+            self.list.addItem(QListWidgetItem(shown("\n".join(lines))))
+        self._hint.clear()
+        if not found:
+            self._hint.setText("No capture card or camera was found. Plug it in, then look again.")
         self._hint.setVisible(not found)
         self.list.setCurrentRow(0)
 
     def _chosen(self, row: int) -> None:
-        self._end_preview()
+        self._end_preview()  # most devices serve one reader at a time
         self._use.setEnabled(0 <= row < len(self._choices))
         if 0 <= row < len(self._choices) and self.isVisible():
             self._preview = LiveRun(partial(acquire.open_source, self._choices[row].uri), _as_it_is)
@@ -124,7 +126,7 @@ class SourcePanel(PanelBase):
         run, self._preview = self._preview, None
         self.picture.clear()
         self.picture.set_banner(None)
-        if run is not None:
+        if run is not None:  # in the background: a driver may take a second to let go
             self._desk.loads.submit(run.stop)
 
 

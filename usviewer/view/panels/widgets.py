@@ -47,7 +47,7 @@ class LengthField(QLineEdit):
         self.setValue(value_mm)
 
     def value(self) -> float:
-        """The length in mm; ``UserError`` with the reason where what was typed is none."""
+        """The length in mm. Raises ``UserError`` with the reason where what was typed is not a length."""
         return parse_number(self.text(), least=self._least_mm, most=self._most_mm, units=LENGTH_IN_MM)
 
     def setValue(self, value_mm: float) -> None:
@@ -76,10 +76,14 @@ class Flow(QLayout):
         return len(self._items)
 
     def itemAt(self, index: int) -> QLayoutItem | None:
-        return self._items[index] if 0 <= index < len(self._items) else None
+        if not 0 <= index < len(self._items):  # Qt counts up until there is none
+            return None
+        return self._items[index]
 
     def takeAt(self, index: int) -> QLayoutItem | None:
-        return self._items.pop(index) if 0 <= index < len(self._items) else None
+        if not 0 <= index < len(self._items):
+            return None
+        return self._items.pop(index)
 
     def hasHeightForWidth(self) -> bool:
         return True
@@ -104,6 +108,7 @@ class Flow(QLayout):
             spare_px = max(0, place.width() - _width_px(row, self._gap_px))
             for item in row:
                 size = item.sizeHint()
+                # The first of them takes the room that is left, which moves it and those after it to the end.
                 if item.widget() in self._at_end:
                     left, spare_px = left + spare_px, 0
                 item.setGeometry(QRect(QPoint(left, top + (height_px - size.height()) // 2), size))
@@ -116,6 +121,7 @@ class Flow(QLayout):
     def _rows(self, width_px: int) -> list[list[QLayoutItem]]:
         rows: list[list[QLayoutItem]] = []
         for item in self._shown():
+            # The first of a row stands in it even where it is wider: nothing is left out.
             if rows and _width_px([*rows[-1], item], self._gap_px) <= width_px:
                 rows[-1].append(item)
             else:

@@ -5,18 +5,36 @@ Rules and their sources: ``docs/clinical.md``, "Abdominal aorta".
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from usviewer.frame import ImageGeometry, Sector
 from usviewer.infer.prediction import Prediction
-from usviewer.measure import tube, uncertainty
-from usviewer.measure.generic import base_reading
+from usviewer.measure import uncertainty
+from usviewer.measure.findings import tube
+from usviewer.measure.findings.base import (
+    ClipReport,
+    FileValue,
+    Finding,
+    Quantity,
+    ReadState,
+    ReportRow,
+    ReportSection,
+    base_reading,
+    plain_report,
+    register,
+    rounded_floats,
+    rounded_pair,
+)
+from usviewer.measure.findings.reference_tables import TABLES
 from usviewer.measure.geometry import Shape, border_distance_px, border_margin_px, solidity, touching_xy_px
-from usviewer.measure.plane import Contact, PlaneTracker, contact_of, plane_of
-from usviewer.measure.reading import Dimension, Measurement, Plane, Reading, Status
+from usviewer.measure.plane import Contact, PlaneTracker, contact_of, plane_of, time_of
+from usviewer.measure.pulse import Pulse, pulse_of
+from usviewer.measure.reading import Dimension, Measurement, Plane, Reading, Status, Summary
 from usviewer.measure.section import (
     BORDER_PX,
     EDGE_GUESSED,
@@ -30,8 +48,8 @@ from usviewer.measure.section import (
     too_small,
     with_outlines,
 )
+from usviewer.measure.trend import summarize, sweep
 
-FINDING = "aorta"
 AP, TRANSVERSE = "ap_diameter", "transverse_diameter"
 MAJOR, MINOR = "major_diameter", "minor_diameter"
 AREA, LONGITUDINAL = "area", "longitudinal_diameter"
@@ -58,21 +76,21 @@ SEVERAL = "More than one vessel-like structure: the best one is measured"
 PIN_DIFFERS = "The outline does not look like the plane that was set"
 
 
-def read(prediction: Prediction, geometry: ImageGeometry | None, tracker: PlaneTracker | None = None) -> Reading:
+def read(prediction: Prediction, geometry: ImageGeometry | None, state: ReadState) -> Reading:
     """Measure the aorta of one frame.
 
     Transverse: ``ap_diameter`` (along the beam), ``transverse_diameter`` (across it), ``major_diameter`` and
     ``minor_diameter`` of the ellipse, ``area``. Longitudinal: ``longitudinal_diameter``, ``area``. The first is the
-    answer. Refused or not visualised: no measurement at all. ``tracker`` steadies the plane over time and holds the
-    operator's pin; without one each frame speaks for itself.
+    answer. Refused or not visualised: no measurement at all. The tracker of ``state`` steadies the plane over time and
+    holds the operator's pin; without one each frame speaks for itself.
 
     Of a model with several labels only ``prediction.measured`` is measured; the others are outlined beside it.
 
     ``quality`` is the product of the model's score, the overlap of mask and ellipse (solidity when cut lengthwise), the
     roundness (minor over major axis, transverse only) and the distance from the border (1 at half a diameter or more).
     """
-    geometry = geometry or ImageGeometry()
-    reading = replace(base_reading(prediction, FINDING, geometry), label=prediction.measured)
+    geometry, tracker = geometry or ImageGeometry(), state.tracker
+    reading = replace(base_reading(prediction, AORTA.id, geometry), label=prediction.measured)
     if tracker is not None:
         reading = replace(reading, site=tracker.site, plane_set=tracker.pinned is not None)
     # The best product of score and likeness to an ellipse; never the largest for its size.
@@ -85,10 +103,14 @@ def read(prediction: Prediction, geometry: ImageGeometry | None, tracker: PlaneT
     margin = border_margin_px(found.shape, border_distance_px(geometry.sector, prediction.frame_size_px))
     contact = contact_of(found.shape, touching_xy_px(found.shape, margin, BORDER_PX), section.scale_xy)
     seen = plane_of(section.ellipse.elongation, contact)
-    plane = tracker.update(seen, prediction.key) if tracker else seen
-    reason = (
-        SMALL if _too_small(section, geometry, prediction) else _refusal(found.shape, plane, seen, contact, tracker)
-    )
+    if tracker:
+        plane = tracker.update(seen, prediction.key)
+    else:
+        plane = seen
+    if _too_small(section, geometry, prediction):
+        reason = SMALL
+    else:
+        reason = _refusal(found.shape, plane, seen, contact, tracker)
     if reason:
         return replace(reading, status=Status.REFUSED, reason=reason, plane=plane)
     if len(able) > 1:
@@ -124,7 +146,9 @@ def _transverse(
     reading: Reading, found: InstanceShape, section: Section, sector: Sector | None, margin_px: float
 ) -> Reading:
     shape = found.shape
-    beam = sector.beam_direction(shape.moments.centroid_xy) if sector else (0.0, 1.0)
+    beam = (0.0, 1.0)
+    if sector:
+        beam = sector.beam_direction(shape.moments.centroid_xy)
     fits = found.overlap >= MIN_OVERLAP
     elongation = section.ellipse.elongation
     measurements = (
@@ -148,7 +172,10 @@ def _transverse(
 def _longitudinal(reading: Reading, found: InstanceShape, section: Section, margin: NDArray[np.float32]) -> Reading:
     spacing, near = reading.spacing, margin <= tube.EDGE_PX
     in_px = tube.widest(found.shape, near, section.pixel_aspect)
-    in_mm = tube.widest(found.shape, near, spacing.x_mm_per_px, spacing.y_mm_per_px) if spacing else None
+    if spacing:
+        in_mm = tube.widest(found.shape, near, spacing.x_mm_per_px, spacing.y_mm_per_px)
+    else:
+        in_mm = None
     if in_px is None or (spacing and in_mm is None):
         return replace(reading, status=Status.REFUSED, reason=TOO_SHORT, plane=Plane.LONGITUDINAL)
     ends = (in_mm or in_px).ends_xy_px
@@ -162,3 +189,118 @@ def _longitudinal(reading: Reading, found: InstanceShape, section: Section, marg
         measurements=(width, section.area(AREA)),
         quality=share(found.instance.score * solidity(found.shape)),
     )
+
+
+# --- over a clip ------------------------------------------------------------------------------------------------------
+
+
+def report(readings: Sequence[Reading], recent_s: float | None) -> ClipReport:
+    """The sweep by site, and the heart beat of the last ``recent_s`` seconds (None: of the whole clip)."""
+    summaries, pulse = sweep(readings), _pulse(readings, recent_s)
+    document: dict[str, Any] = {}
+    if summaries or summarize(readings) is not None:
+        document["sweep"] = [sweep_row(summary) for summary in summaries]
+    if pulse is not None:
+        document["pulse"] = rounded_floats(asdict(pulse))
+    return replace(
+        plain_report(readings),
+        sweep=summaries,
+        sections=(ReportSection("Pulse", pulse_rows(pulse)),),
+        pairs=pulse_pairs(pulse),
+        document=document,
+    )
+
+
+def _pulse(readings: Sequence[Reading], recent_s: float | None) -> Pulse | None:
+    """None where nothing was measured that could have one."""
+    if not readings:
+        return None
+    until_s = time_of(readings[-1].key)
+    if recent_s is None:
+        recent = readings
+    else:
+        recent = [r for r in readings if until_s - time_of(r.key) <= recent_s]
+    like = summarize(recent)
+    if like is not None:
+        return pulse_of(recent, like)
+    return None
+
+
+def sweep_row(summary: Summary) -> dict[str, Any]:
+    """One site of a sweep for a document: its largest value, with its interval and where it was."""
+    return {
+        "site": str(summary.site) or None,
+        "maximum": round(summary.maximum, 3),
+        "interval_95": rounded_pair(summary.known_maximum_interval),
+        "unit": summary.unit,
+        "frame": summary.maximum_key.index,
+        "time_s": summary.maximum_key.media_time_s,
+        "frames": summary.count,
+    }
+
+
+def pulse_rows(pulse: Pulse | None) -> tuple[ReportRow, ...]:
+    """Systole, diastole, pulsatility and rate; or why there is none."""
+    if pulse is None:
+        return (ReportRow("Pulse", None, "Nothing was measured yet"),)
+    if pulse.systolic is None or pulse.diastolic is None or pulse.heart_rate_per_min is None:
+        return (ReportRow("Pulse", None, pulse.reason),)
+    return (
+        ReportRow("Systolic diameter", " ".join(_fine(pulse.systolic, pulse.unit))),
+        ReportRow("Diastolic diameter", " ".join(_fine(pulse.diastolic, pulse.unit))),
+        ReportRow(
+            "Pulsatility", f"{pulse.pulsatility_percent:.1f} %", "systolic less diastolic, in percent of diastolic"
+        ),
+        ReportRow("Heart rate", f"{pulse.heart_rate_per_min:.0f} / min", f"{pulse.beats:.1f} beats seen"),
+    )
+
+
+def pulse_pairs(pulse: Pulse | None) -> tuple[tuple[str, str], ...]:
+    """The same in two lines, to stand beside the number; nothing without a beat."""
+    if pulse is None or pulse.systolic is None or pulse.diastolic is None or pulse.heart_rate_per_min is None:
+        return ()
+    systolic, unit = _fine(pulse.systolic, pulse.unit)
+    diastolic, _ = _fine(pulse.diastolic, pulse.unit)
+    return (
+        ("systolic / diastolic", f"{systolic} / {diastolic} {unit}"),
+        ("pulsatility · rate", f"{pulse.pulsatility_percent:.0f} % · {pulse.heart_rate_per_min:.0f} / min"),
+    )
+
+
+def _fine(value: float, unit: str) -> tuple[str, str]:
+    """In mm: to a tenth of a cm systole and diastole are mostly the same."""
+    return replace(AORTA, in_centimetres=False).number(value, unit)
+
+
+def _cells(reading: Reading) -> dict[str, FileValue]:
+    return {"site": str(reading.site), "plane_set": int(reading.plane_set)}
+
+
+AORTA = register(
+    Finding(
+        "aorta",
+        "Aorta",
+        absent="Aorta not visualised",
+        absent_banner="Vessel not seen",
+        read=read,
+        labels=("aorta", "abdominal aorta"),
+        quoted=AP,
+        quantities={
+            AP: Quantity(Dimension.LENGTH, "AP diameter"),
+            TRANSVERSE: Quantity(Dimension.LENGTH, "Transverse diameter"),
+            LONGITUDINAL: Quantity(Dimension.LENGTH, "Longitudinal diameter"),
+            # Beside the AP and transverse diameters they only confuse.
+            MAJOR: Quantity(Dimension.LENGTH, "Long axis", is_auxiliary=True),
+            MINOR: Quantity(Dimension.LENGTH, "Short axis", is_auxiliary=True),
+            AREA: Quantity(Dimension.AREA),
+        },
+        extra_columns=("site", "plane_set"),
+        extra_cells=_cells,
+        # To one decimal, as it is reported (docs/clinical.md, "Plane, direction and site").
+        in_centimetres=True,
+        needs_aggregate=True,
+        context=frozenset({"plane", "site"}),
+        reference_tables=TABLES,
+        report=report,
+    )
+)

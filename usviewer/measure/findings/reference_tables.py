@@ -37,7 +37,9 @@ class ReferenceTable:
     @property
     def title(self) -> str:
         """Name and year."""
-        return f"{self.name} {self.year}" if self.year else self.name
+        if self.year:
+            return f"{self.name} {self.year}"
+        return self.name
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ import pytest
 
 from tests.conftest import VECTORS
 from usviewer.errors import UserError
-from usviewer.measure import biometry
+from usviewer.measure.findings import biometry
 from usviewer.measure.geometry import Ellipse
 
 

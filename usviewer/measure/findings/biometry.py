@@ -41,13 +41,19 @@ def intergrowth_days(hc_mm: float) -> float:
 def age_by_hadlock(hc_mm: float) -> float | None:
     """Weeks by Hadlock 1984; None outside what its table covers."""
     weeks = hadlock_weeks(hc_mm)
-    return weeks if hc_mm >= HADLOCK_LEAST_MM and HADLOCK_WEEKS[0] <= weeks <= HADLOCK_WEEKS[1] else None
+    if hc_mm >= HADLOCK_LEAST_MM and HADLOCK_WEEKS[0] <= weeks <= HADLOCK_WEEKS[1]:
+        return weeks
+    return None
 
 
 def age_by_intergrowth(hc_mm: float) -> float | None:
     """Weeks by INTERGROWTH-21st; None outside 14 to 40 weeks."""
-    weeks = intergrowth_days(hc_mm) / 7.0 if hc_mm > 0 else 0.0
-    return weeks if INTERGROWTH_WEEKS[0] <= weeks <= INTERGROWTH_WEEKS[1] else None
+    weeks = 0.0
+    if hc_mm > 0:
+        weeks = intergrowth_days(hc_mm) / 7.0
+    if INTERGROWTH_WEEKS[0] <= weeks <= INTERGROWTH_WEEKS[1]:
+        return weeks
+    return None
 
 
 def age_sd_days(weeks: float) -> float:
@@ -59,7 +65,9 @@ def weeks_and_days(weeks: float) -> tuple[int, int]:
     """Completed weeks and days; the days are rounded, and seven of them are another week."""
     whole = math.floor(weeks)
     days = round((weeks - whole) * 7.0)
-    return (whole + 1, 0) if days == 7 else (whole, days)
+    if days == 7:
+        return (whole + 1, 0)
+    return (whole, days)
 
 
 def age_words(weeks: float) -> str:

@@ -8,7 +8,8 @@ import pytest
 
 from tests.helpers.drawing import ellipse_mask, fan, geometry, instance, predicted
 from usviewer.frame import Sector
-from usviewer.measure import nerve, read
+from usviewer.measure import read
+from usviewer.measure.findings import nerve
 from usviewer.measure.reading import Status
 
 NERVE = ellipse_mask((320.0, 200.0), 40, 20)

@@ -5,7 +5,8 @@ import pytest
 from tests.helpers.drawing import geometry, predicted
 from usviewer.infer.prediction import Instance
 from usviewer.infer.registry import load_spec
-from usviewer.measure import fetal_brain, read, summarize
+from usviewer.measure import read, summarize
+from usviewer.measure.findings import fetal_brain
 from usviewer.measure.reading import Status
 
 CP, CSP, FALX = fetal_brain.STRUCTURES

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from tests.helpers.drawing import ellipse_mask, tube_mask
+from usviewer.measure.findings.tube import EDGE_PX, widest
 from usviewer.measure.geometry import border_distance_px, border_margin_px, shape_of
-from usviewer.measure.tube import EDGE_PX, widest
 
 
 def measure(mask, x_scale=1.0, y_scale=1.0, bordered=True):

@@ -7,7 +7,7 @@ import pytest
 from tests.helpers.drawing import key
 from usviewer.errors import UserError
 from usviewer.infer.prediction import Edge
-from usviewer.measure import bands
+from usviewer.measure.findings.reference_tables import TABLES, compare_with_table, table_of
 from usviewer.measure.reading import Errors, Plane, Site, Summary
 
 
@@ -34,22 +34,22 @@ def measured(maximum_mm, half_mm=1.0, edge=Edge.INNER, plane=Plane.TRANSVERSE, *
     ],
 )
 def test_a_value_that_clears_the_thresholds(table, mm, edge, says):
-    verdict = bands.compare_with_table(measured(mm, edge=edge), bands.table_of(table))
+    verdict = compare_with_table(measured(mm, edge=edge), table_of(table))
     assert says in verdict.text
-    assert bands.table_of(table).title in verdict.text
+    assert table_of(table).title in verdict.text
     assert verdict.reason == ""
 
 
 @pytest.mark.parametrize(("mm", "half_mm"), [(29.0, 4.0), (30.0, 0.4), (29.6, 0.4), (54.5, 0.5), (31.0, 1.5)])
 def test_an_interval_across_a_threshold_says_so_instead(mm, half_mm):
-    verdict = bands.compare_with_table(measured(mm, half_mm), bands.table_of("nhs"))
+    verdict = compare_with_table(measured(mm, half_mm), table_of("nhs"))
     assert verdict.text == ""
     assert "crosses" in verdict.reason
 
 
 def test_the_thresholds_themselves_belong_above():
-    assert "12 months" in bands.compare_with_table(measured(31.0, 1.0), bands.table_of("nhs")).text
-    assert "no surveillance" in bands.compare_with_table(measured(29.0, 0.999), bands.table_of("nhs")).text
+    assert "12 months" in compare_with_table(measured(31.0, 1.0), table_of("nhs")).text
+    assert "no surveillance" in compare_with_table(measured(29.0, 0.999), table_of("nhs")).text
 
 
 @pytest.mark.parametrize(
@@ -67,19 +67,19 @@ def test_the_thresholds_themselves_belong_above():
     ],
 )
 def test_what_does_not_match_is_not_compared(changes, why):
-    verdict = bands.compare_with_table(measured(40.0, **changes), bands.table_of("nhs"))
+    verdict = compare_with_table(measured(40.0, **changes), table_of("nhs"))
     assert verdict.text == ""
     assert why in verdict.reason
 
 
 def test_where_a_table_says_nothing_neither_do_we():
     for mm in (20.0, 53.0):
-        assert "says nothing" in bands.compare_with_table(measured(mm, edge=Edge.OUTER), bands.table_of("svs")).reason
+        assert "says nothing" in compare_with_table(measured(mm, edge=Edge.OUTER), table_of("svs")).reason
 
 
 def test_only_tables_that_were_read_are_there():
-    names = " ".join(table.title for table in bands.TABLES)
+    names = " ".join(table.title for table in TABLES)
     assert "ESC" not in names
     assert "ESVS" not in names
     with pytest.raises(UserError, match="nhs"):
-        bands.table_of("esvs")
+        table_of("esvs")

@@ -10,7 +10,8 @@ import pytest
 
 from tests.helpers.drawing import SIZE, ellipse_mask, fan, geometry, instance, predicted, prediction
 from usviewer.infer.prediction import Edge
-from usviewer.measure import fetal_head, read, summarize
+from usviewer.measure import read, summarize
+from usviewer.measure.findings import fetal_head
 from usviewer.measure.geometry import Ellipse, shape_of
 from usviewer.measure.reading import Dimension, Status
 

@@ -9,9 +9,10 @@ import pytest
 
 from usviewer.frame import FrameKey
 from usviewer.infer.prediction import Edge
+from usviewer.measure import clip_report as module
+from usviewer.measure.clip_report import RecentReport, clip_report
+from usviewer.measure.findings import EMPTY_REPORT, ClipReport
 from usviewer.measure.reading import Dimension, Measurement, Plane, Reading, Site, Status
-from usviewer.pipeline import clip_report as module
-from usviewer.pipeline.clip_report import EMPTY_REPORT, RecentReport, clip_report
 from usviewer.units import ScaleSource, isotropic
 
 RATE_HZ, BEAT_S = 25.0, 0.8
@@ -39,9 +40,9 @@ def beats(count: int) -> list[Reading]:
 
 
 def test_a_pulsating_vessel_has_its_rate_and_its_two_diameters() -> None:
-    pulse = clip_report(beats(200)).pulse
-    assert pulse is not None and pulse.heart_rate_per_min == pytest.approx(75, abs=1)
-    assert pulse.systolic == pytest.approx(21, abs=0.15) and pulse.diastolic == pytest.approx(19, abs=0.15)
+    pulse = clip_report(beats(200)).document["pulse"]
+    assert pulse["heart_rate_per_min"] == pytest.approx(75, abs=1)
+    assert pulse["systolic"] == pytest.approx(21, abs=0.15) and pulse["diastolic"] == pytest.approx(19, abs=0.15)
 
 
 def test_a_sweep_has_a_maximum_for_each_site_and_none_of_a_lengthwise_cut() -> None:
@@ -64,9 +65,9 @@ def test_live_only_the_last_minutes_are_kept_and_looked_at_now_and_then(monkeypa
     looked: list[int] = []
     real = clip_report
 
-    def counted(readings: Sequence[Reading], pulse_s: float | None = None) -> module.ClipReport:
+    def counted(readings: Sequence[Reading], recent_s: float | None = None) -> ClipReport:
         looked.append(len(readings))
-        return real(readings, pulse_s)
+        return real(readings, recent_s)
 
     monkeypatch.setattr(module, "clip_report", counted)
     recent = RecentReport()
@@ -75,7 +76,7 @@ def test_live_only_the_last_minutes_are_kept_and_looked_at_now_and_then(monkeypa
     assert 62 <= len(looked) <= 66
     assert max(looked) <= module.KEPT_S * RATE_HZ + 1
     assert recent.findings.span_s <= module.KEPT_S
-    assert recent.findings.pulse is not None and recent.findings.pulse.beats < 1.2 * module.PULSE_S / BEAT_S
+    assert recent.findings.document["pulse"]["beats"] < 1.2 * module.PULSE_S / BEAT_S
 
 
 def test_when_time_runs_backwards_they_begin_anew() -> None:

@@ -1,36 +1,33 @@
-"""A reading for any finding that has no measurements of its own: what was found, where, how large."""
+"""Any finding that has no measurements of its own: what was found, where, how large."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
 from usviewer.frame import ImageGeometry, Points
 from usviewer.infer.prediction import Edge, Instance, Prediction
+from usviewer.measure.findings.base import Finding, Quantity, ReadState, base_reading, register
 from usviewer.measure.geometry import Shape, shape_of
 from usviewer.measure.reading import Dimension, Measurement, Reading, Status
 
 AREA = "area"
+OTHER = "other"
 NOTHING_FOUND = "Nothing was found"
+# Lengths and depths are of what was pointed at; a model's own instances have the area alone.
+QUANTITIES = {
+    "area": Quantity(Dimension.AREA),
+    "long_axis": Quantity(Dimension.LENGTH),
+    "short_axis": Quantity(Dimension.LENGTH),
+    "circumference": Quantity(Dimension.LENGTH),
+    "depth": Quantity(Dimension.LENGTH, "Depth of the nearest edge"),
+    "centroid_depth": Quantity(Dimension.LENGTH, "Depth of the middle"),
+}
 
 
-def base_reading(prediction: Prediction, finding: str, geometry: ImageGeometry | None = None) -> Reading:
-    """A reading that so far only knows its frame, its model, and why there is no scale where there is none at all."""
-    geometry = geometry or ImageGeometry()
-    scaled = any(region.spacing for region in geometry.regions)
-    return Reading(
-        prediction.key,
-        finding,
-        Status.NOT_VISUALISED,
-        model_id=prediction.model_id,
-        model_sha256=prediction.model_sha256,
-        no_scale_reason="" if scaled else geometry.no_scale_reason,
-        frame_size_px=prediction.frame_size_px,
-    )
-
-
-def read(prediction: Prediction, geometry: ImageGeometry | None, finding: str) -> Reading:
+def read(prediction: Prediction, geometry: ImageGeometry | None, _state: ReadState, *, finding: str) -> Reading:
     """Outline, label, box and score of every instance (index-aligned), and the area of every one with a mask.
 
     The areas are named ``area`` for one instance and ``area_1``, ``area_2`` ... (best first) for several. A detector's
@@ -60,11 +57,15 @@ def read(prediction: Prediction, geometry: ImageGeometry | None, finding: str) -
 
 
 def _shape(instance: Instance) -> Shape | None:
-    return shape_of(instance.mask, instance.mask_origin_px) if instance.mask is not None else None
+    if instance.mask is not None:
+        return shape_of(instance.mask, instance.mask_origin_px)
+    return None
 
 
 def _outline(shape: Shape | None) -> Points:
-    return shape.outline_xy_px if shape is not None else np.empty((0, 2))
+    if shape is not None:
+        return shape.outline_xy_px
+    return np.empty((0, 2))
 
 
 def _corners(instances: tuple[Instance, ...]) -> Points:
@@ -80,6 +81,26 @@ def _areas(shapes: list[Shape | None], geometry: ImageGeometry) -> tuple[Measure
             spacing, _ = geometry.spacing_of_outline(shape.outline_xy_px)
             count = shape.moments.area
             area_px, area_mm2 = count * geometry.pixel_aspect, spacing.area_mm2(count) if spacing else None
-            name = AREA if len(shapes) == 1 else f"{AREA}_{number}"
+            if len(shapes) == 1:
+                name = AREA
+            else:
+                name = f"{AREA}_{number}"
             areas.append(Measurement(name, Dimension.AREA, area_px, area_mm2))
     return tuple(areas)
+
+
+def generic_finding(finding_id: str) -> Finding:
+    """A finding of any name: of a model that states none of ours, or the user's word for what was pointed at."""
+    title = finding_id.replace("_", " ").replace("-", " ").capitalize() or "Structure"
+    return Finding(
+        finding_id,
+        title,
+        absent=f"{title} not visualised",
+        absent_banner="Nothing found" if finding_id in (OTHER, "") else f"{title} not seen",
+        read=partial(read, finding=finding_id),
+        quantities=QUANTITIES,
+        from_outline=False,
+    )
+
+
+register(generic_finding(OTHER))

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from usviewer.frame import ImageGeometry, Points, Sector
 from usviewer.infer.prediction import Prediction
 from usviewer.measure import uncertainty
-from usviewer.measure.generic import base_reading
+from usviewer.measure.findings.base import Finding, Quantity, ReadState, base_reading, register
 from usviewer.measure.geometry import border_distance_px, border_margin_px
 from usviewer.measure.reading import Dimension, Measurement, Reading, Status
 from usviewer.measure.section import (
@@ -30,8 +30,7 @@ from usviewer.measure.section import (
 
 Values = NDArray[np.float64]
 
-FINDING = "nerve"
-NERVE = "nerve"
+NAME = "nerve"
 AREA, DEPTH, CENTROID_DEPTH = "area", "depth", "centroid_depth"
 LONG_AXIS, SHORT_AXIS = "long_axis", "short_axis"
 MIN_AREA_PX = 25.0
@@ -45,7 +44,7 @@ SEVERAL = "More than one nerve: the best one is measured"
 NO_FACE = "No depth: where the probe lies in the picture is not known"
 
 
-def read(prediction: Prediction, geometry: ImageGeometry | None) -> Reading:
+def read(prediction: Prediction, geometry: ImageGeometry | None, _state: ReadState) -> Reading:
     """Measure the best nerve of one frame: ``area``, ``depth``, ``centroid_depth``, ``long_axis``, ``short_axis``.
 
     ``depth`` runs from the probe face along the beam to the nearest point of the outline, ``centroid_depth`` to its
@@ -53,9 +52,9 @@ def read(prediction: Prediction, geometry: ImageGeometry | None) -> Reading:
     beside it. Vessels alone are no nerve: then nothing is outlined and the status is not visualised.
     """
     geometry = geometry or ImageGeometry()
-    reading = replace(base_reading(prediction, FINDING, geometry), label=prediction.measured)
+    reading = replace(base_reading(prediction, NERVE.id, geometry), label=prediction.measured)
     found = shapes_of(prediction, len(prediction.instances))
-    wanted = prediction.measured or NERVE
+    wanted = prediction.measured or NAME
     nerves = [f for f in found if f.instance.label.casefold() == wanted.casefold()]
     if not nerves:
         return not_visualised(reading, NONE, found)
@@ -81,7 +80,9 @@ def _refusal(found: InstanceShape, geometry: ImageGeometry, frame_size_px: tuple
     if found.shape.moments.area < MIN_AREA_PX:
         return SMALL
     margin = border_margin_px(found.shape, border_distance_px(geometry.sector, frame_size_px))
-    return CLIPPED if float(margin[found.shape.mask].min()) <= BORDER_PX else ""
+    if float(margin[found.shape.mask].min()) <= BORDER_PX:
+        return CLIPPED
+    return ""
 
 
 def depths(section: Section, sector: Sector | None) -> tuple[Measurement, ...]:
@@ -104,7 +105,9 @@ def _faces(sector: Sector, points_xy_px: Points, pixel_aspect: float) -> Points 
     """Where the beam to each point leaves the probe (N, 2); None where one does not, or lies before it."""
     if sector.apex_xy_px is None:
         tops = _upper_edge(sector.outline_xy_px, points_xy_px[:, 0])
-        return None if (tops > points_xy_px[:, 1]).any() else np.column_stack([points_xy_px[:, 0], tops])
+        if (tops > points_xy_px[:, 1]).any():
+            return None
+        return np.column_stack([points_xy_px[:, 0], tops])
     if sector.face_radius_px is None:
         return None
     rays = points_xy_px - np.asarray(sector.apex_xy_px)
@@ -128,6 +131,30 @@ def _upper_edge(outline_xy_px: Points, x_px: Values) -> Values:
 def _depth(name: str, face: Values, point: Values, section: Section, gain: float) -> Measurement:
     start, end = (float(face[0]), float(face[1])), (float(point[0]), float(point[1]))
     length_px = float(np.hypot(*((point - face) * (section.pixel_aspect, 1.0))))
-    length_mm = section.spacing.length_mm(start, end) if section.spacing else None
+    if section.spacing:
+        length_mm = section.spacing.length_mm(start, end)
+    else:
+        length_mm = None
     value = Measurement(name, Dimension.LENGTH, length_px, length_mm, ends_xy_px=(start, end))
     return section.with_errors(value, gain)
+
+
+NERVE = register(
+    Finding(
+        NAME,
+        "Nerve",
+        absent=NONE,
+        absent_banner="Nerve not seen",
+        read=read,
+        labels=(NAME,),
+        label_required=True,  # vessels and muscles are labelled beside it
+        quoted=AREA,
+        quantities={
+            AREA: Quantity(Dimension.AREA),
+            DEPTH: Quantity(Dimension.LENGTH, "Depth of the nearest edge"),
+            CENTROID_DEPTH: Quantity(Dimension.LENGTH, "Depth of the middle"),
+            LONG_AXIS: Quantity(Dimension.LENGTH),
+            SHORT_AXIS: Quantity(Dimension.LENGTH),
+        },
+    )
+)

@@ -7,7 +7,8 @@ import pytest
 from tests.helpers.drawing import SIZE, ellipse_mask, fan, geometry, prediction, tube_mask
 from usviewer.frame import ImageGeometry, Region
 from usviewer.infer.prediction import Edge, Instance, Prediction
-from usviewer.measure import aorta, read
+from usviewer.measure import read
+from usviewer.measure.findings import aorta
 from usviewer.measure.geometry import border_distance_px
 from usviewer.measure.plane import HOLD_S, PlaneTracker
 from usviewer.measure.reading import Plane, Status
