@@ -305,3 +305,25 @@ def test_several_processes_share_the_file_line_by_line(tmp_path: Path, most_byte
     seen = [found.groups() for line in lines if (found := whole.fullmatch(line))]
     assert len(set(seen)) == len(seen)
     assert len(seen) == 600 if complete else len(list(tmp_path.glob("usviewer.log*"))) == logs.KEPT_FILES
+
+
+IMPORTED = """
+import logging, sys, threading
+from usviewer.logs import written_down
+
+class Watch:
+    def find_spec(self, name, path=None, target=None):
+        if threading.current_thread() is not threading.main_thread():
+            print(name)
+
+sys.meta_path.insert(0, Watch())
+with written_down("info"):
+    logging.getLogger("usviewer.test").warning("line %d", 1)
+"""
+
+
+def test_the_thread_that_writes_imports_nothing(tmp_path: Path) -> None:
+    """PySide6 is imported while the first lines are written; it ends the process where ``sys.modules`` grows then."""
+    done = subprocess.run([sys.executable, "-c", IMPORTED], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert "line 1" in log_path().read_text(encoding="utf-8")

@@ -9,11 +9,19 @@ import errno
 import os
 import shutil
 import stat
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
+
+# Here and not where they are used: the thread of the log must import nothing. The import of PySide6 goes through
+# ``sys.modules``, and ends the process when another thread adds to it meanwhile.
+if sys.platform == "win32":
+    import msvcrt
+else:
+    import fcntl
 
 NOT_REGULAR = "it is not a regular file"
 # Reading, merging and writing the settings takes milliseconds; a program that hangs with the lock must not hold others.
@@ -81,13 +89,9 @@ def one_at_a_time(path: Path) -> Iterator[None]:
 def _lock(descriptor: int) -> bool:
     """Lock a file that is open, if nobody else has."""
     try:
-        if os.name == "nt":
-            import msvcrt
-
-            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined,unused-ignore]  # Windows only
+        if sys.platform == "win32":
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
         else:
-            import fcntl
-
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         return False
