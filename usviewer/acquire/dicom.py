@@ -142,7 +142,7 @@ class DicomSource(RecordedSource):
             notes.append(f"The file says that it has {self._declared} frames; {count} were found")
         if self._damaged:
             notes.append(f"Damaged, left out: frame {', '.join(map(str, sorted(self._damaged)))}")
-        # Said, not refused: a capture of an ultrasound screen may carry another modality, such as OT.
+        # Said, not refused: a capture of an ultrasound screen may state another modality, or "other".
         if self.tags.modality not in ("US", "IVUS", ""):
             notes.append(f"This is not ultrasound but {self.tags.modality}")
         if self._times.note:
