@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 
+from usviewer.cli.command import EXIT_BAD_INPUT
 from usviewer.errors import UserError
 from usviewer.terminal import complain
-from usviewer.tools.command import EXIT_BAD_INPUT
 
 
 def end_with(main: Callable[[Sequence[str]], int]) -> None:

@@ -13,6 +13,11 @@ from numpy.typing import NDArray
 
 from benchmarks.command import end_with
 from usviewer.atomic import make_folder, write_text
+from usviewer.cli import bench
+from usviewer.cli.benchmark.frames import held_frames
+from usviewer.cli.benchmark.machine import facts, memory_mb
+from usviewer.cli.benchmark.report import format_facts
+from usviewer.cli.command import DEFAULT_MODEL, Parser, whole
 from usviewer.frame import Frame
 from usviewer.infer.predictor import Predictor
 from usviewer.infer.registry import load_spec
@@ -21,11 +26,6 @@ from usviewer.measure import Trend
 from usviewer.overlay.scene import compose
 from usviewer.pipeline.analyzer import FrameAnalyzer, loaded
 from usviewer.terminal import console
-from usviewer.tools import bench
-from usviewer.tools.benchmark.frames import held_frames
-from usviewer.tools.benchmark.machine import facts, memory_mb
-from usviewer.tools.benchmark.report import format_facts
-from usviewer.tools.command import DEFAULT_MODEL, Parser, whole
 
 # Buffers and caches are filled by then: memory and latency count from here.
 SETTLED = 1000

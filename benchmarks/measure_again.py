@@ -14,12 +14,12 @@ from benchmarks.command import end_with
 from usviewer.acquire import open_source
 from usviewer.calibrate.calibration import StatedScale, gather
 from usviewer.calibrate.ruler.detect import MAX_TICK_MM, MIN_TICK_MM
+from usviewer.cli.command import DEFAULT_MODEL, Parser, number
 from usviewer.errors import UserError
 from usviewer.measure.exam_context import NO_CONTEXT, ExamContext
 from usviewer.measure.reading import Site
 from usviewer.pipeline.analyzer import LoadedModel, load_model
 from usviewer.pipeline.review_run import ReviewRun
-from usviewer.tools.command import DEFAULT_MODEL, Parser, number
 from usviewer.typed_number import LENGTH_IN_MM
 from usviewer.units import ScaleSource, isotropic
 

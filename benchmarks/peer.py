@@ -19,15 +19,15 @@ import cv2
 import numpy as np
 
 from benchmarks.command import end_with
+from usviewer.cli import bench
+from usviewer.cli.bench import BenchSetup
+from usviewer.cli.benchmark.cases import Case, Result, Stages
+from usviewer.cli.command import Parser, require_least
 from usviewer.errors import UserError
 from usviewer.frame import Frame
 from usviewer.infer.manifest import ModelSpec
 from usviewer.plain_text import in_markdown
 from usviewer.terminal import console
-from usviewer.tools import bench
-from usviewer.tools.bench import BenchSetup
-from usviewer.tools.benchmark.cases import Case, Result, Stages
-from usviewer.tools.command import Parser, require_least
 
 PEERS = {"ultralytics": Path(__file__).with_name("peer_ultralytics.py")}
 SHAPES = ("rect", "square")

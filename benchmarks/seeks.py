@@ -20,11 +20,11 @@ from benchmarks.command import end_with
 from usviewer.acquire import open_source
 from usviewer.atomic import make_folder, write_text
 from usviewer.calibrate.calibration import gather
+from usviewer.cli.benchmark.cases import Spread, spread
+from usviewer.cli.command import MOST_SECONDS, Parser, number, require_least, whole
 from usviewer.errors import UserError
 from usviewer.pipeline.playback import Playback, PlaybackState
 from usviewer.plain_text import printable
-from usviewer.tools.benchmark.cases import Spread, spread
-from usviewer.tools.command import MOST_SECONDS, Parser, number, require_least, whole
 from usviewer.typed_number import SECONDS
 
 RATE_HZ = 30

@@ -17,13 +17,13 @@ from benchmarks.command import end_with
 from usviewer.calibrate import find_sector
 from usviewer.calibrate.ruler.detect import find_ruler
 from usviewer.calibrate.ruler.watch import Watch, take_reference
+from usviewer.cli import bench
+from usviewer.cli.benchmark.cases import Spread, spread
+from usviewer.cli.benchmark.frames import held_frames
+from usviewer.cli.command import Parser, whole
 from usviewer.errors import UserError
 from usviewer.frame import Frame
 from usviewer.pipeline.signal import Stillness
-from usviewer.tools import bench
-from usviewer.tools.benchmark.cases import Spread, spread
-from usviewer.tools.benchmark.frames import held_frames
-from usviewer.tools.command import Parser, whole
 
 HELD_FRAMES = 6
 RULER_FRAMES = 3

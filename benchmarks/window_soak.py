@@ -20,9 +20,9 @@ from PySide6.QtWidgets import QApplication
 from benchmarks.command import end_with
 from usviewer import app
 from usviewer.atomic import make_folder, write_text
+from usviewer.cli.command import MOST_SECONDS, Parser, number
 from usviewer.pipeline.worker import own_threads
 from usviewer.plain_text import in_markdown, printable
-from usviewer.tools.command import MOST_SECONDS, Parser, number
 
 if TYPE_CHECKING:
     from usviewer.view.main_window import MainWindow
@@ -198,7 +198,7 @@ class WindowSoak(QObject):
         return replace(sample, latency_ms=status.latency_ms.p50, latency_p95_ms=status.latency_ms.p95)
 
     def _finish(self) -> None:
-        from usviewer.tools.benchmark.machine import facts  # brings the engines: not while the window starts
+        from usviewer.cli.benchmark.machine import facts  # brings the engines: not while the window starts
 
         self._timer.stop()
         engine, status = self._window.desk.engine(), self._window.live.status

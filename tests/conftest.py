@@ -22,7 +22,7 @@ SLOW = (
     "evaluate/",
     "fuzz/",
     "scripts/",
-    "tools/",
+    "cli/",
     "training/",
     "view/",
     "acquire/test_memory.py",
@@ -49,7 +49,7 @@ SLOW = (
 
 
 # Of these coverage is measured all the same: beside the fast loop, which runs most of what lies below them.
-MEASURED = ("contract/", "tools/", "view/", "test_app.py")
+MEASURED = ("contract/", "cli/", "view/", "test_app.py")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

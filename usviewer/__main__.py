@@ -1,4 +1,4 @@
-"""The command line. Each command is a module of ``usviewer.tools``, imported only when it is asked for."""
+"""The command line. Each command is a module of ``usviewer.cli``, imported only when it is asked for."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from usviewer import RESEARCH_USE, __version__
+from usviewer.cli.command import EXIT_BAD_INPUT, EXIT_BUG, Parser, bug_sentence, logged
 from usviewer.errors import UserError
 from usviewer.logs import DEFAULT_LEVEL
-from usviewer.tools.command import EXIT_BAD_INPUT, EXIT_BUG, Parser, bug_sentence, logged
 
 COMMANDS = {
     "analyze": "segment and measure whole clips, stills, folders and DICOM files",
@@ -40,7 +40,7 @@ def build_parser(chosen: str | None) -> Parser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=Parser)
     for name, text in COMMANDS.items():
         if name == chosen:
-            importlib.import_module(WINDOWED.get(name, f"usviewer.tools.{name}")).add_parser(commands)
+            importlib.import_module(WINDOWED.get(name, f"usviewer.cli.{name}")).add_parser(commands)
         else:
             commands.add_parser(name, help=text)
     return parser

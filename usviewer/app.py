@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 from usviewer import settings as preferences
 from usviewer.acquire import check_address, is_address
+from usviewer.cli.command import MOST_SECONDS, Parser, logged, number
 from usviewer.errors import UserError
-from usviewer.tools.command import MOST_SECONDS, Parser, logged, number
 from usviewer.typed_number import SECONDS, parse_whole
 
 if TYPE_CHECKING:

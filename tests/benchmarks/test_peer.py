@@ -12,11 +12,11 @@ import pytest
 from benchmarks import peer
 from benchmarks.peer import PEERS, Peer, PeerCase, ratios_of
 from tests.helpers.tiny_models import add_dark_finder
+from usviewer.cli.benchmark.cases import Result, Spread
+from usviewer.cli.benchmark.frames import held_frames
 from usviewer.errors import UserError
 from usviewer.frame import make_frame
 from usviewer.infer.registry import add_model, load_spec
-from usviewer.tools.benchmark.cases import Result, Spread
-from usviewer.tools.benchmark.frames import held_frames
 
 PEER_PYTHON = os.environ.get("USVIEWER_PEER_PYTHON", "")
 

@@ -21,7 +21,7 @@ from usviewer.frame import Frame, FrameKey, Mask
 from usviewer.infer.prediction import Instance, Prediction, full_mask
 from usviewer.infer.prompt import Embedding, Prompt, PromptOutline
 from usviewer.infer.prompt.prompt_model import PromptModel
-from usviewer.infer.tracking.live import MAX_AGE_S, MotionTracker
+from usviewer.infer.tracking.motion_tracker import MAX_AGE_S, MotionTracker
 from usviewer.infer.tracking.track import Segmenter, TrackStep, segmenter_of, track_outline
 from usviewer.measure.findings import finding_of
 from usviewer.measure.pointed import limit_quality, read_pointed

@@ -9,11 +9,11 @@ from collections.abc import Callable
 from typing import Any
 
 from usviewer.acquire import check_address, open_source
+from usviewer.cli import latency, timecode
+from usviewer.cli.command import number, whole
 from usviewer.errors import UserError
 from usviewer.frame import Frame
 from usviewer.pipeline.live_run import LiveRun
-from usviewer.tools import latency, timecode
-from usviewer.tools.command import number, whole
 from usviewer.typed_number import SECONDS
 from usviewer.view.display import check_display, keep_decimal_point, no_qt
 

@@ -16,7 +16,7 @@ from usviewer.infer.prediction import Instance, full_mask
 from usviewer.infer.prompt import LowResMask, Prompt, PromptOutline, at_point
 from usviewer.infer.prompt.prompt_model import PromptModel
 from usviewer.infer.tracking.course import GREW
-from usviewer.infer.tracking.live import MAX_AGE_S, MotionTracker
+from usviewer.infer.tracking.motion_tracker import MAX_AGE_S, MotionTracker
 from usviewer.infer.tracking.optical_flow import overlap
 from usviewer.infer.tracking.track import (
     BY_MOTION,

@@ -6,8 +6,8 @@ import pytest
 
 from tests.helpers.devices import FULL, FakeBackend, card
 from usviewer.acquire.device.formats import DeviceFormat
-from usviewer.tools import devices
-from usviewer.tools.command import Parser
+from usviewer.cli import devices
+from usviewer.cli.command import Parser
 
 
 def run(monkeypatch: pytest.MonkeyPatch, backend: FakeBackend, *arguments: str) -> int:

@@ -15,6 +15,7 @@ import numpy as np
 
 from usviewer import RESEARCH_USE, __version__
 from usviewer.atomic import make_folder
+from usviewer.cli.command import MOST_COUNT
 from usviewer.errors import UserError
 from usviewer.evaluate.statistics import Agreement, Values, agreement, bootstrap, interval, mean, resampled
 from usviewer.measure.findings import finding_of
@@ -22,7 +23,6 @@ from usviewer.overlay.words import title
 from usviewer.save.plots import write_bland_altman
 from usviewer.save.tables import Cell, text_of_cell, write_csv, write_json
 from usviewer.terminal import console
-from usviewer.tools.command import MOST_COUNT
 from usviewer.typed_number import parse_number, parse_whole
 
 FORMAT = 1

@@ -13,20 +13,20 @@ from typing import Any
 import numpy as np
 import pytest
 
+from usviewer.cli.sam.convert import convert
 from usviewer.errors import UserError
 from usviewer.frame import make_frame
 from usviewer.infer.prompt import at_point, in_box
 from usviewer.infer.prompt.prompt_model import PromptModel
 from usviewer.infer.session import open_call
-from usviewer.tools.sam.convert import convert
 
 torch = pytest.importorskip("torch", reason="needs PyTorch: pip install 'usviewer[train]'")
 transformers = pytest.importorskip("transformers", reason="needs transformers: pip install 'usviewer[peer]'")
 
 # These import PyTorch.
-from usviewer.tools.sam.checkpoint import read_checkpoint  # noqa: E402
-from usviewer.tools.sam.graphs import DECODER_INPUTS, write_graphs  # noqa: E402
-from usviewer.tools.sam.network import MEAN, STD, Decoder, Encoder  # noqa: E402
+from usviewer.cli.sam.checkpoint import read_checkpoint  # noqa: E402
+from usviewer.cli.sam.graphs import DECODER_INPUTS, write_graphs  # noqa: E402
+from usviewer.cli.sam.network import MEAN, STD, Decoder, Encoder  # noqa: E402
 
 pytestmark = [pytest.mark.train, pytest.mark.filterwarnings("ignore")]
 

@@ -8,6 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from usviewer.cli.benchmark import machine, report
+from usviewer.cli.benchmark.cases import Case, OwnCase, measure
+from usviewer.cli.benchmark.frames import HELD, held_frames
+from usviewer.cli.benchmark.live import run_live
+from usviewer.cli.command import DEFAULT_MODEL, MOST_SECONDS, number, require_least, whole
 from usviewer.errors import UserError
 from usviewer.frame import Frame
 from usviewer.infer import choice
@@ -16,11 +21,6 @@ from usviewer.infer.predictor import Predictor
 from usviewer.infer.registry import load_spec
 from usviewer.infer.session import ENGINES, engine_threads, usable_engines
 from usviewer.terminal import Terminal, console
-from usviewer.tools.benchmark import machine, report
-from usviewer.tools.benchmark.cases import Case, OwnCase, measure
-from usviewer.tools.benchmark.frames import HELD, held_frames
-from usviewer.tools.benchmark.live import run_live
-from usviewer.tools.command import DEFAULT_MODEL, MOST_SECONDS, number, require_least, whole
 from usviewer.typed_number import SECONDS, parse_number, parse_whole
 
 DEFAULT_FOLDER = Path("usviewer-bench")

@@ -11,12 +11,12 @@ import pytest
 from tests.helpers.drawing import reading
 from tests.save.test_tables import documented
 from usviewer.__main__ import main
+from usviewer.cli import agreement
+from usviewer.cli.agreement import read_calipers
 from usviewer.errors import UserError
 from usviewer.measure.reading import Dimension, Measurement, Status
 from usviewer.save.plots import write_bland_altman
 from usviewer.save.tables import reading_columns, reading_row, write_csv, write_json
-from usviewer.tools import agreement
-from usviewer.tools.agreement import read_calipers
 
 
 def make_clip(folder: Path, values, median=None) -> Path:

@@ -9,9 +9,9 @@ import pytest
 from tests.helpers.recordings import dicom_dataset, write_clip
 from tests.helpers.screens import screen
 from usviewer.calibrate.ruler import layouts
+from usviewer.cli import calibrate
+from usviewer.cli.command import Parser
 from usviewer.errors import UserError
-from usviewer.tools import calibrate
-from usviewer.tools.command import Parser
 
 SIZE = (800, 600)
 PITCH = 36.3

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from usviewer.tools.sam.checkpoint import DECODER_HEADS, MASKS, EncoderShape
+from usviewer.cli.sam.checkpoint import DECODER_HEADS, MASKS, EncoderShape
 
 # Of ImageNet's pictures, in bytes: what the published encoders were trained with.
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from usviewer.atomic import make_folder, write_text
+from usviewer.cli.benchmark.cases import Result, Spread
+from usviewer.cli.benchmark.live import LiveResult
 from usviewer.plain_text import in_markdown, printable
-from usviewer.tools.benchmark.cases import Result, Spread
-from usviewer.tools.benchmark.live import LiveResult
 
 
 @dataclass(slots=True)

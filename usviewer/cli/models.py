@@ -10,6 +10,8 @@ from typing import Any
 
 from rich.table import Table
 
+from usviewer.cli.benchmark.frames import held_frames
+from usviewer.cli.sam import convert
 from usviewer.errors import UserError
 from usviewer.frame import Frame
 from usviewer.infer import choice, golden, registry
@@ -19,8 +21,6 @@ from usviewer.infer.session import engine_threads
 from usviewer.infer.session.int8 import CALIBRATION_FRAMES
 from usviewer.plain_text import printable
 from usviewer.terminal import Terminal, results
-from usviewer.tools.benchmark.frames import held_frames
-from usviewer.tools.sam import convert
 
 EXIT_FAILED = 2
 

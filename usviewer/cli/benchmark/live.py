@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from usviewer.cli.benchmark.cases import Spread, spread
+from usviewer.cli.benchmark.frames import LoopSource
 from usviewer.errors import UserError
 from usviewer.frame import Frame
 from usviewer.infer.prediction import Prediction
@@ -16,8 +18,6 @@ from usviewer.measure import read
 from usviewer.measure.reading import Reading
 from usviewer.pipeline.analyzer import loaded
 from usviewer.pipeline.live_run import LiveRun
-from usviewer.tools.benchmark.cases import Spread, spread
-from usviewer.tools.benchmark.frames import LoopSource
 
 WARM_UP_FRAMES = 10
 POLL_S = 0.25

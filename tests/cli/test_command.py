@@ -7,8 +7,8 @@ import io
 import pytest
 from rich.table import Table
 
+from usviewer.cli.command import unused_names
 from usviewer.terminal import Terminal, complain
-from usviewer.tools.command import unused_names
 
 NAMES = {
     "aorta [left].png": "aorta [left].png",

@@ -4,8 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
+from usviewer.cli.timecode import MOST, pattern, read_pattern
 from usviewer.frame import Pixels
-from usviewer.tools.timecode import MOST, pattern, read_pattern
 
 NUMBERS = (0, 1, 2, 1000, 12345, 43690, MOST)
 

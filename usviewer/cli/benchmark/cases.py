@@ -10,6 +10,7 @@ from typing import Protocol
 
 import numpy as np
 
+from usviewer.cli.benchmark.machine import OtherLoad
 from usviewer.frame import Frame
 from usviewer.infer.manifest import ModelSpec
 from usviewer.infer.predictor import Predictor
@@ -17,7 +18,6 @@ from usviewer.infer.preprocess import make_square
 from usviewer.overlay.raster import draw
 from usviewer.overlay.scene import compose
 from usviewer.pipeline.analyzer import FrameAnalyzer, loaded
-from usviewer.tools.benchmark.machine import OtherLoad
 
 BLOCK = 20
 # A block in which other processes used more than this of a core does not count as undisturbed.

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from usviewer.cli.timecode import read_pattern
 from usviewer.errors import UserError
 from usviewer.frame import Frame
-from usviewer.tools.timecode import read_pattern
 
 SOURCES = ("screen:", "device:")
 # The first patterns are shown while the window is still being opened.

@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 
 from tests.helpers.tiny_models import add_dark_finder
+from usviewer.cli import bench
+from usviewer.cli.benchmark import machine
+from usviewer.cli.benchmark.cases import BLOCK, OwnCase, Spread, measure, spread
+from usviewer.cli.benchmark.frames import LoopSource, held_frames
+from usviewer.cli.benchmark.live import run_live
+from usviewer.cli.command import Parser
 from usviewer.errors import UserError
 from usviewer.frame import make_frame
 from usviewer.infer.predictor import Predictor
 from usviewer.infer.registry import load_spec
-from usviewer.tools import bench
-from usviewer.tools.benchmark import machine
-from usviewer.tools.benchmark.cases import BLOCK, OwnCase, Spread, measure, spread
-from usviewer.tools.benchmark.frames import LoopSource, held_frames
-from usviewer.tools.benchmark.live import run_live
-from usviewer.tools.command import Parser
 
 
 def run(*words: str) -> int:

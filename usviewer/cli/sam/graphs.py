@@ -11,10 +11,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from usviewer.cli.sam.checkpoint import EncoderShape
+from usviewer.cli.sam.network import Decoder, Encoder
 from usviewer.errors import UserError
 from usviewer.infer.session import open_call
-from usviewer.tools.sam.checkpoint import EncoderShape
-from usviewer.tools.sam.network import Decoder, Encoder
 
 OPSET = 17
 DECODER_INPUTS = ("image_embeddings", "point_coords", "point_labels", "mask_input", "has_mask_input")

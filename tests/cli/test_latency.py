@@ -3,10 +3,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from usviewer.cli.latency import ENOUGH, SETTLING, Loopback, check_source
+from usviewer.cli.timecode import pattern
 from usviewer.errors import UserError
 from usviewer.frame import Frame, make_frame
-from usviewer.tools.latency import ENOUGH, SETTLING, Loopback, check_source
-from usviewer.tools.timecode import pattern
 
 NOTHING = np.full((192, 256), 128, np.uint8)
 

@@ -25,6 +25,7 @@ from usviewer.calibrate.ruler.confirm import UNCONFIRMED
 from usviewer.calibrate.ruler.detect import MAX_TICK_MM, MIN_TICK_MM
 from usviewer.calibrate.source import stills_in_words
 from usviewer.calibrate.user_spacing import spacing_from_text
+from usviewer.cli.command import DEFAULT_MODEL, EXIT_BAD_INPUT, EXIT_BUG, bug_sentence, number, unused_names
 from usviewer.errors import UserError
 from usviewer.frame import FALLBACK_FRAMES_PER_SECOND, Frame
 from usviewer.infer import trial
@@ -47,7 +48,6 @@ from usviewer.pipeline.refusals import refusals
 from usviewer.save.results import FILES, MASKS, PICTURES, ExportOptions, ResultFolder
 from usviewer.save.summary import AnalysisInfo, scale_withdrawals
 from usviewer.terminal import Terminal, complain, console
-from usviewer.tools.command import DEFAULT_MODEL, EXIT_BAD_INPUT, EXIT_BUG, bug_sentence, number, unused_names
 from usviewer.typed_number import LENGTH_IN_MM
 from usviewer.unfinished import remove_leftovers
 from usviewer.units import Spacing

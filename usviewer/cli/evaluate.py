@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from usviewer.atomic import make_folder
 from usviewer.calibrate.user_spacing import spacing_from_text
+from usviewer.cli.command import number, require_least, whole
 from usviewer.errors import UserError
 from usviewer.evaluate import page, prompts, tracking
 from usviewer.evaluate.box_scores import box_sample, judge_boxes
@@ -32,7 +33,6 @@ from usviewer.infer.session import ENGINES
 from usviewer.pipeline import FrameAnalyzer, FrameResult, prefetch
 from usviewer.pipeline.analyzer import loaded
 from usviewer.terminal import Terminal, console
-from usviewer.tools.command import number, require_least, whole
 
 WORST = 10
 # mAP is taken over the whole curve of precision and recall, so boxes far below the model's threshold count too.

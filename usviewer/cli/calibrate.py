@@ -15,10 +15,10 @@ from usviewer.calibrate.ruler.confirm import Proposal, remember
 from usviewer.calibrate.ruler.detect import MAX_TICK_MM, MIN_TICK_MM, NO_RULER, Ruler
 from usviewer.calibrate.ruler.text import can_read
 from usviewer.calibrate.source import file_scale, sample_frames
+from usviewer.cli.command import number
 from usviewer.errors import UserError
 from usviewer.frame import Frame
 from usviewer.terminal import console
-from usviewer.tools.command import number
 from usviewer.typed_number import LENGTH_IN_MM
 from usviewer.units import Spacing
 
