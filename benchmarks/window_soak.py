@@ -170,7 +170,7 @@ class WindowSoak(QObject):
             self._finish()
 
     def _look_for_firsts(self, now: float) -> None:
-        on_screen = self._window.desk.on_screen
+        on_screen = self._window.app_state.on_screen
         for name, there in (
             ("window", self._window.isVisible()),
             ("picture", on_screen.frame is not None),
@@ -201,7 +201,7 @@ class WindowSoak(QObject):
         from usviewer.cli.benchmark.machine import facts  # brings the engines: not while the window starts
 
         self._timer.stop()
-        engine, status = self._window.desk.engine(), self._window.live.status
+        engine, status = self._window.app_state.engine(), self._window.live.status
         source, model, running = "none", "none", "none"
         if status is not None and status.source is not None:
             source = f"{status.source.name}, {status.source.width_px} x {status.source.height_px}"

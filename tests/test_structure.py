@@ -88,7 +88,7 @@ def test_docstrings_and_words_to_tools_are_no_comments(written: Written) -> None
 
 
 def test_what_is_done_through_the_window_or_from_outside_is_counted(written: Written) -> None:
-    text = "def f(window):\n    window.desk.show()\n    window.close()\n    window.desk.lens = 1\n    self.lens = 2\n"
+    text = "def f(window):\n    window.state.show()\n    window.close()\n    window.state.lens = 1\n    self.lens = 2\n"
     found = written(usviewer__view__a=text)
     assert found["lines that reach through the main window"].value == 2
-    assert found["attributes assigned from outside in view"].places == ("usviewer/view/a.py:4 window.desk.lens",)
+    assert found["attributes assigned from outside in view"].places == ("usviewer/view/a.py:4 window.state.lens",)

@@ -146,7 +146,7 @@ def _exists(path: str) -> bool:
 
 def _begin(window: MainWindow, source: str | None, *, restored: bool) -> None:
     """Load the model in the background, and open what was asked for."""
-    window.desk.load_model(window.desk.settings.model, window.desk.settings.engine)
+    window.app_state.load_model(window.app_state.settings.model, window.app_state.settings.engine)
     if source and is_address(source):
         window.open_live(source)
     elif source:
@@ -179,7 +179,7 @@ def _shoot(window: MainWindow, options: argparse.Namespace) -> None:
 
     def look() -> None:
         now = time.monotonic()
-        ready = window.desk.on_screen.reading is not None or window.welcoming
+        ready = window.app_state.on_screen.reading is not None or window.welcoming
         if ready and not first_s:
             first_s.append(now)
             for name in options.do:

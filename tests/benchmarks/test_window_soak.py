@@ -73,7 +73,7 @@ class OverlaidWindow(QWidget):
     def __init__(self) -> None:
         super().__init__()
         on_screen = SimpleNamespace(frame=object(), reading=object())
-        self.desk = SimpleNamespace(on_screen=on_screen, engine=lambda: None)
+        self.app_state = SimpleNamespace(on_screen=on_screen, engine=lambda: None)
         self.live = SimpleNamespace(status=None)
 
 

@@ -128,14 +128,14 @@ def window() -> dict[str, Any]:
     keep_decimal_point()
     strtod = ctypes.CDLL(None).strtod
     strtod.restype = ctypes.c_double
-    desk = AppState(Settings(), Path("settings.json"))
+    app_state = AppState(Settings(), Path("settings.json"))
     canvas, notify = Canvas(), Notify()
-    hand, ruler = ToolController(desk, canvas, notify), RulerBar(lambda _mm, _keep: None, lambda: None)
+    hand, ruler = ToolController(app_state, canvas, notify), RulerBar(lambda _mm, _keep: None, lambda: None)
     bar = ToolBar(hand, canvas, notify)
-    scale, exam = ScalePanel(desk, notify, None), ExamPanel(desk, notify, lambda: None, lambda: None)  # type: ignore[arg-type,return-value]
+    scale, exam = ScalePanel(app_state, notify, None), ExamPanel(app_state, notify, lambda: None, lambda: None)  # type: ignore[arg-type,return-value]
 
     given: list[Any] = []
-    desk.set_user_spacing = lambda spacing: given.append(spacing.words())  # type: ignore[method-assign,union-attr]
+    app_state.set_user_spacing = lambda spacing: given.append(spacing.words())  # type: ignore[method-assign,union-attr]
 
     def of_scale() -> Any:
         given.clear()
@@ -143,9 +143,9 @@ def window() -> dict[str, Any]:
         return given[0] if given else said()
 
     def of_exam() -> Any:
-        desk.given = type(desk.given)()
+        app_state.given = type(app_state.given)()
         exam.use_age()
-        return desk.given.gestational_age_weeks or said()
+        return app_state.given.gestational_age_weeks or said()
 
     def said() -> Any:
         return notify.current.text if notify.current else None
@@ -167,8 +167,8 @@ def window() -> dict[str, Any]:
     bar.distance.setValue(52.5)
     ruler.value.setValue(0.25)
     shown = [bar.distance.text(), ruler.value.text()]
-    desk.close()
-    _PARTS.extend((application, desk, canvas, notify, hand, bar, ruler, scale, exam))
+    app_state.close()
+    _PARTS.extend((application, app_state, canvas, notify, hand, bar, ruler, scale, exam))
     return {"told_point": told, "fields": found, "shown": shown, "strtod": strtod(b"16.5", None)}
 
 

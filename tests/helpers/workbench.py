@@ -1,4 +1,4 @@
-"""A desk with its controllers, and a hand that works on the canvas, without the window round them."""
+"""The state of the window with its controllers, and a hand that works on the canvas, without the window round them."""
 
 from __future__ import annotations
 
@@ -30,24 +30,24 @@ class Workbench:
     def __init__(self, qtbot: Any, folder: Path, engine: FakeEngine | None = None) -> None:
         self.qtbot = qtbot
         self.kept = folder / "kept"
-        self.desk = AppState(Settings(save_folder=str(self.kept)), folder / "settings.json")
+        self.app_state = AppState(Settings(save_folder=str(self.kept)), folder / "settings.json")
         self.canvas, self.notify = Canvas(), Notify()
-        self.presenter = Presenter(self.desk, self.canvas)
-        self.desk.failed.connect(lambda error, key: self.notify.report(error, key=key))
+        self.presenter = Presenter(self.app_state, self.canvas)
+        self.app_state.failed.connect(lambda error, key: self.notify.report(error, key=key))
         self.canvas.resize(960, 720)
-        self.hand = ToolController(self.desk, self.canvas, self.notify)
+        self.hand = ToolController(self.app_state, self.canvas, self.notify)
         self.tool_bar = ToolBar(self.hand, self.canvas, self.notify)
-        self.keep = CaptureController(self.desk, self.presenter, self.notify)
-        self.review = ReviewController(self.desk, self.presenter, self.notify)
+        self.keep = CaptureController(self.app_state, self.presenter, self.notify)
+        self.review = ReviewController(self.app_state, self.presenter, self.notify)
         for widget in (self.canvas, self.notify, self.review.timeline, self.review.clips):
             qtbot.addWidget(widget)
         self.review.timeline.resize(960, 150)
         self.canvas.show()
         if engine is not None:
-            self.desk.set_engine(engine.engine())
+            self.app_state.set_engine(engine.engine())
 
     def turn(self) -> None:
-        self.desk.tick()
+        self.app_state.tick()
         self.review.tick()
 
     def until(self, condition: Callable[[], Any], timeout_ms: int = 15_000) -> None:
@@ -60,7 +60,7 @@ class Workbench:
     def open(self, path: Path) -> None:
         """Open and wait until all is analysed and a picture is shown (kept results are there before it)."""
         self.review.open(path)
-        self.until(lambda: self.is_done() and self.desk.on_screen.frame is not None)
+        self.until(lambda: self.is_done() and self.app_state.on_screen.frame is not None)
 
     def is_done(self) -> bool:
         now = self.review.snapshot
@@ -68,7 +68,7 @@ class Workbench:
 
     @property
     def index(self) -> int:
-        frame = self.desk.on_screen.frame
+        frame = self.app_state.on_screen.frame
         return -1 if frame is None else frame.key.index
 
     @property
@@ -78,7 +78,7 @@ class Workbench:
     def close(self) -> None:
         self.review.close()
         assert self.keep.close()
-        assert self.desk.close()
+        assert self.app_state.close()
 
     # -- the hand
 

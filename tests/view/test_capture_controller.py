@@ -48,7 +48,7 @@ def show_and_save(bench: Workbench, frame: Frame, reading: Reading, summary: Sum
 def save(bench: Workbench) -> tuple[Path, dict[str, Any]]:
     before = set(bench.kept.glob("*.png"))
     bench.keep.save_picture(bench.hand.items(), bench.hand.readings())
-    bench.until(lambda: not bench.desk.jobs.busy)
+    bench.until(lambda: not bench.app_state.jobs.busy)
     (picture,) = set(bench.kept.glob("*.png")) - before
     return picture, json.loads(picture.with_suffix(".json").read_text())
 

@@ -94,18 +94,18 @@ def test_whatever_is_wrong_with_one_file_costs_only_its_thumbnail(
         return real(path)
 
     monkeypatch.setattr(folder, "open_source", broken)
-    desk = AppState(Settings(), tmp_path / "settings.json")
-    neighbours = ClipBrowser(desk, lambda: None)
+    app_state = AppState(Settings(), tmp_path / "settings.json")
+    neighbours = ClipBrowser(app_state, lambda: None)
     qtbot.addWidget(neighbours.list)
     neighbours.show(tmp_path / "a.mp4")
 
     def glanced() -> bool:
-        desk.tick()
-        return not desk.loads.busy and len(neighbours.list.paths) == 3
+        app_state.tick()
+        return not app_state.loads.busy and len(neighbours.list.paths) == 3
 
     qtbot.waitUntil(glanced, timeout=10_000)
     assert [neighbours.list.said(path) for path in neighbours.list.paths] == ["", "cannot be opened", ""]
     icons = [neighbours.list.list.item(row).data(Qt.ItemDataRole.DecorationRole) for row in range(3)]
     assert [icon is not None for icon in icons] == [True, False, True]
     assert folder.result_of(tmp_path / "b.mp4", lambda _: MadeBy("ab", "cpu")) is None
-    assert desk.close()
+    assert app_state.close()

@@ -46,9 +46,9 @@ class SaidEngine(FakeEngine):
 def playing(make_window: Callable[..., MainWindow], tmp_path: Path, qtbot: Any, monkeypatch: Any) -> MainWindow:
     window = make_window(Settings(save_folder=str(tmp_path / "kept")))
     monkeypatch.setattr("usviewer.view.live_controller.open_source", lambda _uri: FakeClip(500))
-    window.desk.set_engine(SaidEngine().engine())
+    window.app_state.set_engine(SaidEngine().engine())
     window.open_live("fake")
-    qtbot.waitUntil(lambda: window.desk.on_screen.reading is not None, timeout=20_000)
+    qtbot.waitUntil(lambda: window.app_state.on_screen.reading is not None, timeout=20_000)
     return window
 
 
@@ -73,14 +73,14 @@ def test_the_plane_is_the_operators_and_says_so(playing: MainWindow, qtbot: Any)
 
 def test_naming_a_frozen_picture_keeps_its_number(playing: MainWindow) -> None:
     playing.run("freeze")
-    frame, read = playing.desk.on_screen.frame, playing.desk.on_screen.reading
+    frame, read = playing.app_state.on_screen.frame, playing.app_state.on_screen.reading
     assert frame is not None and read is not None
     median = Summary("ap_diameter", "px", 20.0, 21.0, (19.0, 21.0), 1.2, 30, read.key, Plane.TRANSVERSE, Edge.INNER)
     playing.presenter.show(frame, read, median, "Frozen")
-    before, number = playing.desk.on_screen, playing.readings.answer
+    before, number = playing.app_state.on_screen, playing.readings.answer
     assert number is not None and number.number == "20"
     playing.run("site_distal")
-    now = playing.desk.on_screen
+    now = playing.app_state.on_screen
     assert now.frame is before.frame and playing.readings.answer is not None
     assert playing.readings.answer.number == number.number and "distal" in playing.readings.answer.convention
 
@@ -97,16 +97,16 @@ def test_naming_a_frozen_picture_leaves_the_trend(playing: MainWindow) -> None:
 
 def test_another_plane_measures_the_frozen_picture_anew(playing: MainWindow, qtbot: Any) -> None:
     playing.run("freeze")
-    frame = playing.desk.on_screen.frame
-    playing.desk.set_given(ExamContext(plane=Plane.LONGITUDINAL))
+    frame = playing.app_state.on_screen.frame
+    playing.app_state.set_given(ExamContext(plane=Plane.LONGITUDINAL))
     qtbot.waitUntil(lambda: "longitudinal, set" in convention(playing))
-    assert playing.desk.on_screen.frame is frame and playing.desk.on_screen.summary is None
+    assert playing.app_state.on_screen.frame is frame and playing.app_state.on_screen.summary is None
 
 
 def test_another_source_is_another_patient(playing: MainWindow) -> None:
     playing.run("site_mid")
     playing.open_live("another")
-    assert playing.desk.given == NO_CONTEXT
+    assert playing.app_state.given == NO_CONTEXT
 
 
 def test_a_saved_picture_says_what_was_said(playing: MainWindow, tmp_path: Path, qtbot: Any) -> None:
@@ -115,7 +115,7 @@ def test_a_saved_picture_says_what_was_said(playing: MainWindow, tmp_path: Path,
     qtbot.waitUntil(lambda: "mid" in convention(playing))
     playing.run("freeze")
     playing.run("save")
-    qtbot.waitUntil(lambda: any((tmp_path / "kept").glob("*.json")) and not playing.desk.jobs.busy)
+    qtbot.waitUntil(lambda: any((tmp_path / "kept").glob("*.json")) and not playing.app_state.jobs.busy)
     document = json.loads(next((tmp_path / "kept").glob("*.json")).read_text())
     assert document["given"] == {"plane": "transverse", "site": "mid", "gestational_age_weeks": None}
     assert document["reading"]["site"] == "mid" and document["reading"]["plane_set"] == 1
@@ -127,7 +127,7 @@ def test_the_panel_says_and_shows(playing: MainWindow, qtbot: Any) -> None:
     assert panel.planes[None].isChecked() and panel.sites[Site.NOT_SET].isChecked()
     panel.sites[Site.LEFT_ILIAC].click()
     panel.planes[Plane.TRANSVERSE].click()
-    assert playing.desk.given == ExamContext(Plane.TRANSVERSE, Site.LEFT_ILIAC)
+    assert playing.app_state.given == ExamContext(Plane.TRANSVERSE, Site.LEFT_ILIAC)
     playing.run("site_left_iliac")
     assert panel.sites[Site.NOT_SET].isChecked(), "the panel follows the keys"
     playing.run("site_left_iliac")
@@ -138,17 +138,17 @@ def test_the_panel_says_and_shows(playing: MainWindow, qtbot: Any) -> None:
 
 def test_an_age_is_taken_as_it_is_typed_and_nothing_else(playing: MainWindow) -> None:
     engine = replace(SaidEngine().engine(), finding="fetal-head")
-    playing.desk.set_engine(engine)
+    playing.app_state.set_engine(engine)
     playing.run("exam")
     panel: Any = playing.side_panel.panel("exam")
     assert panel.age.isVisibleTo(panel) and not panel.reference.isVisibleTo(panel)
     panel.age.setText("soon")
     panel.use_age()
-    assert playing.desk.given.gestational_age_weeks is None
+    assert playing.app_state.given.gestational_age_weeks is None
     assert playing.notify.current is not None and "soon" in playing.notify.current.text
     panel.age.setText("28+3")
     panel.use_age()
-    assert playing.desk.given.gestational_age_weeks == pytest.approx(28 + 3 / 7)
+    assert playing.app_state.given.gestational_age_weeks == pytest.approx(28 + 3 / 7)
     assert panel.age.text() == "28+3"
 
 
@@ -166,13 +166,13 @@ def test_a_table_is_compared_only_when_it_was_chosen(playing: MainWindow) -> Non
 @pytest.fixture
 def bench(themed: Any, qtbot: Any, tmp_path: Path) -> Iterator[Workbench]:
     workbench = Workbench(qtbot, tmp_path)
-    workbench.desk.set_engine(SaidEngine().engine())
+    workbench.app_state.set_engine(SaidEngine().engine())
     yield workbench
     workbench.close()
 
 
 def said(bench: Workbench) -> Reading:
-    reading = bench.desk.on_screen.reading
+    reading = bench.app_state.on_screen.reading
     assert reading is not None
     return reading
 
@@ -180,25 +180,27 @@ def said(bench: Workbench) -> Reading:
 def test_a_clip_remembers_what_was_said_of_it(bench: Workbench, tmp_path: Path) -> None:
     clip, other = write_clip(tmp_path / "a.mp4", count=30), write_clip(tmp_path / "b.mp4", count=12)
     bench.open(clip)
-    bench.desk.set_given(ExamContext(Plane.TRANSVERSE, Site.MID))
-    bench.until(lambda: bench.is_done() and bench.desk.on_screen.reading is not None and said(bench).site is Site.MID)
+    bench.app_state.set_given(ExamContext(Plane.TRANSVERSE, Site.MID))
+    bench.until(
+        lambda: bench.is_done() and bench.app_state.on_screen.reading is not None and said(bench).site is Site.MID
+    )
     assert said(bench).plane_set
     bench.open(other)
-    assert bench.desk.given == NO_CONTEXT and said(bench).site is Site.NOT_SET
+    assert bench.app_state.given == NO_CONTEXT and said(bench).site is Site.NOT_SET
     bench.open(clip)
-    assert bench.desk.given == ExamContext(Plane.TRANSVERSE, Site.MID)
-    bench.until(lambda: bench.desk.on_screen.reading is not None and said(bench).site is Site.MID)
+    assert bench.app_state.given == ExamContext(Plane.TRANSVERSE, Site.MID)
+    bench.until(lambda: bench.app_state.on_screen.reading is not None and said(bench).site is Site.MID)
 
 
 def test_results_under_one_plane_are_not_taken_for_those_of_another(bench: Workbench, tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "a.mp4", count=20)
     bench.open(clip)
     assert said(bench).plane is Plane.TRANSVERSE and not said(bench).plane_set
-    bench.desk.set_given(ExamContext(plane=Plane.LONGITUDINAL))
-    bench.until(lambda: bench.is_done() and bench.desk.on_screen.reading is not None)
+    bench.app_state.set_given(ExamContext(plane=Plane.LONGITUDINAL))
+    bench.until(lambda: bench.is_done() and bench.app_state.on_screen.reading is not None)
     bench.until(lambda: said(bench).plane is Plane.LONGITUDINAL)
-    bench.desk.set_given(NO_CONTEXT)
-    bench.until(lambda: bench.desk.on_screen.reading is not None and not said(bench).plane_set)
+    bench.app_state.set_given(NO_CONTEXT)
+    bench.until(lambda: bench.app_state.on_screen.reading is not None and not said(bench).plane_set)
     assert said(bench).plane is Plane.TRANSVERSE
 
 

@@ -56,15 +56,15 @@ def fast(make_window: Callable[..., MainWindow], tmp_path: Path, qtbot: Any, mon
     """A source of 60 pictures a second before a model that manages five."""
     window = make_window(Settings(save_folder=str(tmp_path / "kept")))
     monkeypatch.setattr("usviewer.view.live_controller.open_source", lambda _uri: FakeClip(5000, FAST_HZ))
-    window.desk.set_engine(SlowEngine().engine())
+    window.app_state.set_engine(SlowEngine().engine())
     window.open_live("fast")
-    qtbot.waitUntil(lambda: window.desk.on_screen.frame is not None, timeout=20_000)
+    qtbot.waitUntil(lambda: window.app_state.on_screen.frame is not None, timeout=20_000)
     return window
 
 
 def test_every_picture_on_the_screen_carries_its_own_overlay_or_none(fast: MainWindow, qtbot: Any) -> None:
     pairs: list[tuple[Frame, Reading | None, float]] = []
-    fast.desk.shown_changed.connect(lambda: pairs.append(_pair(fast)))
+    fast.app_state.shown_changed.connect(lambda: pairs.append(_pair(fast)))
     qtbot.waitUntil(lambda: len({frame.key.index for frame, *_ in pairs}) > 40, timeout=60_000)
     for frame, reading, newest_s in pairs:
         if reading is not None:
@@ -74,7 +74,7 @@ def test_every_picture_on_the_screen_carries_its_own_overlay_or_none(fast: MainW
 
 
 def _pair(window: MainWindow) -> tuple[Frame, Reading | None, float]:
-    now = window.desk.on_screen
+    now = window.app_state.on_screen
     assert now.frame is not None and window.live._run is not None
     newest = window.live._run.snapshot().newest
     same = newest is None or newest.key.digest == now.frame.key.digest or now.reading is None
@@ -87,14 +87,14 @@ def test_frozen_and_exported_the_overlay_was_computed_from_exactly_that_picture(
     kept = tmp_path / "kept"
     for turn in range(1, 5):
         fast.run("freeze")
-        frame = fast.desk.on_screen.frame
-        qtbot.waitUntil(lambda: fast.desk.on_screen.reading is not None, timeout=20_000)
-        assert fast.desk.on_screen.frame is frame, "the picture that was held, not a later one"
+        frame = fast.app_state.on_screen.frame
+        qtbot.waitUntil(lambda: fast.app_state.on_screen.reading is not None, timeout=20_000)
+        assert fast.app_state.on_screen.frame is frame, "the picture that was held, not a later one"
         fast.run("save")
         qtbot.waitUntil(lambda turn=turn: len(list(kept.glob("*.png"))) == turn, timeout=20_000)
         fast.run("freeze")
-        before = fast.desk.on_screen.frame
-        qtbot.waitUntil(lambda before=before: fast.desk.on_screen.frame is not before, timeout=20_000)
+        before = fast.app_state.on_screen.frame
+        qtbot.waitUntil(lambda before=before: fast.app_state.on_screen.frame is not before, timeout=20_000)
     documents = [json.loads(file.read_text()) for file in kept.glob("*.json")]
     assert len({document["frame_digest"] for document in documents}) == 4
     for document in documents:
@@ -108,7 +108,7 @@ def test_a_recording_keeps_each_picture_with_its_own_numbers(
     monkeypatch.setattr(f"{__name__}.SLOW_S", 0.0)  # a slow model's pictures are bare: they have no numbers to keep
     fast.run("record")
     read: set[str] = set()
-    fast.desk.shown_changed.connect(lambda: read.add(_digest_of_reading(fast)))
+    fast.app_state.shown_changed.connect(lambda: read.add(_digest_of_reading(fast)))
     qtbot.waitUntil(lambda: len(read - {""}) > 3, timeout=60_000)
     fast.run("record")
     qtbot.waitUntil(lambda: any((tmp_path / "kept").glob("*/readings.csv")), timeout=60_000)
@@ -120,7 +120,7 @@ def test_a_recording_keeps_each_picture_with_its_own_numbers(
 
 
 def _digest_of_reading(window: MainWindow) -> str:
-    reading = window.desk.on_screen.reading
+    reading = window.app_state.on_screen.reading
     return reading.key.digest if reading is not None else ""
 
 
@@ -152,9 +152,9 @@ def lacking(
         monkeypatch.setattr("usviewer.save.cache.clips_folder", lambda: kept / "clips")
     window = make_window(Settings(save_folder=str(kept)))
     if name == "no permission":
-        window.desk._settings_path = kept / "settings.json"
+        window.app_state._settings_path = kept / "settings.json"
     if name != "no model":
-        window.desk.set_engine(FakeEngine().engine())
+        window.app_state.set_engine(FakeEngine().engine())
     monkeypatch.setattr(QFileDialog, "getOpenFileName", lambda *_, **__: ("", ""))
     monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *_, **__: "")
     return name, window, kept
@@ -175,7 +175,9 @@ def walk(window: MainWindow, qtbot: Any) -> None:
             action.released(window)
         if name in ("full_screen", "fold", "record"):
             window.run(name)
-    qtbot.waitUntil(lambda: not window.desk.jobs.busy and not window.late.needed.capture._encoder.busy, timeout=60_000)
+    qtbot.waitUntil(
+        lambda: not window.app_state.jobs.busy and not window.late.needed.capture._encoder.busy, timeout=60_000
+    )
 
 
 def check(window: MainWindow, kept: Path) -> None:
@@ -195,9 +197,9 @@ def test_live_every_action_works_or_says_why_it_cannot(
     name, window, kept = lacking
     monkeypatch.setattr("usviewer.view.live_controller.open_source", lambda _uri: FakeClip(500))
     window.open_live("fake")
-    qtbot.waitUntil(lambda: window.desk.on_screen.frame is not None, timeout=20_000)
+    qtbot.waitUntil(lambda: window.app_state.on_screen.frame is not None, timeout=20_000)
     if name != "no model":
-        qtbot.waitUntil(lambda: window.desk.on_screen.reading is not None, timeout=20_000)
+        qtbot.waitUntil(lambda: window.app_state.on_screen.reading is not None, timeout=20_000)
     with full(name):
         walk(window, qtbot)
     check(window, kept)
@@ -217,7 +219,7 @@ def test_in_review_every_action_works_or_says_why_it_cannot(
     clip = write_clip(tmp_path / "clips" / "clip.mp4", count=20)
     with full(name):
         window.open_path(clip)
-        qtbot.waitUntil(lambda: window.desk.on_screen.frame is not None, timeout=20_000)
+        qtbot.waitUntil(lambda: window.app_state.on_screen.frame is not None, timeout=20_000)
         if name != "no model":
             qtbot.waitUntil(lambda: window.late.needed.review.snapshot.complete, timeout=30_000)
         walk(window, qtbot)
@@ -230,9 +232,9 @@ def test_no_model_no_number_and_it_says_so(
     window = make_window()
     monkeypatch.setattr("usviewer.view.live_controller.open_source", lambda _uri: FakeClip(500))
     window.open_live("fake")
-    qtbot.waitUntil(lambda: window.desk.on_screen.frame is not None, timeout=20_000)
+    qtbot.waitUntil(lambda: window.app_state.on_screen.frame is not None, timeout=20_000)
     assert window.readings.answer is not None and "No model" in window.readings.answer.reason
-    assert window.desk.on_screen.reading is None
+    assert window.app_state.on_screen.reading is None
 
 
 def test_a_device_that_is_not_there_is_said_over_the_picture_and_no_other_is_opened(
@@ -240,7 +242,7 @@ def test_a_device_that_is_not_there_is_said_over_the_picture_and_no_other_is_ope
 ) -> None:
     window.open_live("device:usb-0000:0000@none-of-these")
     qtbot.waitUntil(lambda: window.notify.current is not None, timeout=20_000)
-    assert window.desk.on_screen.frame is None
+    assert window.app_state.on_screen.frame is None
     assert window.canvas.banner is not None
 
 
@@ -249,9 +251,9 @@ def test_without_a_scale_everything_is_in_pixels_and_says_so(
 ) -> None:
     window = make_window()
     monkeypatch.setattr("usviewer.view.live_controller.open_source", lambda _uri: FakeClip(500))
-    window.desk.set_engine(FakeEngine().engine())
+    window.app_state.set_engine(FakeEngine().engine())
     window.open_live("fake")
-    qtbot.waitUntil(lambda: window.desk.on_screen.summary is not None, timeout=20_000)
+    qtbot.waitUntil(lambda: window.app_state.on_screen.summary is not None, timeout=20_000)
     answer = window.readings.answer
     assert answer is not None and answer.unit == "px" and not answer.has_scale
     assert "mm" not in " ".join(value for _, value in answer.pairs)

@@ -37,7 +37,7 @@ def device(monkeypatch: pytest.MonkeyPatch) -> FakeDevice:
 @pytest.fixture
 def live(window: MainWindow, device: FakeDevice, qtbot: Any) -> Iterator[Callable[[Callable[[], bool]], None]]:
     """A running window on the fake grabber; call it with what to wait for."""
-    window.desk.set_engine(FakeEngine().engine())
+    window.app_state.set_engine(FakeEngine().engine())
     window.open_live("device:usb-fake")
     yield lambda condition: qtbot.waitUntil(condition, timeout=10_000)
     device.frames.put(None)
@@ -64,8 +64,8 @@ def kept_lines(window: MainWindow) -> list[str]:
 
 def test_the_pair_on_the_screen_belongs_together(window: MainWindow, device: FakeDevice, live: Any) -> None:
     device.frames.put(picture(1))
-    live(lambda: window.desk.on_screen.reading is not None)
-    now = window.desk.on_screen
+    live(lambda: window.app_state.on_screen.reading is not None)
+    now = window.app_state.on_screen
     frame, reading, shown = now.frame, now.reading, now.shown
     assert frame is not None and reading is not None and shown is not None
     assert reading.key == frame.key == shown.scene.key
@@ -77,27 +77,27 @@ def test_freeze_holds_the_exact_pair_while_the_source_goes_on(
     window: MainWindow, device: FakeDevice, live: Any
 ) -> None:
     device.frames.put(picture(1))
-    live(lambda: window.desk.on_screen.reading is not None)
-    held = window.desk.on_screen
+    live(lambda: window.app_state.on_screen.reading is not None)
+    held = window.app_state.on_screen
     window.run("freeze")
     for value in range(2, 6):
         device.frames.put(picture(value))
     live(lambda: window.live.status is not None and window.live.status.captured == 5)
     window.tick()
-    now = window.desk.on_screen
+    now = window.app_state.on_screen
     frame, reading, shown = now.frame, now.reading, now.shown
     assert (frame, reading) == (held.frame, held.reading)
     assert shown is not None and shown.frame is held.frame
     assert window.canvas.frame is held.frame
     window.run("freeze")
-    live(lambda: (now := window.desk.on_screen.frame) is not None and now.key.index == 4)
+    live(lambda: (now := window.app_state.on_screen.frame) is not None and now.key.index == 4)
 
 
 def test_live_a_frame_without_an_aggregate_is_a_dash_and_frozen_it_is_its_own_number(
     window: MainWindow, device: FakeDevice, live: Any
 ) -> None:
     device.frames.put(picture(1))
-    live(lambda: window.desk.on_screen.reading is not None)
+    live(lambda: window.app_state.on_screen.reading is not None)
     live(lambda: said(window).reason == WAITING)
     assert said(window).number == DASH and ("now", "20 px") in said(window).beside
     window.run("freeze")
@@ -108,7 +108,7 @@ def test_what_is_saved_of_a_live_picture_says_what_the_screen_says(
     window: MainWindow, device: FakeDevice, live: Any
 ) -> None:
     device.frames.put(picture(1))
-    live(lambda: window.desk.on_screen.reading is not None)
+    live(lambda: window.app_state.on_screen.reading is not None)
     live(lambda: said(window).reason == WAITING)
     assert kept_lines(window)[1:2] == [DASH] and WAITING in kept_lines(window)
     window.run("freeze")
@@ -116,21 +116,21 @@ def test_what_is_saved_of_a_live_picture_says_what_the_screen_says(
 
 
 def test_freezing_a_bare_picture_analyses_that_very_picture(window: MainWindow, device: FakeDevice, live: Any) -> None:
-    window.desk.set_engine(None)
+    window.app_state.set_engine(None)
     device.frames.put(picture(3))
-    live(lambda: window.desk.on_screen.frame is not None)
-    assert window.desk.on_screen.reading is None
+    live(lambda: window.app_state.on_screen.frame is not None)
+    assert window.app_state.on_screen.reading is None
     window.live._run.set_model(None)  # the run stays without a model: only the freeze may analyse
-    window.desk._engine = FakeEngine().engine()
+    window.app_state._engine = FakeEngine().engine()
     window.run("freeze")
-    live(lambda: window.desk.on_screen.reading is not None)
-    frame, reading = window.desk.on_screen.frame, window.desk.on_screen.reading
+    live(lambda: window.app_state.on_screen.reading is not None)
+    frame, reading = window.app_state.on_screen.frame, window.app_state.on_screen.reading
     assert frame is not None and reading is not None and reading.key == frame.key
 
 
 def test_a_stalled_source_says_so_and_withdraws_the_numbers(window: MainWindow, device: FakeDevice, live: Any) -> None:
     device.frames.put(picture(1))
-    live(lambda: window.desk.on_screen.reading is not None)
+    live(lambda: window.app_state.on_screen.reading is not None)
     live(lambda: state(window) is SignalState.STALLED)
     banner = window.canvas.banner
     assert banner is not None and banner.text.startswith("Stalled")
@@ -141,18 +141,18 @@ def test_a_stalled_source_says_so_and_withdraws_the_numbers(window: MainWindow, 
 
 def test_a_black_picture_carries_no_overlay(window: MainWindow, device: FakeDevice, live: Any) -> None:
     device.frames.put(picture(1))
-    live(lambda: window.desk.on_screen.reading is not None)
+    live(lambda: window.app_state.on_screen.reading is not None)
     device.frames.put(np.zeros((48, 64, 3), np.uint8))
     live(lambda: state(window) is SignalState.BLACK)
     window.tick()
-    assert window.desk.on_screen.reading is None
+    assert window.app_state.on_screen.reading is None
     banner = window.canvas.banner
     assert banner is not None and banner.text == "Black picture"
 
 
 def test_a_source_that_is_gone_says_so_and_comes_back(window: MainWindow, device: FakeDevice, live: Any) -> None:
     device.frames.put(picture(1))
-    live(lambda: window.desk.on_screen.reading is not None)
+    live(lambda: window.app_state.on_screen.reading is not None)
     device.frames.put(UserError("The grabber was pulled out", "Plug it in again"))
     live(lambda: state(window) is SignalState.GONE)
     live(lambda: window.notify.current is not None)
@@ -164,10 +164,10 @@ def test_a_source_that_is_gone_says_so_and_comes_back(window: MainWindow, device
 
 def test_the_model_is_exchanged_without_stopping_the_picture(window: MainWindow, device: FakeDevice, live: Any) -> None:
     device.frames.put(picture(1))
-    live(lambda: window.desk.on_screen.reading is not None)
+    live(lambda: window.app_state.on_screen.reading is not None)
     run = window.live._run
     other = FakeEngine()
-    window.desk.set_engine(other.engine())
+    window.app_state.set_engine(other.engine())
     device.frames.put(picture(2))
     live(lambda: bool(other.seen))
     assert window.live._run is run and device.opened == 1
@@ -175,12 +175,12 @@ def test_the_model_is_exchanged_without_stopping_the_picture(window: MainWindow,
 
 def test_a_new_scale_withdraws_what_was_measured(window: MainWindow, device: FakeDevice, live: Any) -> None:
     device.frames.put(picture(1))
-    live(lambda: window.desk.on_screen.reading is not None)
-    window.desk.set_user_spacing(isotropic(0.2, ScaleSource.USER))
-    live(lambda: window.desk.on_screen.reading is None)
+    live(lambda: window.app_state.on_screen.reading is not None)
+    window.app_state.set_user_spacing(isotropic(0.2, ScaleSource.USER))
+    live(lambda: window.app_state.on_screen.reading is None)
     device.frames.put(picture(2))
-    live(lambda: window.desk.on_screen.reading is not None)
-    frame = window.desk.on_screen.frame
+    live(lambda: window.app_state.on_screen.reading is not None)
+    frame = window.app_state.on_screen.frame
     assert frame is not None and frame.geometry is not None
     assert [region.spacing.y_mm_per_px for region in frame.geometry.regions if region.spacing] == [0.2]
 
@@ -188,20 +188,20 @@ def test_a_new_scale_withdraws_what_was_measured(window: MainWindow, device: Fak
 def test_a_source_that_changes_its_size_loses_the_users_millimetres_until_it_is_back(
     window: MainWindow, device: FakeDevice, live: Any
 ) -> None:
-    window.desk.set_engine(FakeEngine().engine())
+    window.app_state.set_engine(FakeEngine().engine())
     device.frames.put(picture(1))
-    live(lambda: window.desk.on_screen.reading is not None)
-    window.desk.set_user_spacing(isotropic(0.2, ScaleSource.USER))
+    live(lambda: window.app_state.on_screen.reading is not None)
+    window.app_state.set_user_spacing(isotropic(0.2, ScaleSource.USER))
     for number, (size, holds) in enumerate((((64, 48), True), ((80, 48), False), ((64, 48), True)), 2):
         device.frames.put(picture(number, *size))
         live(lambda size=size, number=number: _shown_size(window) == (size, picture(number, *size).mean()))
-        geometry = window.desk.on_screen.frame.geometry
+        geometry = window.app_state.on_screen.frame.geometry
         assert bool(geometry.regions) is holds
         assert holds or geometry.no_scale_reason == GIVEN_FOR_OTHER_SIZE
 
 
 def _shown_size(window: MainWindow) -> tuple[tuple[int, int], float] | None:
-    frame = window.desk.on_screen.frame
+    frame = window.app_state.on_screen.frame
     return None if frame is None else ((frame.width_px, frame.height_px), frame.pixels.mean())
 
 
@@ -215,7 +215,7 @@ def test_a_bug_in_a_thread_is_raised_where_the_user_hears_of_it(
 
     engine.predict = broken  # type: ignore[method-assign]
     with qtbot.captureExceptions() as raised:
-        window.desk.set_engine(engine.engine())
+        window.app_state.set_engine(engine.engine())
         device.frames.put(picture(1))
         live(lambda: bool(raised))
     assert raised[0][0] is ZeroDivisionError
@@ -223,10 +223,10 @@ def test_a_bug_in_a_thread_is_raised_where_the_user_hears_of_it(
 
 def test_closing_the_source_returns_to_the_start(window: MainWindow, device: FakeDevice, live: Any) -> None:
     device.frames.put(picture(1))
-    live(lambda: window.desk.on_screen.frame is not None)
+    live(lambda: window.app_state.on_screen.frame is not None)
     device.frames.put(None)
     window.run("close_source")
-    assert window.welcoming and window.desk.on_screen.frame is None
+    assert window.welcoming and window.app_state.on_screen.frame is None
     assert not window.live.active
 
 
@@ -258,9 +258,9 @@ def put_until(device: FakeDevice, live: Any, condition: Callable[[], bool]) -> N
 
 def test_a_bad_frame_says_why_over_the_running_picture(window: MainWindow, device: FakeDevice, live: Any) -> None:
     engine = Moody()
-    window.desk.set_engine(engine.engine())
+    window.app_state.set_engine(engine.engine())
     device.frames.put(picture(1))
-    live(lambda: window.desk.on_screen.reading is not None)
+    live(lambda: window.app_state.on_screen.reading is not None)
     banner = window.canvas.banner
     assert banner is not None and "not enough memory" in banner.detail
     assert window.readings.answer is not None and window.readings.answer.number == DASH
@@ -274,32 +274,32 @@ def test_a_model_that_was_taken_off_is_offered_again_with_its_reason(
     window: MainWindow, device: FakeDevice, live: Any
 ) -> None:
     engine = Moody()
-    window.desk.set_engine(engine.engine())
+    window.app_state.set_engine(engine.engine())
     put_until(device, live, lambda: window.live.status is not None and window.live.status.model_problem != "")
     live(lambda: window.notify.current is not None)
     said = window.notify.current
     assert said is not None and "not enough memory" in said.text and list(said.answers) == [RETRY]
     banner = window.canvas.banner
     assert banner is not None and "taken off" in banner.text and "not enough memory" in banner.detail
-    assert window.desk.on_screen.note == "", "nothing is called slow"
-    frame = window.desk.on_screen.frame
+    assert window.app_state.on_screen.note == "", "nothing is called slow"
+    frame = window.app_state.on_screen.frame
     device.frames.put(picture(150))
-    live(lambda: window.desk.on_screen.frame is not frame)  # the picture goes on
+    live(lambda: window.app_state.on_screen.frame is not frame)  # the picture goes on
     engine.mood = None
     button = next(b for b in window.notify.findChildren(QPushButton) if b.text() == RETRY)
     button.click()
-    put_until(device, live, lambda: window.desk.on_screen.reading is not None)
+    put_until(device, live, lambda: window.app_state.on_screen.reading is not None)
     live(lambda: window.notify.current is None and window.canvas.banner is None)
 
 
 def test_a_held_picture_that_cannot_be_read_says_why(window: MainWindow, device: FakeDevice, live: Any) -> None:
-    window.desk.set_engine(None)
+    window.app_state.set_engine(None)
     device.frames.put(picture(3))
-    live(lambda: window.desk.on_screen.frame is not None)
-    window.desk._engine = Moody().engine()
+    live(lambda: window.app_state.on_screen.frame is not None)
+    window.app_state._engine = Moody().engine()
     window.run("freeze")
-    live(lambda: window.desk.on_screen.reading is not None)
-    reading, banner = window.desk.on_screen.reading, window.canvas.banner
+    live(lambda: window.app_state.on_screen.reading is not None)
+    reading, banner = window.app_state.on_screen.reading, window.canvas.banner
     assert reading is not None and reading.status is Status.REFUSED
     assert banner is not None and "not enough memory" in banner.detail
 
@@ -311,16 +311,16 @@ def test_between_the_old_model_and_the_first_result_of_the_new_one_nothing_is_sa
     window: MainWindow, device: FakeDevice, live: Any
 ) -> None:
     device.frames.put(picture(1))
-    live(lambda: window.desk.on_screen.reading is not None)
+    live(lambda: window.app_state.on_screen.reading is not None)
     gate = threading.Event()
-    window.desk.set_engine(FakeEngine(gate).engine())
+    window.app_state.set_engine(FakeEngine(gate).engine())
     for _ in range(2):  # at once, and with the next turn
         with pytest.raises(UserError, match="just being measured"):
             window.presenter.to_keep()
         window.tick()
     device.frames.put(picture(2))
     gate.set()
-    live(lambda: window.desk.on_screen.reading is not None)
+    live(lambda: window.app_state.on_screen.reading is not None)
     now = window.presenter.to_keep()
     assert now.frame is not None and now.reading is not None and now.reading.key == now.frame.key
 
@@ -328,17 +328,17 @@ def test_between_the_old_model_and_the_first_result_of_the_new_one_nothing_is_sa
 def test_a_held_picture_is_saved_with_its_outline_or_not_at_all(
     window: MainWindow, device: FakeDevice, live: Any
 ) -> None:
-    window.desk.set_engine(None)
+    window.app_state.set_engine(None)
     device.frames.put(picture(3))
-    live(lambda: window.desk.on_screen.frame is not None)
+    live(lambda: window.app_state.on_screen.frame is not None)
     assert window.presenter.to_keep().reading is None, "without a model the bare picture is what is shown"
     gate = threading.Event()
-    window.desk._engine = FakeEngine(gate).engine()
+    window.app_state._engine = FakeEngine(gate).engine()
     window.run("freeze")
     with pytest.raises(UserError, match="just being measured"):
         window.presenter.to_keep()
     gate.set()
-    live(lambda: window.desk.on_screen.reading is not None)
+    live(lambda: window.app_state.on_screen.reading is not None)
     assert window.presenter.to_keep().note == "Frozen"
 
 
@@ -346,11 +346,11 @@ def test_a_site_that_is_said_of_a_held_picture_is_saved_with_it(
     window: MainWindow, device: FakeDevice, live: Any
 ) -> None:
     device.frames.put(picture(1))
-    live(lambda: window.desk.on_screen.reading is not None)
+    live(lambda: window.app_state.on_screen.reading is not None)
     window.run("freeze")
     window.run("site_mid")
     now = window.presenter.to_keep()
-    assert now.reading is not None and now.reading.site == window.desk.given.site != ""
+    assert now.reading is not None and now.reading.site == window.app_state.given.site != ""
 
 
 def test_a_picture_without_overlay_because_the_model_is_slow_is_saved_as_it_is_shown(
@@ -358,10 +358,10 @@ def test_a_picture_without_overlay_because_the_model_is_slow_is_saved_as_it_is_s
 ) -> None:
     gate = threading.Event()
     gate.set()
-    window.desk.set_engine(FakeEngine(gate).engine())
+    window.app_state.set_engine(FakeEngine(gate).engine())
     device.frames.put(picture(1))
-    live(lambda: window.desk.on_screen.reading is not None)
+    live(lambda: window.app_state.on_screen.reading is not None)
     gate.clear()
-    put_until(device, live, lambda: "too slow" in window.desk.on_screen.note)
+    put_until(device, live, lambda: "too slow" in window.app_state.on_screen.note)
     assert window.presenter.to_keep().reading is None
     gate.set()

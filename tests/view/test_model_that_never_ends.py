@@ -30,22 +30,22 @@ def until(window: MainWindow, true: Callable[[], bool], seconds: float = 60.0) -
     due_s = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < due_s
-        window.desk.tick()
+        window.app_state.tick()
         time.sleep(0.01)
 
 
 def test_the_window_closes_while_a_model_does_not_end(window: MainWindow, endless: str) -> None:
-    window.desk.load_model(endless, "cpu")
+    window.app_state.load_model(endless, "cpu")
     until(window, lambda: bool(trial._running))
     began_s = time.monotonic()
-    assert window.desk.close()
+    assert window.app_state.close()
     assert time.monotonic() - began_s < 3.0 and not trial._running
 
 
 def test_another_model_is_chosen_while_one_does_not_end(window: MainWindow, endless: str) -> None:
-    window.desk.load_model(endless, "cpu")
+    window.app_state.load_model(endless, "cpu")
     until(window, lambda: bool(trial._running))
-    window.desk.load_model("aorta", "cpu")
-    until(window, lambda: not window.desk.loading)
-    engine = window.desk.engine()
-    assert engine is not None and engine.model_id == "aorta" and window.desk.engine_problem == ""
+    window.app_state.load_model("aorta", "cpu")
+    until(window, lambda: not window.app_state.loading)
+    engine = window.app_state.engine()
+    assert engine is not None and engine.model_id == "aorta" and window.app_state.engine_problem == ""

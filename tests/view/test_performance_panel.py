@@ -22,15 +22,15 @@ CHOICE = (
 
 def test_it_says_which_engine_was_chosen_and_on_what_figures(make_window: Callable[..., MainWindow]) -> None:
     window = make_window()
-    desk = window.desk
-    panel = PerformancePanel(desk, window.notify, lambda: None)
-    desk.set_engine(replace(FakeEngine().engine(), chosen=CHOICE))
+    app_state = window.app_state
+    panel = PerformancePanel(app_state, window.notify, lambda: None)
+    app_state.set_engine(replace(FakeEngine().engine(), chosen=CHOICE))
     panel.opened()
     assert panel.choice.text().splitlines() == list(CHOICE) and not panel.choice.isHidden()
-    desk.set_engine(replace(FakeEngine().engine(), chosen=()))  # the engine was named by the user
+    app_state.set_engine(replace(FakeEngine().engine(), chosen=()))  # the engine was named by the user
     panel.opened()
     assert panel.choice.isHidden()
-    desk.set_engine(None)
+    app_state.set_engine(None)
     panel.opened()
     assert panel.choice.isHidden()
 
@@ -47,7 +47,7 @@ def test_the_folder_of_the_log_is_shown_or_its_path_is_said(
 
     monkeypatch.setattr(performance_panel, "QDesktopServices", SimpleNamespace(openUrl=open_url))
     window = make_window()
-    panel = PerformancePanel(window.desk, window.notify, lambda: None)
+    panel = PerformancePanel(window.app_state, window.notify, lambda: None)
     panel.log_folder.click()
     folder = log_path().parent
     assert asked == [QUrl.fromLocalFile(str(folder))]

@@ -40,14 +40,14 @@ class Bench:
     """A state, a canvas and what decides between them."""
 
     def __init__(self, qtbot: Any, folder: Path) -> None:
-        self.desk, self.canvas = AppState(Settings(), folder / "settings.json"), Canvas()
+        self.app_state, self.canvas = AppState(Settings(), folder / "settings.json"), Canvas()
         qtbot.addWidget(self.canvas)
-        self.presenter, self.session = Presenter(self.desk, self.canvas), Session()
-        self.desk.set_engine(FakeEngine().engine())
+        self.presenter, self.session = Presenter(self.app_state, self.canvas), Session()
+        self.app_state.set_engine(FakeEngine().engine())
 
     @property
     def reading(self) -> Reading | None:
-        return self.desk.on_screen.reading
+        return self.app_state.on_screen.reading
 
     def annotate(self, frame: Frame) -> Reading:
         """Point at something on a frame."""
@@ -61,7 +61,7 @@ class Bench:
 def bench(themed: Any, qtbot: Any, tmp_path: Path) -> Iterator[Bench]:
     made = Bench(qtbot, tmp_path)
     yield made
-    made.desk.close()
+    made.app_state.close()
 
 
 def frame_at(time_s: float) -> Frame:
@@ -84,7 +84,7 @@ def test_an_annotation_goes_before_the_models_reading_and_nothing_of_the_model_w
     bench.presenter.set_report(replace(EMPTY_REPORT, finding="aorta"))
     other = bench.annotate(frame)
     bench.presenter.use_annotations(bench.session)
-    assert bench.reading is other and bench.desk.on_screen.summary is None
+    assert bench.reading is other and bench.app_state.on_screen.summary is None
     assert bench.presenter.shows_annotation and bench.presenter.model_label() == ""
     assert bench.presenter.report() is EMPTY_REPORT
     bench.presenter.use_annotations(None)
@@ -115,10 +115,14 @@ def test_live_the_outline_is_shown_on_its_own_picture_as_long_as_it_is_young(ben
     bench.session.outline = LiveOutline(old, tracked, age_s=0.05)
     bench.presenter.use_annotations(bench.session)
     bench.presenter.show(newest, aorta_reading(newest.key), newest=newest)
-    assert bench.reading is tracked and bench.desk.on_screen.frame is old and "0.05 s old" in bench.desk.on_screen.note
+    assert (
+        bench.reading is tracked
+        and bench.app_state.on_screen.frame is old
+        and "0.05 s old" in bench.app_state.on_screen.note
+    )
     later = frame_at(1.0 + 1.1 * MAX_PAIR_AGE_S)
     bench.presenter.show(later, aorta_reading(later.key), newest=later)
-    assert bench.reading is None and bench.desk.on_screen.frame is later
+    assert bench.reading is None and bench.app_state.on_screen.frame is later
 
 
 def test_live_without_a_tracked_outline_the_model_goes_on(bench: Bench) -> None:
@@ -133,12 +137,12 @@ def test_what_no_longer_holds_goes_at_once_and_is_awaited(bench: Bench) -> None:
     frame = flat_frame()
     bench.presenter.show(frame, aorta_reading(frame.key))
     bench.presenter.renew()
-    assert bench.reading is None and bench.desk.on_screen.pending and bench.canvas.scene is None
+    assert bench.reading is None and bench.app_state.on_screen.pending and bench.canvas.scene is None
 
 
 def test_the_same_again_is_told_to_nobody(bench: Bench) -> None:
     told: list[None] = []
-    bench.desk.shown_changed.connect(lambda: told.append(None))
+    bench.app_state.shown_changed.connect(lambda: told.append(None))
     frame = flat_frame()
     reading = aorta_reading(frame.key)
     for _ in range(3):

@@ -71,16 +71,16 @@ class Bench(Workbench):
 
     def __init__(self, qtbot: Any, folder: Path, load: Any) -> None:
         super().__init__(qtbot, folder)
-        self.desk.set_engine(replace(FakeEngine().engine(), labels=("aorta",)))
-        self.live = LiveController(self.desk, self.presenter, self.notify)
-        told = (self.desk, self.presenter, self.notify, self.live, self.review)
+        self.app_state.set_engine(replace(FakeEngine().engine(), labels=("aorta",)))
+        self.live = LiveController(self.app_state, self.presenter, self.notify)
+        told = (self.app_state, self.presenter, self.notify, self.live, self.review)
         self.session = PromptSession(load)
         self.tracking = TrackingController(*told, self.session)
         self.prompt = PromptController(*told, self.hand, self.session, self.tracking)
         qtbot.addWidget(self.prompt.bar)
 
     def turn(self) -> None:
-        self.desk.tick()
+        self.app_state.tick()
         self.live.tick()
         self.review.tick()
         self.prompt.tick()
@@ -104,7 +104,7 @@ class Bench(Workbench):
 
     @property
     def reading(self) -> Any:
-        return self.desk.on_screen.reading
+        return self.app_state.on_screen.reading
 
     @property
     def marks(self) -> dict[int, Any]:
@@ -134,8 +134,8 @@ def test_a_click_outlines_and_measures_what_it_points_at(bench: Bench) -> None:
     assert bench.area() == pytest.approx(np.pi * RADIUS**2, rel=0.25)
     assert reading.get("long_axis").value_px == pytest.approx(2 * RADIUS, rel=0.15)
     assert reading.get("long_axis").value_mm is None and reading.no_scale_reason
-    assert reading.key == bench.desk.on_screen.frame.key == bench.canvas.scene.key
-    assert bench.desk.on_screen.frame.key.index == 2
+    assert reading.key == bench.app_state.on_screen.frame.key == bench.canvas.scene.key
+    assert bench.app_state.on_screen.frame.key.index == 2
     bench.go(3)  # another picture: nothing of the one before is drawn on it, nor the loaded model's
     assert bench.reading is None
 
@@ -216,10 +216,10 @@ def test_following_goes_both_ways_and_notices_the_cut(bench: Bench) -> None:
     assert bench.marks[CUT].why and bench.marks[CUT].instance is None
     assert f"Lost on frame {CUT}." in bench.said  # the numbers of every table
     bench.go(7)
-    assert bench.reading.key == bench.desk.on_screen.frame.key
+    assert bench.reading.key == bench.app_state.on_screen.frame.key
     shown = bench.session.layer.curve(COUNT)
     assert np.isfinite(shown.values[:CUT]).all() and np.isnan(shown.values[CUT:]).all()
-    assert bench.desk.on_screen.summary.count == CUT
+    assert bench.app_state.on_screen.summary.count == CUT
 
 
 def test_a_corrected_frame_is_followed_anew_and_kept(bench: Bench) -> None:
@@ -325,16 +325,16 @@ def test_live_it_is_held_pointed_at_and_follows_when_let_go(bench: Bench, clip: 
     bench.prompt.toggle()
     bench.review.close()
     bench.live.open(str(loop))
-    bench.until(lambda: bench.desk.on_screen.frame is not None)
+    bench.until(lambda: bench.app_state.on_screen.frame is not None)
     bench.prompt.toggle()
     assert bench.live.frozen
-    bench.point(_centre_of(bench.desk.on_screen.frame))
+    bench.point(_centre_of(bench.app_state.on_screen.frame))
     assert bench.reading.provenance is Provenance.PROMPTED
     bench.live.freeze()
     seen: set[str] = set()
 
     def follows() -> bool:
-        now = bench.desk.on_screen
+        now = bench.app_state.on_screen
         if "Following" not in now.note or now.reading is None:
             return False
         assert now.reading.uncertain and now.reading.key == now.frame.key
@@ -345,8 +345,8 @@ def test_live_it_is_held_pointed_at_and_follows_when_let_go(bench: Bench, clip: 
 
     bench.until(follows, 60_000)
     bench.live.freeze()
-    bench.until(lambda: bench.session.layer.mark(bench.desk.on_screen.frame) is not None)
-    assert bench.session.layer.mark(bench.desk.on_screen.frame).by is Origin.FOLLOWED
+    bench.until(lambda: bench.session.layer.mark(bench.app_state.on_screen.frame) is not None)
+    assert bench.session.layer.mark(bench.app_state.on_screen.frame).by is Origin.FOLLOWED
 
 
 def _centre_of(frame: Any) -> tuple[float, float]:
@@ -373,14 +373,14 @@ def test_another_scale_withdraws_every_length_and_measures_anew(bench: Bench) ->
     bench.follow(forwards=True, backwards=False)
     assert bench.marks[3].reading.get("long_axis").value_mm is None
     for mm_per_px in (0.5, 0.25):
-        bench.desk.set_user_spacing(isotropic(mm_per_px, ScaleSource.MANUAL))
+        bench.app_state.set_user_spacing(isotropic(mm_per_px, ScaleSource.MANUAL))
         assert all(mark.reading.get("long_axis").value_mm is None for mark in _outlined(bench))
         bench.until(lambda: all(mark.reading.spacing is not None for mark in _outlined(bench)))
         for mark in _outlined(bench):
             length = mark.reading.get("long_axis")
             assert length.value_mm == pytest.approx(mm_per_px * length.value_px)
         bench.until(lambda: bench.reading is not None and bench.reading.spacing is not None)
-        assert bench.desk.on_screen.frame.geometry.regions[0].spacing == bench.reading.spacing
+        assert bench.app_state.on_screen.frame.geometry.regions[0].spacing == bench.reading.spacing
 
 
 def _outlined(bench: Bench) -> list[Any]:

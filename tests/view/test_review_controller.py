@@ -50,15 +50,15 @@ def test_a_clip_is_shown_listed_and_analysed(bench: Workbench, folder: Path) -> 
     bench.until(lambda: bench.review.clips.said(folder / "broken.mp4") == "cannot be opened")
     assert bench.review.clips.said(folder / "clip 2.mp4") == "max 20 px"
     assert bench.review.clips.said(folder / "clip 10.avi") == ""
-    assert bench.desk.on_screen.reading is not None and bench.desk.on_screen.summary is not None
+    assert bench.app_state.on_screen.reading is not None and bench.app_state.on_screen.summary is not None
 
 
 def test_every_picture_shown_is_the_one_that_was_asked_for_with_its_own_overlay(bench: Workbench, folder: Path) -> None:
     bench.open(folder / "clip 2.mp4")
     for index in (33, 7, 39, 0, 21):
         bench.review.go(index)
-        bench.until(lambda at=index: bench.index == at and bench.desk.on_screen.reading is not None)
-        now = bench.desk.on_screen
+        bench.until(lambda at=index: bench.index == at and bench.app_state.on_screen.reading is not None)
+        now = bench.app_state.on_screen
         frame, reading, shown = now.frame, now.reading, now.shown
         assert number_in(frame.pixels) == index
         assert reading.key == frame.key and shown.frame is frame
@@ -125,7 +125,7 @@ def test_bookmarks_are_found_again(bench: Workbench, folder: Path) -> None:
     bench.until(lambda: bench.index == 30)
     bench.review.go_to_bookmark(-1)
     bench.until(lambda: bench.index == 5)
-    bench.until(lambda: not bench.desk.jobs.busy)
+    bench.until(lambda: not bench.app_state.jobs.busy)
     bench.open(folder / "clip 10.avi")
     assert bench.review.bookmarks == ()
     bench.open(clip)
@@ -140,7 +140,7 @@ def test_a_clip_that_was_analysed_before_is_not_analysed_again(bench: Workbench,
     bench.open(folder / "clip 10.avi")
     bench.open(clip)
     assert len(bench.engine.seen) == seen + 12  # type: ignore[attr-defined]
-    bench.until(lambda: bench.desk.on_screen.reading is not None)
+    bench.until(lambda: bench.app_state.on_screen.reading is not None)
     bench.until(lambda: bench.review.clips.said(folder / "clip 10.avi") == "max 20 px")
 
 
@@ -151,30 +151,30 @@ def test_a_scale_of_the_user_measures_again_without_the_network_and_stays_with_i
     bench.review.go(12)
     bench.until(lambda: bench.index == 12)
     seen = len(bench.engine.seen)  # type: ignore[attr-defined]
-    bench.desk.set_user_spacing(isotropic(0.2, ScaleSource.MANUAL))
-    bench.until(lambda: bench.is_done() and bench.desk.on_screen.reading is not None and bool(_regions(bench)))
+    bench.app_state.set_user_spacing(isotropic(0.2, ScaleSource.MANUAL))
+    bench.until(lambda: bench.is_done() and bench.app_state.on_screen.reading is not None and bool(_regions(bench)))
     assert bench.index == 12 and len(bench.engine.seen) == seen  # type: ignore[attr-defined]
     assert _regions(bench)[0].spacing.source is ScaleSource.MANUAL
     bench.open(folder / "clip 10.avi")
-    assert bench.desk.user_spacing() is None
-    bench.until(lambda: bench.desk.on_screen.frame.geometry is not None)
+    assert bench.app_state.user_spacing() is None
+    bench.until(lambda: bench.app_state.on_screen.frame.geometry is not None)
     assert not _regions(bench)
     seen = len(bench.engine.seen)  # type: ignore[attr-defined]
     bench.open(folder / "clip 2.mp4")
     bench.until(lambda: bool(_regions(bench)))
-    assert bench.desk.user_spacing() == isotropic(0.2, ScaleSource.MANUAL)
+    assert bench.app_state.user_spacing() == isotropic(0.2, ScaleSource.MANUAL)
     bench.until(bench.is_done)
-    bench.desk.set_user_spacing(None)
-    bench.until(lambda: bench.is_done() and bench.desk.on_screen.reading is not None and not _regions(bench))
+    bench.app_state.set_user_spacing(None)
+    bench.until(lambda: bench.is_done() and bench.app_state.on_screen.reading is not None and not _regions(bench))
     assert len(bench.engine.seen) == seen, "also of another session the model is not asked again"  # type: ignore[attr-defined]
     bench.open(folder / "clip 10.avi")
     bench.open(folder / "clip 2.mp4")
-    bench.until(lambda: bench.desk.on_screen.frame.geometry is not None)
-    assert bench.desk.user_spacing() is None and not _regions(bench), "what was taken back stays so"
+    bench.until(lambda: bench.app_state.on_screen.frame.geometry is not None)
+    assert bench.app_state.user_spacing() is None and not _regions(bench), "what was taken back stays so"
 
 
 def _regions(bench: Workbench) -> tuple[Region, ...]:
-    geometry = bench.desk.on_screen.frame.geometry if bench.desk.on_screen.frame is not None else None
+    geometry = bench.app_state.on_screen.frame.geometry if bench.app_state.on_screen.frame is not None else None
     return geometry.regions if geometry is not None else ()
 
 
@@ -189,8 +189,8 @@ def test_a_scale_holds_for_pictures_of_the_size_it_was_given_on(bench: Workbench
 
     def scaled(index: int) -> bool:
         bench.review.go(index)
-        bench.until(lambda: bench.index == index and bench.desk.on_screen.frame.geometry is not None)
-        geometry = bench.desk.on_screen.frame.geometry
+        bench.until(lambda: bench.index == index and bench.app_state.on_screen.frame.geometry is not None)
+        geometry = bench.app_state.on_screen.frame.geometry
         assert geometry.regions or not given or geometry.no_scale_reason == GIVEN_FOR_OTHER_SIZE
         return bool(geometry.regions)
 
@@ -199,7 +199,7 @@ def test_a_scale_holds_for_pictures_of_the_size_it_was_given_on(bench: Workbench
     for at, wanted in ((8, [False, True]), (2, [True, False])):
         bench.review.go(at)
         bench.until(lambda at=at: bench.index == at)
-        bench.desk.set_user_spacing(isotropic(0.2, ScaleSource.USER))
+        bench.app_state.set_user_spacing(isotropic(0.2, ScaleSource.USER))
         given = True
         bench.until(bench.is_done)
         assert [scaled(3), scaled(9)] == wanted
@@ -209,8 +209,8 @@ def test_without_a_model_the_clip_plays(themed: Any, qtbot: Any, tmp_path: Path,
     bench = Workbench(qtbot, tmp_path)
     bench.review.open(folder / "clip 2.mp4")
     bench.until(lambda: bench.index == 0 and bench.review.snapshot.count == COUNT)
-    assert bench.desk.on_screen.reading is None
-    bench.desk.set_engine(FakeEngine().engine())
+    assert bench.app_state.on_screen.reading is None
+    bench.app_state.set_engine(FakeEngine().engine())
     bench.until(bench.is_done)
     bench.close()
 
@@ -244,30 +244,30 @@ def test_results_that_cannot_be_kept_are_said(
     monkeypatch.setattr("usviewer.save.cache.clips_folder", lambda: blocked)
     bench.open(folder / "clip 2.mp4")
     bench.until(lambda: "folder is a file" in bench.said)
-    assert bench.desk.on_screen.reading is not None
+    assert bench.app_state.on_screen.reading is not None
 
 
 def test_correcting_a_mask_measures_it_anew_and_is_found_again(bench: Workbench, folder: Path) -> None:
     clip = folder / "clip 2.mp4"
     bench.open(clip)
     bench.review.go(8)
-    bench.until(lambda: bench.index == 8 and bench.desk.on_screen.reading is not None)
+    bench.until(lambda: bench.index == 8 and bench.app_state.on_screen.reading is not None)
     review = bench.review
     bench.hand.correct(review.automatic(), ("aorta",), review.keep_edit, review.usual_edge())
     bench.drag((30.0, 24.0), (50.0, 44.0))  # from inside: all of it
-    bench.until(lambda: bench.desk.on_screen.reading.provenance is Provenance.EDITED)
-    edited = bench.desk.on_screen.reading
+    bench.until(lambda: bench.app_state.on_screen.reading.provenance is Provenance.EDITED)
+    edited = bench.app_state.on_screen.reading
     centre = edited.outlines_xy_px[0].mean(axis=0)
     assert centre == pytest.approx((50.0, 44.0), abs=1.5)
-    assert bench.desk.on_screen.note == "Edited"
+    assert bench.app_state.on_screen.note == "Edited"
     bench.until(lambda: bench.review.snapshot.curve.edited[8])
-    bench.until(lambda: not bench.desk.jobs.busy)
+    bench.until(lambda: not bench.app_state.jobs.busy)
     bench.open(folder / "clip 10.avi")
     bench.open(clip)
     bench.until(lambda: bench.review.snapshot.curve.edited[8] and list(bench.review.edits) == [8])
     bench.review.go(8)
-    bench.until(lambda: bench.index == 8 and bench.desk.on_screen.note == "Edited")
-    again = bench.desk.on_screen.reading
+    bench.until(lambda: bench.index == 8 and bench.app_state.on_screen.note == "Edited")
+    again = bench.app_state.on_screen.reading
     assert again.measurements == edited.measurements
 
 
@@ -276,31 +276,31 @@ def test_undo_brings_the_automatic_outline_back(bench: Workbench, folder: Path) 
     review = bench.review
     bench.hand.correct(review.automatic(), ("aorta",), review.keep_edit)
     bench.drag((30.0, 24.0), (50.0, 44.0))
-    bench.until(lambda: bench.desk.on_screen.note == "Edited")
+    bench.until(lambda: bench.app_state.on_screen.note == "Edited")
     bench.hand.restore_automatic()
-    bench.until(lambda: bench.desk.on_screen.note == "")
-    assert bench.desk.on_screen.reading.provenance is Provenance.AUTOMATIC
+    bench.until(lambda: bench.app_state.on_screen.note == "")
+    assert bench.app_state.on_screen.reading.provenance is Provenance.AUTOMATIC
     assert bench.hand.undo()  # the restoring itself can be taken back
-    bench.until(lambda: bench.desk.on_screen.note == "Edited")
+    bench.until(lambda: bench.app_state.on_screen.note == "Edited")
 
 
 # --- what is saved is what is shown -----------------------------------------------------------------------------------
 
 
 def kept_pictures(bench: Workbench) -> list[dict[str, Any]]:
-    bench.until(lambda: not bench.desk.jobs.busy)
+    bench.until(lambda: not bench.app_state.jobs.busy)
     return [json.loads(path.read_text()) for path in sorted(bench.kept.glob("*.json"))]
 
 
 def say_site(bench: Workbench) -> None:
-    bench.desk.set_given(replace(bench.desk.given, site=Site.MID))
+    bench.app_state.set_given(replace(bench.app_state.given, site=Site.MID))
 
 
 def correct_here(bench: Workbench) -> None:
     review = bench.review
     bench.hand.correct(review.automatic(), ("aorta",), review.keep_edit, review.usual_edge())
     bench.drag((30.0, 24.0), (50.0, 44.0))
-    bench.until(lambda: bench.desk.on_screen.note == "Edited")
+    bench.until(lambda: bench.app_state.on_screen.note == "Edited")
 
 
 def test_save_right_after_a_site_key_is_refused_until_the_outline_is_there_again(
@@ -308,14 +308,14 @@ def test_save_right_after_a_site_key_is_refused_until_the_outline_is_there_again
 ) -> None:
     bench.open(folder / "clip 2.mp4")
     say_site(bench)
-    assert bench.desk.on_screen.reading is None, "the old outline is gone with the key, not with the next picture"
+    assert bench.app_state.on_screen.reading is None, "the old outline is gone with the key, not with the next picture"
     with pytest.raises(UserError, match="just being measured"):
         bench.keep.save_picture()
     bench.turn()
-    if bench.desk.on_screen.reading is None:  # the picture stands bare on the screen now
+    if bench.app_state.on_screen.reading is None:  # the picture stands bare on the screen now
         with pytest.raises(UserError, match="just being measured"):
             bench.keep.save_picture()
-    bench.until(lambda: bench.desk.on_screen.reading is not None)
+    bench.until(lambda: bench.app_state.on_screen.reading is not None)
     bench.keep.save_picture()
     (document,) = kept_pictures(bench)
     assert document["reading"]["status"] == "measured" and document["given"]["site"] == "mid"
@@ -326,18 +326,18 @@ def test_a_corrected_outline_is_never_replaced_by_the_automatic_one_while_it_is_
 ) -> None:
     bench.open(folder / "clip 2.mp4")
     correct_here(bench)
-    edited = bench.desk.on_screen.reading
+    edited = bench.app_state.on_screen.reading
     shown = []
-    bench.desk.shown_changed.connect(lambda: shown.append(bench.desk.on_screen))
+    bench.app_state.shown_changed.connect(lambda: shown.append(bench.app_state.on_screen))
     say_site(bench)
     with pytest.raises(UserError, match="just being measured"):
         bench.keep.save_picture()
-    bench.until(lambda: bench.desk.on_screen.note == "Edited")
-    bench.until(lambda: bench.is_done() and not bench.desk.jobs.busy)
+    bench.until(lambda: bench.app_state.on_screen.note == "Edited")
+    bench.until(lambda: bench.is_done() and not bench.app_state.jobs.busy)
     for each in shown:
         assert each.reading is None or each.reading.provenance is Provenance.EDITED
         assert each.reading is not None or each.pending
-    assert bench.desk.on_screen.reading.measurements == edited.measurements
+    assert bench.app_state.on_screen.reading.measurements == edited.measurements
     bench.keep.save_picture()
     (document,) = kept_pictures(bench)
     assert document["reading"]["provenance"] == "edited"
@@ -345,27 +345,27 @@ def test_a_corrected_outline_is_never_replaced_by_the_automatic_one_while_it_is_
 
 def test_a_correction_that_ends_while_the_clip_is_read_anew_is_not_lost(bench: Workbench, folder: Path) -> None:
     bench.open(folder / "clip 2.mp4")
-    review, frame = bench.review, bench.desk.on_screen.frame
+    review, frame = bench.review, bench.app_state.on_screen.frame
     taken: list[Any] = []
     bench.hand.correct(review.automatic(), ("aorta",), lambda _, edit: taken.append(edit), review.usual_edge())
     bench.drag((30.0, 24.0), (50.0, 44.0))
     assert taken
     say_site(bench)
     review.keep_edit(frame, taken[-1])
-    bench.until(lambda: bench.desk.on_screen.note == "Edited")
+    bench.until(lambda: bench.app_state.on_screen.note == "Edited")
     assert list(review.edits) == [0]
 
 
 def test_a_picture_of_the_old_scale_is_not_saved_once_the_new_one_is_set(bench: Workbench, folder: Path) -> None:
     bench.open(folder / "clip 2.mp4")
-    bench.desk.set_user_spacing(isotropic(0.2, ScaleSource.MANUAL))
+    bench.app_state.set_user_spacing(isotropic(0.2, ScaleSource.MANUAL))
     with pytest.raises(UserError, match="just being measured"):
         bench.keep.save_picture()
-    bench.until(lambda: bench.desk.on_screen.reading is not None)
+    bench.until(lambda: bench.app_state.on_screen.reading is not None)
     bench.keep.save_picture()
     (document,) = kept_pictures(bench)
     assert document["reading"]["status"] == "measured"
-    geometry = bench.desk.on_screen.frame.geometry
+    geometry = bench.app_state.on_screen.frame.geometry
     assert geometry.regions[0].spacing.source is ScaleSource.MANUAL
 
 
@@ -395,7 +395,7 @@ def test_a_frame_that_is_not_analysed_yet_is_not_saved_as_if_nothing_were_there(
         bench.keep.save_picture()
     gate.set()
     bench.until(bench.is_done)
-    bench.until(lambda: bench.desk.on_screen.reading is not None)
+    bench.until(lambda: bench.app_state.on_screen.reading is not None)
     bench.keep.save_picture()
     assert len(kept_pictures(bench)) == 1
     bench.close()
@@ -407,8 +407,8 @@ def test_a_recording_that_begins_while_a_picture_is_read_anew_holds_it_with_its_
     bench.open(folder / "clip 2.mp4")
     say_site(bench)
     bench.keep.toggle_recording()
-    bench.until(lambda: bench.desk.on_screen.reading is not None)
+    bench.until(lambda: bench.app_state.on_screen.reading is not None)
     bench.review.go(5)
-    bench.until(lambda: bench.index == 5 and bench.desk.on_screen.reading is not None)
+    bench.until(lambda: bench.index == 5 and bench.app_state.on_screen.reading is not None)
     bench.keep.toggle_recording()
     bench.qtbot.waitUntil(lambda: "Recorded 2 pictures" in bench.said, timeout=20_000)

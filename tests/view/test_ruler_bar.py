@@ -48,8 +48,8 @@ class Bench(Workbench):
     def __init__(self, qtbot: Any, folder: Path) -> None:
         self.engine = ScaledEngine()
         super().__init__(qtbot, folder, self.engine)
-        self.live = LiveController(self.desk, self.presenter, self.notify)
-        self.ruler = RulerController(self.desk, self.presenter, self.canvas, self.notify, self.live, self.review)
+        self.live = LiveController(self.app_state, self.presenter, self.notify)
+        self.ruler = RulerController(self.app_state, self.presenter, self.canvas, self.notify, self.live, self.review)
         qtbot.addWidget(self.ruler.bar)
 
     def turn(self) -> None:
@@ -71,7 +71,7 @@ class Bench(Workbench):
 
     def scale(self) -> float | None:
         """Millimetres per pixel of the picture on the screen."""
-        frame = self.desk.on_screen.frame
+        frame = self.app_state.on_screen.frame
         regions = frame.geometry.regions if frame is not None and frame.geometry is not None else ()
         return regions[0].spacing.y_mm_per_px if regions else None
 
@@ -92,9 +92,9 @@ def bench(qtbot: Any, tmp_path: Path, themed: object) -> Iterator[Bench]:
 
 def _let_go(bench: Bench) -> bool:
     """A clip lets go when it has looked at its frames, a live source when the frame in hand is through."""
-    bench.desk.tick()
+    bench.app_state.tick()
     names = ("usviewer-playback", "usviewer-calibration", "usviewer-analysis", "usviewer-capture", "usviewer-infer")
-    return not bench.desk.loads.busy and not any(thread.name in names for thread in threading.enumerate())
+    return not bench.app_state.loads.busy and not any(thread.name in names for thread in threading.enumerate())
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +116,7 @@ def test_a_ruler_is_offered_with_its_ticks_and_nothing_is_chosen_beforehand(benc
     assert bench.bar.tick_mm is None
     assert not bench.bar.use.isEnabled()
     assert bench.scale() is None
-    assert bench.desk.on_screen.frame.geometry.no_scale_reason == UNCONFIRMED
+    assert bench.app_state.on_screen.frame.geometry.no_scale_reason == UNCONFIRMED
     before = _yellow(bench)
     bench.ruler.dismiss()
     assert _yellow(bench) < before - 50
@@ -203,7 +203,7 @@ def test_a_remembered_screen_needs_no_second_word(bench: Bench, clip: Any) -> No
     kept.unlink()  # what the clip itself keeps of its scale: another clip of this screen has none of that
     bench.review.open(path)
     bench.until(lambda: bench.scale() is not None and bench.is_done())
-    assert bench.desk.confirmed() == ()
+    assert bench.app_state.confirmed() == ()
     assert bench.review.automatic_of(3).spacing is not None
     assert not bench.bar.isVisible()
 
@@ -244,7 +244,7 @@ def test_a_ruler_that_was_confirmed_stays_with_its_clip(bench: Bench, clip: Any)
     seen = len(bench.engine.seen)
     bench.review.open(path)
     bench.until(lambda: bench.scale() is not None and bench.is_done())
-    assert len(bench.desk.confirmed()) == 1
+    assert len(bench.app_state.confirmed()) == 1
     assert [bench.review.automatic_of(index).spacing for index in range(COUNT)] == before
     assert len(bench.engine.seen) == seen and not bench.bar.isVisible()
 
@@ -256,7 +256,7 @@ def test_another_source_forgets_the_ruler(bench: Bench, clip: Any) -> None:
     bench.bar.use.click()
     bench.until(lambda: bench.scale() is not None)
     bench.review.open(clip(CHANGE))
-    assert bench.desk.confirmed() == ()
+    assert bench.app_state.confirmed() == ()
     bench.until(bench.bar.isVisible)
 
 
@@ -269,7 +269,7 @@ def test_live_a_ruler_is_found_confirmed_and_withdrawn_at_once(bench: Bench, cli
     bench.until(lambda: bench.scale() is not None)
     assert bench.scale() == pytest.approx(10.0 / PITCH, rel=0.002)
     bench.live.open(str(clip(CHANGE)))
-    assert bench.desk.confirmed() == ()
+    assert bench.app_state.confirmed() == ()
     bench.until(bench.bar.isVisible)
     bench.bar.presets[1].click()
     bench.bar.use.click()

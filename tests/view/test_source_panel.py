@@ -44,10 +44,10 @@ def test_each_device_shows_its_picture_before_it_is_chosen(window: MainWindow, c
 
     def comes() -> bool:
         cards.cards[0].put(picture(5))  # a card sends pictures all the time; one alone may fall between two readers
-        return window.desk.on_screen.frame is not None
+        return window.app_state.on_screen.frame is not None
 
     qtbot.waitUntil(comes, timeout=10_000)
-    assert window.desk.on_screen.frame.key.source == "device:usb-534d:2109-A1"
+    assert window.app_state.on_screen.frame.key.source == "device:usb-534d:2109-A1"
 
 
 def test_without_a_device_the_panel_says_so_and_offers_the_phantom(

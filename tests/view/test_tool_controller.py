@@ -179,7 +179,7 @@ def test_two_points_give_the_scale(bench: Workbench) -> None:
     bench.canvas.grab()  # the lens is painted, at the border too
     assert bench.tool_bar.use.isEnabled() and bench.tool_bar.distance.value() == 50.0
     bench.tool_bar.use.click()
-    spacing = bench.desk.user_spacing()
+    spacing = bench.app_state.user_spacing()
     assert spacing.source is ScaleSource.MANUAL and spacing.y_mm_per_px == pytest.approx(0.2, rel=0.01)
     assert bench.hand.chosen is ManualTool.NOTHING and "Scale set" in bench.said
 
@@ -192,7 +192,7 @@ def test_a_distance_is_the_same_number_however_it_is_typed(bench: Workbench, tex
     bench.click((600.0, 290.0))
     bench.tool_bar.distance.setText(text)
     bench.tool_bar.use.click()
-    spacing = bench.desk.user_spacing()
+    spacing = bench.app_state.user_spacing()
     assert spacing is not None and spacing.y_mm_per_px == pytest.approx(distance_mm / 250.0, rel=0.01)
     assert f"{distance_mm:g} mm" in bench.said
 
@@ -205,7 +205,7 @@ def test_a_distance_that_is_not_understood_stays_and_is_said(bench: Workbench, t
     bench.click((600.0, 290.0))
     bench.tool_bar.distance.setText(text)
     bench.tool_bar.use.click()
-    assert bench.desk.user_spacing() is None and bench.tool_bar.distance.text() == text
+    assert bench.app_state.user_spacing() is None and bench.tool_bar.distance.text() == text
     assert "Mark two points" not in bench.tool_bar.says and bench.tool_bar.says
 
 
@@ -216,7 +216,7 @@ def test_a_distance_that_makes_the_picture_too_deep_is_said_at_once(bench: Workb
     bench.click((600.0, 290.0))
     bench.tool_bar.distance.setText("52 cm")
     bench.tool_bar.use.click()
-    assert bench.desk.user_spacing() is None
+    assert bench.app_state.user_spacing() is None
     assert "cm deep" in bench.tool_bar.says
 
 
@@ -236,7 +236,7 @@ def test_marks_that_are_too_near_are_refused_in_the_bar(bench: Workbench) -> Non
     bench.canvas.zoom_by(6.0, QPointF(bench.screen((100.0, 100.0))))
     bench.click((112.0, 100.0))
     bench.tool_bar.use.click()
-    assert bench.desk.user_spacing() is None and bench.hand.chosen is ManualTool.CALIBRATE
+    assert bench.app_state.user_spacing() is None and bench.hand.chosen is ManualTool.CALIBRATE
     assert "only 12 pixels apart" in bench.tool_bar.says
 
 
@@ -352,4 +352,4 @@ def test_one_distance_gives_no_scale_to_pixels_that_are_not_square(bench: Workbe
     bench.click((600.0, 290.0))
     with pytest.raises(UserError, match="not square"):
         bench.hand.set_scale(50.0)
-    assert bench.desk.user_spacing() is None
+    assert bench.app_state.user_spacing() is None

@@ -45,9 +45,9 @@ def no_dialogs(monkeypatch: pytest.MonkeyPatch) -> None:
 def playing(window: MainWindow, qtbot: Any, monkeypatch: pytest.MonkeyPatch) -> MainWindow:
     """The window with a source and a model that always finds something."""
     monkeypatch.setattr("usviewer.view.live_controller.open_source", lambda _uri: FakeClip(500))
-    window.desk.set_engine(FakeEngine().engine())
+    window.app_state.set_engine(FakeEngine().engine())
     window.open_live(SMALL)
-    qtbot.waitUntil(lambda: window.desk.on_screen.reading is not None, timeout=20_000)
+    qtbot.waitUntil(lambda: window.app_state.on_screen.reading is not None, timeout=20_000)
     return window
 
 
@@ -99,13 +99,13 @@ def test_a_source_of_the_last_session_that_cannot_be_is_said(make_window: Any, s
 
 def test_two_windows_each_keep_their_own_changes(make_window: Any, tmp_path: Path, qtbot: Any) -> None:
     first, second = make_window(), make_window()
-    first.desk.set_setting("mask", "fill")
-    second.desk.set_setting("reference", "nhs")
-    first.desk.set_setting("mask_opacity", 0.5)
+    first.app_state.set_setting("mask", "fill")
+    second.app_state.set_setting("reference", "nhs")
+    first.app_state.set_setting("mask_opacity", 0.5)
 
     def kept() -> bool:
-        first.desk.tick()
-        second.desk.tick()
+        first.app_state.tick()
+        second.app_state.tick()
         now = load(tmp_path / "settings.json")[0]
         return (now.mask, now.reference, now.mask_opacity) == ("fill", "nhs", 0.5)
 
@@ -169,7 +169,7 @@ def test_a_key_can_be_changed_and_is_remembered(playing: MainWindow, qtbot: Any,
     qtbot.waitUntil(playing.isActiveWindow)
     qtbot.keyClick(playing.canvas, Qt.Key.Key_F5)
     assert playing.live.frozen
-    qtbot.waitUntil(lambda: not playing.desk.jobs.busy)
+    qtbot.waitUntil(lambda: not playing.app_state.jobs.busy)
     assert load(tmp_path / "settings.json")[0].keys == {"freeze": "F5"}
 
 
@@ -226,11 +226,11 @@ def test_choosing_a_model_shows_its_card_hash_and_engine(
 ) -> None:
     name = add_dark_finder(tmp_path / "m")
     window = make_window(Settings(model=name, engine="cpu"))
-    window.desk.load_model(name, "cpu")
+    window.app_state.load_model(name, "cpu")
     window.run("model")
     panel: Any = window.side_panel.panel("model")
-    qtbot.waitUntil(lambda: window.desk.engine() is not None and panel.list.count() > 0, timeout=20_000)
-    engine = window.desk.engine()
+    qtbot.waitUntil(lambda: window.app_state.engine() is not None and panel.list.count() > 0, timeout=20_000)
+    engine = window.app_state.engine()
     assert engine is not None
     assert panel._hash.toolTip() == engine.sha256
     assert "inner edge" in panel._what.text()
@@ -244,15 +244,15 @@ def test_a_dropped_model_is_checked_added_and_used(window: MainWindow, tmp_path:
     text = (folder / "manifest.toml").read_text().replace('id = "first"', 'id = "dropped"')
     (folder / "manifest.toml").write_text(text)
     drop(window, folder / "model.onnx")
-    qtbot.waitUntil(lambda: (e := window.desk.engine()) is not None and e.model_id == "dropped", timeout=20_000)
-    assert window.desk.settings.model == "dropped"
+    qtbot.waitUntil(lambda: (e := window.app_state.engine()) is not None and e.model_id == "dropped", timeout=20_000)
+    assert window.app_state.settings.model == "dropped"
 
 
 def test_a_dropped_file_that_is_no_model_is_one_sentence(window: MainWindow, tmp_path: Path, qtbot: Any) -> None:
     (tmp_path / "bad.onnx").write_bytes(b"not a model")
     drop(window, tmp_path / "bad.onnx")
     qtbot.waitUntil(lambda: (m := window.notify.current) is not None and m.level == "error", timeout=20_000)
-    assert window.desk.engine() is None
+    assert window.app_state.engine() is None
 
 
 def drop(window: MainWindow, path: Path) -> None:
@@ -263,32 +263,34 @@ def drop(window: MainWindow, path: Path) -> None:
 
 
 def test_a_missing_model_is_said_and_the_picture_goes_on(window: MainWindow, qtbot: Any) -> None:
-    window.desk.load_model("nothing-here", "auto")
+    window.app_state.load_model("nothing-here", "auto")
     window.open_live(SMALL)
-    qtbot.waitUntil(lambda: window.desk.on_screen.frame is not None and not window.desk.loading, timeout=20_000)
+    qtbot.waitUntil(
+        lambda: window.app_state.on_screen.frame is not None and not window.app_state.loading, timeout=20_000
+    )
     assert window.notify.current is not None and "nothing-here" in window.notify.current.text
-    window.presenter.show(window.desk.on_screen.frame, None, None, " ")
+    window.presenter.show(window.app_state.on_screen.frame, None, None, " ")
     assert window.readings.answer is not None and "nothing-here" in window.readings.answer.reason
 
 
 def test_preferences_that_cannot_be_written_are_one_sentence(window: MainWindow, tmp_path: Path, qtbot: Any) -> None:
     (tmp_path / "file").write_text("")
-    window.desk._settings_path = tmp_path / "file" / "settings.json"
-    window.desk.set_setting("mask", "fill")
-    window.desk.set_setting("mask", "none")
+    window.app_state._settings_path = tmp_path / "file" / "settings.json"
+    window.app_state.set_setting("mask", "fill")
+    window.app_state.set_setting("mask", "none")
     qtbot.waitUntil(lambda: window.notify.current is not None)
     assert window.notify.current.level == "error"
-    qtbot.waitUntil(lambda: not window.desk.jobs.busy)
+    qtbot.waitUntil(lambda: not window.app_state.jobs.busy)
     assert len(window.notify.history) == 1
 
 
 def test_a_scale_is_refused_where_the_picture_brings_another(window: MainWindow, qtbot: Any) -> None:
     playing = window
     playing.open_live(SMALL)
-    qtbot.waitUntil(lambda: playing.desk.on_screen.frame is not None, timeout=20_000)
+    qtbot.waitUntil(lambda: playing.app_state.on_screen.frame is not None, timeout=20_000)
     with pytest.raises(UserError, match="differs"):
-        playing.desk.set_user_spacing(isotropic(9 * 0.2, ScaleSource.MANUAL))
-    assert playing.desk.user_spacing() is None
+        playing.app_state.set_user_spacing(isotropic(9 * 0.2, ScaleSource.MANUAL))
+    assert playing.app_state.user_spacing() is None
     playing.run("scale")
     panel: Any = playing.side_panel.panel("scale")
     panel.typed.setText("a lot")
@@ -299,7 +301,7 @@ def test_a_scale_is_refused_where_the_picture_brings_another(window: MainWindow,
 def test_the_last_session_comes_back(make_window: Callable[..., MainWindow], tmp_path: Path, qtbot: Any) -> None:
     first = make_window()
     first.open_live(SMALL)
-    qtbot.waitUntil(lambda: first.desk.on_screen.frame is not None, timeout=20_000)
+    qtbot.waitUntil(lambda: first.app_state.on_screen.frame is not None, timeout=20_000)
     first.run("mask")
     first.run("fold")
     first.close_now()
@@ -321,7 +323,7 @@ def test_in_the_smallest_window_nothing_covers_another_and_nothing_is_cut(
         write_clip(tmp_path / "clips" / name, count=5)
     window.open_path(tmp_path / "clips" / "a.mp4")
     review = window.late.needed.review
-    qtbot.waitUntil(lambda: window.desk.on_screen.frame is not None and len(review.clips.paths) == 2)
+    qtbot.waitUntil(lambda: window.app_state.on_screen.frame is not None and len(review.clips.paths) == 2)
     window.resize(960, 600)
     if panel:
         window.run(panel)
@@ -378,8 +380,8 @@ def test_in_a_low_window_every_row_of_the_rail_is_whole(playing: MainWindow, qtb
 
 @pytest.mark.parametrize("uri", ["screen:?region=abc", "phantom:?ap_mm=-3", "device:nope"])
 def test_an_address_that_can_never_be_opened_is_said_and_not_waited_for(window: MainWindow, uri: str) -> None:
-    window.desk.set_setting("source", uri)  # of a session before
-    window.desk.set_setting("mode", "live")
+    window.app_state.set_setting("source", uri)  # of a session before
+    window.app_state.set_setting("mode", "live")
     window.sources.restore()
     assert window.welcoming and not window.live.active
     assert window.notify.current is not None and window.notify.current.level == "error"
@@ -395,7 +397,7 @@ def test_a_file_of_the_last_session_that_is_gone_is_said(
 
 
 def test_closing_while_recording_asks_once(playing: MainWindow, qtbot: Any) -> None:
-    qtbot.waitUntil(lambda: playing.desk.on_screen.frame is not None, timeout=20_000)
+    qtbot.waitUntil(lambda: playing.app_state.on_screen.frame is not None, timeout=20_000)
     playing.run("record")
     capture = playing.late.needed.capture
     assert capture.recording
@@ -408,8 +410,8 @@ def test_closing_while_recording_asks_once(playing: MainWindow, qtbot: Any) -> N
 
 
 def test_a_setting_is_kept_whole(window: MainWindow, tmp_path: Path, qtbot: Any) -> None:
-    window.desk.set_setting("mask_opacity", 0.5)
-    qtbot.waitUntil(lambda: not window.desk.jobs.busy)
+    window.app_state.set_setting("mask_opacity", 0.5)
+    qtbot.waitUntil(lambda: not window.app_state.jobs.busy)
     assert json.loads((tmp_path / "settings.json").read_text())["mask_opacity"] == 0.5
 
 
@@ -426,13 +428,13 @@ def test_qt_does_not_lose_references_to_none(window: MainWindow) -> None:
 def test_the_trend_of_the_model_does_not_stand_beside_another_outline(playing: MainWindow, qtbot: Any) -> None:
     qtbot.waitUntil(lambda: playing.readings.trend.isVisibleTo(playing.readings), timeout=20_000)
     playing.run("freeze")
-    now, session = playing.desk.on_screen, PromptSession()
+    now, session = playing.app_state.on_screen, PromptSession()
     assert now.frame is not None and now.reading is not None
     prediction = Prediction(now.frame.key, now.frame.size_px, (), "fake", "0" * 64, "none")
     other = replace(now.reading, reason="seen otherwise")
     session.layer.put(now.frame.key.index, Annotation(prediction, now.frame.geometry, other, Origin.DRAWN))
     playing.presenter.use_annotations(session)
-    assert playing.presenter.shows_annotation and playing.desk.on_screen.reading is other
+    assert playing.presenter.shows_annotation and playing.app_state.on_screen.reading is other
     assert not playing.readings.trend.isVisibleTo(playing.readings)
     playing.presenter.use_annotations(None)
     assert not playing.presenter.shows_annotation
@@ -455,7 +457,7 @@ def put(window: MainWindow, device: FakeDevice, qtbot: Any, value: int) -> None:
     device.frames.put(picture(value))
     digest = digest_of(picture(value))
     qtbot.waitUntil(
-        lambda: (frame := window.desk.on_screen.frame) is not None and frame.key.digest == digest, timeout=10_000
+        lambda: (frame := window.app_state.on_screen.frame) is not None and frame.key.digest == digest, timeout=10_000
     )
 
 
@@ -500,7 +502,7 @@ def test_save_in_the_first_seconds_keeps_the_picture_on_the_screen_when_the_key_
     put(beginning, device, qtbot, 3)
     loaded.set()
     qtbot.waitUntil(lambda: len(list((tmp_path / "kept").glob("*.json"))) == 2, timeout=20_000)
-    qtbot.waitUntil(lambda: not beginning.desk.jobs.busy)
+    qtbot.waitUntil(lambda: not beginning.app_state.jobs.busy)
     kept = {json.loads(path.read_text())["frame_digest"] for path in (tmp_path / "kept").glob("*.json")}
     assert kept == {digest_of(picture(1)), digest_of(picture(2))}
 
@@ -512,12 +514,12 @@ def test_the_caliper_in_the_first_seconds_holds_the_picture_at_once(
     put(beginning, device, qtbot, 1)
     press(beginning, Qt.Key.Key_C, qtbot)
     assert beginning.live.frozen
-    held = beginning.desk.on_screen.frame
+    held = beginning.app_state.on_screen.frame
     device.frames.put(picture(2))
     qtbot.waitUntil(
         lambda: (late := beginning.late.made) is not None and late.tools.chosen is ManualTool.CALIPER, timeout=20_000
     )
-    assert beginning.desk.on_screen.frame is held and beginning.live.frozen
+    assert beginning.app_state.on_screen.frame is held and beginning.live.frozen
 
 
 def test_a_recording_that_was_asked_for_in_the_first_seconds_begins(

@@ -82,18 +82,18 @@ def _dismiss(do: Controllers) -> None:
 
 def _next_mask(do: Controllers) -> None:
     """Outline, fill, nothing, outline ..."""
-    at = _MASKS.index(do.desk.style.mask)
-    do.desk.set_setting("mask", str(_MASKS[(at + 1) % len(_MASKS)]))
+    at = _MASKS.index(do.app_state.style.mask)
+    do.app_state.set_setting("mask", str(_MASKS[(at + 1) % len(_MASKS)]))
 
 
 def _next_plane(do: Controllers) -> None:
-    given = do.desk.given
-    do.desk.set_given(replace(given, plane=_PLANES[(_PLANES.index(given.plane) + 1) % len(_PLANES)]))
+    given = do.app_state.given
+    do.app_state.set_given(replace(given, plane=_PLANES[(_PLANES.index(given.plane) + 1) % len(_PLANES)]))
 
 
 def _correct(do: Controllers) -> None:
     """The outline that was pointed at, where there is one; else the model's own."""
-    review, engine = do.review, do.desk.engine()
+    review, engine = do.review, do.app_state.engine()
     if do.prompt.on and do.prompt.prompts():
         do.prompt.correct()
         return
@@ -130,16 +130,16 @@ def _site(number: int, site: Site, text: str) -> Action:
     """Says where the vessel is cut; said again, it is taken back."""
 
     def run(do: Controllers) -> None:
-        given = do.desk.given
+        given = do.app_state.given
         chosen = site
         if given.site is site:
             chosen = Site.NOT_SET
-        do.desk.set_given(replace(given, site=chosen))
+        do.app_state.set_given(replace(given, site=chosen))
 
     tooltip = f"This is the {text[0].lower()}{text[1:]}; again: not set"
     return Action(
         f"site_{site.name.lower()}", text, tooltip, run, str(number), needs=Needs.FRAME, group="Exam",
-        checked=lambda do: do.desk.given.site is site,
+        checked=lambda do: do.app_state.given.site is site,
     )  # fmt: skip
 
 
@@ -203,8 +203,8 @@ _TABLE: tuple[Action, ...] = (
     _panel("performance", "Performance", "How long each stage takes, and every message so far", "Shift+P"),
     _panel("keys", "Keys", "Every key, and how to change it", "F1"),
     Action("hide_overlay", "Untouched picture", "Hide everything that is drawn on the picture while the key is held",
-        lambda do: do.desk.hide_overlay(True), "H", "eye", Needs.FRAME,
-        released=lambda do: do.desk.hide_overlay(False)),
+        lambda do: do.app_state.hide_overlay(True), "H", "eye", Needs.FRAME,
+        released=lambda do: do.app_state.hide_overlay(False)),
     Action("mask", "Outline, fill or nothing", "Change how the outlined area is shown", _next_mask, "T",
         needs=Needs.FRAME),
     Action("fit", "Whole picture", "Show the whole picture, as large as it goes", lambda do: do.canvas.fit(), "0",
@@ -213,8 +213,8 @@ _TABLE: tuple[Action, ...] = (
     Action("zoom_out", "Smaller", "Make the picture smaller", lambda do: do.canvas.zoom_by(0.8), "-",
         needs=Needs.FRAME),
     Action("fold", "Side panels", "Fold the readings and the timeline away, or show them again",
-        lambda do: do.layout.set_side_panels(not do.desk.settings.side_panels), "F10", "panels",
-        checked=lambda do: do.desk.settings.side_panels),
+        lambda do: do.layout.set_side_panels(not do.app_state.settings.side_panels), "F10", "panels",
+        checked=lambda do: do.app_state.settings.side_panels),
     Action("full_screen", "Full screen", "Picture and number alone; again to return",
         lambda do: do.layout.set_full_screen(not do.layout.full_screen), "F11", "fullscreen",
         checked=lambda do: do.layout.full_screen),

@@ -105,19 +105,21 @@ class CaptureController(QObject):
 
     changed = Signal()
 
-    def __init__(self, desk: AppState, presenter: Presenter, notify: Notify, parent: QObject | None = None) -> None:
+    def __init__(
+        self, app_state: AppState, presenter: Presenter, notify: Notify, parent: QObject | None = None
+    ) -> None:
         super().__init__(parent)
-        self._desk, self._presenter, self._notify = desk, presenter, notify
+        self._app_state, self._presenter, self._notify = app_state, presenter, notify
         self._recording: _Recording | None = None
         # Its own worker: a long export must not hold pictures up.
         self._encoder = Jobs("recording")
         self._timer = QTimer(self, interval=POLL_MS)
         self._timer.timeout.connect(self._encoder.poll)
-        desk.shown_changed.connect(self._take)
+        app_state.shown_changed.connect(self._take)
 
     def folder(self) -> Path:
         """Where pictures and recordings go."""
-        chosen = self._desk.settings.save_folder
+        chosen = self._app_state.settings.save_folder
         if not chosen:
             return pictures_folder()
         return Path(chosen)
@@ -140,7 +142,7 @@ class CaptureController(QObject):
         ``items`` and ``manual`` are what was drawn by hand on exactly this picture, to draw and to write down;
         ``findings`` is what the frames so far say together, ``prompts`` what was pointed at on this picture.
         """
-        now, engine = shown or self._presenter.to_keep(), self._desk.engine()
+        now, engine = shown or self._presenter.to_keep(), self._app_state.engine()
         if now.frame is None:
             return
         label = self._presenter.model_label()
@@ -149,15 +151,22 @@ class CaptureController(QObject):
             ran = engine.running
         summary = _summary_to_keep(now)
         scene = scene_of(
-            now.frame, now.reading, summary, self._desk.style, label, self._presenter.text_context(now, is_saved=True)
+            now.frame,
+            now.reading,
+            summary,
+            self._app_state.style,
+            label,
+            self._presenter.text_context(now, is_saved=True),
         )
         pair = AnnotatedFrame(now.frame, replace(scene, items=(*scene.items, *items)))
-        kept = Snapshot(pair, now.reading, summary, manual, source_name(now.frame), label, ran, self._desk.given)
+        kept = Snapshot(pair, now.reading, summary, manual, source_name(now.frame), label, ran, self._app_state.given)
         if now.is_current:
             kept = replace(kept, report=findings)
         kept = replace(kept, prompts=prompts)
-        write = partial(save_snapshot, kept, self.folder(), keep_surroundings=self._desk.settings.keep_surroundings)
-        self._desk.jobs.submit(write, self._saved, partial(self._notify.report, key="save"))
+        write = partial(
+            save_snapshot, kept, self.folder(), keep_surroundings=self._app_state.settings.keep_surroundings
+        )
+        self._app_state.jobs.submit(write, self._saved, partial(self._notify.report, key="save"))
 
     def _saved(self, result: tuple[Path, str]) -> None:
         picture, said = result
@@ -175,11 +184,11 @@ class CaptureController(QObject):
         if self._recording is not None:
             self.finish_recording()
             return
-        frame = self._desk.on_screen.frame
+        frame = self._app_state.on_screen.frame
         if frame is None:
             raise UserError("There is no picture to record", "Open a source first")
         name = f"{source_name(frame)}-{time.strftime('%Y%m%d-%H%M%S')}"
-        keep_surroundings = self._desk.settings.keep_surroundings
+        keep_surroundings = self._app_state.settings.keep_surroundings
         recorder = Recorder(self.folder(), name, keep_surroundings=keep_surroundings)
         self._recording = _Recording(recorder)
         self._timer.start()
@@ -208,13 +217,13 @@ class CaptureController(QObject):
     def _take(self) -> None:
         """One more picture for the recording, if it is another one."""
         if (recording := self._recording) is not None:
-            for picture in recording.offer(self._desk.on_screen):
+            for picture in recording.offer(self._app_state.on_screen):
                 self._add(recording, picture)
 
     def _add(self, recording: _Recording, picture: Displayed) -> None:
         if picture.frame is None:
             return
-        label, style = self._presenter.model_label(), self._desk.style
+        label, style = self._presenter.model_label(), self._app_state.style
         summary = _summary_to_keep(picture)
         context = self._presenter.text_context(picture, is_saved=True)
         add = partial(_add, recording.recorder, picture.frame, picture.reading, summary, style, label, context)
@@ -254,7 +263,7 @@ class CaptureController(QObject):
         if path is None or not edits:
             raise UserError("Nothing was corrected in this clip", "Correct a mask first")
         automatic = {index: reading for index in edits if (reading := review.automatic_of(index)) is not None}
-        engine = self._desk.engine()
+        engine = self._app_state.engine()
         labels: tuple[str, ...] = ()
         if engine is not None:
             labels = engine.labels
@@ -265,9 +274,9 @@ class CaptureController(QObject):
             f"{path.stem}-corrections",
             pairs,
             labels,
-            keep_surroundings=self._desk.settings.keep_surroundings,
+            keep_surroundings=self._app_state.settings.keep_surroundings,
         )
-        self._desk.jobs.submit(write, self._exported, partial(self._notify.report, key="export"))
+        self._app_state.jobs.submit(write, self._exported, partial(self._notify.report, key="export"))
 
     def _exported(self, result: tuple[Path, int, str]) -> None:
         folder, count, said = result

@@ -54,9 +54,11 @@ class ClipBrowser(QObject):
     listed = Signal(object, object)  # what was asked for, the clips that were found
     not_listed = Signal(object)  # UserError
 
-    def __init__(self, desk: AppState, made_for: Callable[[], MadeFor | None], parent: QObject | None = None) -> None:
+    def __init__(
+        self, app_state: AppState, made_for: Callable[[], MadeFor | None], parent: QObject | None = None
+    ) -> None:
         super().__init__(parent)
-        self._desk = desk
+        self._app_state = app_state
         self._made_for = made_for
         # One at a time: what the user opens next waits behind one look at most.
         self._chores: deque[Callable[[], None]] = deque()
@@ -71,7 +73,7 @@ class ClipBrowser(QObject):
         self._asked = path
         find = find_clips if path.is_dir() else find_sibling_clips
         # In the background: a folder on a network drive may take seconds to answer.
-        self._desk.loads.submit(partial(find, path), partial(self._list, path), self._fail)
+        self._app_state.loads.submit(partial(find, path), partial(self._list, path), self._fail)
 
     def cancel_tool(self) -> None:
         """Nothing is under review any more."""
@@ -97,7 +99,7 @@ class ClipBrowser(QObject):
             return
         folder = asked if asked.is_dir() else asked.parent
         self.list.set_clips(folder.name, found)
-        self.list.setVisible(self._desk.settings.side_panels)
+        self.list.setVisible(self._app_state.settings.side_panels)
         self.listed.emit(asked, found)
         self._chores = deque(partial(self._glance_at, clip) for clip in found)
         self._next_chore()
@@ -115,7 +117,7 @@ class ClipBrowser(QObject):
         self._next_chore()
 
     def _glance_at(self, clip: Path) -> None:
-        self._desk.loads.submit(
+        self._app_state.loads.submit(
             partial(make_thumbnail, clip, self._made_for()),
             partial(self._show_glance, clip),
             lambda _: self._show_glance(clip, NOTHING_SEEN),  # opening the clip will say what is wrong with it
@@ -133,14 +135,14 @@ class ClipBrowser(QObject):
             self._chore_done()
             return
         look = partial(result_of, clip, made_for)
-        self._desk.loads.submit(look, partial(self._found, clip), lambda _: self._found(clip, None))
+        self._app_state.loads.submit(look, partial(self._found, clip), lambda _: self._found(clip, None))
 
     def _found(self, clip: Path, curve: Curve | None) -> None:
         self.show_result(clip, curve)
         self._chore_done()
 
     def _result_words(self, curve: Curve) -> tuple[str, bool]:
-        engine = self._desk.engine()
+        engine = self._app_state.engine()
         if engine is None:
             return NO_NUMBER, False
         return result_words(curve, engine.finding)

@@ -18,8 +18,8 @@ from usviewer.view.notify import Notify
 class ClipWork:
     """Bookmarks and corrections of the clip that is open. What earlier sessions left comes a moment later."""
 
-    def __init__(self, desk: AppState, notify: Notify, path: Path) -> None:
-        self._desk, self._notify = desk, notify
+    def __init__(self, app_state: AppState, notify: Notify, path: Path) -> None:
+        self._app_state, self._notify = app_state, notify
         self.notes = ClipNotes(path)
         self.bookmarks: tuple[int, ...] = ()
         self._model_sha256 = ""
@@ -28,7 +28,7 @@ class ClipWork:
 
     def read_bookmarks(self) -> None:
         """Fetch the marks of earlier sessions."""
-        self._desk.jobs.submit(self.notes.bookmarks, self._take_bookmarks, _say_nothing)
+        self._app_state.jobs.submit(self.notes.bookmarks, self._take_bookmarks, _say_nothing)
 
     def _take_bookmarks(self, found: tuple[int, ...]) -> None:
         self.bookmarks = tuple(sorted({*self.bookmarks, *found}))
@@ -54,11 +54,11 @@ class ClipWork:
         def read() -> tuple[ExamContext, StatedScale]:
             return self.notes.given(), self.notes.scale()
 
-        self._desk.jobs.submit(read, take, lambda _error: done(NO_CONTEXT, NOTHING_STATED))
+        self._app_state.jobs.submit(read, take, lambda _error: done(NO_CONTEXT, NOTHING_STATED))
 
     def _keep(self, write: Callable[[], None], key: str) -> None:
         """Write in the background; one sentence where that fails."""
-        self._desk.jobs.submit(write, failed=partial(self._notify.report, key=key))
+        self._app_state.jobs.submit(write, failed=partial(self._notify.report, key=key))
 
     def keep_scale(self, said: StatedScale) -> None:
         """Keep what the operator says of this clip's scale."""
@@ -83,7 +83,7 @@ class ClipWork:
             return
         self._edits, self._unsaved, self._model_sha256 = None, {}, model_sha256
         read = partial(self.notes.edits, model_sha256)
-        self._desk.jobs.submit(read, partial(self._take_edits, model_sha256), _say_nothing)
+        self._app_state.jobs.submit(read, partial(self._take_edits, model_sha256), _say_nothing)
 
     def _take_edits(self, model_sha256: str, found: dict[int, Edit]) -> None:
         if self._model_sha256 == model_sha256:

@@ -27,7 +27,7 @@ class Commands(QObject):
     def __init__(self, window: QWidget, controllers: Controllers) -> None:
         super().__init__(window)
         self._window, self._controllers = window, controllers
-        self.by_id: dict[str, Action] = with_keys(usable_keys(controllers.desk.settings.keys)[0])
+        self.by_id: dict[str, Action] = with_keys(usable_keys(controllers.app_state.settings.keys)[0])
         self.buttons: dict[str, list[QPushButton]] = {}
         self._shortcuts: dict[str, QAction] = {}
 
@@ -46,7 +46,7 @@ class Commands(QObject):
 
     def take_keys(self) -> None:
         """Shortcuts and the words of the buttons from the records; again when the user has changed a key."""
-        self.by_id = with_keys(usable_keys(self._controllers.desk.settings.keys)[0])
+        self.by_id = with_keys(usable_keys(self._controllers.app_state.settings.keys)[0])
         for shortcut in self._shortcuts.values():
             self._window.removeAction(shortcut)
             shortcut.deleteLater()
@@ -111,7 +111,7 @@ class Commands(QObject):
     def possible(self, action: Action) -> bool:
         """Whether what the action needs is there."""
         do = self._controllers
-        has_frame = do.desk.on_screen.frame is not None
+        has_frame = do.app_state.on_screen.frame is not None
         return {
             Needs.NOTHING: True,
             Needs.SOURCE: do.live.active or do.late.reviewing,

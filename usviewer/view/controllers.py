@@ -27,7 +27,7 @@ if TYPE_CHECKING:  # these are loaded in the background
 class Controllers:
     """Everything that an action of the window may work on."""
 
-    desk: AppState
+    app_state: AppState
     presenter: Presenter
     canvas: Canvas
     notify: Notify

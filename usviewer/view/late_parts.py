@@ -57,7 +57,7 @@ class LateControllers:
 
 
 def make_late_controllers(
-    desk: AppState, presenter: Presenter, canvas: Canvas, notify: Notify, live: LiveController
+    app_state: AppState, presenter: Presenter, canvas: Canvas, notify: Notify, live: LiveController
 ) -> LateControllers:
     """Put them together. Takes seconds where their libraries are not loaded yet."""
     from usviewer.view.capture_controller import CaptureController
@@ -69,14 +69,14 @@ def make_late_controllers(
     from usviewer.view.tool_controller import ToolController
     from usviewer.view.tracking_controller import TrackingController
 
-    tools = ToolController(desk, canvas, notify)
+    tools = ToolController(app_state, canvas, notify)
     tool_bar = ToolBar(tools, canvas, notify)
-    capture = CaptureController(desk, presenter, notify)
-    review = ReviewController(desk, presenter, notify)
-    ruler = RulerController(desk, presenter, canvas, notify, live, review)
+    capture = CaptureController(app_state, presenter, notify)
+    review = ReviewController(app_state, presenter, notify)
+    ruler = RulerController(app_state, presenter, canvas, notify, live, review)
     session = PromptSession()
-    tracking = TrackingController(desk, presenter, notify, live, review, session)
-    prompt = PromptController(desk, presenter, notify, live, review, tools, session, tracking)
+    tracking = TrackingController(app_state, presenter, notify, live, review, session)
+    prompt = PromptController(app_state, presenter, notify, live, review, tools, session, tracking)
     return LateControllers(tools, tool_bar, capture, review, ruler, tracking, prompt)
 
 
@@ -88,9 +88,9 @@ class LateParts(QObject):
 
     completed = Signal()
 
-    def __init__(self, desk: AppState, make: Callable[[], LateControllers], parent: QObject | None = None) -> None:
+    def __init__(self, app_state: AppState, make: Callable[[], LateControllers], parent: QObject | None = None) -> None:
         super().__init__(parent)
-        self._desk, self._make = desk, make
+        self._app_state, self._make = app_state, make
         self._made: LateControllers | None = None
         self._opens: Callable[[LateControllers], None] | None = None  # what is opened then: only the last counts
         self._waits: list[Callable[[], None]] = []  # keys that were pressed meanwhile
@@ -123,10 +123,10 @@ class LateParts(QObject):
             self._made.tick()
             return
         waited_s = time.monotonic() - self._began_s
-        shown = self._desk.on_screen.reading is not None
+        shown = self._app_state.on_screen.reading is not None
         if not self._loading and (self._opens or self._waits or shown or waited_s > COMPLETE_AFTER_S):
             self._loading = True
-            self._desk.loads.submit(_import_slow_parts, lambda _: self.complete())
+            self._app_state.loads.submit(_import_slow_parts, lambda _: self.complete())
 
     def complete(self) -> None:
         """Make them now, and do what has waited for them. May be called twice."""

@@ -48,9 +48,11 @@ class LiveController(QObject):
     reading_added = Signal(object)  # Reading, in the order of the pictures
     withdrawn = Signal()  # what the trend has shown no longer holds
 
-    def __init__(self, desk: AppState, presenter: Presenter, notify: Notify, parent: QObject | None = None) -> None:
+    def __init__(
+        self, app_state: AppState, presenter: Presenter, notify: Notify, parent: QObject | None = None
+    ) -> None:
         super().__init__(parent)
-        self._desk, self._presenter, self._notify = desk, presenter, notify
+        self._app_state, self._presenter, self._notify = app_state, presenter, notify
         self._run: LiveRun | None = None
         self._uri = ""
         self._frozen_s: float | None = None
@@ -61,9 +63,9 @@ class LiveController(QObject):
         self._problem = ""  # why the model was taken off, as it was said last
         self.status: LiveStatus | None = None
         self.newest: Frame | None = None
-        desk.given_changed.connect(self._use_given)
-        desk.engine_changed.connect(self._use_engine)
-        desk.scale_changed.connect(self._use_scale)
+        app_state.given_changed.connect(self._use_given)
+        app_state.engine_changed.connect(self._use_engine)
+        app_state.scale_changed.connect(self._use_scale)
 
     # -- the source
 
@@ -80,11 +82,14 @@ class LiveController(QObject):
     def open(self, uri: str) -> None:
         """Show this source. It is opened in the capture thread; the one before is closed first."""
         self.close()
-        self._desk.forget_scale()
-        self._desk.set_given(NO_CONTEXT)
+        self._app_state.forget_scale()
+        self._app_state.set_given(NO_CONTEXT)
         self._uri = uri
         self._run = LiveRun(
-            partial(open_source, uri), live_calibration(self._desk.stated_scale), self._desk.engine(), self._desk.given
+            partial(open_source, uri),
+            live_calibration(self._app_state.stated_scale),
+            self._app_state.engine(),
+            self._app_state.given,
         )
         self._run.start()
 
@@ -97,7 +102,7 @@ class LiveController(QObject):
         self._frozen_s = None
         self._offer("")
         if run is not None:
-            self._desk.loads.submit(run.stop, self._stopped)
+            self._app_state.loads.submit(run.stop, self._stopped)
             self._notify.withdraw("source")
         self._presenter.set_banner(None)
         self.withdrawn.emit()
@@ -107,8 +112,8 @@ class LiveController(QObject):
             self._notify.warn("The source did not close in time: it may still be in use.", key="closing")
 
     def _use_engine(self, *, withdraw: bool = True) -> None:
-        if self._run is not None and not self._desk.loading:
-            self._run.set_model(self._desk.engine(), self._desk.given)
+        if self._run is not None and not self._app_state.loading:
+            self._run.set_model(self._app_state.engine(), self._app_state.given)
             if withdraw:
                 self._withdraw()
 
@@ -117,11 +122,11 @@ class LiveController(QObject):
 
         A site that is set while a picture is held names that picture: what the trend has shown stays.
         """
-        before, self._said = self._said, self._desk.given
+        before, self._said = self._said, self._app_state.given
         self._use_engine(withdraw=not self.frozen or replace(before, site=self._said.site) != self._said)
         if not self.frozen:
             return
-        given, on_screen = self._desk.given, self._desk.on_screen
+        given, on_screen = self._app_state.given, self._app_state.on_screen
         reading = on_screen.reading
         if self._held_as == given.plane and reading is not None and "site" in finding_of(reading.finding).context:
             named = given.named_summary(on_screen.summary, reading.finding)
@@ -132,12 +137,12 @@ class LiveController(QObject):
 
     def _use_scale(self) -> None:
         if self._run is not None:
-            self._run.set_calibrate(live_calibration(self._desk.stated_scale))
+            self._run.set_calibrate(live_calibration(self._app_state.stated_scale))
             self._withdraw()
 
     def _withdraw(self) -> None:
         """What is on the screen was made by what no longer holds: it goes now, not with the next picture."""
-        if not self.frozen and self._desk.engine() is not None:
+        if not self.frozen and self._app_state.engine() is not None:
             self._presenter.renew()
         self.withdrawn.emit()
 
@@ -158,28 +163,28 @@ class LiveController(QObject):
         if self.frozen:
             self._frozen_s = None
             return
-        if self._desk.on_screen.frame is None:
+        if self._app_state.on_screen.frame is None:
             return
-        self._frozen_s, self._held_as = time.monotonic(), self._desk.given.plane
-        on_screen = self._desk.on_screen
+        self._frozen_s, self._held_as = time.monotonic(), self._app_state.given.plane
+        on_screen = self._app_state.on_screen
         self._show_frozen(on_screen.reading, on_screen.summary)
         if on_screen.reading is None:
             self._analyse_held()
 
     def _analyse_held(self) -> None:
-        frame, model = self._desk.on_screen.frame, self._desk.engine()
+        frame, model = self._app_state.on_screen.frame, self._app_state.engine()
         if model is not None and frame is not None:
             self._show_frozen(None, None, pending=True)
-            analyzer = FrameAnalyzer(model, context=self._desk.given)  # of its own: the live run goes on behind it
-            self._desk.loads.submit(partial(analyzer.analyze, frame), partial(self._analysed, frame))
+            analyzer = FrameAnalyzer(model, context=self._app_state.given)  # of its own: the live run goes on behind it
+            self._app_state.loads.submit(partial(analyzer.analyze, frame), partial(self._analysed, frame))
 
     def _analysed(self, frame: Frame, done: FrameResult) -> None:
-        if self.frozen and self._desk.on_screen.frame is frame:
+        if self.frozen and self._app_state.on_screen.frame is frame:
             self._show_frozen(done.reading, None)
 
     def _show_frozen(self, reading: Reading | None, summary: Summary | None, *, pending: bool = False) -> None:
         self._presenter.set_banner(_banner_of_reading(reading))
-        self._presenter.show(self._desk.on_screen.frame, reading, summary, "Frozen", pending=pending)
+        self._presenter.show(self._app_state.on_screen.frame, reading, summary, "Frozen", pending=pending)
 
     # -- following
 
@@ -246,12 +251,12 @@ class LiveController(QObject):
             newest=snapshot.newest,
             context=_context_of(state),
         )
-        self._presenter.set_banner(banner_of(snapshot.status, self._desk.on_screen.reading))
+        self._presenter.set_banner(banner_of(snapshot.status, self._app_state.on_screen.reading))
 
     def _is_pending(self, snapshot: LiveSnapshot) -> bool:
         """Whether the first result of this model, scale and word of the operator is on its way."""
         status = snapshot.status
-        running = self._desk.engine() is not None and not status.model_problem
+        running = self._app_state.engine() is not None and not status.model_problem
         comes = status.state.holds_numbers or status.state is SignalState.FROZEN
         return running and comes and snapshot.pair is None
 

@@ -54,24 +54,24 @@ class MainWindow(QWidget):
         self.setMinimumSize(960, 600)
         self._closing = self._has_frame = False
         self._said_s = 0.0
-        desk, canvas, notify = AppState(settings, settings_path, self), Canvas(), Notify()
-        presenter = Presenter(desk, canvas, self)
-        live = LiveController(desk, presenter, notify, self)
-        late = LateParts(desk, partial(make_late_controllers, desk, presenter, canvas, notify, live), self)
+        app_state, canvas, notify = AppState(settings, settings_path, self), Canvas(), Notify()
+        presenter = Presenter(app_state, canvas, self)
+        live = LiveController(app_state, presenter, notify, self)
+        late = LateParts(app_state, partial(make_late_controllers, app_state, presenter, canvas, notify, live), self)
         bar, readings, line = SourceBar(), ReadingPanel(), StatusLine()
         panel = SidePanel(self._panel_makers(), self)
         self.welcome = Welcome(with_keys(usable_keys(settings.keys)[0]), self.run)
-        layout = WindowLayout(self, desk, canvas, notify, self.welcome, bar, panel, readings, line)
-        sources = SourceController(self, desk, presenter, notify, live, late, layout, panel, self._add_model)
-        controllers = Controllers(desk, presenter, canvas, notify, live, sources, panel, layout, late)
-        self.desk, self.canvas, self.notify, self.presenter = desk, canvas, notify, presenter
+        layout = WindowLayout(self, app_state, canvas, notify, self.welcome, bar, panel, readings, line)
+        sources = SourceController(self, app_state, presenter, notify, live, late, layout, panel, self._add_model)
+        controllers = Controllers(app_state, presenter, canvas, notify, live, sources, panel, layout, late)
+        self.app_state, self.canvas, self.notify, self.presenter = app_state, canvas, notify, presenter
         self.live, self.late, self.sources = live, late, sources
         self.source_bar, self.readings, self.side_panel, self.window_layout = bar, readings, panel, layout
         self.commands = Commands(self, controllers)
         self._fill_rail()
         self._fill_top()
         mode_buttons = self.commands.buttons["mode"]
-        self._texts = StatusTexts(desk, presenter, live, late, readings, bar, line, mode_buttons)
+        self._texts = StatusTexts(app_state, presenter, live, late, readings, bar, line, mode_buttons)
         self.commands.take_keys()
         self._connect()
         layout.show_welcome()
@@ -103,14 +103,14 @@ class MainWindow(QWidget):
             bar.add_button(button)
 
     def _connect(self) -> None:
-        desk, notify = self.desk, self.notify
-        desk.failed.connect(lambda error, key: notify.report(error, key=key))
-        desk.noticed.connect(lambda text, key: notify.warn(text, key=key))
-        desk.mended.connect(notify.withdraw)
-        desk.shown_changed.connect(self._show_answer)
-        desk.engine_changed.connect(self._say_chips)
-        desk.scale_changed.connect(self._say_chips)
-        desk.given_changed.connect(self._texts.answer)
+        app_state, notify = self.app_state, self.notify
+        app_state.failed.connect(lambda error, key: notify.report(error, key=key))
+        app_state.noticed.connect(lambda text, key: notify.warn(text, key=key))
+        app_state.mended.connect(notify.withdraw)
+        app_state.shown_changed.connect(self._show_answer)
+        app_state.engine_changed.connect(self._say_chips)
+        app_state.scale_changed.connect(self._say_chips)
+        app_state.given_changed.connect(self._texts.answer)
         self.side_panel.changed.connect(self.commands.enable)
         self.window_layout.arranged.connect(self._show_mode)
         self.window_layout.picture_shown.connect(self.commands.enable)
@@ -148,37 +148,37 @@ class MainWindow(QWidget):
     def _source_panel(self) -> PanelBase:
         from usviewer.view.panels.source_panel import SourcePanel
 
-        return SourcePanel(self.desk, self.open_live, self.sources.ask_for_file)
+        return SourcePanel(self.app_state, self.open_live, self.sources.ask_for_file)
 
     def _model_panel(self) -> PanelBase:
         from usviewer.view.panels.model_panel import ModelPanel
 
-        return ModelPanel(self.desk, self.notify)
+        return ModelPanel(self.app_state, self.notify)
 
     def _scale_panel(self) -> PanelBase:
         from usviewer.view.panels.scale_panel import ScalePanel
 
-        return ScalePanel(self.desk, self.notify, partial(self.run, "calibrate"))
+        return ScalePanel(self.app_state, self.notify, partial(self.run, "calibrate"))
 
     def _exam_panel(self) -> PanelBase:
         from usviewer.view.panels.exam_panel import ExamPanel
 
-        return ExamPanel(self.desk, self.notify, self.presenter.report, self._go_to_frame)
+        return ExamPanel(self.app_state, self.notify, self.presenter.report, self._go_to_frame)
 
     def _overlay_panel(self) -> PanelBase:
         from usviewer.view.panels.overlay_panel import OverlayPanel
 
-        return OverlayPanel(self.desk)
+        return OverlayPanel(self.app_state)
 
     def _performance_panel(self) -> PanelBase:
         from usviewer.view.panels.performance_panel import PerformancePanel
 
-        return PerformancePanel(self.desk, self.notify, lambda: self.live.status)
+        return PerformancePanel(self.app_state, self.notify, lambda: self.live.status)
 
     def _keys_panel(self) -> PanelBase:
         from usviewer.view.panels.keys_panel import KeysPanel
 
-        return KeysPanel(self.desk, self.notify, lambda: self.commands.by_id, self.commands.take_keys)
+        return KeysPanel(self.app_state, self.notify, lambda: self.commands.by_id, self.commands.take_keys)
 
     def _go_to_frame(self) -> Callable[[int], None] | None:
         """How a frame of the clip under review is shown; None in the live view."""
@@ -216,7 +216,7 @@ class MainWindow(QWidget):
 
     def tick(self) -> None:
         """One turn at the display's rate."""
-        self.desk.tick()
+        self.app_state.tick()
         self.live.tick()
         self.late.tick()
         self.side_panel.tick()
@@ -231,7 +231,7 @@ class MainWindow(QWidget):
         self._texts.chips(welcoming=self.welcoming)
 
     def _show_answer(self) -> None:
-        if self._has_frame != (self.desk.on_screen.frame is not None):
+        if self._has_frame != (self.app_state.on_screen.frame is not None):
             self._has_frame = not self._has_frame
             self.commands.enable()
         self._texts.answer()
@@ -251,8 +251,8 @@ class MainWindow(QWidget):
 
     def restore_geometry(self) -> None:
         """The window where it was last."""
-        if self.desk.settings.geometry:
-            self.restoreGeometry(QByteArray.fromBase64(self.desk.settings.geometry.encode()))
+        if self.app_state.settings.geometry:
+            self.restoreGeometry(QByteArray.fromBase64(self.app_state.settings.geometry.encode()))
 
     def resizeEvent(self, event: QResizeEvent) -> None:
         super().resizeEvent(event)
@@ -271,8 +271,8 @@ class MainWindow(QWidget):
             super().keyReleaseEvent(event)
 
     def changeEvent(self, event: QEvent) -> None:
-        if event.type() == QEvent.Type.ActivationChange and not self.isActiveWindow() and self.desk.style.hidden:
-            self.desk.hide_overlay(False)  # the key's release went to another window
+        if event.type() == QEvent.Type.ActivationChange and not self.isActiveWindow() and self.app_state.style.hidden:
+            self.app_state.hide_overlay(False)  # the key's release went to another window
         super().changeEvent(event)
 
     def dragEnterEvent(self, event: QDragEnterEvent) -> None:
@@ -307,5 +307,5 @@ class MainWindow(QWidget):
         self.live.stop()
         if (late := self.late.made) is not None:
             late.close()
-        self.desk.set_setting("geometry", bytes(self.saveGeometry().toBase64().data()).decode())
-        self.desk.close()
+        self.app_state.set_setting("geometry", bytes(self.saveGeometry().toBase64().data()).decode())
+        self.app_state.close()

@@ -30,13 +30,13 @@ if TYPE_CHECKING:  # brings the prompt models: not while the window starts
 class Presenter(QObject):
     """Decides what is on the screen, and has it painted. Everything here is called in the window's thread."""
 
-    def __init__(self, desk: AppState, canvas: Canvas, parent: QObject | None = None) -> None:
+    def __init__(self, app_state: AppState, canvas: Canvas, parent: QObject | None = None) -> None:
         super().__init__(parent)
-        self._desk, self._canvas = desk, canvas
+        self._app_state, self._canvas = app_state, canvas
         self._offered = Displayed()  # what the model says; the annotations may say something else
         self._annotations: PromptSession | None = None
         self._report = EMPTY_REPORT
-        desk.style_changed.connect(lambda: self._display(desk.on_screen))
+        app_state.style_changed.connect(lambda: self._display(app_state.on_screen))
 
     # -- what there is to show
 
@@ -86,7 +86,7 @@ class Presenter(QObject):
 
     def refresh(self) -> None:
         """Show the same again where something else is known of it now."""
-        before, now = self._desk.on_screen, self._chosen(self._offered)
+        before, now = self._app_state.on_screen, self._chosen(self._offered)
         # By identity: frames and readings are never changed in place, and comparing their arrays takes time.
         same = (
             before.frame is now.frame
@@ -106,7 +106,7 @@ class Presenter(QObject):
         Raises ``UserError`` where there is none, or where the outline that belongs to the picture is still to come.
         """
         self.refresh()
-        now = self._desk.on_screen
+        now = self._app_state.on_screen
         if now.frame is None:
             raise UserError("There is no picture to save", "Open a source first")
         if now.pending:
@@ -121,17 +121,17 @@ class Presenter(QObject):
     @property
     def shows_annotation(self) -> bool:
         """Whether another reading than the loaded model's is shown: nothing that model says goes with it."""
-        return self._is_annotation(self._desk.on_screen.reading)
+        return self._is_annotation(self._app_state.on_screen.reading)
 
     def model_label(self) -> str:
         """What the model behind the reading on the screen is called; empty where that is not the loaded one."""
-        return self._label_of(self._desk.on_screen.reading)
+        return self._label_of(self._app_state.on_screen.reading)
 
     def _is_annotation(self, reading: Reading | None) -> bool:
         return reading is not None and reading is not self._offered.reading
 
     def _label_of(self, reading: Reading | None) -> str:
-        engine = self._desk.engine()
+        engine = self._app_state.engine()
         if engine is None or self._is_annotation(reading):  # an annotation is another model's, or the user's own
             return ""
         return engine.model_label
@@ -178,12 +178,12 @@ class Presenter(QObject):
             self._canvas.show_bare(now.frame)
         else:
             scene = compose(
-                now.frame, now.reading, now.summary, self._desk.style, model_label=self._label_of(now.reading)
+                now.frame, now.reading, now.summary, self._app_state.style, model_label=self._label_of(now.reading)
             )
             shown = AnnotatedFrame(now.frame, scene)
             self._canvas.show_pair(shown)
         self._canvas.set_corner_note(now.note)
-        self._desk.set_displayed(replace(now, shown=shown))
+        self._app_state.set_displayed(replace(now, shown=shown))
 
 
 def _annotated(offered: Displayed, frame: Frame, session: PromptSession) -> Displayed:

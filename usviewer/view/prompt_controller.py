@@ -64,7 +64,7 @@ class PromptController(QObject):
 
     def __init__(
         self,
-        desk: AppState,
+        app_state: AppState,
         presenter: Presenter,
         notify: Notify,
         live: LiveController,
@@ -74,13 +74,13 @@ class PromptController(QObject):
         tracking: TrackingController,
     ) -> None:
         super().__init__()
-        self._desk, self._presenter, self._notify = desk, presenter, notify
+        self._app_state, self._presenter, self._notify = app_state, presenter, notify
         self._live, self._review, self._tools = live, review, tools
         self._session, self._tracking = session, tracking
         self._source: object = None
         self._asked: OutlineRequest | None = None
         self._unscaled = False
-        desk.scale_changed.connect(self._use_scale)
+        app_state.scale_changed.connect(self._use_scale)
         self._tool = PointingTool(self.point, self.box, self.undo, self._prompt_here)
         self.bar = PromptBar()
         self._connect()
@@ -124,7 +124,7 @@ class PromptController(QObject):
             return
         self._tracking.hold_still()
         if self._session.start():
-            self._desk.loads.submit(known_labels, self.bar.suggest)
+            self._app_state.loads.submit(known_labels, self.bar.suggest)
         self._tools.cancel_tool()
         self._tools.set_default_tool(self._tool)
         self._follow_source()  # what was pointed at on an earlier source is not shown, not even for a moment
@@ -195,7 +195,7 @@ class PromptController(QObject):
         if self._session.worker is None:
             return None
         self._tracking.hold_still()
-        return self._desk.on_screen.frame
+        return self._app_state.on_screen.frame
 
     def _ask(self, ask: OutlineRequest) -> None:
         if (worker := self._session.worker) is not None:
@@ -204,7 +204,7 @@ class PromptController(QObject):
 
     def _prompt_here(self) -> Prompt | None:
         """What was clicked on the picture on the screen, answered or not."""
-        frame = self._desk.on_screen.frame
+        frame = self._app_state.on_screen.frame
         if frame is None or (self._live.active and not self._live.frozen):
             return None
         if self._asked is not None and self._asked.frame.key == frame.key:
@@ -261,7 +261,7 @@ class PromptController(QObject):
 
     def clear(self) -> None:
         """Take what was pointed at on this picture away."""
-        frame = self._desk.on_screen.frame
+        frame = self._app_state.on_screen.frame
         self._put_down()
         if frame is not None:
             self._layer.clear(frame.key.index)
@@ -280,7 +280,7 @@ class PromptController(QObject):
             return
         structure.rename(label)
         marks = dict(structure.marks)  # a copy: clicks go on changing the other
-        self._desk.loads.submit(
+        self._app_state.loads.submit(
             partial(rename_annotations, marks, label), partial(self._named, structure, label, marks)
         )
 
@@ -305,12 +305,12 @@ class PromptController(QObject):
         for structure in self._layer.structures:
             marks = dict(structure.marks)
             take = partial(self._layer.measured_anew, structure, marks)
-            self._desk.loads.submit(partial(recalibrate_annotations, clip, marks), take, self._say)
+            self._app_state.loads.submit(partial(recalibrate_annotations, clip, marks), take, self._say)
 
     def correct(self) -> None:
         """Reshape or paint the outline on this picture; again to end it."""
         self._presenter.refresh()  # what is corrected is the structure in hand, as it is now
-        frame, reading = self._desk.on_screen.frame, self._desk.on_screen.reading
+        frame, reading = self._app_state.on_screen.frame, self._app_state.on_screen.reading
         mark = self._mark_on(frame)
         if frame is None or mark is None or mark.instance is None or reading is None:
             self._notify.tell("Point at a structure first: then its outline can be corrected.", key="prompt")
@@ -330,7 +330,7 @@ class PromptController(QObject):
 
     def prompts(self) -> tuple[Mapping[str, object], ...]:
         """What was pointed at on the picture on the screen, for its JSON."""
-        frame = self._desk.on_screen.frame
+        frame = self._app_state.on_screen.frame
         if frame is None or not self.on:
             return ()
         return tuple(prompt_row(structure.label, mark) for structure, mark in self._layer.marks(frame))
@@ -342,9 +342,9 @@ class PromptController(QObject):
             raise UserError("Nothing was pointed at in this clip", "Point at a structure first")
         model_id = next(iter(self._layer.structure.marks.values())).reading.model_id
         outlined = OutlineExport(clip, self._layer.structure.copy(), path.stem, model_id)
-        surroundings = self._desk.settings.keep_surroundings
+        surroundings = self._app_state.settings.keep_surroundings
         write = partial(export_outlines, outlined, folder, worker.state(), keep_surroundings=surroundings)
-        self._desk.jobs.submit(write, self._exported, partial(self._notify.report, key="export"))
+        self._app_state.jobs.submit(write, self._exported, partial(self._notify.report, key="export"))
 
     def _exported(self, result: tuple[Path, int, str]) -> None:
         folder, count, said = result
@@ -356,7 +356,7 @@ class PromptController(QObject):
 
     def take_as_corrections(self) -> None:
         """Put the outlines in the place of the loaded model's own, as if they were drawn by hand."""
-        engine, structure = self._desk.engine(), self._layer.structure
+        engine, structure = self._app_state.engine(), self._layer.structure
         label = structure.label.casefold()
         classes: tuple[str, ...] = ()
         if engine is not None:
@@ -428,7 +428,7 @@ class PromptController(QObject):
 
     def _look_ahead(self) -> None:
         """The picture that stands is encoded at once, and then its neighbours in the clip."""
-        frame, worker = self._desk.on_screen.frame, self._session.worker
+        frame, worker = self._app_state.on_screen.frame, self._session.worker
         if worker is None or frame is None:
             return
         if self._live.active:
@@ -456,7 +456,7 @@ class PromptController(QObject):
         return self._layer.mark(frame)
 
     def _show_state(self) -> None:
-        frame, worker = self._desk.on_screen.frame, self._session.worker
+        frame, worker = self._app_state.on_screen.frame, self._session.worker
         mark = self._mark_on(frame)
         outlined = mark is not None and mark.instance is not None
         said, state = "", None

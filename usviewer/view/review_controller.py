@@ -43,9 +43,11 @@ class ReviewController(QObject):
 
     changed = Signal()
 
-    def __init__(self, desk: AppState, presenter: Presenter, notify: Notify, parent: QObject | None = None) -> None:
+    def __init__(
+        self, app_state: AppState, presenter: Presenter, notify: Notify, parent: QObject | None = None
+    ) -> None:
         super().__init__(parent)
-        self._desk, self._presenter, self._notify = desk, presenter, notify
+        self._app_state, self._presenter, self._notify = app_state, presenter, notify
         self._path: Path | None = None
         self._work: ClipWork | None = None
         self._given: ExamContext | None = None  # None: what was said of this clip is not read yet
@@ -54,7 +56,7 @@ class ReviewController(QObject):
         self._snapshot: ReviewSnapshot | None = None
         self._last_message = ""
         self._listed: Curve | None = None
-        self._neighbours = ClipBrowser(desk, self._made_for, self)
+        self._neighbours = ClipBrowser(app_state, self._made_for, self)
         self.clips = self._neighbours.list
         self.timeline = Timeline()
         self.timeline.hide()
@@ -79,9 +81,9 @@ class ReviewController(QObject):
         self._neighbours.chosen.connect(self._choose)
         self._neighbours.listed.connect(self._list)
         self._neighbours.not_listed.connect(self._not_listed)
-        self._desk.engine_changed.connect(self._use_engine)
-        self._desk.scale_changed.connect(self._use_scale)
-        self._desk.given_changed.connect(self._use_given)
+        self._app_state.engine_changed.connect(self._use_engine)
+        self._app_state.scale_changed.connect(self._use_scale)
+        self._app_state.given_changed.connect(self._use_given)
 
     # -- what is open
 
@@ -128,7 +130,7 @@ class ReviewController(QObject):
         self._last_message, self._listed = "", None
         if run is not None:
             run.request_stop()
-            self._desk.loads.submit(run.stop, self._ended)
+            self._app_state.loads.submit(run.stop, self._ended)
 
     def _ended(self, in_time: bool) -> None:
         if not in_time:
@@ -141,13 +143,13 @@ class ReviewController(QObject):
     def _show(self, path: Path) -> None:
         """Open one clip; a folder waits for its list."""
         self._end_run()
-        self._path, self._work, self._given = path, ClipWork(self._desk, self._notify, path), None
+        self._path, self._work, self._given = path, ClipWork(self._app_state, self._notify, path), None
         self._scale = NOTHING_STATED
-        self._desk.forget_scale()
-        self._desk.set_given(NO_CONTEXT)
+        self._app_state.forget_scale()
+        self._app_state.set_given(NO_CONTEXT)
         self._presenter.clear()
         self._presenter.set_banner(Banner("Opening", path.name))
-        self.timeline.setVisible(self._desk.settings.side_panels)
+        self.timeline.setVisible(self._app_state.settings.side_panels)
         self.clips.select(path)
         self.changed.emit()
         if not path.is_dir():
@@ -155,7 +157,7 @@ class ReviewController(QObject):
 
     def _start(self, index: int) -> None:
         assert self._path is not None and self._work is not None
-        self._run = ReviewRun(partial(open_source, self._path), gather, index, self._desk.stated_scale)
+        self._run = ReviewRun(partial(open_source, self._path), gather, index, self._app_state.stated_scale)
         self._run.start()
         self._work.read_bookmarks()
         self._work.read_said(partial(self._take_said, self._work))
@@ -184,34 +186,40 @@ class ReviewController(QObject):
             return
         if self._scale == NOTHING_STATED != scale:
             self._scale = scale
-            self._desk.set_stated_scale(scale)
-        said_meanwhile = self._desk.given != NO_CONTEXT
-        self._given = self._desk.given if said_meanwhile else given
+            self._app_state.set_stated_scale(scale)
+        said_meanwhile = self._app_state.given != NO_CONTEXT
+        self._given = self._app_state.given if said_meanwhile else given
         if said_meanwhile and self._given != given:
             asked.keep_given(self._given)
-        self._desk.set_given(self._given)
+        self._app_state.set_given(self._given)
         self._use_engine()
 
     def _use_given(self) -> None:
-        if self._work is None or self._given is None or self._given == self._desk.given:
+        if self._work is None or self._given is None or self._given == self._app_state.given:
             return
-        self._given = self._desk.given
+        self._given = self._app_state.given
         self._work.keep_given(self._given)
         self._use_engine()
 
     def _made_for(self) -> MadeFor | None:
         """What results depend on, for each that may be said of a clip and its scale."""
-        engine = self._desk.engine()
+        engine = self._app_state.engine()
         return partial(_made_by, engine) if engine is not None else None
 
     def _use_engine(self) -> None:
-        if self._run is None or self._work is None or self._path is None or self._given is None or self._desk.loading:
+        if (
+            self._run is None
+            or self._work is None
+            or self._path is None
+            or self._given is None
+            or self._app_state.loading
+        ):
             return
-        engine = self._desk.engine()
+        engine = self._app_state.engine()
         if engine is None:
             self._run.set_model(None)
             return
-        made_by = _made_by(engine, self._given, self._desk.stated_scale)
+        made_by = _made_by(engine, self._given, self._app_state.stated_scale)
         known = self._work.known_edits(made_by.model_sha256)
         self._work.read_edits(made_by.model_sha256)
         self._run.set_model(engine, ClipResults(self._work.notes, made_by, str(self._path)), self._given, known)
@@ -222,12 +230,12 @@ class ReviewController(QObject):
         """Another scale: what the model said is measured again; the picture stays where it is."""
         if self._run is None or self._work is None:
             return
-        said = self._desk.stated_scale
+        said = self._app_state.stated_scale
         if said != self._scale:
             self._scale = said
             self._work.keep_scale(said)
         self._run.set_scale(said)
-        if self._desk.engine() is not None:
+        if self._app_state.engine() is not None:
             self._presenter.renew()
         self._use_engine()
 
@@ -247,7 +255,7 @@ class ReviewController(QObject):
             summary = now.summary if now.reading is not None else None
             note, context = "Edited" if edited else "", TextContext(is_complete=now.complete)
             self._presenter.show(now.frame, now.reading, summary, note, pending=self._awaits(now), context=context)
-        self._presenter.set_banner(_banner(now, self._desk.on_screen.reading))
+        self._presenter.set_banner(_banner(now, self._app_state.on_screen.reading))
         curve = self._presenter.curve_of(now.curve, now.count)
         self.timeline.show_snapshot(replace(now, curve=curve), self.bookmarks)
         if now.complete and now.curve is not None and now.curve is not self._listed and self._path is not None:
@@ -256,7 +264,7 @@ class ReviewController(QObject):
 
     def _awaits(self, now: ReviewSnapshot) -> bool:
         """Whether the reading of the picture is to come: from the analysis, or from one that begins in a moment."""
-        beginning = self._given is None and self._desk.engine() is not None and not self._desk.loading
+        beginning = self._given is None and self._app_state.engine() is not None and not self._app_state.loading
         return now.awaited or beginning
 
     def _tell(self, now: ReviewSnapshot) -> None:
@@ -423,7 +431,7 @@ class ReviewController(QObject):
                     run.await_edit(index, edit)
             work.keep_edits({index: edit for index, (edit, _, _) in edits.items()})
 
-        self._desk.loads.submit(measure, take)
+        self._app_state.loads.submit(measure, take)
 
     def calibrate(self, frame: Frame) -> Frame:
         """A frame of this clip with its geometry; for every thread."""

@@ -62,7 +62,7 @@ class RulerController(QObject):
 
     def __init__(
         self,
-        desk: AppState,
+        app_state: AppState,
         presenter: Presenter,
         canvas: Canvas,
         notify: Notify,
@@ -70,7 +70,7 @@ class RulerController(QObject):
         review: ReviewController,
     ) -> None:
         super().__init__()
-        self._desk, self._presenter, self._canvas, self._notify = desk, presenter, canvas, notify
+        self._app_state, self._presenter, self._canvas, self._notify = app_state, presenter, canvas, notify
         self._live, self._review = live, review
         self.bar = RulerBar(self.confirm, self.dismiss)
         self._source: object = None
@@ -92,9 +92,9 @@ class RulerController(QObject):
     def tick(self) -> None:
         """See whether the picture has a scale; where it has not, look for one or offer what was found."""
         self._follow_source()
-        frame, reason = self._desk.on_screen.frame, self._reason()
+        frame, reason = self._app_state.on_screen.frame, self._reason()
         self._tell(reason if reason in WITHDRAWALS else "")
-        if frame is None or not reason or self._desk.user_spacing() is not None:
+        if frame is None or not reason or self._app_state.user_spacing() is not None:
             self._offer(None)
             return
         if self._live.active:
@@ -106,7 +106,7 @@ class RulerController(QObject):
 
     def _reason(self) -> str:
         """Why the picture on the screen has no scale; empty where it has one, or is not calibrated yet."""
-        frame = self._desk.on_screen.frame
+        frame = self._app_state.on_screen.frame
         geometry = frame.geometry if frame is not None else None
         scaled = geometry is None or any(region.spacing for region in geometry.regions)
         return "" if scaled or geometry is None else geometry.no_scale_reason
@@ -136,13 +136,13 @@ class RulerController(QObject):
 
     def _look_at_clip(self, frame: Frame, reason: str) -> None:
         review = self._review
-        if review.path is None or self._asked == (reason, self._desk.confirmed()):
+        if review.path is None or self._asked == (reason, self._app_state.confirmed()):
             return
         if review.snapshot is None or review.snapshot.frame is not frame:
             return  # the scale was just given: the picture with it is still to come
-        self._asked, self._found = (reason, self._desk.confirmed()), None
+        self._asked, self._found = (reason, self._app_state.confirmed()), None
         first = _first_withdrawn(review, frame.key.index) if reason in WITHDRAWALS else 0
-        search = partial(_search_clip, review.path, first, self._desk.confirmed())
+        search = partial(_search_clip, review.path, first, self._app_state.confirmed())
         self._search(search)
 
     def _look_at_live(self, frame: Frame) -> None:
@@ -165,7 +165,7 @@ class RulerController(QObject):
 
     def _search(self, work: Callable[[], _Search]) -> None:
         self._searching = True
-        self._desk.loads.submit(work, partial(self._take, self._source), self._not_found)
+        self._app_state.loads.submit(work, partial(self._take, self._source), self._not_found)
 
     def _not_found(self, _error: UserError) -> None:
         """The source itself cannot be read: its own mode says so."""
@@ -199,13 +199,13 @@ class RulerController(QObject):
             return
         if keep:
             write = partial(remember, found.proposal, tick_mm)
-            self._desk.jobs.submit(write, failed=partial(self._notify.report, key="known ruler"))
+            self._app_state.jobs.submit(write, failed=partial(self._notify.report, key="known ruler"))
         self._use(found, now)
 
     def _use(self, found: _Search, now: Confirmed) -> None:
         self._found = None
-        earlier = tuple(c for c in (self._desk.confirmed() or found.before) if c.from_index < now.from_index)
-        self._desk.set_confirmed((*earlier, now) if not self._live.active else (now,))
+        earlier = tuple(c for c in (self._app_state.confirmed() or found.before) if c.from_index < now.from_index)
+        self._app_state.set_confirmed((*earlier, now) if not self._live.active else (now,))
         self.bar.hide()
 
     def dismiss(self) -> None:
@@ -226,7 +226,7 @@ class RulerController(QObject):
             self.bar.show_proposal(proposal, again=bool(self._told))
 
     def _paint(self, painter: QPainter, to_screen: QTransform) -> None:
-        proposal, frame = self.proposal, self._desk.on_screen.frame
+        proposal, frame = self.proposal, self._app_state.on_screen.frame
         if proposal is None or frame is None or frame.size_px != proposal.ruler.size_px:
             return
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)

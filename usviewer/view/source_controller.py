@@ -26,7 +26,7 @@ class SourceController:
     def __init__(
         self,
         window: QWidget,
-        desk: AppState,
+        app_state: AppState,
         presenter: Presenter,
         notify: Notify,
         live: LiveController,
@@ -35,7 +35,7 @@ class SourceController:
         side_panel: SidePanel,
         add_model: Callable[[Path], None],
     ) -> None:
-        self._window, self._desk, self._presenter, self._notify = window, desk, presenter, notify
+        self._window, self._app_state, self._presenter, self._notify = window, app_state, presenter, notify
         self._live, self._late, self._layout, self._side_panel = live, late, layout, side_panel
         self._add_model = add_model
         self._last_live, self._last_clip = "", ""  # what the key that changes the mode goes back to
@@ -70,7 +70,7 @@ class SourceController:
 
     def restore(self) -> None:
         """What was open last, if it was; the welcome where nothing was."""
-        settings = self._desk.settings
+        settings = self._app_state.settings
         if not settings.source:
             return
         if settings.mode == "live":
@@ -131,5 +131,5 @@ class SourceController:
         return str(Path(self._last_clip).parent)
 
     def _remember(self, uri: str, mode: str) -> None:
-        self._desk.set_setting("source", uri)
-        self._desk.set_setting("mode", mode)
+        self._app_state.set_setting("source", uri)
+        self._app_state.set_setting("mode", mode)

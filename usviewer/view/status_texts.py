@@ -35,7 +35,7 @@ class StatusTexts:
 
     def __init__(
         self,
-        desk: AppState,
+        app_state: AppState,
         presenter: Presenter,
         live: LiveController,
         late: LateParts,
@@ -44,49 +44,49 @@ class StatusTexts:
         status_line: StatusLine,
         mode_buttons: Sequence[QPushButton],
     ) -> None:
-        self._desk, self._presenter, self._live, self._late = desk, presenter, live, late
+        self._app_state, self._presenter, self._live, self._late = app_state, presenter, live, late
         self._readings, self._bar, self._line, self._mode_buttons = readings, source_bar, status_line, mode_buttons
 
     def answer(self) -> None:
         """The reading panel: the number, or why there is none."""
-        now, engine = self._desk.on_screen, self._desk.engine()
+        now, engine = self._app_state.on_screen, self._app_state.engine()
         context = self._presenter.text_context(now)
         context = replace(
             context,
             withheld=context.withheld or self._withheld(),
             labels=engine.labels if engine else (),
-            reference=self._desk.settings.reference,
+            reference=self._app_state.settings.reference,
         )
         self._readings.show_answer(reading_text(now.reading, now.summary, context))
 
     def _withheld(self) -> str:
         """Why there is no number, where the reading itself does not say."""
-        desk, status = self._desk, self._live.status
+        app_state, status = self._app_state, self._live.status
         if self._live.active and status is not None and status.model_problem:
             return f"The model was taken off: {status.model_problem}"
-        if desk.loading and desk.engine() is None:
+        if app_state.loading and app_state.engine() is None:
             return "The model is loading"
-        if desk.engine() is None:
-            return desk.engine_problem or "No model: nothing is outlined or measured"
-        if desk.on_screen.note:
+        if app_state.engine() is None:
+            return app_state.engine_problem or "No model: nothing is outlined or measured"
+        if app_state.on_screen.note:
             return "The model is too slow for this source"
         return ""
 
     def status(self) -> None:
         """The line at the foot."""
-        live, on_screen = self._live, self._desk.on_screen
+        live, on_screen = self._live, self._app_state.on_screen
         age_s = None
         if live.active and on_screen.reading is not None and on_screen.frame is not None:
             age_s = time.monotonic() - on_screen.frame.key.capture_time_s
         self._line.show_status(live.status if live.active else None, self._engine_words(), age_s)
 
     def _engine_words(self) -> str:
-        status, engine = self._live.status, self._desk.engine()
+        status, engine = self._live.status, self._app_state.engine()
         if self._live.active and status is not None and status.model_problem:
             return "model taken off"
         if engine is not None:
             return engine.running
-        if self._desk.loading:
+        if self._app_state.loading:
             return "loading the model"
         return "no model"
 
@@ -95,12 +95,12 @@ class StatusTexts:
         self._source_chip()
         for button in self._mode_buttons:
             button.setText("Review" if self._live.active or welcoming else "Live")
-        engine = self._desk.engine()
+        engine = self._app_state.engine()
         label = "No model"
         if engine:
             label = engine.model_label
-        self._bar.model.say("Model is loading" if self._desk.loading else label, warning=engine is None)
-        value, source, good = scale_words(self._desk.on_screen.frame)
+        self._bar.model.say("Model is loading" if self._app_state.loading else label, warning=engine is None)
+        value, source, good = scale_words(self._app_state.on_screen.frame)
         place = source.partition(" · ")[0].removeprefix("From: ")
         if good:
             said = f"{value} · {place}"

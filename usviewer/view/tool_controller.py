@@ -85,9 +85,9 @@ class ToolController(QObject):
 
     changed = Signal()
 
-    def __init__(self, desk: AppState, canvas: Canvas, notify: Notify, parent: QObject | None = None) -> None:
+    def __init__(self, app_state: AppState, canvas: Canvas, notify: Notify, parent: QObject | None = None) -> None:
         super().__init__(parent)
-        self._desk, self._canvas, self._notify = desk, canvas, notify
+        self._app_state, self._canvas, self._notify = app_state, canvas, notify
         self._drawn: OrderedDict[str, _Drawn] = OrderedDict()
         self._chosen = ManualTool.NOTHING
         self._points = PointsTool(self._pixels, self._points_changed)
@@ -95,7 +95,7 @@ class ToolController(QObject):
         self._mask: MaskTool | None = None
         self._correcting: _Correction | None = None
         self._under: DefaultTool | None = None
-        desk.shown_changed.connect(self._follow)
+        app_state.shown_changed.connect(self._follow)
 
     # -- choosing
 
@@ -141,7 +141,7 @@ class ToolController(QObject):
         if self._chosen is ManualTool.CORRECT:
             self.cancel_tool()
             return
-        frame, reading = self._frame(), self._desk.on_screen.reading
+        frame, reading = self._frame(), self._app_state.on_screen.reading
         if frame is None or reading is None or automatic is None:
             raise UserError("This picture has not been analysed yet", "Wait until the analysis has reached it")
         self.cancel_tool()
@@ -238,7 +238,7 @@ class ToolController(QObject):
         if len(self._points.points) < 2:
             raise UserError("Two marks are needed", "Mark both ends of a known distance, best of the whole depth ruler")
         first, last = self._points.points
-        self._desk.set_user_spacing(spacing_from_points(first, last, distance_mm))
+        self._app_state.set_user_spacing(spacing_from_points(first, last, distance_mm))
         self._notify.tell(f"Scale set: {distance_mm:g} mm between the two marks.", key="scale")
         self.cancel_tool()
 
@@ -270,7 +270,7 @@ class ToolController(QObject):
         return tool is not None and tool.key(key)
 
     def paint(self, painter: QPainter, to_screen: QTransform) -> None:
-        if self._desk.style.hidden:
+        if self._app_state.style.hidden:
             return
         drawn = self._shapes()
         if drawn is not None:
@@ -309,7 +309,7 @@ class ToolController(QObject):
     # -- following the picture
 
     def _frame(self) -> Frame | None:
-        return self._desk.on_screen.frame
+        return self._app_state.on_screen.frame
 
     def _pixels(self) -> Pixels | None:
         frame = self._frame()

@@ -23,14 +23,14 @@ class TrackingController:
 
     def __init__(
         self,
-        desk: AppState,
+        app_state: AppState,
         presenter: Presenter,
         notify: Notify,
         live: LiveController,
         review: ReviewController,
         session: PromptSession,
     ) -> None:
-        self._desk, self._presenter, self._notify = desk, presenter, notify
+        self._app_state, self._presenter, self._notify = app_state, presenter, notify
         self._live, self._review, self._session = live, review, session
         self._followed: AnnotatedStructure | None = None
         self._held: Frame | None = None  # the live picture that is held
@@ -53,7 +53,7 @@ class TrackingController:
 
         Raises ``UserError`` where nothing is outlined here, and while the clip's scale is not known.
         """
-        frame, layer = self._desk.on_screen.frame, self._session.layer
+        frame, layer = self._app_state.on_screen.frame, self._session.layer
         mark = None
         if frame is not None and self._presenter.annotating:
             mark = layer.mark(frame)
@@ -104,7 +104,7 @@ class TrackingController:
 
     def tick(self) -> None:
         """Follow once the picture runs again; keep what is shown of it once it is held."""
-        frozen, frame, worker = self._live.frozen, self._desk.on_screen.frame, self._session.worker
+        frozen, frame, worker = self._live.frozen, self._app_state.on_screen.frame, self._session.worker
         if not self._live.active or frame is None or worker is None:
             return
         if frozen and self._held is None:

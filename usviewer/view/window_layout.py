@@ -28,7 +28,7 @@ class WindowLayout(QObject):
     def __init__(
         self,
         window: QWidget,
-        desk: AppState,
+        app_state: AppState,
         canvas: Canvas,
         notify: Notify,
         welcome: QWidget,
@@ -38,7 +38,7 @@ class WindowLayout(QObject):
         status_line: StatusLine,
     ) -> None:
         super().__init__(window)
-        self._window, self._desk, self._canvas, self._notify = window, desk, canvas, notify
+        self._window, self._app_state, self._canvas, self._notify = window, app_state, canvas, notify
         self._welcome, self._source_bar, self._side_panel, self._readings = welcome, source_bar, side_panel, readings
         self._clips: QWidget | None = None
         self._timeline: QWidget | None = None
@@ -102,7 +102,7 @@ class WindowLayout(QObject):
 
     def set_side_panels(self, shown: bool) -> None:
         """Show or fold the readings and the timeline."""
-        self._desk.set_setting("side_panels", shown)
+        self._app_state.set_setting("side_panels", shown)
         self.arrange()
 
     @property
@@ -121,7 +121,7 @@ class WindowLayout(QObject):
 
     def arrange(self) -> None:
         """Show what belongs to the mode, unless it is folded away."""
-        shown = self._desk.settings.side_panels and not self.welcoming
+        shown = self._app_state.settings.side_panels and not self.welcoming
         self._readings.setVisible(shown)
         self._source_bar.setVisible(not self._full_screen)
         self._readings.set_buttons_visible(not self._full_screen)

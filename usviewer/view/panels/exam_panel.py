@@ -54,13 +54,13 @@ class ExamPanel(PanelBase):
 
     def __init__(
         self,
-        desk: AppState,
+        app_state: AppState,
         notify: Notify,
         findings: Callable[[], ClipReport],
         go: Callable[[], Callable[[int], None] | None],
     ) -> None:
         super().__init__()
-        self._desk, self._notify, self._findings, self._go = desk, notify, findings, go
+        self._app_state, self._notify, self._findings, self._go = app_state, notify, findings, go
         self.planes: dict[Plane | None, QPushButton] = {}
         self.sites: dict[Site, QPushButton] = {}
         self._shown_s = 0.0
@@ -87,8 +87,8 @@ class ExamPanel(PanelBase):
         whole = QVBoxLayout(self)
         whole.setContentsMargins(0, 0, 0, 0)
         whole.addWidget(area)
-        desk.given_changed.connect(self._show_given)
-        desk.engine_changed.connect(self._show_given)
+        app_state.given_changed.connect(self._show_given)
+        app_state.engine_changed.connect(self._show_given)
 
     # -- what is said
 
@@ -137,7 +137,7 @@ class ExamPanel(PanelBase):
         for table in TABLES:
             self.reference.addItem(table.title, table.id)
         self.reference.activated.connect(
-            lambda _index: self._desk.set_setting("reference", self.reference.currentData())
+            lambda _index: self._app_state.set_setting("reference", self.reference.currentData())
         )
         column.addWidget(self.reference)
         return part
@@ -165,10 +165,10 @@ class ExamPanel(PanelBase):
         return part
 
     def _say_plane(self, plane: Plane | None) -> None:
-        self._desk.set_given(replace(self._desk.given, plane=plane))
+        self._app_state.set_given(replace(self._app_state.given, plane=plane))
 
     def _say_site(self, site: Site) -> None:
-        self._desk.set_given(replace(self._desk.given, site=site))
+        self._app_state.set_given(replace(self._app_state.given, site=site))
 
     def use_age(self) -> None:
         """Take the age that was typed; one sentence where it is none."""
@@ -178,11 +178,11 @@ class ExamPanel(PanelBase):
             self._notify.report(error, key="age")
             return
         self._notify.withdraw("age")
-        self._desk.set_given(replace(self._desk.given, gestational_age_weeks=weeks))
+        self._app_state.set_given(replace(self._app_state.given, gestational_age_weeks=weeks))
 
     def _forget_age(self) -> None:
         self.age.clear()
-        self._desk.set_given(replace(self._desk.given, gestational_age_weeks=None))
+        self._app_state.set_given(replace(self._app_state.given, gestational_age_weeks=None))
 
     # -- showing
 
@@ -198,7 +198,7 @@ class ExamPanel(PanelBase):
             self.found.show_sections(self._sections(now))
 
     def _show_given(self) -> None:
-        engine, given = self._desk.engine(), self._desk.given
+        engine, given = self._app_state.engine(), self._app_state.given
         finding = finding_of(engine.finding if engine is not None else "")
         wanted = finding.context | ({"reference"} if finding.reference_tables else set())
         for name, part in self._parts.items():
@@ -206,7 +206,7 @@ class ExamPanel(PanelBase):
         self._nothing.setVisible(not wanted and finding.checklist is None)
         self.planes[given.plane].setChecked(True)
         self.sites[given.site].setChecked(True)
-        self.reference.setCurrentIndex(max(0, self.reference.findData(self._desk.settings.reference)))
+        self.reference.setCurrentIndex(max(0, self.reference.findData(self._app_state.settings.reference)))
         if given.gestational_age_weeks is None and not self.age.hasFocus():
             self.age.clear()
         elif given.gestational_age_weeks is not None:
@@ -218,7 +218,7 @@ class ExamPanel(PanelBase):
         findings, live = self._findings(), self._go() is None
         if findings.finding == "" and not live:
             return {"Over the clip": (ReportRow("", "", NOTHING_YET),)}
-        sections = report_sections(findings, self._desk.settings.reference, now_s if live else None)
+        sections = report_sections(findings, self._app_state.settings.reference, now_s if live else None)
         return {section.title: section.rows for section in sections}
 
     def _show_frame(self, index: int) -> None:

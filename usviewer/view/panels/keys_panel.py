@@ -34,13 +34,13 @@ class KeysPanel(PanelBase):
 
     def __init__(
         self,
-        desk: AppState,
+        app_state: AppState,
         notify: Notify,
         actions: Callable[[], Mapping[str, Action]],
         rebuild: Callable[[], None],
     ) -> None:
         super().__init__()
-        self._desk, self._notify, self._actions, self._rebuild = desk, notify, actions, rebuild
+        self._app_state, self._notify, self._actions, self._rebuild = app_state, notify, actions, rebuild
         self.fields: dict[str, _KeyEdit] = {}
         area = QScrollArea()
         area.setWidgetResizable(True)
@@ -88,7 +88,7 @@ class KeysPanel(PanelBase):
             self._notify.warn(f"{key} is already the key of '{other.text}': change that one first.", key="keys")
             self.fields[name].setKeySequence(QKeySequence(actions[name].key))
             return
-        keys = {**self._desk.settings.keys, name: key}
+        keys = {**self._app_state.settings.keys, name: key}
         # Only what differs from the usual is kept: a key that a later version changes then changes here too.
         self._keep({each: value for each, value in keys.items() if each in ACTIONS and value != ACTIONS[each].key})
 
@@ -99,7 +99,7 @@ class KeysPanel(PanelBase):
             field.setKeySequence(QKeySequence(ACTIONS[name].key))
 
     def _keep(self, keys: dict[str, str]) -> None:
-        self._desk.set_setting("keys", keys)
+        self._app_state.set_setting("keys", keys)
         self._rebuild()
 
 

@@ -39,9 +39,9 @@ class ModelPanel(PanelBase):
 
     title = "Model"
 
-    def __init__(self, desk: AppState, notify: Notify) -> None:
+    def __init__(self, app_state: AppState, notify: Notify) -> None:
         super().__init__()
-        self._desk, self._notify = desk, notify
+        self._app_state, self._notify = app_state, notify
         self._specs: tuple[ModelSpec, ...] = ()
         self._broken: tuple[tuple[str, str], ...] = ()
         self._filling = False
@@ -52,13 +52,13 @@ class ModelPanel(PanelBase):
         self.engine = QComboBox()
         self.engine.setAccessibleName("Engine asked for")
         self.engine.setToolTip("What runs the model; auto lets the program choose")
-        self.engine.activated.connect(lambda _: self._desk.choose_engine(self.engine.currentText()))
+        self.engine.activated.connect(lambda _: self._app_state.choose_engine(self.engine.currentText()))
         self._running, self._hash, self._what = words(DASH), words(DASH), words(DASH)
         self._hash.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.card = PlainPage()
         self.card.setAccessibleName("Model card")
         self._build()
-        desk.engine_changed.connect(self._show_engine)
+        app_state.engine_changed.connect(self._show_engine)
 
     def _build(self) -> None:
         form = QFormLayout()
@@ -93,12 +93,14 @@ class ModelPanel(PanelBase):
 
     def refresh(self) -> None:
         """Read the models again."""
-        self._desk.loads.submit(_models, self._fill, self._notify.report)
+        self._app_state.loads.submit(_models, self._fill, self._notify.report)
 
     def add(self, path: Path) -> None:
         """Check and install a model, then use it."""
         self._notify.tell(f"Checking {path.name} …", key="model")
-        self._desk.loads.submit(lambda: _add(path), self._added, lambda error: self._notify.report(error, key="model"))
+        self._app_state.loads.submit(
+            lambda: _add(path), self._added, lambda error: self._notify.report(error, key="model")
+        )
 
     def remove(self) -> None:
         """Remove the chosen model, if it is the user's own."""
@@ -111,11 +113,11 @@ class ModelPanel(PanelBase):
 
     def _added(self, model_id: str) -> None:
         self._notify.tell(f"The model {model_id} was added.", key="model")
-        self._desk.choose_model(model_id)
+        self._app_state.choose_model(model_id)
         self.refresh()
 
     def _removed(self, model_id: str) -> None:
-        self._desk.loads.submit(lambda: _remove(model_id), lambda _: self.refresh(), self._notify.report)
+        self._app_state.loads.submit(lambda: _remove(model_id), lambda _: self.refresh(), self._notify.report)
 
     def _ask(self) -> None:
         path, _ = QFileDialog.getOpenFileName(self, "Add a model", "", "Models (*.onnx manifest.toml)")
@@ -136,13 +138,13 @@ class ModelPanel(PanelBase):
         for name, _reason in broken:
             self.list.addItem(shown(f"{name}\ncannot be used"))
         self._broken = broken
-        chosen = next((i for i, spec in enumerate(self._specs) if spec.id == self._desk.settings.model), -1)
+        chosen = next((i for i, spec in enumerate(self._specs) if spec.id == self._app_state.settings.model), -1)
         self.list.setCurrentRow(chosen)
         rows = min(4, max(1, self.list.count()))
         self.list.setFixedHeight(rows * max(52, self.list.sizeHintForRow(0)) + 14)
         self.engine.clear()
         self.engine.addItems(engines)
-        self.engine.setCurrentText(self._desk.settings.engine)
+        self.engine.setCurrentText(self._app_state.settings.engine)
         self._filling = False
         self._show_spec(self._spec())
         self._show_engine()
@@ -159,7 +161,7 @@ class ModelPanel(PanelBase):
         spec = self._spec()
         self._show_spec(spec)
         if spec is not None:
-            self._desk.choose_model(spec.id)
+            self._app_state.choose_model(spec.id)
         elif row - len(self._specs) < len(self._broken):
             self._notify.warn(self._broken[row - len(self._specs)][1], key="model")
 
@@ -177,7 +179,7 @@ class ModelPanel(PanelBase):
         self._what.setText(f"{names}: {' and '.join(_EDGES.get(edge, edge) for edge in edges)}")
         self._hash.setText(f"{spec.sha256[:16]}…")
         self._hash.setToolTip(tip(spec.sha256))
-        self._desk.loads.submit(lambda: _card(spec), self._show_card)
+        self._app_state.loads.submit(lambda: _card(spec), self._show_card)
 
     def _show_card(self, text: str) -> None:
         """Markdown, with headings that are no larger than the panel's own."""
@@ -205,11 +207,11 @@ class ModelPanel(PanelBase):
         self.card.moveCursor(QTextCursor.MoveOperation.Start)
 
     def _show_engine(self) -> None:
-        engine = self._desk.engine()
-        if self._desk.loading:
+        engine = self._app_state.engine()
+        if self._app_state.loading:
             self._running.setText("loading …")
-        elif self._desk.engine_problem:
-            self._running.setText(self._desk.engine_problem)
+        elif self._app_state.engine_problem:
+            self._running.setText(self._app_state.engine_problem)
         else:
             self._running.setText(engine.running if engine else "none")
 

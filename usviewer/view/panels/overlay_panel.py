@@ -19,9 +19,9 @@ class OverlayPanel(PanelBase):
 
     title = "Overlay"
 
-    def __init__(self, desk: AppState) -> None:
+    def __init__(self, app_state: AppState) -> None:
         super().__init__()
-        self._desk = desk
+        self._app_state = app_state
         self.choices: dict[MaskStyle, QRadioButton] = {}
         group = QButtonGroup(self)
         column = QVBoxLayout(self)
@@ -33,7 +33,7 @@ class OverlayPanel(PanelBase):
             choice.setMinimumHeight(theme.TOUCH_PX)
             choice.setToolTip(f"Show the outlined area as: {name.lower()} (T changes)")
             choice.setAccessibleName(name)
-            choice.clicked.connect(lambda _=False, style=style: desk.set_setting("mask", str(style)))
+            choice.clicked.connect(lambda _=False, style=style: app_state.set_setting("mask", str(style)))
             group.addButton(choice)
             column.addWidget(choice)
             self.choices[style] = choice
@@ -48,19 +48,19 @@ class OverlayPanel(PanelBase):
         column.addWidget(self.strength)
         column.addWidget(words("Hold H to see the untouched picture.", quiet=True))
         column.addStretch(1)
-        desk.style_changed.connect(self._show)
+        app_state.style_changed.connect(self._show)
 
     def opened(self) -> None:
         self._show()
 
     def _set_strength(self) -> None:
-        self._desk.set_setting("mask_opacity", self.strength.value() / 100)
+        self._app_state.set_setting("mask_opacity", self.strength.value() / 100)
 
     def _show(self) -> None:
-        style = self._desk.style
+        style = self._app_state.style
         mask = style.mask
         if style.hidden:  # only while a key is held
             mask = MaskStyle.OUTLINE
         self.choices[mask].setChecked(True)
-        self.strength.setValue(round(self._desk.settings.mask_opacity * 100))
+        self.strength.setValue(round(self._app_state.settings.mask_opacity * 100))
         self.strength.setEnabled(style.mask is MaskStyle.FILL)

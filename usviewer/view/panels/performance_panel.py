@@ -31,9 +31,9 @@ class PerformancePanel(PanelBase):
 
     title = "Performance"
 
-    def __init__(self, desk: AppState, notify: Notify, status: Callable[[], LiveStatus | None]) -> None:
+    def __init__(self, app_state: AppState, notify: Notify, status: Callable[[], LiveStatus | None]) -> None:
         super().__init__()
-        self._desk, self._notify, self._status = desk, notify, status
+        self._app_state, self._notify, self._status = app_state, notify, status
         self._shown_s = 0.0
         self.table = QTableWidget(0, len(_COLUMNS))
         self.table.setAccessibleName("Times of the stages")
@@ -94,7 +94,7 @@ class PerformancePanel(PanelBase):
             ):
                 self._set(row, column, text)
         self.facts.setText(_facts(status))
-        engine, choice = self._desk.engine(), ""
+        engine, choice = self._app_state.engine(), ""
         if engine is not None:
             choice = "\n".join(engine.chosen)
         self.choice.setText(choice)

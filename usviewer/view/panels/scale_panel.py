@@ -27,9 +27,9 @@ class ScalePanel(PanelBase):
 
     title = "Scale"
 
-    def __init__(self, desk: AppState, notify: Notify, two_points: Callable[[], None] | None) -> None:
+    def __init__(self, app_state: AppState, notify: Notify, two_points: Callable[[], None] | None) -> None:
         super().__init__()
-        self._desk, self._notify = desk, notify
+        self._app_state, self._notify = app_state, notify
         self.value = words(size_px=28, bold=True)
         self._source = words()
         self._source.setProperty("role", "quiet")
@@ -60,8 +60,8 @@ class ScalePanel(PanelBase):
         column.addLayout(row)
         column.addWidget(self.take_back)
         column.addStretch(1)
-        desk.shown_changed.connect(self._show)
-        desk.scale_changed.connect(self._show)
+        app_state.shown_changed.connect(self._show)
+        app_state.scale_changed.connect(self._show)
 
     def opened(self) -> None:
         self._show()
@@ -77,7 +77,7 @@ class ScalePanel(PanelBase):
 
     def _set(self, spacing: Spacing | None) -> None:
         try:
-            self._desk.set_user_spacing(spacing)
+            self._app_state.set_user_spacing(spacing)
         except UserError as error:
             self._notify.report(error, key="scale")
         else:
@@ -86,12 +86,12 @@ class ScalePanel(PanelBase):
     def _show(self) -> None:
         if not self.isVisible():  # told with every picture, and a closed panel costs nothing
             return
-        value, source, good = scale_words(self._desk.on_screen.frame)
+        value, source, good = scale_words(self._app_state.on_screen.frame)
         self.value.setText(value)
         self._source.setText(source)
         self._source.setProperty("role", "quiet" if good else "warning")
         self._source.style().polish(self._source)  # Qt looks at a property again only when told to
-        self.take_back.setEnabled(self._desk.user_spacing() is not None)
+        self.take_back.setEnabled(self._app_state.user_spacing() is not None)
 
 
 def scale_words(frame: Frame | None) -> tuple[str, str, bool]:

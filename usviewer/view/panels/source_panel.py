@@ -40,9 +40,9 @@ class SourcePanel(PanelBase):
 
     title = "Source"
 
-    def __init__(self, desk: AppState, open_live: Callable[[str], None], ask_file: Callable[[], None]) -> None:
+    def __init__(self, app_state: AppState, open_live: Callable[[str], None], ask_file: Callable[[], None]) -> None:
         super().__init__()
-        self._desk, self._open_live = desk, open_live
+        self._app_state, self._open_live = app_state, open_live
         self._preview: LiveRun | None = None
         self._choices: list[_SourceChoice] = []
         self.list = QListWidget()
@@ -81,7 +81,7 @@ class SourcePanel(PanelBase):
     def look(self) -> None:
         """List what is there; devices are asked in the background."""
         self._fill(())  # the phantom is there at once
-        self._desk.loads.submit(acquire.list_devices, self._fill)
+        self._app_state.loads.submit(acquire.list_devices, self._fill)
 
     def use(self) -> None:
         """Show the chosen source."""
@@ -127,7 +127,7 @@ class SourcePanel(PanelBase):
         self.picture.clear()
         self.picture.set_banner(None)
         if run is not None:  # in the background: a driver may take a second to let go
-            self._desk.loads.submit(run.stop)
+            self._app_state.loads.submit(run.stop)
 
 
 def _as_it_is(frame: Frame) -> Frame:
