@@ -27,7 +27,7 @@ def stills_in_words(info: SourceInfo) -> str:
 
 
 def file_scale(source: Source) -> FileScale | None:
-    """What a DICOM file says about its scale; None for every other source."""
+    """What a DICOM file says about its scale; None for every other source, also where its frames bring theirs."""
     tags = getattr(source, "tags", None)
     if tags is None:
         return None

@@ -1,1 +1,1 @@
-"""One file a command. No Qt."""
+"""One file a command, listed in ``usviewer.__main__.COMMANDS``. No Qt."""

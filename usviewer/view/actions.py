@@ -35,7 +35,8 @@ class Action:
 
     ``key`` is the key as Qt writes it ("Ctrl+Z"), changeable by the user. ``checked`` says whether a switch is on; None
     for what is not a switch. ``released`` makes it a command that lasts while its key is held. ``shown`` does it with
-    what was on the screen when the key was pressed. ``holds_still``: a live picture is frozen first.
+    what was on the screen when the key was pressed. ``holds_still``: a live picture is frozen first. ``icon`` names a
+    file of ``resources/icons``. ``group`` is its heading in the key map; some are loaded later (``_LOADED_LATER``).
     """
 
     id: str

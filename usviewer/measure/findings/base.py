@@ -39,7 +39,7 @@ class Quantity:
 class ReadState:
     """What is known beyond the frame: the tracker of its source's plane, and what the operator said.
 
-    Without a ``tracker`` each frame speaks for itself.
+    Without a ``tracker`` each frame speaks for itself; its ``pinned`` is the plane that the operator set.
     """
 
     tracker: PlaneTracker | None = None
