@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from usviewer.measure.findings import EMPTY_REPORT, ClipReport, finding_of
-from usviewer.measure.plane import time_of
 from usviewer.measure.reading import Reading
 
 # Of a live source: a sweep takes no longer, and the memory stays bounded.
@@ -34,12 +33,12 @@ class RecentReport:
 
     def add(self, reading: Reading) -> None:
         """One more; every two seconds all are looked at together. Where time runs backwards they begin anew."""
-        now = time_of(reading.key)
-        if self._readings and now < time_of(self._readings[-1].key):
+        now = reading.key.time_s
+        if self._readings and now < self._readings[-1].key.time_s:
             self._readings.clear()
             self._due_s = 0.0
         self._readings.append(replace(reading, outlines_xy_px=()))
-        while now - time_of(self._readings[0].key) > KEPT_S:
+        while now - self._readings[0].key.time_s > KEPT_S:
             self._readings.popleft()
         if now >= self._due_s:
             self._due_s = now + EVERY_S

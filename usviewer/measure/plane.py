@@ -84,7 +84,7 @@ class PlaneTracker:
 
     def update(self, seen: Plane, key: FrameKey) -> Plane:
         """The plane to believe at this frame, by media time."""
-        now = time_of(key)
+        now = key.time_s
         if self._last is None or self._last[0] != key.source or not 0.0 <= now - self._last[1] <= HOLD_S:
             self.reset()
         self._last = (key.source, now)
@@ -97,8 +97,3 @@ class PlaneTracker:
         elif now - self._challenger[1] >= HOLD_S:
             self._held, self._challenger = seen, None
         return self._held
-
-
-def time_of(key: FrameKey) -> float:
-    """Position in the recording, or the clock where the recording does not say (seconds)."""
-    return key.time_s

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from usviewer.measure.plane import time_of
 from usviewer.measure.reading import Plane, Reading, Status, Summary
 
 Values = NDArray[np.float64]
@@ -113,7 +112,7 @@ def _series(readings: Iterable[Reading], like: Summary) -> tuple[Values, Values,
         if value is not None:
             (x0, y0), (x1, y1) = found.ends_xy_px or ((math.nan, math.nan), (math.nan, math.nan))
             middle = ((x0 + x1) / 2.0, (y0 + y1) / 2.0)
-            rows.append((time_of(reading.key), value, *middle, found.value_px or math.nan))
+            rows.append((reading.key.time_s, value, *middle, found.value_px or math.nan))
     ordered = np.array(sorted(rows), dtype=np.float64).reshape(-1, 5)
     return ordered[:, 0], ordered[:, 1], ordered[:, 2:4], ordered[:, 4]
 

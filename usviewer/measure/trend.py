@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from usviewer.frame import FrameKey
 from usviewer.infer.prediction import Edge
-from usviewer.measure.plane import time_of
 from usviewer.measure.reading import NORMAL_95, Dimension, Errors, Measurement, Plane, Reading, Site, Status, Summary
 from usviewer.units import Spacing
 
@@ -80,7 +79,7 @@ class Trend:
 
     def add(self, reading: Reading) -> Summary | None:
         """Take in one reading and return the aggregate; None until the window spans ``min_span_s``."""
-        now = time_of(reading.key)
+        now = reading.key.time_s
         if self._samples and not 0.0 <= now - self._samples[-1].time_s <= MAX_GAP_S:
             self.reset()
         kind = _kind_of(reading)
@@ -148,7 +147,7 @@ def _grouped(readings: Iterable[Reading]) -> dict[_Kind, list[_Sample]]:
     for reading in readings:
         kind = _kind_of(reading)
         if kind is not None:
-            groups.setdefault(kind, []).append(_sample_of(reading, time_of(reading.key)))
+            groups.setdefault(kind, []).append(_sample_of(reading, reading.key.time_s))
     return groups
 
 

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from usviewer.infer.prediction import Edge
 from usviewer.measure import summarize
-from usviewer.measure.plane import time_of
 from usviewer.measure.reading import Plane, Provenance, Reading, Status, Summary
 from usviewer.measure.trend import MAX_GAP_S, MIN_SPAN_S
 
@@ -67,9 +66,9 @@ def curve_of(readings: Mapping[int, Reading], count: int, *, aggregated: bool = 
 
 def _over_a_beat(readings: Iterable[Reading], whole: Summary) -> bool:
     """Whether the maximum lies in a stretch that ``Trend`` would quote: a few frames alone may be a false alarm."""
-    times_s = np.sort([time_of(reading.key) for reading in readings if value_of(reading, whole) is not None])
+    times_s = np.sort([reading.key.time_s for reading in readings if value_of(reading, whole) is not None])
     stretches = np.split(times_s, np.flatnonzero(np.diff(times_s) > MAX_GAP_S) + 1)
-    at_s = time_of(whole.maximum_key)
+    at_s = whole.maximum_key.time_s
     return any(len(s) and s[0] <= at_s <= s[-1] and s[-1] - s[0] >= MIN_SPAN_S for s in stretches)
 
 

@@ -32,7 +32,7 @@ from usviewer.measure.findings.base import (
 )
 from usviewer.measure.findings.reference_tables import TABLES
 from usviewer.measure.geometry import Shape, border_distance_px, border_margin_px, solidity, touching_xy_px
-from usviewer.measure.plane import Contact, PlaneTracker, contact_of, plane_of, time_of
+from usviewer.measure.plane import Contact, PlaneTracker, contact_of, plane_of
 from usviewer.measure.pulse import Pulse, pulse_of
 from usviewer.measure.reading import Dimension, Measurement, Plane, Reading, Status, Summary
 from usviewer.measure.section import (
@@ -215,11 +215,11 @@ def _pulse(readings: Sequence[Reading], recent_s: float | None) -> Pulse | None:
     """None where nothing was measured that could have one."""
     if not readings:
         return None
-    until_s = time_of(readings[-1].key)
+    until_s = readings[-1].key.time_s
     if recent_s is None:
         recent = readings
     else:
-        recent = [r for r in readings if until_s - time_of(r.key) <= recent_s]
+        recent = [r for r in readings if until_s - r.key.time_s <= recent_s]
     like = summarize(recent)
     if like is not None:
         return pulse_of(recent, like)

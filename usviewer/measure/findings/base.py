@@ -14,7 +14,7 @@ from usviewer.finding_names import register_name
 from usviewer.frame import ImageGeometry
 from usviewer.infer.prediction import Prediction
 from usviewer.measure.findings.reference_tables import ReferenceTable
-from usviewer.measure.plane import PlaneTracker, time_of
+from usviewer.measure.plane import PlaneTracker
 from usviewer.measure.reading import Dimension, Reading, Status, Summary
 
 FileValue = str | int | float | None
@@ -114,7 +114,7 @@ def plain_report(readings: Sequence[Reading], _recent_s: float | None = None) ->
     if not readings:
         return EMPTY_REPORT
     first, last = readings[0], readings[-1]
-    return ClipReport(last.finding, frames=len(readings), span_s=time_of(last.key) - time_of(first.key))
+    return ClipReport(last.finding, frames=len(readings), span_s=last.key.time_s - first.key.time_s)
 
 
 def _no_checks(_reading: Reading) -> tuple[str, ...]:
