@@ -9,15 +9,16 @@ import onnx
 import pytest
 import tomli_w
 
-import usviewer
 from tests.helpers import onnx_graphs
 from tests.helpers.pictures import SpecFactory, cloudy
+from usviewer import resources
 from usviewer.errors import UserError
 from usviewer.frame import make_frame
 from usviewer.infer import golden, registry
 from usviewer.infer.manifest import ModelSpec
 from usviewer.infer.prediction import Edge
 from usviewer.infer.predictor import Predictor
+from usviewer.resources import resource_path
 
 
 @pytest.fixture
@@ -37,7 +38,7 @@ def bundled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     package = tmp_path / "site" / "usviewer"
     folder = package / "_bundled" / "models"
     folder.mkdir(parents=True)
-    monkeypatch.setattr(usviewer, "__file__", str(package / "__init__.py"))
+    monkeypatch.setattr(resources, "_PACKAGE", package)
     return folder
 
 
@@ -247,8 +248,8 @@ def test_one_broken_model_costs_only_itself(bundled: Path, unet: SpecFactory) ->
 
 
 def test_bundled_folders_are_found_in_a_wheel_and_in_a_checkout(bundled: Path) -> None:
-    assert registry.bundled_folder("models") == bundled
-    assert registry.bundled_folder("resources") == bundled.parents[2] / "resources"
+    assert resource_path("models") == bundled
+    assert resource_path("resources") == bundled.parents[2] / "resources"
 
 
 def test_recording_leaves_the_manifest_as_it_was(unet: SpecFactory) -> None:

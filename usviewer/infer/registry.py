@@ -16,7 +16,6 @@ from pathlib import Path
 import cv2
 import tomli_w
 
-import usviewer
 from usviewer.atomic import make_folder
 from usviewer.errors import UserError
 from usviewer.files import open_regular
@@ -26,11 +25,11 @@ from usviewer.infer.places import user_folder
 from usviewer.infer.predictor import Predictor
 from usviewer.infer.prompt import exports
 from usviewer.plain_text import printable
+from usviewer.resources import resource_path
 from usviewer.unfinished import PartFolder, remove_leftovers
 
 __all__ = [
     "add_model",
-    "bundled_folder",
     "list_broken",
     "list_models",
     "load_spec",
@@ -44,16 +43,6 @@ __all__ = [
 GOLDEN_PICTURE = "golden.png"
 GOLDEN_EXPECTED = "golden.json"
 EXPORT_NAME = "model.onnx"
-
-
-def bundled_folder(name: str) -> Path:
-    """A folder that comes with the program, ``models`` or ``resources``.
-
-    In an installed wheel it lies inside the package, in a checkout beside it.
-    """
-    package = Path(usviewer.__file__).parent
-    inside = package / "_bundled" / name
-    return inside if inside.is_dir() else package.parent / name
 
 
 def list_models() -> tuple[ModelSpec, ...]:
@@ -186,7 +175,7 @@ def record_golden(folder: Path, source: str = golden.RECORDED, *, only_missing: 
 
 
 def _parents() -> tuple[tuple[Path, bool], ...]:
-    return ((user_folder(), False), (bundled_folder("models"), True))
+    return ((user_folder(), False), (resource_path("models"), True))
 
 
 def _ids() -> list[str]:
@@ -244,7 +233,7 @@ def _free_place(model_id: str, *, chosen: bool) -> Path:
     target = user_folder() / model_id
     if target.exists():
         raise UserError(f"You already have a model '{model_id}'", "Remove it first, or give another name with --id")
-    if not chosen and (bundled_folder("models") / model_id / MANIFEST).is_file():
+    if not chosen and (resource_path("models") / model_id / MANIFEST).is_file():
         raise UserError(
             f"A model '{model_id}' came with the program", f"Give another name with --id, or --id {model_id} to hide it"
         )
