@@ -113,6 +113,14 @@ def unchanged(frame: Frame) -> Frame:
     return frame
 
 
+def try_to_calibrate(calibrate: Calibrate, frame: Frame) -> tuple[Frame, Exception | None]:
+    """The frame with its geometry; without any, so without millimetres, and why, where that could not be found."""
+    try:
+        return calibrate(frame), None
+    except Exception as error:
+        return frame.with_geometry(None), error
+
+
 class FrameAnalyzer:
     """Calibrates, predicts and measures the frames of one source, in order. **Not** for two threads at once.
 
@@ -143,10 +151,7 @@ class FrameAnalyzer:
 
     def calibrated(self, frame: Frame) -> tuple[Frame, Exception | None]:
         """The frame with its geometry; without any, so without millimetres, and why, where that could not be found."""
-        try:
-            return self._calibrate(frame), None
-        except Exception as error:
-            return frame.with_geometry(None), error
+        return try_to_calibrate(self._calibrate, frame)
 
     def analyze(self, frame: Frame, problem: Exception | None = None, kept: Prediction | None = None) -> FrameResult:
         """A frame that is calibrated, or could not be (``problem``): then it is refused, and the model is not asked.

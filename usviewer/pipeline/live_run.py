@@ -22,7 +22,7 @@ from usviewer.measure.exam_context import NO_CONTEXT, ExamContext
 from usviewer.measure.findings import EMPTY_REPORT, ClipReport
 from usviewer.measure.reading import Summary
 from usviewer.measure.trend import Trend
-from usviewer.pipeline.analyzer import Calibrate, FrameAnalyzer, FrameResult, LoadedModel
+from usviewer.pipeline.analyzer import Calibrate, FrameAnalyzer, FrameResult, LoadedModel, try_to_calibrate
 from usviewer.pipeline.refusals import as_user_error, reason_of
 from usviewer.pipeline.signal import SignalState, SignalWatch
 from usviewer.pipeline.timing import Percentiles, Timings
@@ -325,7 +325,9 @@ class LiveRun(Worker):
     def _accept(self, frame: Frame) -> None:
         began = time.monotonic()
         calibrate = self._calibrate
-        frame, problem = self._calibrated(frame, calibrate)
+        frame, problem = try_to_calibrate(calibrate, frame)
+        if problem is not None:
+            self._note_bug(problem)
         with self._lock:
             if calibrate is not self._calibrate:  # exchanged meanwhile: this scale no longer holds
                 return
@@ -345,14 +347,6 @@ class LiveRun(Worker):
             self._timings.tick("capture", frame.key.capture_time_s)
             epoch = self._epoch
         self._waiting.put(_Waiting(epoch, frame, problem))
-
-    def _calibrated(self, frame: Frame, calibrate: Calibrate) -> tuple[Frame, Exception | None]:
-        """The frame with its geometry; without any, so without millimetres, where that could not be found."""
-        try:
-            return calibrate(frame), None
-        except Exception as error:
-            self._note_bug(error)
-            return frame.with_geometry(None), error
 
     # -- inference thread
 
