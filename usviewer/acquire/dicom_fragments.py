@@ -24,7 +24,6 @@ from usviewer.errors import UserError
 
 ITEM, DELIMITER = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0"
 JP2, J2K = b"\x00\x00\x00\x0cjP  ", b"\xff\x4f\xff\x51"
-RLE_HEADER = 64
 JP2_HEADER = 4096  # the boxes before the stream: a few hundred bytes
 # A cine has some thousand frames of a few fragments each; a list entry of one costs about 100 bytes.
 MAX_FRAGMENTS = 1_000_000

@@ -214,10 +214,6 @@ class ModelSpec:
             return card
         return None
 
-    def file_named(self, name: str, key: str) -> Path:
-        """Give the path of a file of this model's folder. Raises ``UserError`` for a name that leads out of it."""
-        return _inside(self.folder, name, key)
-
 
 def read_manifest(folder: Path, *, bundled: bool = False) -> ModelSpec:
     """Read and check ``manifest.toml`` of a model's folder. Raises ``UserError`` for anything that is not right."""

@@ -28,7 +28,6 @@ class Anchor(StrEnum):
     """Which point of a text lies at its position."""
 
     TOP_LEFT = "top left"
-    TOP = "top"
     TOP_RIGHT = "top right"
     BOTTOM_LEFT = "bottom left"
     BOTTOM = "bottom"

@@ -17,7 +17,6 @@ from usviewer.errors import UserError
 from usviewer.frame import Frame, SourceInfo, make_frame
 
 HELD = 12
-MAX_HELD = 200
 
 
 def held_frames(uri: str, size_px: tuple[int, int] | None, count: int = HELD) -> tuple[Frame, ...]:
