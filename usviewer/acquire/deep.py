@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from usviewer.acquire.decoding import bands
 from usviewer.errors import UserError, foreign_parser
 from usviewer.frame import Pixels
 
@@ -118,7 +119,8 @@ def coloured_values(content: bytes, page: int, upper: Pixels, name: str) -> Valu
         values = found[0]
     if values.ndim == 3 and values.shape == upper.shape and values.dtype == np.uint16:
         values = values[..., (2, 1, 0, 3)[: values.shape[2]]]  # OpenCV gives blue, green, red
-        if np.array_equal(values >> 8, upper):
+        height, width = upper.shape[:2]
+        if all(np.array_equal(values[top:bottom] >> 8, upper[top:bottom]) for top, bottom in bands(height, width)):
             return values
     raise UserError(f"{name} is damaged, or its colours are of a kind that cannot be read", "Save it with 8 bits")
 
