@@ -82,19 +82,21 @@ class Bench(Workbench):
 
 @pytest.fixture
 def bench(qtbot: Any, tmp_path: Path, themed: object) -> Iterator[Bench]:
+    before = set(threading.enumerate())
     made = Bench(qtbot, tmp_path)
     yield made
     made.live.close()
     made.review.close()
-    wait_until(lambda: _let_go(made), 60.0)
+    wait_until(lambda: _let_go(made, before), 60.0)
     made.close()
 
 
-def _let_go(bench: Bench) -> bool:
+def _let_go(bench: Bench, before: set[threading.Thread]) -> bool:
     """A clip lets go when it has looked at its frames, a live source when the frame in hand is through."""
     bench.app_state.tick()
     names = ("usviewer-playback", "usviewer-calibration", "usviewer-analysis", "usviewer-capture", "usviewer-infer")
-    return not bench.app_state.loads.busy and not any(thread.name in names for thread in threading.enumerate())
+    begun = set(threading.enumerate()) - before
+    return not bench.app_state.loads.busy and not any(thread.name in names for thread in begun)
 
 
 @pytest.fixture(scope="module")
