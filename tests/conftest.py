@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from usviewer.pipeline.worker import stop_all
+
 ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT.parent / "shared" / "data"
 # Checked values of formulas (docs/clinical.md, "Gestational age and centiles" and above).
@@ -64,6 +66,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.slow)
             if not path.startswith(MEASURED):
                 item.add_marker(pytest.mark.no_cover)
+
+
+def pytest_runtest_makereport(call: pytest.CallInfo[None]) -> None:
+    """Stop what a failed test has left running: later tests of this process count and wait for threads."""
+    if call.when == "call" and call.excinfo is not None and not call.excinfo.errisinstance(pytest.skip.Exception):
+        stop_all()
 
 
 @pytest.fixture(scope="session")
