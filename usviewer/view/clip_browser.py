@@ -39,7 +39,7 @@ from usviewer.pipeline.folder import (
 from usviewer.plain_text import printable
 from usviewer.view import theme
 from usviewer.view.app_state import AppState
-from usviewer.view.plain import PlainLabel, tip
+from usviewer.view.widgets import PlainLabel, tip
 
 NO_NUMBER = "no number"
 WIDTH_PX = 216

@@ -16,7 +16,7 @@ from PySide6.QtWidgets import QFrame, QHBoxLayout, QPushButton, QSizePolicy, QWi
 from usviewer.bug_report import report_of
 from usviewer.errors import UserError
 from usviewer.view import theme
-from usviewer.view.plain import PlainLabel, caption, tip
+from usviewer.view.widgets import PlainLabel, caption, tip
 
 KEPT = 50  # messages for the list; a fault that repeats must not fill the memory
 _log = logging.getLogger(__name__)

@@ -7,7 +7,7 @@ from PySide6.QtWidgets import QComboBox, QFrame, QLineEdit, QProgressBar, QPushB
 
 from usviewer.pipeline.prompt_messages import PromptState
 from usviewer.view import theme
-from usviewer.view.panels.widgets import Flow, button, words
+from usviewer.view.widgets import Flow, button, words
 
 HOW = "Click on a structure. Right click: not this. Drag: a box round it."
 AND_NOW = "Another click adds, a right click takes away; undo takes the last one back."

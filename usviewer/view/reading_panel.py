@@ -9,8 +9,8 @@ from PySide6.QtWidgets import QFrame, QGridLayout, QSizePolicy, QVBoxLayout, QWi
 from usviewer.measure.findings import StatusMark
 from usviewer.overlay.text import DASH, ReadingText
 from usviewer.view import theme
-from usviewer.view.plain import PlainLabel
 from usviewer.view.trend_view import TrendView
+from usviewer.view.widgets import PlainLabel
 
 _QUALITY_COLOUR = {"good": theme.GOOD, "fair": theme.WARNING, "poor": theme.ERROR}
 _MAX_PAIRS = 10

@@ -29,9 +29,9 @@ from usviewer.view.app_state import AppState
 from usviewer.view.canvas import Canvas
 from usviewer.view.live_controller import LiveController
 from usviewer.view.notify import Notify
-from usviewer.view.panels.widgets import Flow, LengthField, button, words
 from usviewer.view.presenter import Presenter
 from usviewer.view.review_controller import ReviewController
+from usviewer.view.widgets import Flow, LengthField, button, words
 
 PRESETS_MM = (5.0, 10.0)
 OTHER_MM = 2.0

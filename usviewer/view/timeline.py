@@ -14,8 +14,8 @@ from usviewer.overlay import words
 from usviewer.pipeline.curve import Curve
 from usviewer.pipeline.review_run import ReviewSnapshot
 from usviewer.view import theme
-from usviewer.view.plain import PlainLabel, tip
 from usviewer.view.theme import icon
+from usviewer.view.widgets import PlainLabel, tip
 
 HEIGHT_PX = 150
 ONE_LINE = "one line"

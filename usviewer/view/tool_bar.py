@@ -20,9 +20,8 @@ from usviewer.errors import UserError
 from usviewer.view import theme
 from usviewer.view.canvas import Canvas
 from usviewer.view.notify import Notify
-from usviewer.view.panels.widgets import LengthField
-from usviewer.view.plain import PlainLabel
 from usviewer.view.tool_controller import ToolController
+from usviewer.view.widgets import LengthField, PlainLabel
 
 DEFAULT_DISTANCE_MM = 50.0
 VALUE_PX = 116

@@ -11,8 +11,8 @@ from PySide6.QtWidgets import QGridLayout, QHBoxLayout, QPushButton, QVBoxLayout
 
 from usviewer.view import theme
 from usviewer.view.actions import Action, tooltip_of
-from usviewer.view.plain import PlainLabel
 from usviewer.view.theme import icon
+from usviewer.view.widgets import PlainLabel
 
 # The quickest way first: it needs neither a file nor a device.
 _CARDS = (

@@ -10,7 +10,7 @@ from PySide6.QtWidgets import QFrame, QHBoxLayout, QPushButton, QSizePolicy, QWi
 
 from usviewer.pipeline.live_run import LiveStatus
 from usviewer.view import theme
-from usviewer.view.plain import PlainLabel, caption
+from usviewer.view.widgets import PlainLabel, caption
 
 _EVERY_S = 0.25  # so that it can be read
 RESEARCH = "Research use only · not for diagnosis"

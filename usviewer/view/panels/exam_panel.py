@@ -30,7 +30,7 @@ from usviewer.view import theme
 from usviewer.view.app_state import AppState
 from usviewer.view.notify import Notify
 from usviewer.view.panels.side_panel import PanelBase
-from usviewer.view.panels.widgets import button, words
+from usviewer.view.widgets import button, words
 
 _EVERY_S = 0.5
 _PLANES = ((None, "As seen"), (Plane.TRANSVERSE, "Transverse"), (Plane.LONGITUDINAL, "Longitudinal"))

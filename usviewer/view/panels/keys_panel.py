@@ -13,8 +13,7 @@ from usviewer.view.actions import ACTIONS, Action, clash
 from usviewer.view.app_state import AppState
 from usviewer.view.notify import Notify
 from usviewer.view.panels.side_panel import PanelBase
-from usviewer.view.panels.widgets import button, words
-from usviewer.view.plain import PlainLabel
+from usviewer.view.widgets import PlainLabel, button, words
 
 
 class _KeyEdit(QKeySequenceEdit):

@@ -22,8 +22,7 @@ from usviewer.view import theme
 from usviewer.view.app_state import AppState
 from usviewer.view.notify import Notify
 from usviewer.view.panels.side_panel import PanelBase
-from usviewer.view.panels.widgets import button, words
-from usviewer.view.plain import PlainLabel, PlainPage, shown, tip
+from usviewer.view.widgets import PlainLabel, PlainPage, button, shown, tip, words
 
 if TYPE_CHECKING:
     from usviewer.infer.manifest import ModelSpec

@@ -9,7 +9,7 @@ from usviewer.overlay.scene import MaskStyle
 from usviewer.view import theme
 from usviewer.view.app_state import AppState
 from usviewer.view.panels.side_panel import PanelBase
-from usviewer.view.panels.widgets import words
+from usviewer.view.widgets import words
 
 _NAMES = {MaskStyle.OUTLINE: "Outline", MaskStyle.FILL: "Outline and fill", MaskStyle.NONE: "Nothing"}
 

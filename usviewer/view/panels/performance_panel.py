@@ -16,8 +16,7 @@ from usviewer.view import theme
 from usviewer.view.app_state import AppState
 from usviewer.view.notify import Notify
 from usviewer.view.panels.side_panel import PanelBase
-from usviewer.view.panels.widgets import words
-from usviewer.view.plain import shown
+from usviewer.view.widgets import shown, words
 
 _EVERY_S = 0.5  # figures that change faster cannot be read
 _COLUMNS = ("stage, ms", "p50", "p95", "p99", "max")

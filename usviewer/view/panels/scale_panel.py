@@ -13,7 +13,7 @@ from usviewer.view import theme
 from usviewer.view.app_state import AppState
 from usviewer.view.notify import Notify
 from usviewer.view.panels.side_panel import PanelBase
-from usviewer.view.panels.widgets import button, words
+from usviewer.view.widgets import button, words
 
 _HOW = (
     "A DICOM file brings its own scale. For a captured screen, mark two points a known distance apart on the picture: "

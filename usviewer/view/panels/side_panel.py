@@ -8,8 +8,8 @@ from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QPushButton, QVBoxLayout, QWidget
 
 from usviewer.view import theme
-from usviewer.view.plain import PlainLabel
 from usviewer.view.theme import icon
+from usviewer.view.widgets import PlainLabel
 
 WIDTH_PX, LEAST_PX = 420, 336
 

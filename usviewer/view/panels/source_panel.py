@@ -17,8 +17,7 @@ from usviewer.view import theme
 from usviewer.view.app_state import AppState
 from usviewer.view.canvas import Banner, Canvas
 from usviewer.view.panels.side_panel import PanelBase
-from usviewer.view.panels.widgets import button
-from usviewer.view.plain import PlainLabel, shown
+from usviewer.view.widgets import PlainLabel, button, shown
 
 if TYPE_CHECKING:
     from usviewer.acquire.device.backend import DeviceInfo

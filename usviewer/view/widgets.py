@@ -1,15 +1,83 @@
-"""Small parts that the panels share."""
+"""Small widgets that every part of the window uses: labels, buttons, a field for lengths, a row that wraps.
+
+Text on the screen is only text. Qt by itself takes a name that looks like HTML for HTML, and loads its pictures too.
+"""
 
 from __future__ import annotations
 
+import html
 from collections.abc import Callable, Sequence
+from typing import Any
 
-from PySide6.QtCore import QPoint, QRect, QSize, Qt
-from PySide6.QtWidgets import QLayout, QLayoutItem, QLineEdit, QPushButton, QWidget
+from PySide6.QtCore import QObject, QPoint, QRect, QSize, Qt, QUrl
+from PySide6.QtGui import QImage, QTextDocument
+from PySide6.QtWidgets import (
+    QLabel,  # noqa: TID251  # the one place
+    QLayout,
+    QLayoutItem,
+    QLineEdit,
+    QPushButton,
+    QTextEdit,
+    QWidget,
+)
 
+from usviewer.plain_text import printable
 from usviewer.typed_number import LENGTH_IN_MM, parse_number, plain_number
 from usviewer.view import theme
-from usviewer.view.plain import PlainLabel
+
+
+def shown(text: str) -> str:
+    """Text as it may be shown: controls and marks that turn letters round as escapes, lines as they are."""
+    if text.isprintable():  # nearly every text, and labels are set several times a second
+        return text
+    return "\n".join(map(printable, text.split("\n")))
+
+
+def tip(text: str) -> str:
+    """A tooltip that reads exactly so. Qt guesses markup by its looks, and cannot be told that it is plain text."""
+    if "<" not in text and "&lt;" not in text:
+        return shown(text)
+    return f'<p style="white-space: pre-wrap">{html.escape(shown(text))}</p>'
+
+
+def caption(text: str) -> str:
+    """Text on a button, where an ampersand is shown and does not mark a key."""
+    return shown(text).replace("&", "&&")
+
+
+class PlainLabel(QLabel):
+    """A label whose text is never markup."""
+
+    def __init__(self, text: str = "", parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setTextFormat(Qt.TextFormat.PlainText)
+        self.setText(text)
+
+    def setText(self, text: str) -> None:
+        super().setText(shown(text))
+
+
+class PlainPage(QTextEdit):
+    """A page of Markdown to read. HTML in it is ignored, and nothing is loaded for it, pictures included."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setReadOnly(True)
+        self.setDocument(_Closed(self))
+
+    def setMarkdown(self, text: str) -> None:
+        features = QTextDocument.MarkdownFeature.MarkdownDialectGitHub | QTextDocument.MarkdownFeature.MarkdownNoHTML
+        self.document().setMarkdown(text, features)
+
+
+class _Closed(QTextDocument):
+    """A document that loads nothing from disk or elsewhere."""
+
+    def __init__(self, parent: QObject) -> None:
+        super().__init__(parent)
+
+    def loadResource(self, _kind: int, _name: QUrl | str) -> Any:
+        return QImage()  # of nothing, Qt would look for the file by itself
 
 
 def button(text: str, tooltip: str, act: Callable[[], None]) -> QPushButton:

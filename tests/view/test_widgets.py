@@ -16,7 +16,7 @@ from tests.conftest import ROOT
 from usviewer.errors import UserError
 from usviewer.view.clip_browser import ClipList
 from usviewer.view.notify import Notify
-from usviewer.view.plain import PlainLabel, PlainPage, caption, shown, tip
+from usviewer.view.widgets import PlainLabel, PlainPage, caption, shown, tip
 from usviewer.view.window_bars import Chip
 
 NAME = "<h1>Aorta 24 mm, normal<img src=small.png>.mp4"
@@ -84,4 +84,4 @@ def test_no_file_of_the_window_makes_a_label_of_another_kind() -> None:
     for path in (ROOT / "usviewer" / "view").rglob("*.py"):
         names = {alias.name for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
                  if isinstance(node, ast.ImportFrom) for alias in node.names}  # fmt: skip
-        assert path.name == "plain.py" or not names & {"QLabel", "QMessageBox", "QTextBrowser"}, path
+        assert path.name == "widgets.py" or not names & {"QLabel", "QMessageBox", "QTextBrowser"}, path
