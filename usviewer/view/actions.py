@@ -1,22 +1,80 @@
-"""Every command of the window, as data. Menus, buttons, the key map and the tests are built from these records."""
+"""Every command of the window, as data, and the controllers that they work on.
+
+Menus, buttons, the key map and the tests are built from these records.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 from PySide6.QtGui import QKeySequence
 
 from usviewer.measure.reading import Plane, Site
 from usviewer.overlay.scene import MaskStyle
 from usviewer.plain_text import printable
-from usviewer.view.app_state import Displayed
-from usviewer.view.controllers import Controllers
+from usviewer.view.app_state import AppState, Displayed
+from usviewer.view.canvas import Canvas
+from usviewer.view.late_parts import LateParts
+from usviewer.view.live_controller import LiveController
+from usviewer.view.notify import Notify
+from usviewer.view.panels.side_panel import SidePanel
+from usviewer.view.presenter import Presenter
+from usviewer.view.source_controller import SourceController
 from usviewer.view.tool_controller import ManualTool
+from usviewer.view.window_layout import WindowLayout
+
+if TYPE_CHECKING:  # these are loaded in the background
+    from usviewer.view.capture_controller import CaptureController
+    from usviewer.view.prompt_controller import PromptController
+    from usviewer.view.review_controller import ReviewController
+    from usviewer.view.tool_controller import ToolController
+    from usviewer.view.tracking_controller import TrackingController
 
 # What the hand, pointing and keeping need is loaded in the background in the window's first seconds.
 _LOADED_LATER = ("Measure", "Point", "Keep")
+
+
+@dataclass(frozen=True, slots=True)
+class Controllers:
+    """Everything that an action of the window may work on."""
+
+    app_state: AppState
+    presenter: Presenter
+    canvas: Canvas
+    notify: Notify
+    live: LiveController
+    sources: SourceController
+    side_panel: SidePanel
+    layout: WindowLayout
+    late: LateParts
+
+    @property
+    def tools(self) -> ToolController:
+        """The hand's tools, once they are loaded."""
+        return self.late.needed.tools
+
+    @property
+    def capture(self) -> CaptureController:
+        """Pictures and recordings, once they are loaded."""
+        return self.late.needed.capture
+
+    @property
+    def review(self) -> ReviewController:
+        """The clip under review, once that is loaded."""
+        return self.late.needed.review
+
+    @property
+    def prompt(self) -> PromptController:
+        """Pointing, once it is loaded."""
+        return self.late.needed.prompt
+
+    @property
+    def tracking(self) -> TrackingController:
+        """Following what was pointed at, once it is loaded."""
+        return self.late.needed.tracking
 
 
 class Needs(StrEnum):

@@ -10,8 +10,7 @@ from PySide6.QtGui import QAction, QKeyEvent, QKeySequence
 from PySide6.QtWidgets import QPushButton, QWidget
 
 from usviewer.errors import UserError
-from usviewer.view.actions import Action, Needs, key_of, tooltip_of, usable_keys, with_keys
-from usviewer.view.controllers import Controllers
+from usviewer.view.actions import Action, Controllers, Needs, key_of, tooltip_of, usable_keys, with_keys
 from usviewer.view.theme import icon
 
 # Only what can be done many times a second: a held key must not save twenty pictures.

@@ -12,11 +12,10 @@ from PySide6.QtGui import QCloseEvent, QDragEnterEvent, QDropEvent, QKeyEvent, Q
 from PySide6.QtWidgets import QWidget
 
 from usviewer.settings import Settings
-from usviewer.view.actions import tooltip_of, usable_keys, with_keys
+from usviewer.view.actions import Controllers, tooltip_of, usable_keys, with_keys
 from usviewer.view.app_state import AppState
 from usviewer.view.canvas import Canvas
 from usviewer.view.commands import Commands
-from usviewer.view.controllers import Controllers
 from usviewer.view.late_parts import LateParts, make_late_controllers
 from usviewer.view.live_controller import LiveController
 from usviewer.view.notify import Notify
