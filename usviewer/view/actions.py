@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, get_args
 
 from PySide6.QtGui import QKeySequence
 
@@ -23,18 +23,20 @@ from usviewer.view.notify import Notify
 from usviewer.view.panels.side_panel import SidePanel
 from usviewer.view.presenter import Presenter
 from usviewer.view.source_controller import SourceController
-from usviewer.view.tool_controller import ManualTool
+from usviewer.view.tool_controller import ManualTool, ToolController
 from usviewer.view.window_layout import WindowLayout
 
 if TYPE_CHECKING:  # these are loaded in the background
     from usviewer.view.capture_controller import CaptureController
     from usviewer.view.prompt_controller import PromptController
     from usviewer.view.review_controller import ReviewController
-    from usviewer.view.tool_controller import ToolController
     from usviewer.view.tracking_controller import TrackingController
 
+# The headings of the key map, in its order.
+Group = Literal["Measure", "Keep", "Source", "Review", "Exam", "View", "Panels", "Point"]
+GROUPS: tuple[Group, ...] = get_args(Group)
 # What the hand, pointing and keeping need is loaded in the background in the window's first seconds.
-_LOADED_LATER = ("Measure", "Point", "Keep")
+_LOADED_LATER: tuple[Group, ...] = ("Measure", "Point", "Keep")
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +106,7 @@ class Action:
     key: str = ""
     icon: str = ""
     needs: Needs = Needs.NOTHING
-    group: str = "View"
+    group: Group = "View"
     checked: Callable[[Controllers], bool] | None = None
     released: Callable[[Controllers], None] | None = None
     shown: Callable[[Controllers, Displayed], None] | None = None
@@ -177,7 +179,7 @@ def _save_shown(do: Controllers, shown: Displayed) -> None:
 # --- kinds of actions -------------------------------------------------------------------------------------------------
 
 
-def _panel(name: str, text: str, tooltip: str, key: str, icon: str = "", group: str = "Panels") -> Action:
+def _panel(name: str, text: str, tooltip: str, key: str, icon: str = "", group: Group = "Panels") -> Action:
     """Opens a panel beside the picture, or closes it."""
     return Action(
         name, text, tooltip, lambda do: do.side_panel.toggle(name), key, icon or name, group=group,

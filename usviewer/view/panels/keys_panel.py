@@ -9,7 +9,7 @@ from PySide6.QtGui import QKeySequence
 from PySide6.QtWidgets import QGridLayout, QKeySequenceEdit, QScrollArea, QVBoxLayout, QWidget
 
 from usviewer.view import theme
-from usviewer.view.actions import ACTIONS, Action, clash
+from usviewer.view.actions import ACTIONS, GROUPS, Action, clash
 from usviewer.view.app_state import AppState
 from usviewer.view.notify import Notify
 from usviewer.view.panels.side_panel import PanelBase
@@ -59,7 +59,7 @@ class KeysPanel(PanelBase):
         grid.setContentsMargins(0, 0, 12, 0)
         grid.setColumnStretch(0, 1)
         group = ""
-        for action in sorted(self._actions().values(), key=lambda each: _GROUPS.get(each.group, 9)):
+        for action in sorted(self._actions().values(), key=lambda each: GROUPS.index(each.group)):
             if action.group != group:
                 group = action.group
                 title = PlainLabel(group)
@@ -100,6 +100,3 @@ class KeysPanel(PanelBase):
     def _keep(self, keys: dict[str, str]) -> None:
         self._app_state.set_setting("keys", keys)
         self._rebuild()
-
-
-_GROUPS = {"Measure": 0, "Keep": 1, "Source": 2, "Review": 3, "Exam": 4, "View": 5, "Panels": 6}
