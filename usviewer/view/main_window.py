@@ -15,7 +15,7 @@ from usviewer.settings import Settings
 from usviewer.view.actions import Controllers, tooltip_of, usable_keys, with_keys
 from usviewer.view.app_state import AppState
 from usviewer.view.canvas import Canvas
-from usviewer.view.commands import Commands
+from usviewer.view.commands import Commands, Welcome
 from usviewer.view.late_parts import LateParts, make_late_controllers
 from usviewer.view.live_controller import LiveController
 from usviewer.view.notify import Notify
@@ -24,7 +24,6 @@ from usviewer.view.presenter import Presenter
 from usviewer.view.reading_panel import ReadingPanel
 from usviewer.view.source_controller import SourceController
 from usviewer.view.status_texts import StatusTexts
-from usviewer.view.welcome import Welcome
 from usviewer.view.window_bars import SourceBar, StatusLine
 from usviewer.view.window_layout import WindowLayout
 
