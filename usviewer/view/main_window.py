@@ -23,8 +23,7 @@ from usviewer.view.panels.side_panel import PanelBase, SidePanel
 from usviewer.view.presenter import Presenter
 from usviewer.view.reading_panel import ReadingPanel
 from usviewer.view.source_controller import SourceController
-from usviewer.view.status_texts import StatusTexts
-from usviewer.view.window_bars import SourceBar, StatusLine
+from usviewer.view.window_bars import SourceBar, StatusLine, StatusTexts
 from usviewer.view.window_layout import WindowLayout
 
 TICK_MS = 16  # 60 a second, as most displays
