@@ -23,8 +23,8 @@ from usviewer.pipeline.prompt_messages import LiveOutline
 from usviewer.settings import Settings
 from usviewer.view.app_state import AppState
 from usviewer.view.canvas import Canvas
+from usviewer.view.pointing import PromptSession
 from usviewer.view.presenter import Presenter
-from usviewer.view.prompt_session import PromptSession
 
 
 class Session(PromptSession):

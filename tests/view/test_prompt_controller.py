@@ -28,8 +28,8 @@ from usviewer.pipeline.annotations import Origin
 from usviewer.pipeline.prompt_run import NoModel
 from usviewer.units import ScaleSource, isotropic
 from usviewer.view.live_controller import LiveController
+from usviewer.view.pointing import PromptSession
 from usviewer.view.prompt_controller import PromptController
-from usviewer.view.prompt_session import PromptSession
 from usviewer.view.tool_controller import ManualTool
 from usviewer.view.tracking_controller import TrackingController
 

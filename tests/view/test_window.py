@@ -29,7 +29,7 @@ from usviewer.units import ScaleSource, isotropic
 from usviewer.view import theme
 from usviewer.view.actions import ACTIONS, clash, usable_keys, with_keys
 from usviewer.view.main_window import MainWindow
-from usviewer.view.prompt_session import PromptSession
+from usviewer.view.pointing import PromptSession
 from usviewer.view.tool_controller import ManualTool
 
 SMALL = "phantom:?live=1&width=320&height=240"

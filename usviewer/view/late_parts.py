@@ -61,8 +61,8 @@ def make_late_controllers(
 ) -> LateControllers:
     """Put them together. Takes seconds where their libraries are not loaded yet."""
     from usviewer.view.capture_controller import CaptureController
+    from usviewer.view.pointing import PromptSession
     from usviewer.view.prompt_controller import PromptController
-    from usviewer.view.prompt_session import PromptSession
     from usviewer.view.review_controller import ReviewController
     from usviewer.view.ruler_bar import RulerController
     from usviewer.view.tool_bar import ToolBar

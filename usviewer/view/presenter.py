@@ -24,7 +24,7 @@ from usviewer.view.app_state import AppState, Displayed
 from usviewer.view.canvas import Banner, Canvas
 
 if TYPE_CHECKING:  # brings the prompt models: not while the window starts
-    from usviewer.view.prompt_session import PromptSession
+    from usviewer.view.pointing import PromptSession
 
 
 class Presenter(QObject):

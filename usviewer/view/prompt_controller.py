@@ -46,10 +46,8 @@ from usviewer.units import Box, Point
 from usviewer.view.app_state import AppState
 from usviewer.view.live_controller import LiveController
 from usviewer.view.notify import Notify
+from usviewer.view.pointing import PointingTool, PromptBar, PromptSession
 from usviewer.view.presenter import Presenter
-from usviewer.view.prompt_bar import PromptBar
-from usviewer.view.prompt_session import PromptSession
-from usviewer.view.prompt_tool import PointingTool
 from usviewer.view.review_controller import ReviewController
 from usviewer.view.tool_controller import ToolController
 from usviewer.view.tracking_controller import TrackingController

@@ -13,8 +13,8 @@ from usviewer.pipeline.prompt_run import Prompting
 from usviewer.view.app_state import AppState
 from usviewer.view.live_controller import LiveController
 from usviewer.view.notify import Notify
+from usviewer.view.pointing import PromptSession
 from usviewer.view.presenter import Presenter
-from usviewer.view.prompt_session import PromptSession
 from usviewer.view.review_controller import ReviewController
 
 
