@@ -29,8 +29,7 @@ from usviewer.save.cache import ClipResults, MadeBy
 from usviewer.view import theme
 from usviewer.view.app_state import AppState
 from usviewer.view.canvas import Banner
-from usviewer.view.clip_browser import ClipBrowser
-from usviewer.view.clip_work import ClipWork
+from usviewer.view.clips import ClipBrowser, ClipWork
 from usviewer.view.notify import Notify
 from usviewer.view.presenter import Presenter
 from usviewer.view.timeline import RATES, Timeline

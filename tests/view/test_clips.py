@@ -18,7 +18,7 @@ from usviewer.pipeline.curve import Curve, curve_of
 from usviewer.save.cache import MadeBy
 from usviewer.settings import Settings
 from usviewer.view.app_state import AppState
-from usviewer.view.clip_browser import ClipBrowser, ClipList, result_words
+from usviewer.view.clips import ClipBrowser, ClipList, result_words
 
 
 def curve(count: int, measured: int, *, aggregated: bool = False, every: int = 1, step_s: float = 0.3) -> Curve:
