@@ -163,7 +163,7 @@ class MainWindow(QWidget):
         return ExamPanel(self.app_state, self.notify, self.presenter.report, self._go_to_frame)
 
     def _overlay_panel(self) -> PanelBase:
-        from usviewer.view.panels.overlay_panel import OverlayPanel
+        from usviewer.view.panels.settings_panels import OverlayPanel
 
         return OverlayPanel(self.app_state)
 
@@ -173,7 +173,7 @@ class MainWindow(QWidget):
         return PerformancePanel(self.app_state, self.notify, lambda: self.live.status)
 
     def _keys_panel(self) -> PanelBase:
-        from usviewer.view.panels.keys_panel import KeysPanel
+        from usviewer.view.panels.settings_panels import KeysPanel
 
         return KeysPanel(self.app_state, self.notify, lambda: self.commands.by_id, self.commands.take_keys)
 
