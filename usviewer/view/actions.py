@@ -20,7 +20,7 @@ from usviewer.view.canvas import Canvas
 from usviewer.view.late_parts import LateParts
 from usviewer.view.live_controller import LiveController
 from usviewer.view.notify import Notify
-from usviewer.view.panels.side_panel import SidePanel
+from usviewer.view.panels import SidePanel
 from usviewer.view.presenter import Presenter
 from usviewer.view.source_controller import SourceController
 from usviewer.view.tool_controller import ManualTool, ToolController

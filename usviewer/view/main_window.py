@@ -19,7 +19,7 @@ from usviewer.view.commands import Commands, Welcome
 from usviewer.view.late_parts import LateParts, make_late_controllers
 from usviewer.view.live_controller import LiveController
 from usviewer.view.notify import Notify
-from usviewer.view.panels.side_panel import PanelBase, SidePanel
+from usviewer.view.panels import PanelBase, SidePanel
 from usviewer.view.presenter import Presenter
 from usviewer.view.reading_panel import ReadingPanel
 from usviewer.view.source_controller import SourceController

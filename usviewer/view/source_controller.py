@@ -15,7 +15,7 @@ from usviewer.view.canvas import Banner
 from usviewer.view.late_parts import LateParts
 from usviewer.view.live_controller import LiveController
 from usviewer.view.notify import Notify
-from usviewer.view.panels.side_panel import SidePanel
+from usviewer.view.panels import SidePanel
 from usviewer.view.presenter import Presenter
 from usviewer.view.window_layout import WindowLayout
 

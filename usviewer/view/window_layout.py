@@ -10,7 +10,7 @@ from usviewer.view import theme
 from usviewer.view.app_state import AppState
 from usviewer.view.canvas import Canvas
 from usviewer.view.notify import Notify
-from usviewer.view.panels.side_panel import SidePanel
+from usviewer.view.panels import SidePanel
 from usviewer.view.reading_panel import ReadingPanel
 from usviewer.view.window_bars import SourceBar, StatusLine
 

@@ -29,7 +29,7 @@ from usviewer.overlay.text import NOTHING_YET, report_sections
 from usviewer.view import theme
 from usviewer.view.app_state import AppState
 from usviewer.view.notify import Notify
-from usviewer.view.panels.side_panel import PanelBase
+from usviewer.view.panels import PanelBase
 from usviewer.view.widgets import button, words
 
 _EVERY_S = 0.5

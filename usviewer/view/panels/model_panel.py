@@ -21,7 +21,7 @@ from usviewer.overlay.text import DASH
 from usviewer.view import theme
 from usviewer.view.app_state import AppState
 from usviewer.view.notify import Notify
-from usviewer.view.panels.side_panel import PanelBase
+from usviewer.view.panels import PanelBase
 from usviewer.view.widgets import PlainLabel, PlainPage, button, shown, tip, words
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from usviewer.pipeline.timing import Percentiles
 from usviewer.view import theme
 from usviewer.view.app_state import AppState
 from usviewer.view.notify import Notify
-from usviewer.view.panels.side_panel import PanelBase
+from usviewer.view.panels import PanelBase
 from usviewer.view.widgets import shown, words
 
 _EVERY_S = 0.5  # figures that change faster cannot be read

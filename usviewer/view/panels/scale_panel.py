@@ -12,7 +12,7 @@ from usviewer.units import Spacing
 from usviewer.view import theme
 from usviewer.view.app_state import AppState
 from usviewer.view.notify import Notify
-from usviewer.view.panels.side_panel import PanelBase
+from usviewer.view.panels import PanelBase
 from usviewer.view.widgets import button, words
 
 _HOW = (

@@ -1,4 +1,7 @@
-"""What the user sets for good: how the overlay is drawn, and every key. A foot pedal that types a key is set up here."""
+"""What the user sets for good: how the overlay is drawn, and every key.
+
+A foot pedal that types a key is set up here.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,7 @@ from usviewer.view import theme
 from usviewer.view.actions import ACTIONS, GROUPS, Action, clash
 from usviewer.view.app_state import AppState
 from usviewer.view.notify import Notify
-from usviewer.view.panels.side_panel import PanelBase
+from usviewer.view.panels import PanelBase
 from usviewer.view.widgets import PlainLabel, button, words
 
 _NAMES = {MaskStyle.OUTLINE: "Outline", MaskStyle.FILL: "Outline and fill", MaskStyle.NONE: "Nothing"}

@@ -16,7 +16,7 @@ from usviewer.pipeline.signal import SignalState
 from usviewer.view import theme
 from usviewer.view.app_state import AppState
 from usviewer.view.canvas import Banner, Canvas
-from usviewer.view.panels.side_panel import PanelBase
+from usviewer.view.panels import PanelBase
 from usviewer.view.widgets import PlainLabel, button, shown
 
 if TYPE_CHECKING:
