@@ -45,10 +45,13 @@ def font(size_px: int, *, bold: bool = False) -> QFont:
 
 @lru_cache(maxsize=64)
 def icon(name: str) -> QIcon:
-    """The icon of that name, sharp at every size; an empty one where there is none."""
+    """The icon of that name, sharp at every size; no name gives an empty one. Raises ``FileNotFoundError``."""
     if not name:
         return QIcon()
-    return QIcon(str(resource_path("resources", "icons", f"{name}.svg")))
+    path = resource_path("resources", "icons", f"{name}.svg")
+    if not path.is_file():  # Qt would show an empty button, and nobody would know why
+        raise FileNotFoundError(path)
+    return QIcon(str(path))
 
 
 def apply(application: QApplication) -> None:
