@@ -79,6 +79,10 @@ class Jobs:
         while self._open and self._open[0].future.done():
             self._open.popleft().deliver()
 
+    def request_stop(self) -> None:
+        """Finish everything that was submitted, then end the thread; not waited for here. May be repeated."""
+        self._executor.request_stop()
+
     def stop(self, deadline_s: float = FINISH_DEADLINE_S) -> bool:
         """Finish everything that was submitted, then end the thread; False when that took too long. May be repeated."""
         return self._executor.stop(deadline_s)

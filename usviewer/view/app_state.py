@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -21,7 +22,7 @@ from usviewer.overlay.annotated_frame import AnnotatedFrame
 from usviewer.overlay.scene import MaskStyle, Style
 from usviewer.overlay.text import OF_THE_FRAME, TextContext
 from usviewer.pipeline.analyzer import LoadedModel, load_model
-from usviewer.pipeline.jobs import Jobs
+from usviewer.pipeline.jobs import FINISH_DEADLINE_S, Jobs
 from usviewer.settings import Settings
 from usviewer.units import Spacing
 
@@ -91,10 +92,15 @@ class AppState(QObject):
         self._engines.poll()
 
     def close(self) -> bool:
-        """Finish what is being written; False when a worker did not end in time."""
+        """Finish what is being written; False when a worker did not end in time. They all end at the same time."""
         self._engines.cancel()
         _end_trials()
-        ended = [self.jobs.stop(), self.loads.stop(READS_S), self._engines.stop(LOADS_S)]
+        began_s = time.monotonic()
+        deadlines_s = ((self._engines, LOADS_S), (self.loads, READS_S), (self.jobs, FINISH_DEADLINE_S))
+        for jobs, _ in deadlines_s:
+            jobs.request_stop()
+        # Each of them, also after one that did not end: what is being written must not be cut off.
+        ended = [jobs.stop(max(0.0, began_s + deadline_s - time.monotonic())) for jobs, deadline_s in deadlines_s]
         return all(ended)
 
     # -- preferences
