@@ -18,7 +18,7 @@ from tests.helpers.scenes import aorta_reading, fan, flat_frame, scaled_geometry
 from tests.helpers.workbench import Workbench
 from usviewer.errors import UserError
 from usviewer.frame import Frame, ImageGeometry, make_frame
-from usviewer.measure.reading import Dimension, Reading, Summary
+from usviewer.measure.reading import Dimension, Plane, Reading, Site, Summary
 from usviewer.view.capture_controller import source_name
 from usviewer.view.tool_controller import ManualTool
 
@@ -74,6 +74,13 @@ def test_the_median_of_an_area_is_kept_in_square_units(bench: Workbench) -> None
     assert show_and_save(bench, frame, reading, summary_of(reading))["unit"] == "mm"
     area = summary_of(reading, dimension=Dimension.AREA)
     assert show_and_save(bench, frame, reading, area)["unit"] == "mm2"
+
+
+@pytest.mark.parametrize("other", [{"plane": Plane.LONGITUDINAL}, {"site": Site.MID}, {"count": 1}, {"span_s": 0.4}])
+def test_a_median_that_does_not_stand_in_the_picture_is_not_kept(bench: Workbench, other: dict[str, Any]) -> None:
+    frame = flat_frame(*SIZE, geometry=scaled_geometry(*SIZE))
+    reading = aorta_reading(frame.key)
+    assert show_and_save(bench, frame, reading, summary_of(reading, **other)) is None
 
 
 def test_what_was_measured_by_hand_is_kept_with_it(bench: Workbench) -> None:

@@ -16,7 +16,8 @@ from usviewer.frame import Frame
 from usviewer.infer.prediction import Prediction
 from usviewer.measure.findings import EMPTY_REPORT, ClipReport
 from usviewer.measure.manual import Edit, edited_prediction
-from usviewer.measure.reading import Reading, Summary
+from usviewer.measure.reading import Reading, Status, Summary
+from usviewer.overlay import words
 from usviewer.overlay.annotated_frame import AnnotatedFrame
 from usviewer.overlay.items import Item, Scene
 from usviewer.overlay.palette import unit_px
@@ -333,10 +334,12 @@ def _corrected(
 
 
 def _summary_to_keep(picture: Displayed) -> Summary | None:
-    """What the clip says with this picture; None where the clip has gone on since."""
-    if not picture.is_current:
+    """The summary that stands beside the number in the picture; None where none does."""
+    reading = picture.reading
+    if not picture.is_current or reading is None or reading.status is not Status.MEASURED:
         return None
-    return picture.summary
+    # The same rule as in the picture: a file must not hold a median that nobody saw.
+    return words.matches_summary(picture.summary, reading)
 
 
 def _sentence(first: str, second: str) -> str:
