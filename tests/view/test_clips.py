@@ -21,12 +21,20 @@ from usviewer.view.app_state import AppState
 from usviewer.view.clips import ClipBrowser, ClipList, result_words
 
 
-def curve(count: int, measured: int, *, aggregated: bool = False, every: int = 1, step_s: float = 0.3) -> Curve:
+def curve(
+    count: int,
+    measured: int,
+    *,
+    finding: str = "aorta",
+    aggregated: bool = False,
+    every: int = 1,
+    step_s: float = 0.3,
+) -> Curve:
     """A clip of ``count`` frames, of which ``measured`` were measured, each ``every``-th."""
     keys = [replace(flat_frame().key, index=index, media_time_s=index * step_s) for index in range(count)]
-    readings = {key.index: Reading(key, "aorta", Status.NOT_VISUALISED) for key in keys}
+    readings = {key.index: Reading(key, finding, Status.NOT_VISUALISED) for key in keys}
     for key in keys[: measured * every : every]:
-        readings[key.index] = aorta_reading(key, radius=50.0)
+        readings[key.index] = replace(aorta_reading(key, radius=50.0), finding=finding)
     return curve_of(readings, count, aggregated=aggregated)
 
 
@@ -38,7 +46,11 @@ def curve(count: int, measured: int, *, aggregated: bool = False, every: int = 1
         (curve(30, 3, aggregated=True), "aorta", ("3 of 30 measured", False)),  # less than a heart beat
         (curve(10, 10, aggregated=True, step_s=0.08), "aorta", ("10 of 10 measured", False)),  # a clip of 0.7 s
         (curve(60, 6, aggregated=True, every=9), "aorta", ("6 of 60 measured", False)),  # here and there: false alarms
-        (curve(30, 3, aggregated=True), "fetal-head", ("max 21.3 mm", True)),  # a head does not pulsate
+        (
+            curve(30, 3, aggregated=True, finding="fetal-head"),
+            "fetal-head",
+            ("max 21.3 mm", True),
+        ),  # a head does not pulsate
         (curve(1, 1), "fetal-head", ("21.3 mm", True)),
         (replace(curve(1, 1), unit="px\N{SUPERSCRIPT TWO}", values=np.array([5628.2])), "nerve", ("5628 px²", True)),
         (curve(1, 1), "aorta", ("measured", False)),  # a vessel is not quoted from one frame

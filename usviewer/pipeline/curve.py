@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from usviewer.infer.prediction import Edge
 from usviewer.measure import summarize
+from usviewer.measure.findings import finding_of
 from usviewer.measure.reading import Plane, Provenance, Reading, Status, Summary
 from usviewer.measure.trend import MAX_GAP_S, MIN_SPAN_S
 
@@ -20,8 +21,8 @@ class Curve:
 
     Only readings of one kind (quantity, unit, plane, edge; in pixels also of one size of picture) are on one curve;
     ``other`` marks frames that measured something else, ``refused`` those that must not be measured. ``summary`` is the
-    aggregate of the whole clip, if any. ``over_a_beat``: its maximum stands among readings of at least one heart beat
-    without a gap, as a headline must.
+    aggregate of the whole clip, if any. ``is_quotable``: its maximum may be said. Of what pulsates it must stand among
+    readings of at least one heart beat without a gap, as a headline must.
     """
 
     name: str
@@ -34,7 +35,7 @@ class Curve:
     edited: NDArray[np.bool_]
     other: NDArray[np.bool_]
     summary: Summary | None
-    over_a_beat: bool = False
+    is_quotable: bool = False
 
 
 def curve_of(readings: Mapping[int, Reading], count: int, *, aggregated: bool = True) -> Curve:
@@ -58,15 +59,18 @@ def curve_of(readings: Mapping[int, Reading], count: int, *, aggregated: bool = 
     if whole is None:
         return Curve("", "", Plane.UNDETERMINED, Edge.NOT_STATED, values, analysed, refused, edited, other, None)
     unit, summary = whole.unit_words, replace(whole, whole=True) if aggregated else None
-    over_a_beat = _over_a_beat(readings.values(), whole)
+    is_quotable = _is_quotable(readings.values(), whole)
     return Curve(
-        whole.name, unit, whole.plane, whole.edge, values, analysed, refused, edited, other, summary, over_a_beat
+        whole.name, unit, whole.plane, whole.edge, values, analysed, refused, edited, other, summary, is_quotable
     )
 
 
-def _over_a_beat(readings: Iterable[Reading], whole: Summary) -> bool:
+def _is_quotable(readings: Iterable[Reading], whole: Summary) -> bool:
     """Whether the maximum lies in a stretch that ``Trend`` would quote: a few frames alone may be a false alarm."""
-    times_s = np.sort([reading.key.time_s for reading in readings if value_of(reading, whole) is not None])
+    counted = [reading for reading in readings if value_of(reading, whole) is not None]
+    if not any(finding_of(reading.finding).needs_aggregate for reading in counted):
+        return True
+    times_s = np.sort([reading.key.time_s for reading in counted])
     stretches = np.split(times_s, np.flatnonzero(np.diff(times_s) > MAX_GAP_S) + 1)
     at_s = whole.maximum_key.time_s
     return any(len(s) and s[0] <= at_s <= s[-1] and s[-1] - s[0] >= MIN_SPAN_S for s in stretches)

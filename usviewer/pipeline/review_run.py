@@ -58,6 +58,13 @@ class ReviewSnapshot:
         """The aggregate of the clip, as far as it is analysed."""
         return self.curve.summary if self.curve is not None else None
 
+    @property
+    def maximum_index(self) -> int | None:
+        """The frame of the largest value; None where that value may not be said (``Curve.is_quotable``)."""
+        if self.summary is None or self.curve is None or not self.curve.is_quotable:
+            return None
+        return self.summary.maximum_key.index
+
 
 class ReviewRun:
     """One clip with one scale, and with the model that is set. Every method returns at once.

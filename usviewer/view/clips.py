@@ -163,15 +163,14 @@ def result_words(curve: Curve, finding: str) -> tuple[str, bool]:
     none where a few frames alone were measured. Pictures may be of different patients: only the number of a single one
     is said.
     """
-    pulsates = finding_of(finding).needs_aggregate
-    if curve.summary is not None and (curve.over_a_beat or not pulsates):
+    if curve.summary is not None and curve.is_quotable:
         return words.maximum_words(curve.summary, finding), True
     measured = curve.values[np.isfinite(curve.values)]
     if not len(measured):
         return NO_NUMBER, False
     if len(curve.values) > 1:
         return f"{len(measured)} of {len(curve.values)} measured", False
-    if pulsates:  # one picture is less than a heart beat
+    if finding_of(finding).needs_aggregate:  # one picture is less than a heart beat
         return "measured", False
     if "²" in curve.unit:
         return f"{measured[0]:.0f} {curve.unit}", True

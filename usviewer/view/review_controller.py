@@ -108,7 +108,7 @@ class ReviewController(QObject):
         self._neighbours.show(path)
 
     def close(self) -> None:
-        """Let the clip go, beside the window."""
+        """Let the clip go, in the background."""
         self._end_run()
         if self._path is not None:
             self._path = self._work = self._given = None
@@ -355,11 +355,14 @@ class ReviewController(QObject):
         return self._snapshot is not None and self._snapshot.playing
 
     def go_to_maximum(self) -> None:
-        """Show the frame with the largest value."""
-        if self._snapshot is not None and self._snapshot.summary is not None:
-            self.go(self._snapshot.summary.maximum_key.index)
-        else:
+        """Show the frame with the largest value. Raises ``UserError`` where no largest value may be said."""
+        now = self._snapshot
+        if now is None or now.summary is None:
             raise UserError("Nothing was measured in this clip yet", "Wait for the analysis")
+        if now.maximum_index is None:
+            what = "The largest value was measured over less than a heart beat, so it may be a false alarm"
+            raise UserError(what, "Look through the frames yourself")
+        self.go(now.maximum_index)
 
     # -- bookmarks
 
@@ -403,7 +406,7 @@ class ReviewController(QObject):
         if self._run is None or self._work is None:
             return
         automatic, size_px = self._run.automatic(frame.key.index), frame.size_px
-        if automatic is None:  # the frame is just being read anew: what was drawn is measured then
+        if automatic is None:  # the frame is just being read again: what was drawn is measured then
             self._run.await_edit(frame.key.index, edit)
         else:
             context = self._given or NO_CONTEXT
@@ -412,7 +415,7 @@ class ReviewController(QObject):
         self._work.keep_edits({frame.key.index: edit})
 
     def keep_edits(self, edits: Mapping[int, tuple[Edit, tuple[int, int], ImageGeometry | None]]) -> None:
-        """The same for many frames, with their sizes and geometries; measured beside the window."""
+        """The same for many frames, with their sizes and geometries; measured in the background."""
         run, work = self._run, self._work
         if run is None or work is None:
             return

@@ -202,7 +202,7 @@ class Timeline(QFrame):
         self._show_playing(snapshot.playing)
         self._buttons["loop"].setChecked(snapshot.loop is not None)
         self._buttons["bookmark"].setChecked(index in bookmarks)
-        self._buttons["maximum"].setEnabled(snapshot.summary is not None)
+        self._buttons["maximum"].setEnabled(snapshot.maximum_index is not None)
         if self.rate.currentData() != snapshot.rate and snapshot.rate in RATES:
             self.rate.setCurrentIndex(RATES.index(snapshot.rate))
         self.progress.show_progress(snapshot.analysed, snapshot.count, snapshot.complete, snapshot.curve is not None)
@@ -405,7 +405,7 @@ class _CurvePlot(pg.PlotWidget):  # type: ignore[misc]
         starts, ends = gaps_of(curve, self._times)
         self._gaps.setOpts(x0=starts, x1=ends, y0=np.full(len(starts), low), y1=np.full(len(starts), high))
         self._largest.setData([], [])
-        if curve.summary is None:
+        if curve.summary is None or not curve.is_quotable:
             return
         top = curve.summary.maximum_key.index
         if top < len(values) and np.isfinite(values[top]):
