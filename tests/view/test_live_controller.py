@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from usviewer.errors import UserError
 from usviewer.frame import Frame, digest_of
 from usviewer.infer.prediction import Prediction
 from usviewer.infer.temporal_gate import TemporalGate
+from usviewer.measure.findings import base
 from usviewer.measure.reading import Status
 from usviewer.overlay.items import TextPanel
 from usviewer.overlay.scene import Style
@@ -351,6 +353,19 @@ def test_a_site_that_is_said_of_a_held_picture_is_saved_with_it(
     window.run("site_mid")
     now = window.presenter.to_keep()
     assert now.reading is not None and now.reading.site == window.app_state.given.site != ""
+
+
+def test_an_age_that_is_said_of_a_held_picture_counts_where_a_site_is_said_too(
+    window: MainWindow, device: FakeDevice, live: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used = frozenset({"plane", "site", "gestational_age_weeks"})
+    monkeypatch.setitem(base._FINDINGS, "aorta", replace(base._FINDINGS["aorta"], context=used))
+    device.frames.put(picture(1))
+    live(lambda: window.app_state.on_screen.reading is not None)
+    window.run("freeze")
+    window.app_state.set_given(replace(window.app_state.given, gestational_age_weeks=20.0))
+    assert window.app_state.on_screen.reading is None and window.app_state.on_screen.pending
+    live(lambda: window.app_state.on_screen.reading is not None)
 
 
 def test_a_picture_without_overlay_because_the_model_is_slow_is_saved_as_it_is_shown(

@@ -12,9 +12,9 @@ from usviewer.acquire import open_source
 from usviewer.calibrate.calibration import live_calibration
 from usviewer.errors import UserError
 from usviewer.frame import Frame
-from usviewer.measure.exam_context import NO_CONTEXT
+from usviewer.measure.exam_context import NO_CONTEXT, ExamContext
 from usviewer.measure.findings import EMPTY_REPORT, finding_of
-from usviewer.measure.reading import Plane, Reading, Status, Summary
+from usviewer.measure.reading import Reading, Status, Summary
 from usviewer.overlay.text import TextContext
 from usviewer.pipeline.analyzer import FrameAnalyzer, FrameResult
 from usviewer.pipeline.live_run import MOST_FAILURES, LiveRun, LiveSnapshot, LiveStatus
@@ -34,7 +34,7 @@ _BANNERS = {
     SignalState.BLACK: Banner("Black picture", "The source sends a black picture: is the scanner on?", theme.WARNING),
     SignalState.NO_SIGNAL: Banner("No signal", "Check the cable between the scanner and the grabber", theme.WARNING),
     SignalState.FROZEN: Banner("Frozen input", "", theme.WARNING, at_top=True),
-    SignalState.FORMAT_CHANGED: Banner("Format changed", "Measuring anew", theme.WARNING, at_top=True),
+    SignalState.FORMAT_CHANGED: Banner("Format changed", "Measuring again", theme.WARNING, at_top=True),
     SignalState.GONE: Banner("Source gone", "Waiting for it to come back", theme.ERROR),
 }
 RETRY = "Try the model again"
@@ -56,7 +56,7 @@ class LiveController(QObject):
         self._run: LiveRun | None = None
         self._uri = ""
         self._frozen_s: float | None = None
-        self._held_as: Plane | None = None  # what was set when the held picture was read
+        self._held_as = NO_CONTEXT  # what the operator had said when the held picture was read
         self._said = NO_CONTEXT  # what the operator said last
         self._last_pair: FrameResult | None = None
         self._last_message = ""
@@ -94,7 +94,7 @@ class LiveController(QObject):
         self._run.start()
 
     def close(self) -> None:
-        """Let the source go, beside the window: a device that hangs must not hold the window up."""
+        """Let the source go, in the background: a device that hangs must not hold the window up."""
         run, self._run = self._run, None
         self._uri, self.status, self._last_pair, self._last_message = "", None, None, ""
         self.newest = None
@@ -128,12 +128,16 @@ class LiveController(QObject):
             return
         given, on_screen = self._app_state.given, self._app_state.on_screen
         reading = on_screen.reading
-        if self._held_as == given.plane and reading is not None and "site" in finding_of(reading.finding).context:
+        if reading is not None and self._only_names(given, reading.finding):
             named = given.named_summary(on_screen.summary, reading.finding)
             self._show_frozen(given.named(reading), named)
         else:
             self._analyse_held()
-        self._held_as = given.plane
+        self._held_as = given
+
+    def _only_names(self, given: ExamContext, finding: str) -> bool:
+        """Whether this changes the name of the site, at most, and no value of a reading of this finding."""
+        return "site" in finding_of(finding).context and given.settings(finding) == self._held_as.settings(finding)
 
     def _use_scale(self) -> None:
         if self._run is not None:
@@ -165,7 +169,7 @@ class LiveController(QObject):
             return
         if self._app_state.on_screen.frame is None:
             return
-        self._frozen_s, self._held_as = time.monotonic(), self._app_state.given.plane
+        self._frozen_s, self._held_as = time.monotonic(), self._app_state.given
         on_screen = self._app_state.on_screen
         self._show_frozen(on_screen.reading, on_screen.summary)
         if on_screen.reading is None:
