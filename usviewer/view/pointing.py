@@ -232,7 +232,7 @@ class PromptBar(QFrame):
             self.label.setEditText(label)
 
     def _typed(self) -> None:
-        if self._line().isModified():  # a focus that only passes through names nothing
+        if self._line().isModified():  # a focus that only passes through gives no name
             self._line().setModified(False)
             self._named()
 

@@ -353,7 +353,7 @@ class RulerBar(QFrame):
 
     @property
     def tick_mm(self) -> float | None:
-        """What was chosen; None while nothing is, or what was typed is no length."""
+        """What was chosen; None while nothing is, or what was typed is not a length."""
         for mm, preset in zip(PRESETS_MM, self.presets, strict=True):
             if preset.isChecked():
                 return mm
