@@ -56,7 +56,7 @@ def open_window(
     ``restored`` takes place, size and, without a source, the source of the last session. Raises ``UserError`` for an
     address or a path that cannot be opened, and where there is no Qt or no screen.
     """
-    from usviewer.view.display import check_display, keep_decimal_point, no_qt
+    from usviewer.view import check_display, keep_decimal_point, no_qt
 
     _check_source(source)
     try:

@@ -113,9 +113,9 @@ def window() -> dict[str, Any]:
     from PySide6.QtWidgets import QApplication, QLineEdit
 
     from usviewer.settings import Settings
+    from usviewer.view import keep_decimal_point
     from usviewer.view.app_state import AppState
     from usviewer.view.canvas import Canvas
-    from usviewer.view.display import keep_decimal_point
     from usviewer.view.notify import Notify
     from usviewer.view.panels.exam_panel import ExamPanel
     from usviewer.view.panels.scale_panel import ScalePanel

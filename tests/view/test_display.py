@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from tests.helpers.displays import Display, virtual_display
+from usviewer import view
 from usviewer.errors import UserError
-from usviewer.view import display
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="elsewhere there is always a screen")
 
@@ -32,22 +32,22 @@ def test_a_missing_library_is_named_with_its_package(
     def load(name: str) -> Any:
         raise OSError(said)
 
-    monkeypatch.setattr(display.ctypes, "CDLL", load)
+    monkeypatch.setattr(view.ctypes, "CDLL", load)
     with pytest.raises(UserError) as caught:
-        display._check_x11(":0")
+        view._check_x11(":0")
     assert library in str(caught.value)
     assert str(caught.value).endswith(f"apt install {package}." if package else "your system's packages.")
-    assert str(display.no_qt(ImportError(said))) == str(caught.value)
+    assert str(view.no_qt(ImportError(said))) == str(caught.value)
 
 
 def test_qt_that_is_not_installed_is_said() -> None:
-    assert "pip install" in str(display.no_qt(ModuleNotFoundError("No module named 'PySide6'")))
+    assert "pip install" in str(view.no_qt(ModuleNotFoundError("No module named 'PySide6'")))
 
 
 def test_a_screen_that_answers_is_well(monkeypatch: pytest.MonkeyPatch) -> None:
     with virtual_display() as screen:
         assert isinstance(screen, Display)
-        display._check_x11(screen.name)
+        view._check_x11(screen.name)
     monkeypatch.setenv("DISPLAY", ":987")
     with pytest.raises(UserError, match="':987' that DISPLAY names does not answer"):
-        display._check_x11(":987")
+        view._check_x11(":987")

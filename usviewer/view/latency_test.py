@@ -15,7 +15,7 @@ from usviewer.errors import UserError
 from usviewer.frame import Frame
 from usviewer.pipeline.live_run import LiveRun
 from usviewer.typed_number import SECONDS
-from usviewer.view.display import check_display, keep_decimal_point, no_qt
+from usviewer.view import check_display, keep_decimal_point, no_qt
 
 MOST_SECONDS = 1800.0
 # Until the first picture: a device may take seconds to open, and the time of the test runs from there.
