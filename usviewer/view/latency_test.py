@@ -125,7 +125,7 @@ def _window(loopback: latency.Loopback, hold_ms: float) -> Any:
     from PySide6.QtGui import QImage, QKeyEvent, QPainter, QPaintEvent
     from PySide6.QtWidgets import QWidget
 
-    class PatternWindow(QWidget):
+    class _PatternWindow(QWidget):
         """Counts up; every new pattern is noted when it is painted. Escape closes it."""
 
         def __init__(self) -> None:
@@ -160,4 +160,4 @@ def _window(loopback: latency.Loopback, hold_ms: float) -> Any:
             if event.key() == Qt.Key.Key_Escape:
                 self.close()
 
-    return PatternWindow()
+    return _PatternWindow()

@@ -22,7 +22,7 @@ _GOOD_FROM, _FAIR_FROM = 0.6, 0.35
 _LEADING, _MOST_GIVEN = 1.06, 0.45
 
 
-class BigNumber(QWidget):
+class _BigNumber(QWidget):
     """The number, as large as its place allows, with a smaller unit on the same baseline."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
@@ -88,7 +88,7 @@ class BigNumber(QWidget):
         painter.end()
 
 
-class QualityBars(QWidget):
+class _QualityBars(QWidget):
     """Quality in bars and in a word."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
@@ -149,10 +149,10 @@ class ReadingPanel(QFrame):
         self._trend_wanted = self._trend_fits = True
         self._heading = _label(theme.TEXT_PX + 1, bold=True)
         self._basis = _label(theme.TEXT_PX, role="quiet")
-        self._number = BigNumber()
+        self._number = _BigNumber()
         self._interval = _label(theme.TEXT_PX + 1)
         self._convention = _label(theme.TEXT_PX, role="quiet")
-        self._quality = QualityBars()
+        self._quality = _QualityBars()
         self._reason = _label(theme.TEXT_PX + 1, role="warning")
         self._warnings = _label(theme.TEXT_PX, role="warning")
         self._reference = _label(theme.LABEL_PX)
