@@ -14,8 +14,8 @@ from PySide6.QtWidgets import QApplication, QPushButton
 
 from tests.conftest import ROOT
 from usviewer.errors import UserError
-from usviewer.view.clips import ClipList
 from usviewer.view.notify import Notify
+from usviewer.view.review_clips import ClipList
 from usviewer.view.widgets import PlainLabel, PlainPage, caption, shown, tip
 from usviewer.view.window_bars import Chip
 

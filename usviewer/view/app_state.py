@@ -74,7 +74,7 @@ class AppState(QObject):
         # Of its own: an engine that is built for minutes holds up nothing else.
         self._engines = Jobs("engines")
         self.settings = settings
-        self.style = style_of(settings)
+        self.style = _style_of(settings)
         self.on_screen = Displayed()
         self.loading = False
         self._loading_id = ""
@@ -116,7 +116,7 @@ class AppState(QObject):
             lambda error: self.failed.emit(error, "settings"),
         )
         if name in ("mask", "mask_opacity"):
-            self.set_style(style_of(self.settings))
+            self.set_style(_style_of(self.settings))
 
     def _settings_are_kept(self, kept: Settings, _written: None) -> None:
         self._kept_settings = kept
@@ -230,7 +230,7 @@ def _end_trials(model_id: str = "") -> None:
         trial.stop(model_id)
 
 
-def style_of(settings: Settings) -> Style:
+def _style_of(settings: Settings) -> Style:
     """How the overlay is drawn on the screen: the numbers and the research line have their own places there."""
     mask = MaskStyle(settings.mask) if settings.mask in set(MaskStyle) else MaskStyle.OUTLINE
     return Style(mask=mask, fill_alpha=settings.mask_opacity, numbers=False, research_line=False)

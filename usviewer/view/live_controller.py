@@ -255,7 +255,7 @@ class LiveController(QObject):
             newest=snapshot.newest,
             context=_context_of(state),
         )
-        self._presenter.set_banner(banner_of(snapshot.status, self._app_state.on_screen.reading))
+        self._presenter.set_banner(_banner_of(snapshot.status, self._app_state.on_screen.reading))
 
     def _is_pending(self, snapshot: LiveSnapshot) -> bool:
         """Whether the first result of this model, scale and word of the operator is on its way."""
@@ -278,7 +278,7 @@ def _context_of(state: SignalState) -> TextContext:
     return TextContext(is_live=True, holds_frame=state is SignalState.FROZEN, withheld=withheld)
 
 
-def banner_of(status: LiveStatus, reading: Reading | None) -> Banner | None:
+def _banner_of(status: LiveStatus, reading: Reading | None) -> Banner | None:
     """What is said large over the picture; None when nothing is to be said."""
     if status.state is SignalState.STALLED:
         return Banner(f"Stalled {status.state_age_s:.1f} s", "The source sends no new pictures", theme.WARNING)

@@ -29,9 +29,9 @@ from usviewer.save.cache import ClipResults, MadeBy
 from usviewer.view import theme
 from usviewer.view.app_state import AppState
 from usviewer.view.canvas import Banner
-from usviewer.view.clips import ClipBrowser, ClipWork
 from usviewer.view.notify import Notify
 from usviewer.view.presenter import Presenter
+from usviewer.view.review_clips import ClipBrowser, ClipWork
 from usviewer.view.timeline import RATES, Timeline
 
 LOOP_S = 1.0

@@ -18,7 +18,7 @@ from usviewer.pipeline.curve import Curve, curve_of
 from usviewer.save.cache import MadeBy
 from usviewer.settings import Settings
 from usviewer.view.app_state import AppState
-from usviewer.view.clips import ClipBrowser, ClipList, result_words
+from usviewer.view.review_clips import ClipBrowser, ClipList, result_words
 
 
 def curve(
