@@ -71,7 +71,7 @@ class ExamPanel(PanelBase):
             "gestational_age_weeks": self._age_part(),
         }
         self._nothing = words("This model needs nothing to be said.", quiet=True)
-        self.found = Rows(self._show_frame)
+        self.found = _Rows(self._show_frame)
         sheet = QWidget()
         column = QVBoxLayout(sheet)
         column.setContentsMargins(0, 0, 8, 0)
@@ -227,7 +227,7 @@ class ExamPanel(PanelBase):
             go(index)
 
 
-class Rows(QWidget):
+class _Rows(QWidget):
     """Titles with rows of name and value; a row with a frame has a button that shows it."""
 
     def __init__(self, go: Callable[[int], None]) -> None:
