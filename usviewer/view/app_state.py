@@ -122,7 +122,7 @@ class AppState(QObject):
         self._kept_settings = kept
 
     def set_style(self, style: Style) -> None:
-        """Draw otherwise from now on, the picture on the screen included."""
+        """Draw the overlay in this style from now on, also on the picture that is shown."""
         if style != self.style:
             self.style = style
             self.style_changed.emit()
@@ -191,7 +191,7 @@ class AppState(QObject):
         self.set_stated_scale(said)
 
     def forget_scale(self) -> None:
-        """Another source: the user's scale was not for it."""
+        """Forget the user's scale, which is not for another source."""
         if self.stated_scale != NOTHING_STATED:
             self.set_stated_scale(NOTHING_STATED)
 

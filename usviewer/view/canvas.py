@@ -105,7 +105,7 @@ class Canvas(QWidget):
         self.update()
 
     def clear(self) -> None:
-        """Nothing to show."""
+        """Show nothing."""
         self._frame = self._scene = self._image = None
         self.update()
 

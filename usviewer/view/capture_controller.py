@@ -55,7 +55,7 @@ class _Recording:
         self._failed = False
 
     def offer(self, now: Displayed) -> list[Displayed]:
-        """What is to be written now that this is on the screen, in order."""
+        """Give what is to be written now that this is on the screen, in order."""
         if now.frame is None:
             return []
         found = []
@@ -95,7 +95,7 @@ class _Recording:
         self._waiting -= 1
 
     def fail(self) -> bool:
-        """One could not be written; whether it is the first."""
+        """Note that a picture could not be written; True for the first one."""
         self._waiting -= 1
         first, self._failed = not self._failed, True
         return first

@@ -114,11 +114,11 @@ class LateParts(QObject):
 
     @property
     def waiting(self) -> int:
-        """How many keys wait for it."""
+        """How many keys wait for them."""
         return len(self._waits)
 
     def tick(self) -> None:
-        """Begin to load in time: when something asks for them, or once the first overlay stands: that comes first."""
+        """Begin to load when something asks for them, or once the first overlay stands, which nothing may delay."""
         if self._made is not None:
             self._made.tick()
             return

@@ -118,7 +118,7 @@ class LiveController(QObject):
                 self._withdraw()
 
     def _use_given(self) -> None:
-        """What the operator said goes for what comes, and for the picture that is held.
+        """Apply what the operator said to the pictures that come, and to the one that is held.
 
         A site that is set while a picture is held names that picture: what the trend has shown stays.
         """
@@ -145,7 +145,7 @@ class LiveController(QObject):
             self._withdraw()
 
     def _withdraw(self) -> None:
-        """What is on the screen was made by what no longer holds: it goes now, not with the next picture."""
+        """Take away what was made by what no longer holds: now, not with the next picture."""
         if not self.frozen and self._app_state.engine() is not None:
             self._presenter.renew()
         self.withdrawn.emit()
@@ -271,7 +271,7 @@ class LiveController(QObject):
 
 
 def _context_of(state: SignalState) -> TextContext:
-    """A live picture's: without an aggregate where it is not live, without any number where it is not sent any more."""
+    """How a live picture is said: no aggregate where the input is not live, and no number once it has stopped."""
     if state.holds_numbers:
         return TextContext(is_live=True)
     withheld = _WITHHELD.get(state, f"{str(state).capitalize()}: no current number")

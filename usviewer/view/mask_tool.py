@@ -92,7 +92,7 @@ class MaskTool:
         self._changed(self.mask)
 
     def replace(self, mask: Mask) -> None:
-        """Start again from another mask; this can be undone. Nobody is told."""
+        """Start again from another mask; this can be undone. ``changed`` is not called."""
         self._remember()
         self._set_mask(mask)
         if not self.brush:

@@ -64,7 +64,7 @@ class Presenter(QObject):
         self.refresh()
 
     def clear(self) -> None:
-        """Nothing is open."""
+        """Show nothing: no source is open."""
         self.show(None)
 
     def renew(self) -> None:

@@ -116,7 +116,7 @@ class SourceController:
             self.open_path(Path(path))
 
     def _put_down(self) -> None:
-        """The open panel has done its work; the tool in hand was for the picture before."""
+        """Close the open panel, and put away the tool in hand, which was for the picture before."""
         self._side_panel.close_panel()
         if (late := self._late.made) is not None:
             late.tools.cancel_tool()

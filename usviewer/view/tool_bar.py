@@ -36,7 +36,7 @@ _SAYS = {
 
 
 class ToolBar(QFrame):
-    """Floats over the canvas at its foot; shown while a tool is in hand."""
+    """Says what the tool in hand does. Floats over the foot of the canvas; shown while a tool is in hand."""
 
     def __init__(self, tools: ToolController, canvas: Canvas, message: Notify) -> None:
         super().__init__(canvas)

@@ -286,7 +286,7 @@ class PointsTool:
         self.points: list[Point] = []
 
     def clear(self) -> None:
-        """Take the marks away; nobody is told."""
+        """Take the marks away, without telling of the change."""
         self.points = []
 
     def press(self, at_xy_px: Point, button: Qt.MouseButton, reach_px: float) -> bool:

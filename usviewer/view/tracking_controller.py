@@ -36,7 +36,7 @@ class TrackingController:
         self._held: Frame | None = None  # the live picture that is held
 
     def forget(self) -> None:
-        """Another source is open."""
+        """Forget what was followed: another source is open."""
         self._followed, self._held = None, None
 
     def hold_still(self) -> None:

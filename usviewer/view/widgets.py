@@ -27,7 +27,7 @@ from usviewer.view import theme
 
 
 def shown(text: str) -> str:
-    """Text as it may be shown: controls and marks that turn letters round as escapes, lines as they are."""
+    """Text as it may be shown: control characters, and marks that reverse the text, as escapes; lines as they are."""
     if text.isprintable():  # nearly every text, and labels are set several times a second
         return text
     return "\n".join(map(printable, text.split("\n")))

@@ -78,7 +78,7 @@ class Chip(QPushButton):
 
 
 class SourceBar(QFrame):
-    """Chips at the left, buttons at the right."""
+    """The line at the head: chips at the left, buttons at the right."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -101,7 +101,7 @@ class SourceBar(QFrame):
 
 
 class StatusLine(QFrame):
-    """Left the sentence that is always there, right what changes (four times a second, so that it can be read)."""
+    """The line at the foot: left the sentence that is always there, right what changes, slowly enough to be read."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -121,7 +121,7 @@ class StatusLine(QFrame):
         self._said_s = 0.0
 
     def show_status(self, status: LiveStatus | None, engine: str, overlay_age_s: float | None) -> None:
-        """Say it, at most four times a second."""
+        """Say rates, latency and drops, at most four times a second."""
         now = time.monotonic()
         if now - self._said_s >= _EVERY_S:
             self._said_s = now

@@ -88,7 +88,7 @@ class SidePanel(QFrame):
         self.changed.emit()
 
     def close_panel(self) -> None:
-        """Nothing is open."""
+        """Close the open panel, if there is one."""
         if self.current:
             self._put_down()
             self.hide()
