@@ -48,11 +48,11 @@ class Limit:
 
 # What holds now. Sizes and shares have a little room: a step may add a file before another takes two away.
 LIMITS: Mapping[str, Limit] = {
-    "files": Limit(260, 180),
+    "files": Limit(247, 180),
     "lines": Limit(46_500, None),
-    "public classes": Limit(348, 250),
+    "public classes": Limit(343, 250),
     "duplicate class names": Limit(0, 0),
-    "file names used more than once": Limit(4, None),
+    "file names used more than once": Limit(3, None),
     "lines that compare a finding's name": Limit(3, 9),
     "import cycles, usviewer": Limit(0, 0),
     "import cycles, models/training": Limit(0, 0),
@@ -64,7 +64,7 @@ LIMITS: Mapping[str, Limit] = {
     "attributes of view typed 'Any'": Limit(0, 0),
     "attributes assigned from outside in view": Limit(0, 0),
     "lines that reach through the main window": Limit(0, 0),
-    "lines of view with self.a.b.c": Limit(150, None),
+    "lines of view with self.a.b.c": Limit(148, None),
     "longest file": Limit(560, None),
     "longest function": Limit(60, 60),
     "functions of more than 60 lines": Limit(0, 0),
