@@ -220,6 +220,8 @@ def test_following_goes_both_ways_and_notices_the_cut(bench: Bench) -> None:
     shown = bench.session.layer.curve(COUNT)
     assert np.isfinite(shown.values[:CUT]).all() and np.isnan(shown.values[CUT:]).all()
     assert bench.app_state.on_screen.summary.count == CUT
+    bench.review.go_to_maximum()  # that of the curve on the timeline, not the model's
+    bench.until(lambda: bench.index == shown.summary.maximum_key.index)
 
 
 def test_a_corrected_frame_is_followed_anew_and_kept(bench: Bench) -> None:

@@ -255,11 +255,17 @@ class ReviewController(QObject):
             note, context = "Edited" if edited else "", TextContext(is_complete=now.complete)
             self._presenter.show(now.frame, now.reading, summary, note, pending=self._awaits(now), context=context)
         self._presenter.set_banner(_banner(now, self._app_state.on_screen.reading))
-        curve = self._presenter.curve_of(now.curve, now.count)
-        self.timeline.show_snapshot(replace(now, curve=curve), self.bookmarks)
+        self.timeline.show_snapshot(self._with_shown_curve() or now, self.bookmarks)
         if now.complete and now.curve is not None and now.curve is not self._listed and self._path is not None:
             self._listed = now.curve
             self._neighbours.show_result(self._path, now.curve)
+
+    def _with_shown_curve(self) -> ReviewSnapshot | None:
+        """The state that was shown last with the curve on the timeline: of what was pointed at, or the model's."""
+        now = self._snapshot
+        if now is None:
+            return None
+        return replace(now, curve=self._presenter.curve_of(now.curve, now.count))
 
     def _awaits(self, now: ReviewSnapshot) -> bool:
         """Whether the reading of the picture is to come: from the analysis, or from one that begins in a moment."""
@@ -355,8 +361,8 @@ class ReviewController(QObject):
         return self._snapshot is not None and self._snapshot.playing
 
     def go_to_maximum(self) -> None:
-        """Show the frame with the largest value. Raises ``UserError`` where no largest value may be said."""
-        now = self._snapshot
+        """Show the frame of the largest value on the timeline. Raises ``UserError`` where none may be said."""
+        now = self._with_shown_curve()
         if now is None or now.summary is None:
             raise UserError("Nothing was measured in this clip yet", "Wait for the analysis")
         if now.maximum_index is None:
