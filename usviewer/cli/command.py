@@ -108,7 +108,10 @@ def unused_names(sources: Sequence[str]) -> list[str]:
     names: list[str] = []
     taken: set[str] = set()
     for source in sources:
-        stem = re.sub(r"[^\w.+-]+", "_", Path(source).stem or Path(source).resolve().name).strip("._") or "input"
+        path = Path(source)
+        if path.name in ("", ".."):  # "." and "..": the folder that is meant has a name
+            path = path.resolve()
+        stem = re.sub(r"[^\w.+-]+", "_", path.stem).strip("._") or "input"
         stem = name = short_name(stem, _MOST_NAME_BYTES)
         number = 1
         while name.casefold() in taken:
