@@ -21,9 +21,9 @@ from usviewer.infer.registry import load_spec
 
 
 def run(*words: str) -> int:
-    parser = Parser(prog="usviewer")
-    bench.add_parser(parser.add_subparsers(parser_class=Parser))
-    args = parser.parse_args(["bench", *words])
+    parser = Parser(prog="usviewer bench")
+    bench.add_options(parser)
+    args = parser.parse_args(words)
     return int(args.run(args))
 
 

@@ -79,9 +79,8 @@ class _AnalyzedClip:
     aggregate: Mapping[str, Any] | None
 
 
-def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """The options of ``usviewer agreement``."""
-    parser = commands.add_parser("agreement", help="compare readings with the operator's calipers over many clips")
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of ``usviewer agreement``."""
     parser.add_argument(
         "readings", nargs="+", type=Path, metavar="READINGS", help="readings.csv of analyze, or the folder it lies in"
     )

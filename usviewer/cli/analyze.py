@@ -82,9 +82,8 @@ class AnalyzeOptions:
         return f"{self.predictor.spec.name} {self.predictor.spec.version}"
 
 
-def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """The options of ``usviewer analyze``."""
-    parser = commands.add_parser("analyze", help="segment and measure whole clips, stills, folders and DICOM files")
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of ``usviewer analyze``."""
     parser.add_argument(
         "sources", nargs="+", metavar="SOURCE", help="a clip, a still, a folder of images, a DICOM file"
     )
@@ -367,10 +366,13 @@ def _report(screen: Terminal, analysis: AnalysisInfo, results: ResultFolder) -> 
     """What came out, in a few lines."""
     measured = sum(reading.status is Status.MEASURED for reading in results.readings)
     screen.print(f"{analysis.source.name}: {measured} of {len(results.readings)} frames measured", style="bold")
-    for line in _result_lines(analysis, results.readings):
+    lines = tuple(_result_lines(analysis, results.readings))
+    for line in lines:
         screen.print(f"  {line}")
     reasons = {reading.no_scale_reason for reading in results.readings if reading.spacing is None}
-    for sentence in (*sorted(filter(None, reasons)), *analysis.source.notes, *analysis.notes):
+    # The lines of a single picture end with its scale, or with the reason why it has none.
+    unsaid = sorted(reason for reason in reasons if reason and reason not in lines)
+    for sentence in (*unsaid, *analysis.source.notes, *analysis.notes):
         screen.print(f"  {sentence}", style="yellow")
     if UNCONFIRMED in reasons:
         screen.print("  'usviewer calibrate' shows the ruler; --ruler-tick-mm N confirms it", style="yellow")

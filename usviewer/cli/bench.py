@@ -6,7 +6,6 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from usviewer.cli.benchmark import machine, report
 from usviewer.cli.benchmark.cases import Case, OwnCase, measure
@@ -37,9 +36,8 @@ class BenchSetup:
     threads: Sequence[int]
 
 
-def add_parser(commands: Any) -> None:
+def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``usviewer bench``."""
-    parser = commands.add_parser("bench", help="measure speed: stages, engines, and latency from capture to overlay")
     add_case_options(parser)
     parser.add_argument(
         "--live",

@@ -40,9 +40,8 @@ class ScaleReport:
     remembered: bool = False
 
 
-def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """The options of ``usviewer calibrate``."""
-    parser = commands.add_parser("calibrate", help="find the scale of a source, confirm its ruler and remember it")
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of ``usviewer calibrate``."""
     parser.add_argument("source", metavar="SOURCE", help="a clip, a still, a DICOM file")
     parser.add_argument("--json", action="store_true", help="print the findings as JSON")
     tick = number(MIN_TICK_MM, MAX_TICK_MM, LENGTH_IN_MM)

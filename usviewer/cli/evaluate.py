@@ -44,9 +44,8 @@ MAX_SCALE_SD = 0.2
 # --- command line -----------------------------------------------------------------------------------------------------
 
 
-def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """The options of ``usviewer evaluate``."""
-    parser = commands.add_parser("evaluate", help="compare a model with labelled images")
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of ``usviewer evaluate``."""
     parser.add_argument("model", metavar="MODEL", help="which model, as 'usviewer models list' names it")
     parser.add_argument(
         "dataset", metavar="DATASET", help="a folder with labels, a clip or folder with --negatives, or phantom"

@@ -23,11 +23,8 @@ OPENING_S = 60.0
 POLL_MS = 100
 
 
-def add_parser(commands: Any) -> None:
-    """The options of ``usviewer latency-test``."""
-    parser = commands.add_parser(
-        "latency-test", help="measure the delay from a window through a grabber into the program"
-    )
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of ``usviewer latency-test``."""
     parser.add_argument(
         "source",
         nargs="?",
