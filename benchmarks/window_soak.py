@@ -19,8 +19,8 @@ from PySide6.QtWidgets import QApplication
 
 from benchmarks.command import end_with
 from usviewer import app
-from usviewer.atomic import make_folder, write_text
 from usviewer.cli.command import MOST_SECONDS, Parser, number
+from usviewer.files import make_folder, write_text
 from usviewer.pipeline.worker import own_threads
 from usviewer.plain_text import in_markdown, printable
 

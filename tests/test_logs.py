@@ -24,9 +24,9 @@ from tests.helpers.scenes import flat_frame
 from usviewer import __version__, logs
 from usviewer.__main__ import main
 from usviewer.acquire import open_source
-from usviewer.atomic import write_text
 from usviewer.calibrate import calibration_for
 from usviewer.errors import UserError
+from usviewer.files import write_text
 from usviewer.infer.predictor import in_words
 from usviewer.infer.registry import load_spec
 from usviewer.logs import OwnText, log_path, redacted, written_down

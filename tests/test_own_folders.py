@@ -11,7 +11,7 @@ import platformdirs
 import pytest
 
 from usviewer import settings
-from usviewer.atomic import make_folder, write_bytes, write_text
+from usviewer.files import make_folder, write_bytes, write_text
 from usviewer.own_folders import own_folders, own_root, pictures_folder
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="rights of others are of POSIX systems")

@@ -196,7 +196,7 @@ def _shoot(window: MainWindow, options: argparse.Namespace) -> None:
 def _save(window: MainWindow, path: Path) -> None:
     from PySide6.QtCore import QBuffer, QIODevice
 
-    from usviewer.atomic import write_bytes
+    from usviewer.files import write_bytes
 
     buffer = QBuffer()
     buffer.open(QIODevice.OpenModeFlag.WriteOnly)

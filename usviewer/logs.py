@@ -28,10 +28,9 @@ from pathlib import Path
 
 import platformdirs
 
-from usviewer.atomic import make_folder
 from usviewer.bug_report import chain_of, kind_of, trace_of
 from usviewer.errors import UserError
-from usviewer.files import one_at_a_time
+from usviewer.files import make_folder, one_at_a_time
 
 LEVELS = ("debug", "info", "warning")
 DEFAULT_LEVEL = "info"

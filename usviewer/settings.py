@@ -14,9 +14,8 @@ from typing import Any, get_type_hints
 
 import platformdirs
 
-from usviewer.atomic import make_folder, write_text
 from usviewer.errors import UserError, foreign_parser
-from usviewer.files import keep_copy, one_at_a_time, read_bytes
+from usviewer.files import keep_copy, make_folder, one_at_a_time, read_bytes, write_text
 from usviewer.logs import DEFAULT_LEVEL, LEVELS
 from usviewer.plain_text import printable
 

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 
 from usviewer import RESEARCH_USE, __version__
-from usviewer.atomic import make_folder
 from usviewer.cli.command import MOST_COUNT
 from usviewer.errors import UserError
 from usviewer.evaluate.statistics import Agreement, Values, agreement, bootstrap, interval, mean, resampled
+from usviewer.files import make_folder
 from usviewer.measure.findings import finding_of
 from usviewer.overlay.words import title
 from usviewer.save.plots import write_bland_altman

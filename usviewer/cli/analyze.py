@@ -27,6 +27,7 @@ from usviewer.calibrate.source import stills_in_words
 from usviewer.calibrate.user_spacing import spacing_from_text
 from usviewer.cli.command import DEFAULT_MODEL, EXIT_BAD_INPUT, EXIT_BUG, bug_sentence, number, unused_names
 from usviewer.errors import UserError
+from usviewer.files import remove_leftovers
 from usviewer.frame import FALLBACK_FRAMES_PER_SECOND, Frame
 from usviewer.infer import trial
 from usviewer.infer.predictor import Predictor
@@ -49,7 +50,6 @@ from usviewer.save.results import FILES, MASKS, PICTURES, ExportOptions, ResultF
 from usviewer.save.summary import AnalysisInfo, scale_withdrawals
 from usviewer.terminal import Terminal, complain, console
 from usviewer.typed_number import LENGTH_IN_MM
-from usviewer.unfinished import remove_leftovers
 from usviewer.units import Spacing
 
 DEFAULT_FOLDER = Path("usviewer-results")

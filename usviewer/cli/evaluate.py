@@ -12,7 +12,6 @@ from pathlib import Path
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from usviewer.atomic import make_folder
 from usviewer.calibrate.user_spacing import spacing_from_text
 from usviewer.cli.command import number, require_least, whole
 from usviewer.errors import UserError
@@ -24,6 +23,7 @@ from usviewer.evaluate.datasets.phantoms import is_population
 from usviewer.evaluate.mask_scores import judge_masks, judge_negative, union
 from usviewer.evaluate.reports import Evaluation, report, write
 from usviewer.evaluate.verdict import Verdict, check_task, match_labels
+from usviewer.files import make_folder
 from usviewer.infer.manifest import ModelSpec
 from usviewer.infer.prediction import Prediction
 from usviewer.infer.predictor import Predictor

@@ -18,12 +18,12 @@ from numpy.typing import NDArray
 from rich.table import Table as ScreenTable
 
 from usviewer import RESEARCH_USE, __version__
-from usviewer.atomic import write_text
 from usviewer.errors import UserError
 from usviewer.evaluate import page
 from usviewer.evaluate.datasets import Dataset, DatasetKind, Sample
 from usviewer.evaluate.scores import Score, ScoreSection
 from usviewer.evaluate.statistics import bootstrap, mean_absolute, overlap
+from usviewer.files import write_text
 from usviewer.frame import Mask
 from usviewer.infer.manifest import ModelSpec
 from usviewer.infer.prediction import full_mask

@@ -11,13 +11,13 @@ import numpy as np
 from rich.table import Table as ScreenTable
 
 from usviewer import RESEARCH_USE, __version__
-from usviewer.atomic import write_text
 from usviewer.evaluate import page
 from usviewer.evaluate.average_precision import BoxSample
 from usviewer.evaluate.datasets import Dataset, DatasetKind
 from usviewer.evaluate.mask_scores import length_name
 from usviewer.evaluate.scores import Score, ScoreSection, box_sections, difference, mask_section, negative_section
 from usviewer.evaluate.verdict import Outcome, Verdict
+from usviewer.files import write_text
 from usviewer.infer.manifest import ModelSpec
 from usviewer.save.plots import write_bland_altman
 from usviewer.save.tables import Cell, write_csv, write_json

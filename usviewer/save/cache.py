@@ -30,17 +30,15 @@ import platformdirs
 import xxhash
 
 from usviewer import __version__
-from usviewer.atomic import atomic_path, make_folder, write_text
 from usviewer.calibrate.calibration import NOTHING_STATED, StatedScale
 from usviewer.calibrate.ruler.watch import Confirmed, Reference
 from usviewer.errors import UserError, foreign_parser
-from usviewer.files import keep_copy, open_regular, read_bytes
+from usviewer.files import atomic_path, keep_copy, make_folder, open_regular, read_bytes, remove_leftovers, write_text
 from usviewer.infer.prediction import Edge, Prediction
 from usviewer.measure.exam_context import NO_CONTEXT, ExamContext
 from usviewer.measure.manual import Edit
 from usviewer.measure.reading import Errors, Measurement, Reading
 from usviewer.save.kept_predictions import KeptPrediction, KeptPredictions
-from usviewer.unfinished import remove_leftovers
 from usviewer.units import Spacing
 
 FORMAT = 1

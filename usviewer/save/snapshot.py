@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from usviewer import RESEARCH_USE, __version__
-from usviewer.atomic import short_name
+from usviewer.files import short_name
 from usviewer.frame import Frame
 from usviewer.measure.exam_context import NO_CONTEXT, ExamContext
 from usviewer.measure.findings import EMPTY_REPORT, ClipReport

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from usviewer.atomic import AtomicFile, cannot_write, write_text
+from usviewer.files import AtomicFile, cannot_write, write_text
 from usviewer.infer.prediction import Prediction
 from usviewer.measure.findings import finding_of
 from usviewer.measure.reading import Dimension, Measurement, Reading, Status

@@ -8,9 +8,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from usviewer.atomic import make_folder, write_text
 from usviewer.cli.benchmark.cases import Result, Spread
 from usviewer.cli.benchmark.live import LiveResult
+from usviewer.files import make_folder, write_text
 from usviewer.plain_text import in_markdown, printable
 
 
