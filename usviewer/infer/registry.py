@@ -23,8 +23,8 @@ from usviewer.infer.manifest import MANIFEST, GoldenCase, ModelSpec, check_id, r
 from usviewer.infer.places import user_folder
 from usviewer.infer.predictor import Predictor
 from usviewer.infer.prompt import exports
+from usviewer.own_folders import resource_path
 from usviewer.plain_text import printable
-from usviewer.resources import resource_path
 
 __all__ = [
     "add_model",
