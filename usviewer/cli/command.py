@@ -12,10 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from usviewer.bug_report import options_of, report_of, surroundings
 from usviewer.errors import UserError
 from usviewer.files import make_folder, short_name, write_text
-from usviewer.logs import DEFAULT_LEVEL, LEVELS, OwnText, log_path, written_down
+from usviewer.logs import DEFAULT_LEVEL, LEVELS, OwnText, log_path, options_of, report_of, surroundings, written_down
 from usviewer.typed_number import NO_UNIT, parse_number, parse_whole
 
 # Nothing is measured, played or watched for longer than a day; no count of frames has more digits.
