@@ -198,7 +198,7 @@ class WindowSoak(QObject):
         return replace(sample, latency_ms=status.latency_ms.p50, latency_p95_ms=status.latency_ms.p95)
 
     def _finish(self) -> None:
-        from usviewer.cli.benchmark.machine import facts  # brings the engines: not while the window starts
+        from usviewer.cli.bench_report import facts  # brings the engines: not while the window starts
 
         self._timer.stop()
         engine, status = self._window.app_state.engine(), self._window.live.status

@@ -10,7 +10,7 @@ from typing import Any
 
 from rich.table import Table
 
-from usviewer.cli.benchmark.frames import held_frames
+from usviewer.cli.bench_cases import held_frames
 from usviewer.cli.sam import convert
 from usviewer.errors import UserError
 from usviewer.frame import Frame

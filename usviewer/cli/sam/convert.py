@@ -69,7 +69,7 @@ def convert(checkpoint: Path, kind: str, out: Path | None = None, model_id: str 
 
 def _write(checkpoint: Path, kind: str, folder: Path, name: str) -> tuple[float, float]:
     from usviewer.cli.sam.checkpoint import read_checkpoint  # imports PyTorch: only here
-    from usviewer.cli.sam.graphs import write_graphs
+    from usviewer.cli.sam.network import write_graphs
 
     tensors, shape = read_checkpoint(checkpoint, kind)
     far = write_graphs(tensors, shape, folder)
