@@ -16,13 +16,20 @@ from usviewer.calibrate.user_spacing import spacing_from_text
 from usviewer.cli.command import number, require_least, whole
 from usviewer.errors import UserError
 from usviewer.evaluate import page, prompts, tracking
-from usviewer.evaluate.box_scores import box_sample, judge_boxes
 from usviewer.evaluate.datasets import Dataset, DatasetKind, DatasetOptions, Sample, open_dataset
 from usviewer.evaluate.datasets.dataset import PHANTOMS
 from usviewer.evaluate.datasets.phantoms import is_population
-from usviewer.evaluate.mask_scores import judge_masks, judge_negative, union
 from usviewer.evaluate.reports import Evaluation, report, write
-from usviewer.evaluate.verdict import Verdict, check_task, match_labels
+from usviewer.evaluate.verdict import (
+    Verdict,
+    box_sample,
+    check_task,
+    judge_boxes,
+    judge_masks,
+    judge_negative,
+    match_labels,
+    union,
+)
 from usviewer.files import make_folder
 from usviewer.infer.manifest import ModelSpec
 from usviewer.infer.prediction import Prediction

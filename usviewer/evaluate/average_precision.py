@@ -11,20 +11,11 @@ from typing import Any
 import numpy as np
 
 from usviewer.errors import UserError
+from usviewer.evaluate.datasets.dataset import LabelledBox
 from usviewer.evaluate.statistics import Estimate, Values, interval, resampled
-from usviewer.units import Box
 
 # Accumulating one resample costs some 10 ms; 400 settle the ends of the interval to about 0.005.
 MAP_RESAMPLES = 400
-
-
-@dataclass(frozen=True, slots=True)
-class LabelledBox:
-    """A box of a class; ``score`` is 1 for the truth."""
-
-    class_index: int
-    box_xyxy_px: Box
-    score: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)

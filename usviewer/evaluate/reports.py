@@ -14,9 +14,8 @@ from usviewer import RESEARCH_USE, __version__
 from usviewer.evaluate import page
 from usviewer.evaluate.average_precision import BoxSample
 from usviewer.evaluate.datasets import Dataset, DatasetKind
-from usviewer.evaluate.mask_scores import length_name
 from usviewer.evaluate.scores import Score, ScoreSection, box_sections, difference, mask_section, negative_section
-from usviewer.evaluate.verdict import Outcome, Verdict
+from usviewer.evaluate.verdict import Outcome, Verdict, length_name
 from usviewer.files import write_text
 from usviewer.infer.manifest import ModelSpec
 from usviewer.save.plots import write_bland_altman
