@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from usviewer.calibrate.user_spacing import spacing_from_text
 from usviewer.cli.command import number, require_least, whole
 from usviewer.errors import UserError
-from usviewer.evaluate import page, prompts, tracking
+from usviewer.evaluate import prompts, reports, tracking
 from usviewer.evaluate.datasets import Dataset, DatasetKind, DatasetOptions, Sample, open_dataset
 from usviewer.evaluate.datasets.dataset import PHANTOMS
 from usviewer.evaluate.datasets.phantoms import is_population
@@ -247,7 +247,7 @@ class _Worst:
 
     def __init__(self) -> None:
         # The least bad of those that are kept lies on top; the count keeps the order of equal ones stable.
-        self._heap: list[tuple[float, int, page.CasePicture]] = []
+        self._heap: list[tuple[float, int, reports.CasePicture]] = []
         self._count = 0
 
     def offer(
@@ -259,19 +259,19 @@ class _Worst:
         labels: Mapping[str, str],
     ) -> None:
         """Draw and keep the case if it is among the worst so far."""
-        verdict = max(verdicts, key=page.badness, default=None)
+        verdict = max(verdicts, key=reports.badness, default=None)
         if verdict is None:
             return
-        bad = page.badness(verdict)
+        bad = reports.badness(verdict)
         if bad <= 0 or (len(self._heap) == WORST and bad <= self._heap[0][0]):
             return
-        picture = page.CasePicture(bad, _caption(verdict), _draw(sample, prediction, min_score, labels))
+        picture = reports.CasePicture(bad, _caption(verdict), _draw(sample, prediction, min_score, labels))
         self._count += 1
         heapq.heappush(self._heap, (bad, -self._count, picture))
         if len(self._heap) > WORST:
             heapq.heappop(self._heap)
 
-    def pictures(self) -> list[page.CasePicture]:
+    def pictures(self) -> list[reports.CasePicture]:
         """The worst first."""
         return [picture for _, _, picture in sorted(self._heap, key=lambda row: (-row[0], -row[1]))]
 
@@ -281,7 +281,7 @@ def _draw(sample: Sample, prediction: Prediction, min_score: float, labels: Mapp
     shown = [instance for instance in prediction.instances if instance.score >= min_score]
     masks = [union([instance], prediction.frame_size_px) for instance in shown if instance.mask is not None]
     boxes = [instance.box_xyxy_px for instance in shown if instance.mask is None]
-    return page.draw_case(sample.frame, truth, masks, [box.box_xyxy_px for box in sample.truth.boxes], boxes)
+    return reports.draw_case(sample.frame, truth, masks, [box.box_xyxy_px for box in sample.truth.boxes], boxes)
 
 
 def _caption(verdict: Verdict) -> str:

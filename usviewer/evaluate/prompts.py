@@ -19,7 +19,7 @@ from rich.table import Table as ScreenTable
 
 from usviewer import RESEARCH_USE, __version__
 from usviewer.errors import UserError
-from usviewer.evaluate import page
+from usviewer.evaluate import reports
 from usviewer.evaluate.datasets import Dataset, DatasetKind, Sample
 from usviewer.evaluate.scores import Score, ScoreSection
 from usviewer.evaluate.statistics import bootstrap, mean_absolute, overlap
@@ -78,7 +78,7 @@ class PromptEvaluation:
     engine: str
     dataset: Dataset
     cases: list[PromptCase] = field(default_factory=list)
-    pictures: list[page.CasePicture] = field(default_factory=list)
+    pictures: list[reports.CasePicture] = field(default_factory=list)
 
     def section(self) -> ScoreSection:
         """The figures in sum."""
@@ -132,7 +132,7 @@ def structures(mask: Mask) -> Iterator[Mask]:
             yield parts == part
 
 
-def judge_sample(model: PromptModel, sample: Sample) -> Iterator[tuple[PromptCase, page.CasePicture]]:
+def judge_sample(model: PromptModel, sample: Sample) -> Iterator[tuple[PromptCase, reports.CasePicture]]:
     """Every structure of a picture, with its picture."""
     embedding: Embedding | None = None
     for label, mask in sample.truth.masks.items():
@@ -144,7 +144,7 @@ def judge_sample(model: PromptModel, sample: Sample) -> Iterator[tuple[PromptCas
 
 def _judge(
     model: PromptModel, embedding: Embedding, sample: Sample, label: str, truth: Mask
-) -> tuple[PromptCase, page.CasePicture]:
+) -> tuple[PromptCase, reports.CasePicture]:
     box = box_of(truth)
     outlines = {"box": model.outline(embedding, in_box(box))}
     outlines |= {f"clicks_{n}": found for n, found in enumerate(_clicked(model, embedding, truth), 1)}
@@ -156,8 +156,8 @@ def _judge(
     if shown.prompt.box_xyxy_px:
         drawn.append(shown.prompt.box_xyxy_px)
     marks = [(x - 1.0, y - 1.0, x + 1.0, y + 1.0) for x, y in shown.prompt.points_xy_px]
-    jpeg = page.draw_case(sample.frame, [truth], [_mask(shown, size)], drawn, marks)
-    return case, page.CasePicture(1 - answers[case.worst_way].dice, _caption(case), jpeg)
+    jpeg = reports.draw_case(sample.frame, [truth], [_mask(shown, size)], drawn, marks)
+    return case, reports.CasePicture(1 - answers[case.worst_way].dice, _caption(case), jpeg)
 
 
 def _clicked(model: PromptModel, embedding: Embedding, truth: Mask) -> Iterator[PromptOutline]:
@@ -194,13 +194,13 @@ class WorstCases:
     """Keeps the pictures of the worst cases only."""
 
     def __init__(self) -> None:
-        self._kept: list[page.CasePicture] = []
+        self._kept: list[reports.CasePicture] = []
 
-    def offer(self, picture: page.CasePicture) -> None:
+    def offer(self, picture: reports.CasePicture) -> None:
         """Keep the picture if it is among the worst so far."""
         self._kept = sorted([*self._kept, picture], key=lambda one: -one.badness)[:WORST]
 
-    def pictures(self) -> list[page.CasePicture]:
+    def pictures(self) -> list[reports.CasePicture]:
         """The worst first."""
         return self._kept
 
@@ -215,7 +215,7 @@ def report(found: PromptEvaluation, screen: Terminal) -> None:
         screen.print(f"  {note}", style="dim")
     table = ScreenTable("", "value", "95 % interval", "n", box=None)
     for score in found.section().scores:
-        table.add_row(score.title, page.number(score), page.interval(score), str(score.count))
+        table.add_row(score.title, reports.number(score), reports.interval(score), str(score.count))
     screen.print(table)
 
 
@@ -223,7 +223,9 @@ def write(folder: Path, found: PromptEvaluation) -> None:
     """``structures.csv``, ``summary.json`` and ``index.html``."""
     write_csv(folder / "structures.csv", COLUMNS, [_row(case) for case in found.cases])
     write_json(folder / "summary.json", document(found))
-    write_text(folder / "index.html", page.render(found.title(), found.notes(), [found.section()], [], found.pictures))
+    write_text(
+        folder / "index.html", reports.render(found.title(), found.notes(), [found.section()], [], found.pictures)
+    )
 
 
 def _row(case: PromptCase) -> dict[str, str | int | float | None]:
