@@ -26,8 +26,7 @@ from usviewer.measure.clip_report import clip_report
 from usviewer.measure.exam_context import ExamContext
 from usviewer.measure.findings import ClipReport, Finding, biometry, finding_of, registered
 from usviewer.measure.reading import Plane, Reading, Site, Status, Summary
-from usviewer.pipeline.analyzer import Calibrate, FrameAnalyzer, FrameResult, LoadedModel, load_model
-from usviewer.pipeline.clip_run import analyze_clip
+from usviewer.pipeline.analyzer import Calibrate, FrameAnalyzer, FrameResult, LoadedModel, analyze_clip, load_model
 from usviewer.save.tables import reading_row
 from usviewer.units import Spacing
 

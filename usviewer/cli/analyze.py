@@ -45,7 +45,7 @@ from usviewer.overlay.scene import compose
 from usviewer.overlay.text import TextContext, clip_lines, reading_lines, reading_text
 from usviewer.pipeline import FrameResult, read_ahead
 from usviewer.pipeline.analyzer import Calibrate, loaded
-from usviewer.pipeline.refusals import refusals
+from usviewer.pipeline.worker import refusals
 from usviewer.save.results import FILES, MASKS, PICTURES, ExportOptions, ResultFolder
 from usviewer.save.summary import AnalysisInfo, scale_withdrawals
 from usviewer.terminal import Terminal, complain, console

@@ -14,8 +14,7 @@ from usviewer.acquire import Source
 from usviewer.calibrate.calibration import NOTHING_STATED, Calibration, ScaleEvidence, StatedScale
 from usviewer.errors import UserError
 from usviewer.frame import FALLBACK_FRAMES_PER_SECOND, Frame, FrameKey, ImageGeometry, SourceInfo
-from usviewer.pipeline.refusals import as_user_error
-from usviewer.pipeline.worker import Worker
+from usviewer.pipeline.worker import Worker, as_user_error
 
 # While the hand moves, the nearest key frame is shown; after this rest the exact frame is decoded.
 HAND_RESTS_S = 0.10

@@ -39,8 +39,7 @@ from usviewer.pipeline.prompt_messages import (
     TrackRequest,
     WorkerError,
 )
-from usviewer.pipeline.refusals import as_user_error
-from usviewer.pipeline.worker import Mailbox, Worker
+from usviewer.pipeline.worker import Mailbox, Worker, as_user_error
 
 # The neighbours of the shown frame are encoded ahead: so many at most, and no more than this takes altogether.
 MOST_AHEAD, AHEAD_S = 6, 3.0

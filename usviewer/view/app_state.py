@@ -21,7 +21,7 @@ from usviewer.overlay.annotated_frame import AnnotatedFrame
 from usviewer.overlay.scene import MaskStyle, Style
 from usviewer.overlay.text import OF_THE_FRAME, TextContext
 from usviewer.pipeline.analyzer import LoadedModel, load_model
-from usviewer.pipeline.jobs import Jobs
+from usviewer.pipeline.worker import Jobs
 from usviewer.settings import Settings
 from usviewer.units import Spacing
 

@@ -23,7 +23,7 @@ from usviewer.overlay.palette import unit_px
 from usviewer.overlay.scene import Style, compose
 from usviewer.overlay.text import TextContext
 from usviewer.own_folders import pictures_folder
-from usviewer.pipeline.jobs import Jobs
+from usviewer.pipeline.worker import Jobs
 from usviewer.save.masks import export_corrections
 from usviewer.save.recording import RecordedFrame, Recorder
 from usviewer.save.snapshot import Snapshot, save_snapshot
