@@ -59,7 +59,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class AnalyzeOptions:
+class _AnalyzeOptions:
     """What is asked for every input. ``loading`` gives the model, as soon as it is there."""
 
     loading: Callable[[], Predictor]
@@ -155,7 +155,7 @@ def run(args: argparse.Namespace) -> int:
     # What else ends the program ends it like Ctrl-C, also while no frame is in hand. While the model loads the first
     # input is looked at.
     with _handling(_endings(), signal.default_int_handler), read_ahead(load) as loading:
-        job = AnalyzeOptions(
+        job = _AnalyzeOptions(
             loading, spacing, wanted, Site(args.site or ""), given, reference, args.ruler_tick_mm, plane
         )
         folders = _folders(args.sources, args.out)
@@ -186,7 +186,7 @@ def _remove_leftovers(folders: Sequence[Path]) -> None:
                 remove_leftovers(beside)
 
 
-def _code_of(uri: str, folder: Path, job: AnalyzeOptions, screen: Terminal, *, named: bool) -> int:
+def _code_of(uri: str, folder: Path, job: _AnalyzeOptions, screen: Terminal, *, named: bool) -> int:
     """Analyse one input; where it, or a picture in it, cannot be, its one sentence goes to stderr."""
     try:
         unread = analyze_source(uri, folder, job, screen)
@@ -211,7 +211,7 @@ def _folders(sources: Sequence[str], out: Path | None) -> list[Path]:
     return [(out or DEFAULT_FOLDER) / name for name in unused_names(sources)]
 
 
-def analyze_source(uri: str, folder: Path, job: AnalyzeOptions, screen: Terminal) -> Sequence[tuple[str, str]]:
+def analyze_source(uri: str, folder: Path, job: _AnalyzeOptions, screen: Terminal) -> Sequence[tuple[str, str]]:
     """One input, from its first frame to its last. Ctrl-C finishes the files with the frames that are done.
 
     Gives the pictures of a folder that could not be read, with the reason for each.
@@ -240,7 +240,7 @@ def analyze_source(uri: str, folder: Path, job: AnalyzeOptions, screen: Terminal
 def _run_frames(
     source: Source,
     calibrate: Calibrate,
-    job: AnalyzeOptions,
+    job: _AnalyzeOptions,
     results: ResultFolder,
     clock: _ClipClock,
     screen: Terminal,
@@ -303,7 +303,7 @@ def _handling(numbers: Iterable[signal.Signals], handler: Callable[[int, FrameTy
             signal.signal(number, earlier)
 
 
-def _analyzed(source: Source, calibrate: Calibrate, job: AnalyzeOptions) -> Generator[FrameResult, None, None]:
+def _analyzed(source: Source, calibrate: Calibrate, job: _AnalyzeOptions) -> Generator[FrameResult, None, None]:
     context = ExamContext(job.plane, job.site, job.gestational_age_weeks)
     return analyze_recording(source, loaded(job.predictor), calibrate, context)
 
@@ -334,7 +334,7 @@ def _progress(screen: Terminal, source: Source) -> Iterator[Callable[[], None]]:
         yield lambda: bar.advance(task)
 
 
-def _analysis(source: Source, job: AnalyzeOptions, results: ResultFolder, stopped: bool) -> AnalysisInfo:
+def _analysis(source: Source, job: _AnalyzeOptions, results: ResultFolder, stopped: bool) -> AnalysisInfo:
     notes = list(results.notes)
     if job.predictor.notice:
         notes.append(job.predictor.notice)

@@ -45,7 +45,7 @@ _LONGEST_SIDE_PX = 1280
 
 
 @dataclass(frozen=True, slots=True)
-class LatencyResult:
+class _LatencyResult:
     """Milliseconds from painting a new pattern to the first picture that shows it, in the program.
 
     ``unreadable`` of the ``filmed`` pictures showed no pattern that is certain; ``counted`` changes were timed.
@@ -110,7 +110,7 @@ class Loopback:
             self._delays_ms.append((frame.key.capture_time_s - self._shown_s[number]) * 1e3)
         self._before = number
 
-    def result(self, source: str) -> LatencyResult:
+    def result(self, source: str) -> _LatencyResult:
         """The figures. Raises ``UserError`` where too few changes were filmed, or none could be read."""
         filmed = len(self._times_s)
         if not filmed:
@@ -127,7 +127,7 @@ class Loopback:
             )
         p50, p95, p99, most = (float(value) for value in np.percentile(self._delays_ms, (50, 95, 99, 100)))
         interval_ms = 1e3 * (self._times_s[-1] - self._times_s[0]) / max(1, filmed - 1)
-        return LatencyResult(filmed, filmed - self._readable, len(self._delays_ms), p50, p95, p99, most, interval_ms)
+        return _LatencyResult(filmed, filmed - self._readable, len(self._delays_ms), p50, p95, p99, most, interval_ms)
 
 
 def check_source(uri: str) -> None:

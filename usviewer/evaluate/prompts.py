@@ -46,7 +46,7 @@ Map = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
-class PromptScore:
+class _PromptScore:
     """What one way of asking gave: overlaps with the truth, and the overlap (IoU) that the model expected."""
 
     dice: float
@@ -55,14 +55,14 @@ class PromptScore:
 
 
 @dataclass(frozen=True, slots=True)
-class PromptCase:
+class _PromptCase:
     """One structure of one picture, with an answer for each of ``WAYS``."""
 
     name: str
     group: str
     label: str
     area_px: int
-    answers: dict[str, PromptScore]
+    answers: dict[str, _PromptScore]
 
     @property
     def worst_way(self) -> str:
@@ -77,7 +77,7 @@ class PromptEvaluation:
     spec: ModelSpec
     engine: str
     dataset: Dataset
-    cases: list[PromptCase] = field(default_factory=list)
+    cases: list[_PromptCase] = field(default_factory=list)
     pictures: list[reports.CasePicture] = field(default_factory=list)
 
     def section(self) -> ScoreSection:
@@ -132,7 +132,7 @@ def structures(mask: Mask) -> Iterator[Mask]:
             yield parts == part
 
 
-def judge_sample(model: PromptModel, sample: Sample) -> Iterator[tuple[PromptCase, reports.CasePicture]]:
+def judge_sample(model: PromptModel, sample: Sample) -> Iterator[tuple[_PromptCase, reports.CasePicture]]:
     """Every structure of a picture, with its picture."""
     embedding: Embedding | None = None
     for label, mask in sample.truth.masks.items():
@@ -144,13 +144,13 @@ def judge_sample(model: PromptModel, sample: Sample) -> Iterator[tuple[PromptCas
 
 def _judge(
     model: PromptModel, embedding: Embedding, sample: Sample, label: str, truth: Mask
-) -> tuple[PromptCase, reports.CasePicture]:
+) -> tuple[_PromptCase, reports.CasePicture]:
     box = box_of(truth)
     outlines = {"box": model.outline(embedding, in_box(box))}
     outlines |= {f"clicks_{n}": found for n, found in enumerate(_clicked(model, embedding, truth), 1)}
     size = sample.frame.size_px
     answers = {way: _answer(truth, found, size) for way, found in outlines.items()}
-    case = PromptCase(sample.name, sample.group, label, int(truth.sum()), answers)
+    case = _PromptCase(sample.name, sample.group, label, int(truth.sum()), answers)
     shown = outlines[case.worst_way]
     drawn: list[Box] = []
     if shown.prompt.box_xyxy_px:
@@ -180,12 +180,12 @@ def _mask(found: PromptOutline, size_px: tuple[int, int]) -> Mask:
     return full_mask(found.instance, size_px)
 
 
-def _answer(truth: Mask, found: PromptOutline, size_px: tuple[int, int]) -> PromptScore:
+def _answer(truth: Mask, found: PromptOutline, size_px: tuple[int, int]) -> _PromptScore:
     shared = overlap(truth, _mask(found, size_px))
-    return PromptScore(shared.dice, shared.iou, found.score)
+    return _PromptScore(shared.dice, shared.iou, found.score)
 
 
-def _caption(case: PromptCase) -> str:
+def _caption(case: _PromptCase) -> str:
     dices = ", ".join(f"{WAYS[way].removeprefix('with ')} {case.answers[way].dice:.2f}" for way in JUDGED)
     return f"{case.name}, {case.label}: Dice {dices}; shown: {WAYS[case.worst_way].removeprefix('with ')}"
 
@@ -228,7 +228,7 @@ def write(folder: Path, found: PromptEvaluation) -> None:
     )
 
 
-def _row(case: PromptCase) -> dict[str, str | int | float | None]:
+def _row(case: _PromptCase) -> dict[str, str | int | float | None]:
     row: dict[str, str | int | float | None] = {
         "name": case.name,
         "group": case.group,

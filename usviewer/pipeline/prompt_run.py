@@ -37,7 +37,6 @@ from usviewer.pipeline.prompt_messages import (
     TrackLost,
     TrackProgress,
     TrackRequest,
-    WorkerError,
 )
 from usviewer.pipeline.worker import Mailbox, Worker, as_user_error
 
@@ -158,7 +157,7 @@ class Prompting(Worker):
         self._live.waiting.close()
 
     def _ended(self, error: UserError) -> None:
-        self._events.put(WorkerError(error))
+        self._events.put(error)
 
     # -- for the window
 
@@ -247,7 +246,7 @@ class Prompting(Worker):
         try:
             model = self._load()
             if model.notice:
-                self._events.put(WorkerError(UserError(model.notice)))
+                self._events.put(UserError(model.notice))
             with self._changed:
                 self._model = model
         finally:
@@ -262,7 +261,7 @@ class Prompting(Worker):
     def _failed(self, error: Exception) -> None:
         """Say what went wrong, and do not try the same again by itself: the shown frame would fail for ever."""
         self._note_bug(error)
-        self._events.put(WorkerError(as_user_error(error)))
+        self._events.put(as_user_error(error))
         self.cancel()
         with self._changed:
             self._ahead = []

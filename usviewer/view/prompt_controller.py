@@ -39,7 +39,6 @@ from usviewer.pipeline.prompt_messages import (
     TrackEnded,
     TrackLost,
     TrackProgress,
-    WorkerError,
 )
 from usviewer.pipeline.prompt_run import NoModel, known_labels
 from usviewer.units import Box, Point
@@ -404,8 +403,8 @@ class PromptController(QObject):
             self.changed.emit()
         elif isinstance(event, TrackLost):
             self._notify.warn(f"{event.why}: freeze and point at it again.", key="prompt")
-        elif isinstance(event, WorkerError):
-            self._say(event.error)
+        elif isinstance(event, UserError):
+            self._say(event)
 
     def _say(self, error: UserError) -> None:
         if isinstance(error, NoModel):

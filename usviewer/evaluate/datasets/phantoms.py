@@ -123,7 +123,7 @@ def _sample(source: PhantomSource, index: int, name: str, group: str) -> Sample:
 
 
 @dataclass(frozen=True, slots=True)
-class Coverage:
+class _Coverage:
     """How often the 95 % interval held the truth, of the phantoms that were measured; mean half-width in mm.
 
     ``refused`` and ``not_seen`` count the phantoms without a value, which neither hold nor miss.
@@ -137,7 +137,7 @@ class Coverage:
     not_seen: int = 0
 
 
-def phantom_coverage(seeds: Iterable[int], edge_sd_px: float = 1.5, scale_sd: float = 0.01) -> Coverage:
+def phantom_coverage(seeds: Iterable[int], edge_sd_px: float = 1.5, scale_sd: float = 0.01) -> _Coverage:
     """Coverage of the AP diameter on one frame of each random phantom, measured on its true mask.
 
     The mask is disturbed by ``edge_sd_px`` and the scale by ``scale_sd`` (relative), and both are stated. With the own
@@ -156,7 +156,7 @@ def phantom_coverage(seeds: Iterable[int], edge_sd_px: float = 1.5, scale_sd: fl
             errors.append(pair[0])
             half_widths.append(pair[1])
     held = proportion([abs(e) <= h for e, h in zip(errors, half_widths, strict=True)], range(len(errors)))
-    return Coverage(
+    return _Coverage(
         len(errors),
         held,
         _mean(half_widths),
