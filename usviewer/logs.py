@@ -1,4 +1,4 @@
-"""What the program writes about itself for whoever looks into a fault: one short file without a word of patients.
+"""What the program writes about itself for whoever looks into a fault: one short file with nothing about patients.
 
 Three nets keep patients out of it. Only the program's own modules are heard: libraries log the values and names of what
 they read. Of what a line is filled with, only numbers, members of the program's own enumerations and ``OwnText`` are

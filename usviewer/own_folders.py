@@ -44,7 +44,7 @@ def close_to_others(root: Path, path: Path) -> None:
     for folder in (root, *(each for each in path.parents if each.is_relative_to(root)), path):
         mode = folder.stat().st_mode
         if mode & _OTHERS:
-            with suppress(PermissionError):  # somebody else's, who gave it to this user
+            with suppress(PermissionError):  # the folder belongs to another user
                 folder.chmod(mode & 0o7700)
 
 

@@ -107,7 +107,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--no-video", action="store_true", help="write no annotated pictures (twice as fast)")
     parser.add_argument("--lossless", action="store_true", help="an annotated clip without any loss (large)")
     parser.add_argument(
-        "--keep-surroundings", action="store_true", help="keep what lies round the ultrasound, burnt-in names included"
+        "--keep-surroundings",
+        action="store_true",
+        help="do not blank what is around the ultrasound; burnt-in names stay visible",
     )
     parser.add_argument(
         "--site", choices=[site.value for site in Site if site.value], help="where along the aorta the plane lies"
@@ -179,7 +181,7 @@ def _refuse_own_results(uri: str, folder: Path) -> None:
 
 
 def _remove_leftovers(folders: Sequence[Path]) -> None:
-    """What killed runs left, also in the results of other inputs beside these."""
+    """Remove what killed runs left, also in the folders of other results next to these."""
     for parent in {folder.parent for folder in folders if len(folders) > 1 or folder.parent == DEFAULT_FOLDER}:
         with suppress(OSError):
             for beside in list(parent.iterdir()):

@@ -49,7 +49,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         type=_rates,
         default=(30.0,),
         metavar="R/S",
-        help="frames a second of it, several as 30/60 (default: 30)",
+        help="frames a second of that source; several as 30/60 (default: 30)",
     )
     parser.set_defaults(run=run)
 

@@ -42,7 +42,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> None:  # type: ignore[override]
         """Raise ``UserError`` where argparse would print its usage."""
-        raise UserError(f"{message[:1].upper()}{message[1:]}", f"'{self.prog} --help' lists what can be said")
+        raise UserError(f"{message[:1].upper()}{message[1:]}", f"'{self.prog} --help' lists the options")
 
 
 @contextmanager

@@ -66,7 +66,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="size of a pixel in mm where the data set does not know it; 0.21x0.25: x, then y",
     )
     parser.add_argument(
-        "--negatives", action="store_true", help="nothing is to be found: whatever is, is a false alarm"
+        "--negatives", action="store_true", help="nothing is to be found: whatever is found counts as a false alarm"
     )
     parser.add_argument("--held-out", action="store_true", help="only the fifth that no aorta training may see")
     parser.add_argument("--every", type=whole(), default=1, metavar="N", help="look at one frame in N")

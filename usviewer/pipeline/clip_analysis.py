@@ -1,4 +1,4 @@
-"""The analysis of a whole clip beside its playback: a source of its own, no frame dropped, second to the picture."""
+"""The analysis of a whole clip during its playback: from a source of its own, no frame dropped, the playback first."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from usviewer.pipeline.worker import Worker, as_user_error, refusals
 from usviewer.save.kept_predictions import KeptPrediction, KeptPredictions
 
 STEP_ASIDE_S = 0.002
-# The curve is drawn anew so often, and in no more than a twentieth of the time.
+# The curve is drawn again so often, and in no more than a twentieth of the time.
 CURVE_EVERY_S = 0.3
 CURVE_SHARE = 0.05
 

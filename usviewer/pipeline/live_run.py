@@ -250,7 +250,7 @@ class LiveRun(Worker):
         )
 
     def _percentiles(self, now: float) -> Mapping[str, Percentiles]:
-        """Of every stage, a few times a second: nobody reads faster, so they are not reckoned for every poll."""
+        """Percentiles of every stage, computed a few times a second and not for every poll: nobody reads faster."""
         taken_s, stages_ms = self._stages_ms
         if now - taken_s >= STATUS_EVERY_S:
             stages_ms = {name: self._timings.percentiles(name) for name in self._timings.stages()}
@@ -295,7 +295,7 @@ class LiveRun(Worker):
 
     def _lost(self, error: Exception) -> None:
         if self._stopping.is_set():
-            return  # closed from outside: whatever the read said then is no news
+            return  # closed from outside: what the read raised then does not matter
         _log.warning("the live source is lost: %s", error)
         self._note_bug(error)
         with self._lock:

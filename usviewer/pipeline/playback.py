@@ -191,7 +191,7 @@ class Playback(Worker):
         """The picture of this moment."""
         with self._changed:
             message = self._problem or self._message or self._scale_message
-            # A picture with the millimetres of a scale that holds no longer is shown without any.
+            # A picture with millimetres of a scale that no longer holds is shown without any.
             frame = self._frame if self._shown_by is self._calibration else self._raw
             return PlaybackState(frame, self._times_s, self._info, self._wanted, message)
 
@@ -321,7 +321,7 @@ class Playback(Worker):
             self._changed.wait_for(lambda: self._stopping.is_set() or self._wanted is not wanted, max(0.0, rests_s))
 
     def _play(self, source: Source, wanted: _PlaybackRequest) -> None:
-        """Follow the clock of the clip; frames that are due no more are left out."""
+        """Follow the clock of the clip; frames whose time has passed are left out."""
         times_s = self._times_s
         first, last = wanted.loop or (0, len(times_s) - 1)
         began_s, began_at_s = time.monotonic(), times_s[wanted.index]

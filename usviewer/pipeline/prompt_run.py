@@ -1,4 +1,4 @@
-"""A prompt model at work beside the window: one thread that encodes and outlines, one that carries a live outline on.
+"""A prompt model in the background of the window: one thread encodes and outlines, one carries a live outline on.
 
 Nothing queues but what was asked for on purpose. A click that comes while another waits takes its place; frames are
 encoded in the order of need: the one that was clicked on, the one that is shown, a live one, one to follow a structure
@@ -419,7 +419,7 @@ def _around(index: int, count: int) -> list[int]:
 
 
 class NoModel(UserError):
-    """There is no model that outlines what it is pointed at."""
+    """There is no prompt model: none that outlines what it is pointed at."""
 
 
 def load_prompt_model(model_id: str = "") -> PromptModel:

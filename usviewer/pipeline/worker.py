@@ -25,7 +25,7 @@ from usviewer.plain_text import printable
 
 T = TypeVar("T")
 # Stopping what is only being read never takes longer. What blocks beyond that (a device that hangs in its driver, an
-# engine that never ends) is left behind in a daemon thread, which is said.
+# engine that never ends) is left behind in a daemon thread, and the log says so.
 JOIN_DEADLINE_S = 1.0
 # After a second Ctrl-C nothing is waited for any longer: what blocks is left behind.
 INTERRUPTED_S = 1.0
@@ -272,7 +272,7 @@ def reason_of(error: Exception) -> str:
 
 
 def is_bug(error: Exception) -> bool:
-    """Whether nobody could have foreseen it: then the developers want its traceback."""
+    """Whether the error is a bug, whose traceback the developers want."""
     return not isinstance(error, UserError | MemoryError)
 
 

@@ -59,7 +59,7 @@ T = TypeVar("T")
 
 
 def clips_folder() -> Path:
-    """The folder of all this: inside the platform's data folder."""
+    """Return the folder of all that is kept about clips, inside the platform's data folder."""
     return Path(platformdirs.user_data_dir("usviewer", appauthor=False)) / "clips"
 
 
@@ -412,7 +412,7 @@ def _predictions_from(content: bytes) -> KeptPredictions:
     arrays = _arrays(content)
     document, bits = json.loads(arrays["document"].tobytes()), arrays["bits"]
     if bits.dtype != np.uint8 or bits.ndim != 1:
-        raise ValueError("masks are no bits")
+        raise ValueError("masks are not bits")
     frames: dict[int, KeptPrediction] = {}
     start = 0
     for entry in document["frames"]:

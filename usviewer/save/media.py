@@ -1,4 +1,4 @@
-"""Annotated pictures and clips. What is kept is what was seen: every one is made from a ``AnnotatedFrame``."""
+"""Annotated pictures and clips. What is kept is what was seen: each is made from an ``AnnotatedFrame``."""
 
 from __future__ import annotations
 

@@ -287,7 +287,7 @@ class PromptController(QObject):
         self, structure: AnnotatedStructure, label: str, before: Mapping[int, Annotation], now: Mapping[int, Annotation]
     ) -> None:
         if structure.label == label:  # not renamed again meanwhile
-            self._layer.measured_anew(structure, before, now)
+            self._layer.replace_measured(structure, before, now)
 
     def _use_scale(self) -> None:
         """No length of the old scale stays; in a clip all are measured again as soon as the new one is known."""
@@ -303,7 +303,7 @@ class PromptController(QObject):
         self._unscaled = False
         for structure in self._layer.structures:
             marks = dict(structure.marks)
-            take = partial(self._layer.measured_anew, structure, marks)
+            take = partial(self._layer.replace_measured, structure, marks)
             self._app_state.loads.submit(partial(recalibrate_annotations, clip, marks), take, self._say)
 
     def correct(self) -> None:

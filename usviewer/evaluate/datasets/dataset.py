@@ -22,7 +22,7 @@ from usviewer.units import Box, Point, Spacing
 
 # One exam in so many was kept out of training. Another number would put trained pictures among those held out.
 HOLD_OUT_FOLDS = 5
-# How many phantoms are drawn where nobody says.
+# How many phantoms are drawn where the user does not say.
 PHANTOMS = 200
 PICTURES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
 
@@ -193,7 +193,7 @@ def chosen(options: DatasetOptions, number: int) -> bool:
 
 
 def class_name(number: int) -> str:
-    """What a class (from 1) is called where nobody named it."""
+    """Name a class (from 1) that has no name of its own."""
     return f"class {number}"
 
 

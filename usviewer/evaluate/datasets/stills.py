@@ -87,7 +87,9 @@ def _mask_truth(path: Path, labels: Sequence[str]) -> Callable[[Frame], GroundTr
         if image.shape != (frame.height_px, frame.width_px):
             raise UserError(f"The mask {path.name} is not as large as its picture", "Give masks of the picture's size")
         if int(image.max(initial=0)) > len(labels):
-            raise UserError(f"{path.name} holds the value {image.max()}, which means nothing here", "Correct the mask")
+            raise UserError(
+                f"{path.name} holds the value {image.max()}, and there are {len(labels)} labels", "Correct the mask"
+            )
         return GroundTruth({label: image == value for value, label in enumerate(labels, 1)})
 
     return read
