@@ -1,4 +1,4 @@
-"""Readings and instances as tables, and the summary of a clip. Every column and key is described in ``docs/files.md``.
+"""Readings and instances as tables. Every column and key is described in ``docs/files.md``.
 
 From the first release on columns are added at the end of their group, never renamed or removed: people's scripts read
 them. A value that does not exist is an empty cell (null in JSON), never 0.
