@@ -35,7 +35,6 @@ from usviewer.units import Box, Point
 
 FORMAT = 1
 CLICKS = 3
-WORST = 10
 WAYS = {"box": "with a box", **{f"clicks_{n}": f"with {n} click{'s' * (n > 1)}" for n in range(1, CLICKS + 1)}}
 JUDGED = ("box", "clicks_1", "clicks_3")
 COLUMNS = ("name", "group", "label", "area_px", *(f"{what}_{way}" for way in WAYS for what in ("dice", "iou", "score")))
@@ -188,21 +187,6 @@ def _answer(truth: Mask, found: PromptOutline, size_px: tuple[int, int]) -> _Pro
 def _caption(case: _PromptCase) -> str:
     dices = ", ".join(f"{WAYS[way].removeprefix('with ')} {case.answers[way].dice:.2f}" for way in JUDGED)
     return f"{case.name}, {case.label}: Dice {dices}; shown: {WAYS[case.worst_way].removeprefix('with ')}"
-
-
-class WorstCases:
-    """Keeps the pictures of the worst cases only."""
-
-    def __init__(self) -> None:
-        self._kept: list[reports.CasePicture] = []
-
-    def offer(self, picture: reports.CasePicture) -> None:
-        """Keep the picture if it is among the worst so far."""
-        self._kept = sorted([*self._kept, picture], key=lambda one: -one.badness)[:WORST]
-
-    def pictures(self) -> list[reports.CasePicture]:
-        """The worst first."""
-        return self._kept
 
 
 # --- what it leaves ---------------------------------------------------------------------------------------------------

@@ -66,6 +66,8 @@ COLUMNS = (
     "low_95_mm",
     "high_95_mm",
 )
+# So many pictures are on the page.
+WORST = 10
 PICTURE_WIDTH_PX = 720
 JPEG_QUALITY = 85
 TRUTH: Colour = (0xFF, 0xFF, 0xFF)
@@ -240,6 +242,25 @@ class CasePicture:
     badness: float
     caption: str
     jpeg: bytes
+
+
+class WorstCases:
+    """Keeps the pictures of the worst cases only: those of a whole data set would fill the memory."""
+
+    def __init__(self) -> None:
+        self._kept: list[CasePicture] = []
+
+    def takes(self, badness: float) -> bool:
+        """Whether a case that is so bad would be kept: only then it need be drawn."""
+        return len(self._kept) < WORST or badness > self._kept[-1].badness
+
+    def offer(self, picture: CasePicture) -> None:
+        """Keep the picture if it is among the worst so far; of equal ones the first."""
+        self._kept = sorted([*self._kept, picture], key=lambda one: -one.badness)[:WORST]
+
+    def pictures(self) -> list[CasePicture]:
+        """The worst first."""
+        return self._kept
 
 
 def badness(verdict: Verdict) -> float:
