@@ -12,12 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.command import end_with
-from usviewer.atomic import make_folder, write_text
 from usviewer.cli import bench
-from usviewer.cli.benchmark.frames import held_frames
-from usviewer.cli.benchmark.machine import facts, memory_mb
-from usviewer.cli.benchmark.report import format_facts
+from usviewer.cli.bench_cases import held_frames
+from usviewer.cli.bench_report import facts, format_facts, memory_mb
 from usviewer.cli.command import DEFAULT_MODEL, Parser, whole
+from usviewer.files import make_folder, write_text
 from usviewer.frame import Frame
 from usviewer.infer.predictor import Predictor
 from usviewer.infer.registry import load_spec

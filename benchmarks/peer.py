@@ -21,7 +21,7 @@ import numpy as np
 from benchmarks.command import end_with
 from usviewer.cli import bench
 from usviewer.cli.bench import BenchSetup
-from usviewer.cli.benchmark.cases import Case, Result, Stages
+from usviewer.cli.bench_cases import Case, Result, Stages
 from usviewer.cli.command import Parser, require_least
 from usviewer.errors import UserError
 from usviewer.frame import Frame

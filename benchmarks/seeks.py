@@ -18,11 +18,11 @@ import numpy as np
 
 from benchmarks.command import end_with
 from usviewer.acquire import open_source
-from usviewer.atomic import make_folder, write_text
 from usviewer.calibrate.calibration import gather
-from usviewer.cli.benchmark.cases import Spread, spread
+from usviewer.cli.bench_cases import Spread, spread
 from usviewer.cli.command import MOST_SECONDS, Parser, number, require_least, whole
 from usviewer.errors import UserError
+from usviewer.files import make_folder, write_text
 from usviewer.pipeline.playback import Playback, PlaybackState
 from usviewer.plain_text import printable
 from usviewer.typed_number import SECONDS

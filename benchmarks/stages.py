@@ -18,8 +18,7 @@ from usviewer.calibrate import find_sector
 from usviewer.calibrate.ruler.detect import find_ruler
 from usviewer.calibrate.ruler.watch import Watch, take_reference
 from usviewer.cli import bench
-from usviewer.cli.benchmark.cases import Spread, spread
-from usviewer.cli.benchmark.frames import held_frames
+from usviewer.cli.bench_cases import Spread, held_frames, spread
 from usviewer.cli.command import Parser, whole
 from usviewer.errors import UserError
 from usviewer.frame import Frame

@@ -19,8 +19,8 @@ from PySide6.QtWidgets import QApplication
 
 from benchmarks.command import end_with
 from usviewer import app
-from usviewer.atomic import make_folder, write_text
 from usviewer.cli.command import MOST_SECONDS, Parser, number
+from usviewer.files import make_folder, write_text
 from usviewer.pipeline.worker import own_threads
 from usviewer.plain_text import in_markdown, printable
 
@@ -198,7 +198,7 @@ class WindowSoak(QObject):
         return replace(sample, latency_ms=status.latency_ms.p50, latency_p95_ms=status.latency_ms.p95)
 
     def _finish(self) -> None:
-        from usviewer.cli.benchmark.machine import facts  # brings the engines: not while the window starts
+        from usviewer.cli.bench_report import facts  # brings the engines: not while the window starts
 
         self._timer.stop()
         engine, status = self._window.app_state.engine(), self._window.live.status

@@ -24,12 +24,12 @@ from tests.helpers.scenes import flat_frame
 from usviewer import __version__, logs
 from usviewer.__main__ import main
 from usviewer.acquire import open_source
-from usviewer.atomic import write_text
 from usviewer.calibrate import calibration_for
 from usviewer.errors import UserError
+from usviewer.files import write_text
 from usviewer.infer.predictor import in_words
 from usviewer.infer.registry import load_spec
-from usviewer.logs import OwnText, log_path, redacted, written_down
+from usviewer.logs import OwnText, log_path, redacted, report_of, written_down
 from usviewer.pipeline.analyzer import FrameAnalyzer
 from usviewer.settings import Settings, load, save
 
@@ -37,6 +37,9 @@ NAME = "Muster_Änne 1970"
 # Whatever of the name is found in a log is too much.
 TELLTALE = re.compile("muster|änne|1970", re.IGNORECASE)
 _log = logging.getLogger("usviewer.somewhere")
+# A report is told of this file; neither its name nor its folder may be in it.
+FILE_NAME = "Muster_Anna_1970.mp4"
+WHERE = f"/nowhere/{FILE_NAME}"
 
 
 def written(path: Path | None = None) -> str:
@@ -327,3 +330,62 @@ def test_the_thread_that_writes_imports_nothing(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", IMPORTED], capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert "line 1" in log_path().read_text(encoding="utf-8")
+
+
+# --- the report of an error -------------------------------------------------------------------------------------------
+
+
+def raised() -> Exception:
+    try:
+        try:
+            os.stat(WHERE)
+        except OSError as error:
+            raise UserError(f"{FILE_NAME} is damaged") from error
+    except UserError as error:
+        try:
+            raise ValueError(FILE_NAME, 7) from error
+        except ValueError as last:
+            return last
+
+
+def test_a_report_has_the_place_and_the_kind_of_every_link_and_no_name() -> None:
+    report = report_of(
+        raised(), ["analyze", f"/data/{FILE_NAME}", "--out", "/home/anna", f"--mm-per-pixel={FILE_NAME}", "-1"]
+    )
+    assert re.search(r"test_logs\.py:\d+ in raised: raise ValueError", report)
+    assert ["ValueError", "usviewer.errors.UserError", "FileNotFoundError (ENOENT)"] == re.findall(
+        r"^(\S.*), raised at", report, re.MULTILINE
+    )
+    assert "Options: --out --mm-per-pixel\n" in report
+    assert "Python" in report and "numpy" in report
+    for secret in ("Muster", "1970", "anna", "/nowhere", str(ROOT), str(Path.home()) + "/"):
+        assert secret not in report
+
+
+def test_a_chain_that_bites_its_tail_ends() -> None:
+    error, other = ValueError(), KeyError()
+    error.__cause__, other.__cause__ = other, error
+    assert report_of(error).count("raised at") == 10
+
+
+@pytest.mark.skipif(os.name != "posix", reason="rights of others are of POSIX systems")
+def test_a_bug_of_a_command_is_one_sentence_and_a_private_report(tmp_path: Path) -> None:
+    script = (
+        "import sys\n"
+        "from usviewer import __main__\n"
+        "__main__.importlib.import_module = lambda name: [][len(sys.argv[1])]\n"
+        "sys.exit(__main__.main(['calibrate', sys.argv[1]]))\n"
+    )
+    environment = {**os.environ, "XDG_STATE_HOME": str(tmp_path / "state"), "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", script, f"/data/{FILE_NAME}"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert re.fullmatch(r"usviewer: an error in the program\. Please report it with the file \S+\n", done.stderr)
+    (report,) = (tmp_path / "state").rglob("error-*.txt")
+    assert report.stat().st_mode & 0o777 == 0o600 and report.parent.stat().st_mode & 0o777 == 0o700
+    assert "IndexError" in report.read_text() and "Muster" not in report.read_text()

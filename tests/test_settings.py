@@ -105,7 +105,7 @@ def test_what_is_no_file_is_not_read_and_not_replaced(tmp_path: Path) -> None:
     else:
         path.mkdir()
     assert load(path)[0] == Settings() and len(load(path)[1]) == 1
-    with pytest.raises(UserError, match="cannot be copied"):
+    with pytest.raises(UserError, match="no copy of it can be made"):
         save(Settings(), path)
     assert not path.is_file()
 

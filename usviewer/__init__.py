@@ -3,13 +3,28 @@
 For scripts: ``usviewer.analyze``, and the other names of ``usviewer.api``.
 """
 
+import os
+import sys
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from usviewer import no_telemetry
 
-no_telemetry.forbid()  # before anything else of this package can import an engine
+def _forbid_telemetry() -> None:
+    """Tell libraries that report on their users not to, for this process and the ones that it starts.
+
+    ONNX Runtime starts a client that keeps an identifier of the computer in the user's cache and calls its maker about
+    ten seconds after the import; its own ``disable_telemetry_events`` comes after that start. Importing OpenVINO calls
+    a web-statistics service, through a package of its own that it does without where it is not there.
+
+    A child process imports this package before an engine, or has the environment from here.
+    """
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+    # A module that is None counts as not installed.
+    sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
+
+
+_forbid_telemetry()  # before anything else of this package can import an engine
 
 try:
     __version__ = version("usviewer")

@@ -39,10 +39,9 @@ def build_parser(chosen: str | None) -> Parser:
     parser.add_argument("--version", action="version", version=f"usviewer {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=Parser)
     for name, text in COMMANDS.items():
+        command = commands.add_parser(name, help=text, description=f"{text[:1].upper()}{text[1:]}.")
         if name == chosen:
-            importlib.import_module(WINDOWED.get(name, f"usviewer.cli.{name}")).add_parser(commands)
-        else:
-            commands.add_parser(name, help=text)
+            importlib.import_module(WINDOWED.get(name, f"usviewer.cli.{name}")).add_options(command)
     return parser
 
 

@@ -26,8 +26,7 @@ from usviewer.measure.clip_report import clip_report
 from usviewer.measure.exam_context import ExamContext
 from usviewer.measure.findings import ClipReport, Finding, biometry, finding_of, registered
 from usviewer.measure.reading import Plane, Reading, Site, Status, Summary
-from usviewer.pipeline.analyzer import Calibrate, FrameAnalyzer, FrameResult, LoadedModel, load_model
-from usviewer.pipeline.clip_run import analyze_clip
+from usviewer.pipeline.analyzer import Calibrate, FrameAnalyzer, FrameResult, LoadedModel, analyze_clip, load_model
 from usviewer.save.tables import reading_row
 from usviewer.units import Spacing
 
@@ -136,7 +135,7 @@ def _analyzed(
 def recording(
     source: str | os.PathLike[str] | Source | Iterable[Picture], frames_per_second: float | None = None
 ) -> Iterator[Source]:
-    """A source with an end, open inside the block; one that was given open stays open behind it.
+    """A source with an end, open inside the block; one that was given open stays open after it.
 
     Raises ``UserError`` where it cannot be opened, or is live.
     """
@@ -207,7 +206,7 @@ def _said(context: ExamContext) -> dict[str, object]:
 
 
 def _spacing(mm_per_pixel: float | tuple[float, float] | str | None) -> Spacing | None:
-    """By the rules of ``--mm-per-pixel``. A number of a program is no typed one: 1.234 has one meaning."""
+    """By the rules of ``--mm-per-pixel``. A number that a program gives was not typed: 1.234 has one meaning."""
     if mm_per_pixel is None:
         return None
     if isinstance(mm_per_pixel, str):

@@ -41,7 +41,7 @@ def _run(options: argparse.Namespace) -> int:
     source = options.source
     if options.demo:
         source = DEMO
-    # Before a script's picture nobody sits: nothing of the last session is opened then.
+    # A script takes a picture without a user: nothing of the last session is opened then.
     application, window = open_window(source, options.size, restored=not options.screenshot)
     if options.screenshot:
         _shoot(window, options)
@@ -72,7 +72,7 @@ def open_window(
     check_display(", or with QT_QPA_PLATFORM=offscreen for --screenshot")
     application = QApplication.instance() or QApplication(sys.argv[:1])
     assert isinstance(application, QApplication)
-    keep_decimal_point()  # only now: the application takes the computer's language over
+    keep_decimal_point()  # only now: creating the application sets the computer's language
     application.setApplicationName("usviewer")
     theme.apply(application)
     found, problems = preferences.load()
@@ -133,14 +133,14 @@ def _check_source(source: str | None) -> None:
 
 
 def _exists(path: str) -> bool:
-    """``UserError`` for what no file can be called, or nobody may look at."""
+    """Raise ``UserError`` for a text that cannot be a file's name, or that leads into a folder that cannot be read."""
     try:
         return Path(path).expanduser().exists()
     except OSError as error:
         if error.errno == errno.ENAMETOOLONG:
             raise UserError(f"'{path[:40]}...' is too long for the name of a file", "Check the name") from error
         raise UserError(f"'{path}' cannot be looked at", "Check that you may read its folder") from error
-    except (ValueError, RuntimeError) as error:  # a zero byte; the home of nobody
+    except (ValueError, RuntimeError) as error:  # a zero byte; the home folder of an unknown user
         raise UserError(f"'{path}' cannot be the name of a file", "Check the name") from error
 
 
@@ -156,7 +156,7 @@ def _begin(window: MainWindow, source: str | None, *, restored: bool) -> None:
 
 
 def _hook(window: MainWindow):  # type: ignore[no-untyped-def]
-    """Errors that nobody caught are told to the user; the window goes on."""
+    """Tell the user of an error that was not caught; the window goes on."""
 
     def tell(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         if issubclass(kind, KeyboardInterrupt):  # Ctrl-C in the terminal
@@ -196,7 +196,7 @@ def _shoot(window: MainWindow, options: argparse.Namespace) -> None:
 def _save(window: MainWindow, path: Path) -> None:
     from PySide6.QtCore import QBuffer, QIODevice
 
-    from usviewer.atomic import write_bytes
+    from usviewer.files import write_bytes
 
     buffer = QBuffer()
     buffer.open(QIODevice.OpenModeFlag.WriteOnly)

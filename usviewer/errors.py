@@ -1,4 +1,4 @@
-"""The one exception that is meant for the user, and the one boundary for what other people's parsers raise."""
+"""The one exception that is meant for the user, and the one place that catches what other people's parsers raise."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the program writes about itself for whoever looks into a fault: one short file without a word of patients.
+"""What the program writes about itself for whoever looks into a fault: one short file with nothing about patients.
 
 Three nets keep patients out of it. Only the program's own modules are heard: libraries log the values and names of what
 they read. Of what a line is filled with, only numbers, members of the program's own enumerations and ``OwnText`` are
@@ -8,19 +8,29 @@ path, an address or the name of a file is cut out of the line.
 A full disk, a folder that cannot be written or a disk that hangs costs lines, and nothing else: a line is put into a
 queue of limited length, and a thread of ``logging`` writes it. Several windows and commands share the file: each takes
 a lock for each line, so that none writes into what another one is renaming.
+
+An error in the program also becomes a report, made to be sent to somebody: where it happened and of which kind. The
+message of an exception and the arguments of a command may hold the name of a file, and so of a patient: neither is in
+it, and folders are shortened to what lies in the installation.
 """
 
 from __future__ import annotations
 
+import errno
+import itertools
 import logging
 import os
+import platform
 import queue
 import re
+import sys
 import time
+import traceback
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from enum import Enum
+from importlib.metadata import PackageNotFoundError, version
 from io import TextIOWrapper
 from logging.handlers import QueueHandler, QueueListener, RotatingFileHandler
 from numbers import Number
@@ -28,10 +38,9 @@ from pathlib import Path
 
 import platformdirs
 
-from usviewer.atomic import make_folder
-from usviewer.bug_report import chain_of, kind_of, trace_of
+from usviewer import __version__
 from usviewer.errors import UserError
-from usviewer.files import one_at_a_time
+from usviewer.files import make_folder, one_at_a_time
 
 LEVELS = ("debug", "info", "warning")
 DEFAULT_LEVEL = "info"
@@ -61,6 +70,21 @@ _ADDRESS = re.compile(r"\b(?:[a-z][a-z0-9+.-]*://|(?:device|screen|file|data):)\
 _FILE = re.compile(rf"\S+\.(?:{_ENDINGS})\b", re.IGNORECASE)
 _UID = re.compile(r"\b\d+(?:\.\d+){4,}\b")
 _CUT_OUT = ((_ADDRESS, "[address]"), (_PATH, "[path]"), (_FILE, "[file]"), (_UID, "[number]"))
+# Whose versions a report names: what reads, runs and shows.
+_LIBRARIES = (
+    "numpy",
+    "av",
+    "pydicom",
+    "pillow",
+    "onnx",
+    "onnxruntime",
+    "onnxruntime-gpu",
+    "openvino",
+    "PySide6-Essentials",
+)
+# An endless recursion has a thousand frames, a retry that chains its errors any number of them.
+_MOST_FRAMES = 60
+_DEEPEST = 10
 
 
 class OwnText(str):
@@ -269,3 +293,73 @@ class _File(RotatingFileHandler):
 
 def _for_the_user_alone(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
+
+
+# --- the report of an error -------------------------------------------------------------------------------------------
+
+
+def report_of(error: BaseException, arguments: Sequence[str] = ()) -> str:
+    """Write the whole report; of the command's ``arguments`` only the names of its options."""
+    lines = list(surroundings())
+    if options := options_of(arguments):
+        lines.append(f"Options: {options}")
+    return "\n".join([*lines, "", *trace_of(error)]) + "\n"
+
+
+def surroundings() -> tuple[str, ...]:
+    """List the versions of the program, of Python with its system, and of the libraries, a line each."""
+    here = f"{platform.python_version()} on {platform.system()} {platform.machine()}"
+    libraries = (f"{name} {found}" for name in _LIBRARIES if (found := _version(name)))
+    return (f"usviewer {__version__}", f"Python {here}", *libraries)
+
+
+def options_of(arguments: Sequence[str]) -> str:
+    """List the names of a command's options, without what was typed after them."""
+    words = itertools.takewhile(lambda word: word != "--", arguments)  # names of files follow, also ones with a dash
+    return " ".join(word.partition("=")[0] for word in words if word.startswith("-") and not word[1:2].isdigit())
+
+
+def _version(library: str) -> str:
+    try:
+        return version(library)
+    except PackageNotFoundError:
+        return ""
+
+
+def chain_of(error: BaseException) -> Iterator[BaseException]:
+    """Give the exception, then the one it was raised for, and so on."""
+    link: BaseException | None = error
+    for _ in range(_DEEPEST):
+        if link is None:
+            return
+        yield link
+        following = link.__cause__
+        if following is None and not link.__suppress_context__:
+            following = link.__context__
+        link = following
+
+
+def trace_of(error: BaseException) -> Iterator[str]:
+    """Give the lines of the program that led to the exception, and to those it was raised for; no message of any."""
+    for link in chain_of(error):
+        yield f"{kind_of(link)}, raised at (the last is the place itself):"
+        for frame in traceback.extract_tb(link.__traceback__)[-_MOST_FRAMES:]:
+            yield f"  {_short(frame.filename)}:{frame.lineno} in {frame.name}: {(frame.line or '').strip()}"
+
+
+def kind_of(error: BaseException) -> str:
+    """Name the class of an exception, with the system's own code where it has one."""
+    kind = f"{type(error).__module__}.{type(error).__qualname__}".removeprefix("builtins.")
+    if isinstance(error, OSError) and error.errno is not None:
+        return f"{kind} ({errno.errorcode.get(error.errno, error.errno)})"
+    return kind
+
+
+def _short(file: str) -> str:
+    """A code file below the folder it is imported from; its name alone elsewhere."""
+    path = Path(file)
+    roots = sorted((root for root in sys.path if root and path.is_relative_to(root)), key=len)
+    if not roots:
+        return path.name
+    # Of a virtual environment inside a checkout the longest root is the one that was imported from.
+    return path.relative_to(roots[-1]).as_posix()

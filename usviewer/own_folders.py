@@ -1,6 +1,7 @@
-"""The folders that the program chose by itself: settings, clips' work, caches, reports, pictures without a folder set.
+"""The program's own folders: what ships with it, and what it keeps on this computer.
 
-What lies there is for its user alone: folders 0700, files 0600. (On Windows a profile is closed to others by itself.)
+It keeps settings, clips' work, caches, reports, and pictures where no folder is set. What lies there is for its user
+alone: folders 0700, files 0600. (On Windows a profile is closed to others by itself.)
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import platformdirs
 
 # Read, write and enter, of the group and of all others.
 _OTHERS = 0o077
+_PACKAGE = Path(__file__).resolve().parent
 
 
 def own_folders() -> tuple[Path, ...]:
@@ -42,5 +44,15 @@ def close_to_others(root: Path, path: Path) -> None:
     for folder in (root, *(each for each in path.parents if each.is_relative_to(root)), path):
         mode = folder.stat().st_mode
         if mode & _OTHERS:
-            with suppress(PermissionError):  # somebody else's, who gave it to this user
+            with suppress(PermissionError):  # the folder belongs to another user
                 folder.chmod(mode & 0o7700)
+
+
+def resource_path(*parts: str) -> Path:
+    """Find a file or folder below ``resources/`` or ``models/``: in the wheel, else in the checkout.
+
+    The wheel carries both inside the package (``usviewer/_bundled``); an editable install has them next to it.
+    The path is returned whether or not it exists: the caller knows what its absence means.
+    """
+    inside = _PACKAGE.joinpath("_bundled", *parts)
+    return inside if inside.exists() else _PACKAGE.parent.joinpath(*parts)

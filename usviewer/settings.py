@@ -1,7 +1,7 @@
-"""The user's preferences: one typed, versioned file. A bad key warns and costs only itself.
+"""The user's preferences: one typed, versioned file. A key that is not valid is left out with a warning, and no other.
 
-Two windows share the file: each writes what it changed itself, into what is there now. What is not understood is copied
-to a file of its own before the file is written again.
+Two windows share the file: each writes only what it changed itself. A file that cannot be read in full is copied before
+it is written again.
 """
 
 from __future__ import annotations
@@ -14,16 +14,15 @@ from typing import Any, get_type_hints
 
 import platformdirs
 
-from usviewer.atomic import make_folder, write_text
 from usviewer.errors import UserError, foreign_parser
-from usviewer.files import keep_copy, one_at_a_time, read_bytes
+from usviewer.files import keep_copy, make_folder, one_at_a_time, read_bytes, write_text
 from usviewer.logs import DEFAULT_LEVEL, LEVELS
 from usviewer.plain_text import printable
 
 VERSION = 1
-# Keys of earlier versions that say nothing any more.
+# Keys of earlier versions that have no meaning now.
 _RETIRED = frozenset({"version", "bands"})
-# The file has about a kilobyte; every path that a system takes fits into so many letters.
+# The file has about a kilobyte. No system takes a path of more letters than these.
 _MOST_BYTES, _MOST_LETTERS, _MOST_KEYS = 1_000_000, 4096, 1000
 _MODES = ("", "live", "review")
 _CHOICES = {"mode": _MODES, "log_level": LEVELS}
@@ -60,12 +59,12 @@ class Settings:
 
 
 def settings_path() -> Path:
-    """Where the preferences are kept (the platform's own folder)."""
+    """Return the path of the preferences, in the platform's own folder."""
     return Path(platformdirs.user_config_dir("usviewer", appauthor=False)) / "settings.json"
 
 
 def load(path: Path | None = None) -> tuple[Settings, tuple[str, ...]]:
-    """The preferences and what was wrong with them, a sentence each; defaults where nothing (good) is there."""
+    """Read the preferences. Returns them, and a sentence for each problem; a default for each that cannot be read."""
     path = path or settings_path()
     try:
         content = read_bytes(path, _MOST_BYTES)
@@ -106,7 +105,7 @@ def _fits(key: str, value: object) -> bool:
 
 
 def _is_text(value: object) -> bool:
-    """Whether this is a text that a file, a field and a name can be given; JSON may hold others."""
+    """Whether a text can stand in a file, a field and a name; JSON may hold others."""
     if not isinstance(value, str) or len(value) > _MOST_LETTERS or "\0" in value:
         return False
     # Python keeps the bytes of a path that are not UTF-8 as DC80 to DCFF.
@@ -114,10 +113,10 @@ def _is_text(value: object) -> bool:
 
 
 def save(settings: Settings, path: Path | None = None, *, before: Settings | None = None) -> None:
-    """Write the preferences whole or not at all; ``UserError`` where the folder cannot be written.
+    """Write the preferences, whole or not at all. Raises ``UserError`` where the folder cannot be written.
 
     With ``before`` (what was loaded or kept last) only what has changed since then is put into what the file holds now:
-    another window may have changed something else. A file that is not understood is copied first.
+    another window may have changed something else. A file that cannot be read in full is copied first.
     """
     path = path or settings_path()
     make_folder(path.parent)
@@ -125,7 +124,7 @@ def save(settings: Settings, path: Path | None = None, *, before: Settings | Non
         on_disk, problems = load(path)
         if problems and keep_copy(path) is None:
             raise UserError(
-                f"{path.name} holds what is not understood, and it cannot be copied before it is written again",
+                f"{path.name} cannot be read in full, and no copy of it can be made before it is written again",
                 "Move it away, then change the preference again",
             )
         merged = settings
@@ -135,7 +134,7 @@ def save(settings: Settings, path: Path | None = None, *, before: Settings | Non
 
 
 def _merged(on_disk: Settings, before: Settings, now: Settings) -> Settings:
-    """What is on the disk, with what differs between the other two."""
+    """The preferences on the disk, with what has changed from ``before`` to ``now``."""
     changed: dict[str, Any] = {}
     for each in fields(Settings):
         was, is_now = getattr(before, each.name), getattr(now, each.name)

@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks.frame_soak import FixedWork, main, soak
 from tests.helpers.tiny_models import add_dark_finder
-from usviewer.cli.benchmark.frames import held_frames
+from usviewer.cli.bench_cases import held_frames
 from usviewer.infer.predictor import Predictor
 from usviewer.infer.registry import load_spec
 

@@ -12,8 +12,7 @@ import pytest
 from benchmarks import peer
 from benchmarks.peer import PEERS, Peer, PeerCase, ratios_of
 from tests.helpers.tiny_models import add_dark_finder
-from usviewer.cli.benchmark.cases import Result, Spread
-from usviewer.cli.benchmark.frames import held_frames
+from usviewer.cli.bench_cases import Result, Spread, held_frames
 from usviewer.errors import UserError
 from usviewer.frame import make_frame
 from usviewer.infer.registry import add_model, load_spec

@@ -9,10 +9,17 @@ import pytest
 
 from tests.helpers.tiny_models import add_dark_finder
 from usviewer.cli import bench
-from usviewer.cli.benchmark import machine
-from usviewer.cli.benchmark.cases import BLOCK, OwnCase, Spread, measure, spread
-from usviewer.cli.benchmark.frames import LoopSource, held_frames
-from usviewer.cli.benchmark.live import run_live
+from usviewer.cli.bench_cases import (
+    BLOCK,
+    LoopSource,
+    OtherLoad,
+    OwnCase,
+    Spread,
+    held_frames,
+    measure,
+    run_live,
+    spread,
+)
 from usviewer.cli.command import Parser
 from usviewer.errors import UserError
 from usviewer.frame import make_frame
@@ -21,9 +28,9 @@ from usviewer.infer.registry import load_spec
 
 
 def run(*words: str) -> int:
-    parser = Parser(prog="usviewer")
-    bench.add_parser(parser.add_subparsers(parser_class=Parser))
-    args = parser.parse_args(["bench", *words])
+    parser = Parser(prog="usviewer bench")
+    bench.add_options(parser)
+    args = parser.parse_args(words)
     return int(args.run(args))
 
 
@@ -164,6 +171,6 @@ def test_a_slow_model_gets_the_newest_frame(model: str) -> None:
 
 
 def test_other_load_is_what_others_use() -> None:
-    load = machine.OtherLoad()
+    load = OtherLoad()
     own = sum(i * i for i in range(2_000_000))
     assert own and 0 <= load.cores() <= (os.cpu_count() or 1) + 0.5

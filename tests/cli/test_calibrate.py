@@ -26,9 +26,9 @@ def command(capsys):
     """Runs the command and gives what it printed, as JSON where that was asked for."""
 
     def call(*arguments):
-        parser = Parser(prog="usviewer")
-        calibrate.add_parser(parser.add_subparsers(parser_class=Parser))
-        chosen = parser.parse_args(["calibrate", *map(str, arguments)])
+        parser = Parser(prog="usviewer calibrate")
+        calibrate.add_options(parser)
+        chosen = parser.parse_args(list(map(str, arguments)))
         assert chosen.run(chosen) == 0
         said = capsys.readouterr().out
         return json.loads(said) if "--json" in arguments else said

@@ -7,6 +7,7 @@ import io
 import pytest
 from rich.table import Table
 
+from usviewer.__main__ import COMMANDS, build_parser
 from usviewer.cli.command import unused_names
 from usviewer.terminal import Terminal, complain
 
@@ -54,3 +55,12 @@ def test_each_input_gets_a_folder_of_its_own_on_every_disk() -> None:
     assert names[:4] == ["a", "A-2", "a-3", "a-2-2"]
     assert len({name.casefold() for name in names}) == len(names)
     assert all(name.isprintable() and 0 < len(name.encode()) <= 210 and name.strip(". ") == name for name in names)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_what_a_command_does_is_said_in_its_own_words_in_the_list_and_in_its_help(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        build_parser(name).parse_args([name, "--help"])
+    assert COMMANDS[name][1:] in " ".join(capsys.readouterr().out.split())

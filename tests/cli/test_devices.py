@@ -12,9 +12,9 @@ from usviewer.cli.command import Parser
 
 def run(monkeypatch: pytest.MonkeyPatch, backend: FakeBackend, *arguments: str) -> int:
     monkeypatch.setattr("usviewer.acquire.device.system_backend", lambda: backend)
-    parser = Parser(prog="usviewer")
-    devices.add_parser(parser.add_subparsers(parser_class=Parser))
-    chosen: argparse.Namespace = parser.parse_args(["devices", *arguments])
+    parser = Parser(prog="usviewer devices")
+    devices.add_options(parser)
+    chosen: argparse.Namespace = parser.parse_args(arguments)
     return int(chosen.run(chosen))
 
 

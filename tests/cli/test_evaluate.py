@@ -12,12 +12,9 @@ import pytest
 
 from tests.helpers.tiny_models import add_box_finder, add_dark_finder
 from usviewer.__main__ import main
-from usviewer.evaluate.average_precision import LabelledBox
-from usviewer.evaluate.box_scores import box_iou, matched_ious
 from usviewer.evaluate.datasets import Dataset, DatasetKind, DatasetOptions, open_dataset
-from usviewer.evaluate.datasets.dataset import EllipseTruth
-from usviewer.evaluate.mask_scores import outcome_of, read_mask
-from usviewer.evaluate.verdict import Outcome, match_labels
+from usviewer.evaluate.datasets.dataset import EllipseTruth, LabelledBox
+from usviewer.evaluate.verdict import Outcome, box_iou, match_labels, matched_ious, outcome_of, read_mask
 
 LUMEN = EllipseTruth((64.0, 48.0), 20.0, 16.0, 0.0)
 

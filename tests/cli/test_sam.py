@@ -25,8 +25,7 @@ transformers = pytest.importorskip("transformers", reason="needs transformers: p
 
 # These import PyTorch.
 from usviewer.cli.sam.checkpoint import read_checkpoint  # noqa: E402
-from usviewer.cli.sam.graphs import DECODER_INPUTS, write_graphs  # noqa: E402
-from usviewer.cli.sam.network import MEAN, STD, Decoder, Encoder  # noqa: E402
+from usviewer.cli.sam.network import DECODER_INPUTS, MEAN, STD, Decoder, Encoder, write_graphs  # noqa: E402  # noqa: E402
 
 pytestmark = [pytest.mark.train, pytest.mark.filterwarnings("ignore")]
 

@@ -19,12 +19,11 @@ from tests.helpers.threads import no_thread_left
 from usviewer.acquire import Source
 from usviewer.pipeline.analyzer import unchanged
 from usviewer.pipeline.clip_analysis import ClipAnalysis
-from usviewer.pipeline.jobs import Jobs
 from usviewer.pipeline.live_run import LiveRun
 from usviewer.pipeline.playback import Playback
 from usviewer.pipeline.prompt_run import Prompting
 from usviewer.pipeline.review_run import ReviewRun
-from usviewer.pipeline.worker import JOIN_DEADLINE_S, PREFIX
+from usviewer.pipeline.worker import JOIN_DEADLINE_S, PREFIX, Jobs
 
 Hook = Callable[[], object]  # called in a thread of the run, at the place where it may block or fail
 

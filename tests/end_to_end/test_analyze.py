@@ -99,6 +99,45 @@ def test_without_a_scale_there_is_no_millimetre_anywhere(tmp_path: Path) -> None
     assert not (out / "annotated.mp4").exists()
 
 
+def test_why_a_still_has_no_scale_is_said_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    still = tmp_path / "aorta.png"
+    still.write_bytes((ROOT / "models" / "aorta" / "golden.png").read_bytes())
+    out = tmp_path / "out"
+    assert main(["analyze", str(still), "--out", str(out)]) == 0
+    reason = rows(out)[0]["no_scale_reason"]
+    assert rows(out)[0]["status"] == "measured" and reason
+    assert capsys.readouterr().err.count(reason) == 1
+
+
+@pytest.mark.parametrize("given", [".", "..", "stills/.", "stills/.."])
+def test_a_folder_that_is_given_by_dots_keeps_its_name(
+    given: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    named = tmp_path / "exam"
+    (named / "stills").mkdir(parents=True)
+    for folder in (named, named / "stills"):
+        png(folder / "a.png", 200, 150)
+    if given == "..":
+        monkeypatch.chdir(named / "stills")
+    else:
+        monkeypatch.chdir(named)
+    name = "stills" if given == "stills/." else "exam"
+    assert main(["analyze", given]) == 0
+    assert capsys.readouterr().err.startswith(f"{name}: ")
+    assert rows(Path("usviewer-results") / name)
+
+
+def test_an_empty_name_is_refused_and_does_not_mean_this_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    png(tmp_path / "a.png", 200, 150)
+    monkeypatch.chdir(tmp_path)
+    assert main(["analyze", ""]) == 2
+    sentence = capfd.readouterr().err
+    assert one_sentence(sentence) and "is empty" in sentence
+    assert [path.name for path in tmp_path.iterdir() if path.is_file() or "results" in path.name] == ["a.png"]
+
+
 def test_a_folder_of_pictures_goes_in_natural_order_and_names_its_files(tmp_path: Path) -> None:
     folder = tmp_path / "stills"
     folder.mkdir()

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis.extra.numpy import arrays
 
-from usviewer.evaluate.average_precision import BoxSample, LabelledBox, average_precision
+from usviewer.evaluate.average_precision import BoxSample, average_precision
+from usviewer.evaluate.datasets.dataset import LabelledBox
 from usviewer.evaluate.statistics import (
     Estimate,
     agreement,

@@ -11,14 +11,13 @@ import tomli_w
 
 from tests.helpers import onnx_graphs
 from tests.helpers.pictures import SpecFactory, cloudy
-from usviewer import resources
 from usviewer.errors import UserError
 from usviewer.frame import make_frame
 from usviewer.infer import golden, registry
 from usviewer.infer.manifest import ModelSpec
 from usviewer.infer.prediction import Edge
 from usviewer.infer.predictor import Predictor
-from usviewer.resources import resource_path
+from usviewer.own_folders import resource_path
 
 
 @pytest.fixture
@@ -38,7 +37,7 @@ def bundled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     package = tmp_path / "site" / "usviewer"
     folder = package / "_bundled" / "models"
     folder.mkdir(parents=True)
-    monkeypatch.setattr(resources, "_PACKAGE", package)
+    monkeypatch.setattr("usviewer.own_folders._PACKAGE", package)
     return folder
 
 

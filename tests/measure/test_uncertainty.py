@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.helpers.drawing import ellipse_mask, geometry, instance, predicted, prediction, tube_mask
-from usviewer.evaluate import coverage
+from usviewer.evaluate.datasets import phantoms
 from usviewer.frame import ImageGeometry, Region
 from usviewer.infer.prediction import Edge
 from usviewer.measure import read, summarize, uncertainty
@@ -95,7 +95,7 @@ def test_the_gains_are_those_of_the_stated_edge():
     """What moving an outline at random does to its diameter, circumference and area, against the formulas."""
     rng = np.random.default_rng(5)
     turn = np.linspace(0.0, 2 * math.pi, 720, endpoint=False)
-    moved = np.array([coverage.displacement(turn, 1.0, rng) for _ in range(2500)])
+    moved = np.array([phantoms.displacement(turn, 1.0, rng) for _ in range(2500)])
     assert moved.std() == pytest.approx(1.0, abs=0.02)
     quarter = np.mean(moved[:, 0] * moved[:, 180])
     assert quarter == pytest.approx(math.exp(-0.5 * (math.pi / 2) ** 2), abs=0.04)
@@ -106,13 +106,13 @@ def test_the_gains_are_those_of_the_stated_edge():
 
 def test_the_gain_of_a_diameter_holds_for_masks():
     rng = np.random.default_rng(6)
-    extents = [moments_of(coverage.displace(ROUND, 2.0, rng)).extent((0.0, 1.0)) for _ in range(150)]
+    extents = [moments_of(phantoms.displace(ROUND, 2.0, rng)).extent((0.0, 1.0)) for _ in range(150)]
     assert np.mean(extents) == pytest.approx(120.0, abs=0.8)
     assert np.std(extents) == pytest.approx(2.0 * uncertainty.DIAMETER_GAIN, rel=0.15)
 
 
 def test_an_edge_without_error_moves_nothing():
-    same = coverage.displace(ROUND, 0.0, np.random.default_rng(1))
+    same = phantoms.displace(ROUND, 0.0, np.random.default_rng(1))
     assert np.array_equal(same, ROUND)
 
 
@@ -123,7 +123,7 @@ def test_the_interval_of_a_circumference_holds_the_truth():
         rng = np.random.default_rng(seed)
         spacing = isotropic(0.25 * (1 + rng.normal(0, 0.01)), ScaleSource.RULER, relative_sd=0.01)
         known = ImageGeometry((Region((0.0, 0.0, 640.0, 480.0), spacing),))
-        moved = coverage.displace(ROUND, 2.0, rng)
+        moved = phantoms.displace(ROUND, 2.0, rng)
         found = read(predicted(instance(moved, edge=Edge.OUTER), edge_sd_px=2.0), known, "fetal-head")
         low, high = found.measurements[0].interval_mm
         held += low <= true_mm <= high
@@ -132,7 +132,7 @@ def test_the_interval_of_a_circumference_holds_the_truth():
 
 def test_the_interval_of_a_diameter_holds_the_truth_on_phantoms():
     """A sample of the 500 of the acceptance."""
-    found = coverage.phantom_coverage(range(30))
+    found = phantoms.phantom_coverage(range(30))
     assert found.count == 30
     assert 25 / 30 <= found.held.value <= 1.0
     assert abs(found.mean_error_mm) < 0.5
@@ -144,7 +144,7 @@ def test_an_error_that_is_kept_silent_is_not_covered():
     held = 0
     for seed in range(60):
         rng = np.random.default_rng(seed)
-        moved = coverage.displace(ROUND, 6.0, rng)
+        moved = phantoms.displace(ROUND, 6.0, rng)
         low, high = read(prediction(moved, edge_sd_px=2.0), geometry(0.25), "aorta").measurements[0].interval_mm
         held += low <= 30.0 <= high
     assert held < 45

@@ -62,7 +62,7 @@ def test_a_changed_scale_leaves_the_outlines_in_pixels_and_says_why() -> None:
     assert curve is not None and curve.unit.startswith("px")
 
 
-def test_what_is_measured_anew_does_not_replace_what_was_changed_meanwhile() -> None:
+def test_what_is_measured_again_does_not_replace_what_was_changed_meanwhile() -> None:
     layer, on = AnnotationLayer(), frame()
     before = mark(on)
     layer.put(0, before)
@@ -70,5 +70,5 @@ def test_what_is_measured_anew_does_not_replace_what_was_changed_meanwhile() -> 
     marks = dict(layer.structure.marks)
     newer = mark(on, 12)
     layer.put(0, newer)
-    layer.measured_anew(layer.structure, marks, {0: before})
+    layer.replace_measured(layer.structure, marks, {0: before})
     assert layer.structure.marks[0] is newer

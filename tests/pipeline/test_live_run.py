@@ -1,4 +1,4 @@
-"""Live: newest wins, an overlay belongs to its frame, numbers are withdrawn when the input is not live."""
+"""Live: newest wins, an overlay belongs to its frame, numbers are withdrawn when the input is not live; timings."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from usviewer.infer.temporal_gate import TemporalGate
 from usviewer.measure.findings import EMPTY_REPORT
 from usviewer.measure.reading import Status
 from usviewer.pipeline.analyzer import Calibrate, FrameResult
-from usviewer.pipeline.live_run import MOST_FAILURES, LiveRun
+from usviewer.pipeline.live_run import KEPT, MOST_FAILURES, LiveRun, Percentiles, Timings
 from usviewer.pipeline.signal import SignalState
 from usviewer.pipeline.worker import JOIN_DEADLINE_S, Mailbox
 from usviewer.units import ScaleSource, isotropic
@@ -596,3 +596,29 @@ def test_an_engine_that_is_idle_is_not_cancelled(device: FakeDevice) -> None:
 
 def test_stopping_what_never_began_is_allowed() -> None:
     assert LiveRun(FakeDevice().open, same).stop()
+
+
+def test_percentiles_of_known_durations() -> None:
+    timings = Timings()
+    for milliseconds in range(101):
+        timings.add("infer", 0.0, milliseconds / 1000)
+    found = timings.percentiles("infer")
+    assert (found.p50, found.p95, found.p99, found.maximum) == pytest.approx((50.0, 95.0, 99.0, 100.0))
+    assert timings.percentiles("decode") == Percentiles()
+
+
+def test_only_the_last_are_kept() -> None:
+    timings = Timings()
+    for _ in range(KEPT):
+        timings.add_ms("infer", 1000.0)
+    for _ in range(KEPT):
+        timings.add_ms("infer", 1.0)
+    assert timings.percentiles("infer").maximum == 1.0
+
+
+def test_a_rate_fades_when_events_stop() -> None:
+    timings = Timings()
+    for index in range(61):
+        timings.tick("capture", index / 30)
+    assert timings.rate("capture", 2.0) == pytest.approx(30.0)
+    assert timings.rate("capture", 9.0) == 0.0

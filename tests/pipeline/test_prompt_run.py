@@ -26,7 +26,6 @@ from usviewer.pipeline.prompt_messages import (
     TrackEnded,
     TrackProgress,
     TrackRequest,
-    WorkerError,
 )
 from usviewer.pipeline.prompt_run import Prompting
 
@@ -131,7 +130,7 @@ def test_a_clip_that_is_gone_is_said_in_one_sentence(slow: tuple[Prompting, Slow
 
     worker.follow(TrackRequest(ClipAccess(gone, lambda each: each, 5), answer.mark.instance, "cyst", (range(5),)))
     events = until(worker, lambda events: any(isinstance(event, TrackEnded) for event in events))
-    assert [event.error.what for event in events if isinstance(event, WorkerError)] == ["clip.mp4 is gone"]
+    assert [event.what for event in events if isinstance(event, UserError)] == ["clip.mp4 is gone"]
     worker.ask(ask(1))  # and it goes on working
     until(worker, lambda events: any(isinstance(event, OutlineResult) for event in events))
 
@@ -154,7 +153,7 @@ def test_a_model_that_cannot_be_loaded_is_said(tmp_path: Path) -> None:
     worker = Prompting(broken)
     worker.start()
     (problem,) = until(worker, lambda events: bool(events))
-    assert isinstance(problem, WorkerError) and problem.error.what == "The model is damaged"
+    assert isinstance(problem, UserError) and problem.what == "The model is damaged"
     assert not worker.state().loading
     assert worker.stop()
 
@@ -174,9 +173,9 @@ def test_a_frame_that_cannot_be_encoded_is_said_once_and_the_pointing_goes_on(
     model.embed = fail  # type: ignore[method-assign]
     worker.show(frame(0))
     (problem,) = until(worker, lambda events: bool(events))
-    assert isinstance(problem, WorkerError)
+    assert isinstance(problem, UserError)
     worker.ask(ask(0))  # asked for on purpose, it is tried again
-    until(worker, lambda events: any(isinstance(event, WorkerError) for event in events))
+    until(worker, lambda events: any(isinstance(event, UserError) for event in events))
     assert len(tried) == 2
     model.embed = embed  # type: ignore[method-assign]
     worker.ask(ask(0))

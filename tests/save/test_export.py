@@ -13,9 +13,9 @@ from usviewer.frame import Frame, make_frame
 from usviewer.overlay.annotated_frame import AnnotatedFrame
 from usviewer.overlay.scene import compose
 from usviewer.own_folders import pictures_folder
+from usviewer.save.capture import Snapshot, save_snapshot
 from usviewer.save.deidentify import KEPT_AS_ASKED, KEPT_UNCERTAIN
 from usviewer.save.export import ExportFolder, free_name
-from usviewer.save.snapshot import Snapshot, save_snapshot
 
 SIZE = (160, 120)
 

@@ -330,7 +330,7 @@ def test_save_right_after_a_site_key_is_refused_until_the_outline_is_there_again
     assert document["reading"]["status"] == "measured" and document["given"]["site"] == "mid"
 
 
-def test_a_corrected_outline_is_never_replaced_by_the_automatic_one_while_it_is_measured_anew(
+def test_a_corrected_outline_is_never_replaced_by_the_automatic_one_while_it_is_measured_again(
     bench: Workbench, folder: Path
 ) -> None:
     bench.open(folder / "clip 2.mp4")

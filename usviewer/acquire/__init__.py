@@ -46,6 +46,8 @@ def open_source(uri: str | Path) -> Source:
 
 
 def _open(text: str) -> Source:
+    if not text:  # as a path it would mean the working folder
+        raise UserError("The name of the source is empty", "Give a file, a folder, device:, screen: or phantom:")
     if text.startswith("phantom:"):
         from usviewer.acquire.phantom import open_phantom  # its simulation is only loaded when asked for
 
@@ -125,6 +127,8 @@ def list_devices() -> tuple[DeviceInfo, ...]:
 
 def open_path(path: Path) -> Source:
     """Open a file or folder as a source. Raises ``UserError`` for what cannot be read."""
+    if path.name in ("", ".."):  # "." and "..": results are named after the folder that is meant
+        path = path.resolve()
     name = path.name or str(path)
     try:
         if path.is_dir():

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 
 from usviewer import RESEARCH_USE, __version__
-from usviewer.atomic import make_folder
 from usviewer.cli.command import MOST_COUNT
 from usviewer.errors import UserError
 from usviewer.evaluate.statistics import Agreement, Values, agreement, bootstrap, interval, mean, resampled
+from usviewer.files import make_folder
 from usviewer.measure.findings import finding_of
 from usviewer.overlay.words import title
 from usviewer.save.plots import write_bland_altman
@@ -50,7 +50,7 @@ MOST_VALUE = 1e8
 
 
 @dataclass(frozen=True, slots=True)
-class OperatorCaliper:
+class _OperatorCaliper:
     """One of the operator's own values; without frame and file it belongs to the whole clip."""
 
     clip: str
@@ -63,7 +63,7 @@ class OperatorCaliper:
 class _CaliperPair:
     """An operator's value and what was measured in its place; without a measured value there is a ``reason``."""
 
-    caliper: OperatorCaliper
+    caliper: _OperatorCaliper
     measured: float | None
     status: str
     reason: str = ""
@@ -79,9 +79,8 @@ class _AnalyzedClip:
     aggregate: Mapping[str, Any] | None
 
 
-def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """The options of ``usviewer agreement``."""
-    parser = commands.add_parser("agreement", help="compare readings with the operator's calipers over many clips")
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of ``usviewer agreement``."""
     parser.add_argument(
         "readings", nargs="+", type=Path, metavar="READINGS", help="readings.csv of analyze, or the folder it lies in"
     )
@@ -171,7 +170,7 @@ def _read_clips(paths: Sequence[Path]) -> tuple[dict[str, _AnalyzedClip], str]:
     return clips, findings.pop()
 
 
-def read_calipers(path: Path) -> list[OperatorCaliper]:
+def read_calipers(path: Path) -> list[_OperatorCaliper]:
     """The operator's values: columns ``clip``, ``value`` and, for a single picture, ``frame`` or ``file``."""
     found = []
     for number, row in enumerate(_rows(path, _NEEDED, _REFERENCE_ADVICE), 2):
@@ -187,7 +186,7 @@ def read_calipers(path: Path) -> list[OperatorCaliper]:
             raise UserError(
                 f"Line {number} of {path.name} has no number: {error.what}", "Give value (and frame) as plain numbers"
             ) from None
-        found.append(OperatorCaliper(row["clip"], frame, row.get("file") or "", value))
+        found.append(_OperatorCaliper(row["clip"], frame, row.get("file") or "", value))
     if not found:
         raise UserError(f"{path.name} holds no values", "Give a line for each caliper")
     return found
@@ -240,7 +239,7 @@ def _unit_of(clips: Mapping[str, _AnalyzedClip], name: str, unit: str) -> str:
 
 def _pair_up(
     clips: Mapping[str, _AnalyzedClip],
-    calipers: Sequence[OperatorCaliper],
+    calipers: Sequence[_OperatorCaliper],
     name: str,
     unit: str,
     of_clip: str = "median",
@@ -249,7 +248,7 @@ def _pair_up(
     return [_pair(clips.get(caliper.clip), caliper, name, unit, of_clip) for caliper in calipers]
 
 
-def _pair(clip: _AnalyzedClip | None, caliper: OperatorCaliper, name: str, unit: str, of_clip: str) -> _CaliperPair:
+def _pair(clip: _AnalyzedClip | None, caliper: _OperatorCaliper, name: str, unit: str, of_clip: str) -> _CaliperPair:
     if clip is None:
         return _CaliperPair(caliper, None, NOT_READ, f"there are no readings of {caliper.clip}")
     if caliper.frame is None and not caliper.file:
@@ -265,13 +264,13 @@ def _pair(clip: _AnalyzedClip | None, caliper: OperatorCaliper, name: str, unit:
     return _CaliperPair(caliper, float(row[column]), row["status"], "", edge, plane)
 
 
-def _is_frame(row: Mapping[str, str], caliper: OperatorCaliper) -> bool:
+def _is_frame(row: Mapping[str, str], caliper: _OperatorCaliper) -> bool:
     if caliper.file:
         return row.get("file") == caliper.file
     return row["frame"] == str(caliper.frame)
 
 
-def _pair_clip(clip: _AnalyzedClip, caliper: OperatorCaliper, name: str, unit: str, of_clip: str) -> _CaliperPair:
+def _pair_clip(clip: _AnalyzedClip, caliper: _OperatorCaliper, name: str, unit: str, of_clip: str) -> _CaliperPair:
     found = clip.aggregate
     if found is None or found.get("name") != name or found.get("unit") != unit:
         return _CaliperPair(

@@ -27,6 +27,7 @@ from usviewer.calibrate.source import stills_in_words
 from usviewer.calibrate.user_spacing import spacing_from_text
 from usviewer.cli.command import DEFAULT_MODEL, EXIT_BAD_INPUT, EXIT_BUG, bug_sentence, number, unused_names
 from usviewer.errors import UserError
+from usviewer.files import remove_leftovers
 from usviewer.frame import FALLBACK_FRAMES_PER_SECOND, Frame
 from usviewer.infer import trial
 from usviewer.infer.predictor import Predictor
@@ -44,12 +45,11 @@ from usviewer.overlay.scene import compose
 from usviewer.overlay.text import TextContext, clip_lines, reading_lines, reading_text
 from usviewer.pipeline import FrameResult, read_ahead
 from usviewer.pipeline.analyzer import Calibrate, loaded
-from usviewer.pipeline.refusals import refusals
+from usviewer.pipeline.worker import refusals
 from usviewer.save.results import FILES, MASKS, PICTURES, ExportOptions, ResultFolder
 from usviewer.save.summary import AnalysisInfo, scale_withdrawals
 from usviewer.terminal import Terminal, complain, console
 from usviewer.typed_number import LENGTH_IN_MM
-from usviewer.unfinished import remove_leftovers
 from usviewer.units import Spacing
 
 DEFAULT_FOLDER = Path("usviewer-results")
@@ -59,7 +59,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class AnalyzeOptions:
+class _AnalyzeOptions:
     """What is asked for every input. ``loading`` gives the model, as soon as it is there."""
 
     loading: Callable[[], Predictor]
@@ -82,9 +82,8 @@ class AnalyzeOptions:
         return f"{self.predictor.spec.name} {self.predictor.spec.version}"
 
 
-def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """The options of ``usviewer analyze``."""
-    parser = commands.add_parser("analyze", help="segment and measure whole clips, stills, folders and DICOM files")
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of ``usviewer analyze``."""
     parser.add_argument(
         "sources", nargs="+", metavar="SOURCE", help="a clip, a still, a folder of images, a DICOM file"
     )
@@ -108,7 +107,9 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument("--no-video", action="store_true", help="write no annotated pictures (twice as fast)")
     parser.add_argument("--lossless", action="store_true", help="an annotated clip without any loss (large)")
     parser.add_argument(
-        "--keep-surroundings", action="store_true", help="keep what lies round the ultrasound, burnt-in names included"
+        "--keep-surroundings",
+        action="store_true",
+        help="do not blank what is around the ultrasound; burnt-in names stay visible",
     )
     parser.add_argument(
         "--site", choices=[site.value for site in Site if site.value], help="where along the aorta the plane lies"
@@ -156,7 +157,7 @@ def run(args: argparse.Namespace) -> int:
     # What else ends the program ends it like Ctrl-C, also while no frame is in hand. While the model loads the first
     # input is looked at.
     with _handling(_endings(), signal.default_int_handler), read_ahead(load) as loading:
-        job = AnalyzeOptions(
+        job = _AnalyzeOptions(
             loading, spacing, wanted, Site(args.site or ""), given, reference, args.ruler_tick_mm, plane
         )
         folders = _folders(args.sources, args.out)
@@ -180,14 +181,14 @@ def _refuse_own_results(uri: str, folder: Path) -> None:
 
 
 def _remove_leftovers(folders: Sequence[Path]) -> None:
-    """What killed runs left, also in the results of other inputs beside these."""
+    """Remove what killed runs left, also in the folders of other results next to these."""
     for parent in {folder.parent for folder in folders if len(folders) > 1 or folder.parent == DEFAULT_FOLDER}:
         with suppress(OSError):
             for beside in list(parent.iterdir()):
                 remove_leftovers(beside)
 
 
-def _code_of(uri: str, folder: Path, job: AnalyzeOptions, screen: Terminal, *, named: bool) -> int:
+def _code_of(uri: str, folder: Path, job: _AnalyzeOptions, screen: Terminal, *, named: bool) -> int:
     """Analyse one input; where it, or a picture in it, cannot be, its one sentence goes to stderr."""
     try:
         unread = analyze_source(uri, folder, job, screen)
@@ -212,7 +213,7 @@ def _folders(sources: Sequence[str], out: Path | None) -> list[Path]:
     return [(out or DEFAULT_FOLDER) / name for name in unused_names(sources)]
 
 
-def analyze_source(uri: str, folder: Path, job: AnalyzeOptions, screen: Terminal) -> Sequence[tuple[str, str]]:
+def analyze_source(uri: str, folder: Path, job: _AnalyzeOptions, screen: Terminal) -> Sequence[tuple[str, str]]:
     """One input, from its first frame to its last. Ctrl-C finishes the files with the frames that are done.
 
     Gives the pictures of a folder that could not be read, with the reason for each.
@@ -241,7 +242,7 @@ def analyze_source(uri: str, folder: Path, job: AnalyzeOptions, screen: Terminal
 def _run_frames(
     source: Source,
     calibrate: Calibrate,
-    job: AnalyzeOptions,
+    job: _AnalyzeOptions,
     results: ResultFolder,
     clock: _ClipClock,
     screen: Terminal,
@@ -304,7 +305,7 @@ def _handling(numbers: Iterable[signal.Signals], handler: Callable[[int, FrameTy
             signal.signal(number, earlier)
 
 
-def _analyzed(source: Source, calibrate: Calibrate, job: AnalyzeOptions) -> Generator[FrameResult, None, None]:
+def _analyzed(source: Source, calibrate: Calibrate, job: _AnalyzeOptions) -> Generator[FrameResult, None, None]:
     context = ExamContext(job.plane, job.site, job.gestational_age_weeks)
     return analyze_recording(source, loaded(job.predictor), calibrate, context)
 
@@ -335,7 +336,7 @@ def _progress(screen: Terminal, source: Source) -> Iterator[Callable[[], None]]:
         yield lambda: bar.advance(task)
 
 
-def _analysis(source: Source, job: AnalyzeOptions, results: ResultFolder, stopped: bool) -> AnalysisInfo:
+def _analysis(source: Source, job: _AnalyzeOptions, results: ResultFolder, stopped: bool) -> AnalysisInfo:
     notes = list(results.notes)
     if job.predictor.notice:
         notes.append(job.predictor.notice)
@@ -367,10 +368,13 @@ def _report(screen: Terminal, analysis: AnalysisInfo, results: ResultFolder) -> 
     """What came out, in a few lines."""
     measured = sum(reading.status is Status.MEASURED for reading in results.readings)
     screen.print(f"{analysis.source.name}: {measured} of {len(results.readings)} frames measured", style="bold")
-    for line in _result_lines(analysis, results.readings):
+    lines = tuple(_result_lines(analysis, results.readings))
+    for line in lines:
         screen.print(f"  {line}")
     reasons = {reading.no_scale_reason for reading in results.readings if reading.spacing is None}
-    for sentence in (*sorted(filter(None, reasons)), *analysis.source.notes, *analysis.notes):
+    # The lines of a single picture end with its scale, or with the reason why it has none.
+    unsaid = sorted(reason for reason in reasons if reason and reason not in lines)
+    for sentence in (*unsaid, *analysis.source.notes, *analysis.notes):
         screen.print(f"  {sentence}", style="yellow")
     if UNCONFIRMED in reasons:
         screen.print("  'usviewer calibrate' shows the ruler; --ruler-tick-mm N confirms it", style="yellow")

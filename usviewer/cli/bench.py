@@ -6,12 +6,9 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from usviewer.cli.benchmark import machine, report
-from usviewer.cli.benchmark.cases import Case, OwnCase, measure
-from usviewer.cli.benchmark.frames import HELD, held_frames
-from usviewer.cli.benchmark.live import run_live
+from usviewer.cli import bench_report
+from usviewer.cli.bench_cases import HELD, Case, OwnCase, held_frames, measure, run_live
 from usviewer.cli.command import DEFAULT_MODEL, MOST_SECONDS, number, require_least, whole
 from usviewer.errors import UserError
 from usviewer.frame import Frame
@@ -37,9 +34,8 @@ class BenchSetup:
     threads: Sequence[int]
 
 
-def add_parser(commands: Any) -> None:
+def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``usviewer bench``."""
-    parser = commands.add_parser("bench", help="measure speed: stages, engines, and latency from capture to overlay")
     add_case_options(parser)
     parser.add_argument(
         "--live",
@@ -53,7 +49,7 @@ def add_parser(commands: Any) -> None:
         type=_rates,
         default=(30.0,),
         metavar="R/S",
-        help="frames a second of it, several as 30/60 (default: 30)",
+        help="frames a second of that source; several as 30/60 (default: 30)",
     )
     parser.set_defaults(run=run)
 
@@ -134,12 +130,12 @@ def set_up(args: argparse.Namespace) -> BenchSetup:
     return BenchSetup(spec, frames, engines, args.threads or (engine_threads(live=False),))
 
 
-def begin_report(command: str, args: argparse.Namespace, setup: BenchSetup) -> report.Report:
+def begin_report(command: str, args: argparse.Namespace, setup: BenchSetup) -> bench_report.Report:
     """The report's head, with what the automatic choice says on these frames, before anything is timed."""
     spec, frames = setup.spec, setup.frames
-    made = report.Report(
+    made = bench_report.Report(
         command=command,
-        machine=machine.facts(),
+        machine=bench_report.facts(),
         model={"model": f"{spec.name} {spec.version}", "sha256": spec.sha256, "input": _input(spec)},
         source=f"{args.source}, {frames[0].width_px} x {frames[0].height_px}, {len(frames)} frames in memory",
     )
@@ -172,7 +168,9 @@ def own_cases(setup: BenchSetup, shapes: Sequence[str] = ("rect",), *, drawn: bo
     ]
 
 
-def time_cases(made: report.Report, cases: Sequence[Case], frames: int, own_processes: Sequence[int] = ()) -> None:
+def time_cases(
+    made: bench_report.Report, cases: Sequence[Case], frames: int, own_processes: Sequence[int] = ()
+) -> None:
     """Run the cases in turns and put their figures and notes into the report."""
     made.results = measure(cases, frames, own_processes)
     made.notes += [f"{result.name}: {note}" for result in made.results for note in result.notes]
@@ -183,11 +181,11 @@ def time_cases(made: report.Report, cases: Sequence[Case], frames: int, own_proc
     ]
 
 
-def finish_report(made: report.Report, folder: Path, screen: Terminal, sections: Sequence[str] = ()) -> None:
+def finish_report(made: bench_report.Report, folder: Path, screen: Terminal, sections: Sequence[str] = ()) -> None:
     """Write the report and print its page; ``sections`` of Markdown come last."""
-    made.memory_mb = machine.memory_mb()
-    paths = report.write(made, folder, sections)
-    print(report.markdown(made, sections), end="")
+    made.memory_mb = bench_report.memory_mb()
+    paths = bench_report.write(made, folder, sections)
+    print(bench_report.markdown(made, sections), end="")
     screen.print(f"Written: {paths[0]} and {paths[1]}")
 
 
@@ -204,7 +202,7 @@ def _engines(spec: ModelSpec, asked: Sequence[str]) -> tuple[str, ...]:
     return tuple(asked)
 
 
-def _run_live(made: report.Report, setup: BenchSetup, args: argparse.Namespace, screen: Terminal) -> None:
+def _run_live(made: bench_report.Report, setup: BenchSetup, args: argparse.Namespace, screen: Terminal) -> None:
     """The first engine with the first number of threads, at each rate."""
     frames = setup.frames
     predictor = Predictor(setup.spec, setup.engines[0], setup.threads[0], spinning=False, frames=lambda: frames)

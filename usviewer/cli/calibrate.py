@@ -28,7 +28,7 @@ ASK = "Look at the ticks and say what one is worth: --tick-mm N"
 
 
 @dataclass(frozen=True, slots=True)
-class ScaleReport:
+class _ScaleReport:
     """What was found. ``spacing`` is None while it is only a proposal, and where there is nothing (``reason``)."""
 
     state: ScaleState
@@ -40,9 +40,8 @@ class ScaleReport:
     remembered: bool = False
 
 
-def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """The options of ``usviewer calibrate``."""
-    parser = commands.add_parser("calibrate", help="find the scale of a source, confirm its ruler and remember it")
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of ``usviewer calibrate``."""
     parser.add_argument("source", metavar="SOURCE", help="a clip, a still, a DICOM file")
     parser.add_argument("--json", action="store_true", help="print the findings as JSON")
     tick = number(MIN_TICK_MM, MAX_TICK_MM, LENGTH_IN_MM)
@@ -64,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def examine(source: Source, args: argparse.Namespace) -> ScaleReport:
+def examine(source: Source, args: argparse.Namespace) -> _ScaleReport:
     """The scale of a source: the file's own first, then a ruler on its pictures."""
     stated = file_scale(source)
     frames = _frames(source) if stated is None or not stated.spacings else ()
@@ -78,14 +77,14 @@ def examine(source: Source, args: argparse.Namespace) -> ScaleReport:
     if proposal is None:
         _refuse_confirmation(args, reason)
         refusal = stated.no_scale_reason if stated is not None and reason == NO_RULER else ""
-        return ScaleReport(ScaleState.NONE, reason=f"{refusal}. {reason}" if refusal else reason)
+        return _ScaleReport(ScaleState.NONE, reason=f"{refusal}. {reason}" if refusal else reason)
     return _by_ruler(source, found, proposal, args)
 
 
-def _by_file(source: Source, found: Calibration, args: argparse.Namespace) -> ScaleReport:
+def _by_file(source: Source, found: Calibration, args: argparse.Namespace) -> _ScaleReport:
     _refuse_confirmation(args, f"{source.info.name} states its scale itself")
     several = "" if found.spacing else "Several regions with different scales: each is used in its own place"
-    return ScaleReport(ScaleState.STATED, found.spacing, reason=several)
+    return _ScaleReport(ScaleState.STATED, found.spacing, reason=several)
 
 
 def _refuse_confirmation(args: argparse.Namespace, why: str) -> None:
@@ -93,7 +92,7 @@ def _refuse_confirmation(args: argparse.Namespace, why: str) -> None:
         raise UserError(f"There is no ruler to confirm: {why[:1].lower()}{why[1:]}", "Leave the options out")
 
 
-def _by_ruler(source: Source, found: Calibration, proposal: Proposal, args: argparse.Namespace) -> ScaleReport:
+def _by_ruler(source: Source, found: Calibration, proposal: Proposal, args: argparse.Namespace) -> _ScaleReport:
     """A ruler is a proposal until its ticks' worth is confirmed, now or in an earlier, remembered time."""
     ruler, across = proposal.ruler, proposal.across
     tick_mm = _read_value(ruler) if args.confirm and args.tick_mm is None else args.tick_mm
@@ -104,11 +103,11 @@ def _by_ruler(source: Source, found: Calibration, proposal: Proposal, args: argp
     if found.state is ScaleState.PROPOSAL:
         if args.remember:
             raise UserError("Only a confirmed ruler is remembered", ASK)
-        return ScaleReport(found.state, None, ruler, across, _proposal(ruler))
+        return _ScaleReport(found.state, None, ruler, across, _proposal(ruler))
     if args.remember:
         remember(proposal, tick_mm if tick_mm is not None else _remembered_mm(proposal))
     remembered = args.remember or found.state is ScaleState.REMEMBERED
-    return ScaleReport(found.state, found.spacing, ruler, across, "", _first_change(source, found), remembered)
+    return _ScaleReport(found.state, found.spacing, ruler, across, "", _first_change(source, found), remembered)
 
 
 def _remembered_mm(proposal: Proposal) -> float:
@@ -160,7 +159,7 @@ def _frames(source: Source) -> list[Frame]:
     return [frame for frame in frames if frame.pixels.shape == frames[0].pixels.shape]
 
 
-def as_json(source: Source, answer: ScaleReport) -> dict[str, Any]:
+def as_json(source: Source, answer: _ScaleReport) -> dict[str, Any]:
     """The findings with stable keys (``docs/calibration.md``); what is not known is null."""
     scale, ruler = answer.spacing, answer.ruler
     return {
@@ -196,7 +195,7 @@ def _ruler_json(ruler: Ruler) -> dict[str, Any]:
     }
 
 
-def _print(source: Source, answer: ScaleReport) -> None:
+def _print(source: Source, answer: _ScaleReport) -> None:
     screen = console()
     screen.print(f"{source.info.name}: {answer.state}")
     if answer.spacing is not None:

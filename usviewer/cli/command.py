@@ -12,10 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from usviewer.atomic import make_folder, short_name, write_text
-from usviewer.bug_report import options_of, report_of, surroundings
 from usviewer.errors import UserError
-from usviewer.logs import DEFAULT_LEVEL, LEVELS, OwnText, log_path, written_down
+from usviewer.files import make_folder, short_name, write_text
+from usviewer.logs import DEFAULT_LEVEL, LEVELS, OwnText, log_path, options_of, report_of, surroundings, written_down
 from usviewer.typed_number import NO_UNIT, parse_number, parse_whole
 
 # Nothing is measured, played or watched for longer than a day; no count of frames has more digits.
@@ -43,7 +42,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> None:  # type: ignore[override]
         """Raise ``UserError`` where argparse would print its usage."""
-        raise UserError(f"{message[:1].upper()}{message[1:]}", f"'{self.prog} --help' lists what can be said")
+        raise UserError(f"{message[:1].upper()}{message[1:]}", f"'{self.prog} --help' lists the options")
 
 
 @contextmanager
@@ -108,7 +107,10 @@ def unused_names(sources: Sequence[str]) -> list[str]:
     names: list[str] = []
     taken: set[str] = set()
     for source in sources:
-        stem = re.sub(r"[^\w.+-]+", "_", Path(source).stem or Path(source).resolve().name).strip("._") or "input"
+        path = Path(source)
+        if path.name in ("", ".."):  # "." and "..": the folder that is meant has a name
+            path = path.resolve()
+        stem = re.sub(r"[^\w.+-]+", "_", path.stem).strip("._") or "input"
         stem = name = short_name(stem, _MOST_NAME_BYTES)
         number = 1
         while name.casefold() in taken:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import Any
 
 from usviewer import acquire
 from usviewer.acquire.device.backend import DeviceInfo
@@ -32,9 +31,8 @@ HINTS = {
 }
 
 
-def add_parser(commands: Any) -> None:
-    """Add ``devices`` to the command line."""
-    parser = commands.add_parser("devices", help="list capture cards and cameras, or say why one is missing")
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of ``usviewer devices``."""
     parser.add_argument("--formats", action="store_true", help="every format of each device, in the order of choice")
     parser.set_defaults(run=run)
 

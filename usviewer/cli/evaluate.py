@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import heapq
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,18 +11,25 @@ from pathlib import Path
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from usviewer.atomic import make_folder
 from usviewer.calibrate.user_spacing import spacing_from_text
 from usviewer.cli.command import number, require_least, whole
 from usviewer.errors import UserError
-from usviewer.evaluate import page, prompts, tracking
-from usviewer.evaluate.box_scores import box_sample, judge_boxes
+from usviewer.evaluate import prompts, reports, tracking
 from usviewer.evaluate.datasets import Dataset, DatasetKind, DatasetOptions, Sample, open_dataset
 from usviewer.evaluate.datasets.dataset import PHANTOMS
 from usviewer.evaluate.datasets.phantoms import is_population
-from usviewer.evaluate.mask_scores import judge_masks, judge_negative, union
 from usviewer.evaluate.reports import Evaluation, report, write
-from usviewer.evaluate.verdict import Verdict, check_task, match_labels
+from usviewer.evaluate.verdict import (
+    Verdict,
+    box_sample,
+    check_task,
+    judge_boxes,
+    judge_masks,
+    judge_negative,
+    match_labels,
+    union,
+)
+from usviewer.files import make_folder
 from usviewer.infer.manifest import ModelSpec
 from usviewer.infer.prediction import Prediction
 from usviewer.infer.predictor import Predictor
@@ -34,7 +40,6 @@ from usviewer.pipeline import FrameAnalyzer, FrameResult, prefetch
 from usviewer.pipeline.analyzer import loaded
 from usviewer.terminal import Terminal, console
 
-WORST = 10
 # mAP is taken over the whole curve of precision and recall, so boxes far below the model's threshold count too.
 MAP_MIN_SCORE = 0.001
 # Five standard deviations lie between 1 and 0: the random factor of a scale stays positive.
@@ -44,9 +49,8 @@ MAX_SCALE_SD = 0.2
 # --- command line -----------------------------------------------------------------------------------------------------
 
 
-def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """The options of ``usviewer evaluate``."""
-    parser = commands.add_parser("evaluate", help="compare a model with labelled images")
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of ``usviewer evaluate``."""
     parser.add_argument("model", metavar="MODEL", help="which model, as 'usviewer models list' names it")
     parser.add_argument(
         "dataset", metavar="DATASET", help="a folder with labels, a clip or folder with --negatives, or phantom"
@@ -60,7 +64,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help="size of a pixel in mm where the data set does not know it; 0.21x0.25: x, then y",
     )
     parser.add_argument(
-        "--negatives", action="store_true", help="nothing is to be found: whatever is, is a false alarm"
+        "--negatives", action="store_true", help="nothing is to be found: whatever is found counts as a false alarm"
     )
     parser.add_argument("--held-out", action="store_true", help="only the fifth that no aorta training may see")
     parser.add_argument("--every", type=whole(), default=1, metavar="N", help="look at one frame in N")
@@ -180,7 +184,7 @@ def _plain(name: str) -> str:
 def evaluate(predictor: Predictor, dataset: Dataset, labels: Mapping[str, str], screen: Terminal) -> Evaluation:
     """Every sample through the model; reading the next ones goes on meanwhile."""
     spec = predictor.spec
-    found, worst = Evaluation(spec, predictor.engine, dataset, labels), _Worst()
+    found, worst = Evaluation(spec, predictor.engine, dataset, labels), reports.WorstCases()
     model = loaded(predictor)
     clip, stills = FrameAnalyzer(model), FrameAnalyzer(model, sequence=False)
     if dataset.kind is DatasetKind.BOXES:
@@ -194,7 +198,7 @@ def evaluate(predictor: Predictor, dataset: Dataset, labels: Mapping[str, str], 
                     raise done.problem
                 verdicts = _judge(found, sample, done)
                 found.verdicts += verdicts
-                worst.offer(sample, done.prediction, verdicts, spec.output.min_score, labels)
+                _offer(worst, found, sample, done.prediction, verdicts)
                 progress.advance(task)
     finally:
         predictor.set_min_score(spec.output.min_score)
@@ -206,7 +210,7 @@ def evaluate(predictor: Predictor, dataset: Dataset, labels: Mapping[str, str], 
 
 def _evaluate_prompts(model: PromptModel, dataset: Dataset, screen: Terminal) -> prompts.PromptEvaluation:
     """Every structure of every sample, pointed at as ``evaluation.prompt`` says."""
-    found, worst = prompts.PromptEvaluation(model.spec, model.engine, dataset), prompts.WorstCases()
+    found, worst = prompts.PromptEvaluation(model.spec, model.engine, dataset), reports.WorstCases()
     with _progress(screen) as progress, closing(prefetch(dataset.samples())) as samples:
         task = progress.add_task(dataset.name, total=dataset.count)
         for sample in samples:
@@ -236,38 +240,17 @@ def _judge(found: Evaluation, sample: Sample, done: FrameResult) -> list[Verdict
     return judge_masks(sample, prediction, reading, found.labels, spec)
 
 
-class _Worst:
-    """Keeps the pictures of the worst cases only: those of a whole data set would fill the memory."""
-
-    def __init__(self) -> None:
-        # The least bad of those that are kept lies on top; the count keeps the order of equal ones stable.
-        self._heap: list[tuple[float, int, page.CasePicture]] = []
-        self._count = 0
-
-    def offer(
-        self,
-        sample: Sample,
-        prediction: Prediction,
-        verdicts: Sequence[Verdict],
-        min_score: float,
-        labels: Mapping[str, str],
-    ) -> None:
-        """Draw and keep the case if it is among the worst so far."""
-        verdict = max(verdicts, key=page.badness, default=None)
-        if verdict is None:
-            return
-        bad = page.badness(verdict)
-        if bad <= 0 or (len(self._heap) == WORST and bad <= self._heap[0][0]):
-            return
-        picture = page.CasePicture(bad, _caption(verdict), _draw(sample, prediction, min_score, labels))
-        self._count += 1
-        heapq.heappush(self._heap, (bad, -self._count, picture))
-        if len(self._heap) > WORST:
-            heapq.heappop(self._heap)
-
-    def pictures(self) -> list[page.CasePicture]:
-        """The worst first."""
-        return [picture for _, _, picture in sorted(self._heap, key=lambda row: (-row[0], -row[1]))]
+def _offer(
+    worst: reports.WorstCases, found: Evaluation, sample: Sample, prediction: Prediction, verdicts: Sequence[Verdict]
+) -> None:
+    """Draw the frame and keep it, if its worst verdict is among the worst so far."""
+    verdict = max(verdicts, key=reports.badness, default=None)
+    if verdict is None:
+        return
+    bad = reports.badness(verdict)
+    if bad > 0 and worst.takes(bad):
+        drawn = _draw(sample, prediction, found.spec.output.min_score, found.labels)
+        worst.offer(reports.CasePicture(bad, _caption(verdict), drawn))
 
 
 def _draw(sample: Sample, prediction: Prediction, min_score: float, labels: Mapping[str, str]) -> bytes:
@@ -275,7 +258,7 @@ def _draw(sample: Sample, prediction: Prediction, min_score: float, labels: Mapp
     shown = [instance for instance in prediction.instances if instance.score >= min_score]
     masks = [union([instance], prediction.frame_size_px) for instance in shown if instance.mask is not None]
     boxes = [instance.box_xyxy_px for instance in shown if instance.mask is None]
-    return page.draw_case(sample.frame, truth, masks, [box.box_xyxy_px for box in sample.truth.boxes], boxes)
+    return reports.draw_case(sample.frame, truth, masks, [box.box_xyxy_px for box in sample.truth.boxes], boxes)
 
 
 def _caption(verdict: Verdict) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 from rich.table import Table
 
-from usviewer.cli.benchmark.frames import held_frames
+from usviewer.cli.bench_cases import held_frames
 from usviewer.cli.sam import convert
 from usviewer.errors import UserError
 from usviewer.frame import Frame
@@ -25,9 +25,8 @@ from usviewer.terminal import Terminal, results
 EXIT_FAILED = 2
 
 
-def add_parser(commands: Any) -> None:
-    """Add ``models`` and its sub-commands to the command line."""
-    parser = commands.add_parser("models", help="list, show, add, remove and verify models")
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of ``usviewer models``."""
     actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
     actions.add_parser("list", help="every model that is here").set_defaults(run=run, act=_list)
     show = actions.add_parser("show", help="everything known about a model")

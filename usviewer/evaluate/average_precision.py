@@ -11,20 +11,11 @@ from typing import Any
 import numpy as np
 
 from usviewer.errors import UserError
+from usviewer.evaluate.datasets.dataset import LabelledBox
 from usviewer.evaluate.statistics import Estimate, Values, interval, resampled
-from usviewer.units import Box
 
 # Accumulating one resample costs some 10 ms; 400 settle the ends of the interval to about 0.005.
 MAP_RESAMPLES = 400
-
-
-@dataclass(frozen=True, slots=True)
-class LabelledBox:
-    """A box of a class; ``score`` is 1 for the truth."""
-
-    class_index: int
-    box_xyxy_px: Box
-    score: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +29,7 @@ class BoxSample:
 
 
 @dataclass(frozen=True, slots=True)
-class AveragePrecision:
+class _AveragePrecision:
     """mAP at IoU 0.50 and averaged over 0.50:0.05:0.95; ``per_class`` gives both for each class index."""
 
     map50: Estimate
@@ -48,7 +39,7 @@ class AveragePrecision:
 
 def average_precision(
     samples: Sequence[BoxSample], class_count: int, resamples: int = MAP_RESAMPLES, seed: int = 0
-) -> AveragePrecision | None:
+) -> _AveragePrecision | None:
     """COCO mAP (101 recall points, at most 100 boxes a picture) with intervals that resample whole groups.
 
     Classes without any true box are left out, as COCO does. None when there is no true box at all. ``UserError`` when
@@ -61,7 +52,7 @@ def average_precision(
     per_class = {index: _maps(precision[:, :, index]) for index in range(class_count)}
     value50, value50_95 = _maps(precision)
     low50, low50_95 = _intervals(evaluator, [sample.group for sample in samples], resamples, seed)
-    return AveragePrecision(
+    return _AveragePrecision(
         Estimate(value50, *low50),
         Estimate(value50_95, *low50_95),
         {index: values for index, values in per_class.items() if not np.isnan(values[0])},

@@ -18,12 +18,12 @@ from numpy.typing import NDArray
 from rich.table import Table as ScreenTable
 
 from usviewer import RESEARCH_USE, __version__
-from usviewer.atomic import write_text
 from usviewer.errors import UserError
-from usviewer.evaluate import page
+from usviewer.evaluate import reports
 from usviewer.evaluate.datasets import Dataset, DatasetKind, Sample
 from usviewer.evaluate.scores import Score, ScoreSection
 from usviewer.evaluate.statistics import bootstrap, mean_absolute, overlap
+from usviewer.files import write_text
 from usviewer.frame import Mask
 from usviewer.infer.manifest import ModelSpec
 from usviewer.infer.prediction import full_mask
@@ -35,7 +35,6 @@ from usviewer.units import Box, Point
 
 FORMAT = 1
 CLICKS = 3
-WORST = 10
 WAYS = {"box": "with a box", **{f"clicks_{n}": f"with {n} click{'s' * (n > 1)}" for n in range(1, CLICKS + 1)}}
 JUDGED = ("box", "clicks_1", "clicks_3")
 COLUMNS = ("name", "group", "label", "area_px", *(f"{what}_{way}" for way in WAYS for what in ("dice", "iou", "score")))
@@ -46,7 +45,7 @@ Map = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
-class PromptScore:
+class _PromptScore:
     """What one way of asking gave: overlaps with the truth, and the overlap (IoU) that the model expected."""
 
     dice: float
@@ -55,14 +54,14 @@ class PromptScore:
 
 
 @dataclass(frozen=True, slots=True)
-class PromptCase:
+class _PromptCase:
     """One structure of one picture, with an answer for each of ``WAYS``."""
 
     name: str
     group: str
     label: str
     area_px: int
-    answers: dict[str, PromptScore]
+    answers: dict[str, _PromptScore]
 
     @property
     def worst_way(self) -> str:
@@ -77,8 +76,8 @@ class PromptEvaluation:
     spec: ModelSpec
     engine: str
     dataset: Dataset
-    cases: list[PromptCase] = field(default_factory=list)
-    pictures: list[page.CasePicture] = field(default_factory=list)
+    cases: list[_PromptCase] = field(default_factory=list)
+    pictures: list[reports.CasePicture] = field(default_factory=list)
 
     def section(self) -> ScoreSection:
         """The figures in sum."""
@@ -132,7 +131,7 @@ def structures(mask: Mask) -> Iterator[Mask]:
             yield parts == part
 
 
-def judge_sample(model: PromptModel, sample: Sample) -> Iterator[tuple[PromptCase, page.CasePicture]]:
+def judge_sample(model: PromptModel, sample: Sample) -> Iterator[tuple[_PromptCase, reports.CasePicture]]:
     """Every structure of a picture, with its picture."""
     embedding: Embedding | None = None
     for label, mask in sample.truth.masks.items():
@@ -144,20 +143,20 @@ def judge_sample(model: PromptModel, sample: Sample) -> Iterator[tuple[PromptCas
 
 def _judge(
     model: PromptModel, embedding: Embedding, sample: Sample, label: str, truth: Mask
-) -> tuple[PromptCase, page.CasePicture]:
+) -> tuple[_PromptCase, reports.CasePicture]:
     box = box_of(truth)
     outlines = {"box": model.outline(embedding, in_box(box))}
     outlines |= {f"clicks_{n}": found for n, found in enumerate(_clicked(model, embedding, truth), 1)}
     size = sample.frame.size_px
     answers = {way: _answer(truth, found, size) for way, found in outlines.items()}
-    case = PromptCase(sample.name, sample.group, label, int(truth.sum()), answers)
+    case = _PromptCase(sample.name, sample.group, label, int(truth.sum()), answers)
     shown = outlines[case.worst_way]
     drawn: list[Box] = []
     if shown.prompt.box_xyxy_px:
         drawn.append(shown.prompt.box_xyxy_px)
     marks = [(x - 1.0, y - 1.0, x + 1.0, y + 1.0) for x, y in shown.prompt.points_xy_px]
-    jpeg = page.draw_case(sample.frame, [truth], [_mask(shown, size)], drawn, marks)
-    return case, page.CasePicture(1 - answers[case.worst_way].dice, _caption(case), jpeg)
+    jpeg = reports.draw_case(sample.frame, [truth], [_mask(shown, size)], drawn, marks)
+    return case, reports.CasePicture(1 - answers[case.worst_way].dice, _caption(case), jpeg)
 
 
 def _clicked(model: PromptModel, embedding: Embedding, truth: Mask) -> Iterator[PromptOutline]:
@@ -180,29 +179,14 @@ def _mask(found: PromptOutline, size_px: tuple[int, int]) -> Mask:
     return full_mask(found.instance, size_px)
 
 
-def _answer(truth: Mask, found: PromptOutline, size_px: tuple[int, int]) -> PromptScore:
+def _answer(truth: Mask, found: PromptOutline, size_px: tuple[int, int]) -> _PromptScore:
     shared = overlap(truth, _mask(found, size_px))
-    return PromptScore(shared.dice, shared.iou, found.score)
+    return _PromptScore(shared.dice, shared.iou, found.score)
 
 
-def _caption(case: PromptCase) -> str:
+def _caption(case: _PromptCase) -> str:
     dices = ", ".join(f"{WAYS[way].removeprefix('with ')} {case.answers[way].dice:.2f}" for way in JUDGED)
     return f"{case.name}, {case.label}: Dice {dices}; shown: {WAYS[case.worst_way].removeprefix('with ')}"
-
-
-class WorstCases:
-    """Keeps the pictures of the worst cases only."""
-
-    def __init__(self) -> None:
-        self._kept: list[page.CasePicture] = []
-
-    def offer(self, picture: page.CasePicture) -> None:
-        """Keep the picture if it is among the worst so far."""
-        self._kept = sorted([*self._kept, picture], key=lambda one: -one.badness)[:WORST]
-
-    def pictures(self) -> list[page.CasePicture]:
-        """The worst first."""
-        return self._kept
 
 
 # --- what it leaves ---------------------------------------------------------------------------------------------------
@@ -215,7 +199,7 @@ def report(found: PromptEvaluation, screen: Terminal) -> None:
         screen.print(f"  {note}", style="dim")
     table = ScreenTable("", "value", "95 % interval", "n", box=None)
     for score in found.section().scores:
-        table.add_row(score.title, page.number(score), page.interval(score), str(score.count))
+        table.add_row(score.title, reports.number(score), reports.interval(score), str(score.count))
     screen.print(table)
 
 
@@ -223,10 +207,12 @@ def write(folder: Path, found: PromptEvaluation) -> None:
     """``structures.csv``, ``summary.json`` and ``index.html``."""
     write_csv(folder / "structures.csv", COLUMNS, [_row(case) for case in found.cases])
     write_json(folder / "summary.json", document(found))
-    write_text(folder / "index.html", page.render(found.title(), found.notes(), [found.section()], [], found.pictures))
+    write_text(
+        folder / "index.html", reports.render(found.title(), found.notes(), [found.section()], [], found.pictures)
+    )
 
 
-def _row(case: PromptCase) -> dict[str, str | int | float | None]:
+def _row(case: _PromptCase) -> dict[str, str | int | float | None]:
     row: dict[str, str | int | float | None] = {
         "name": case.name,
         "group": case.group,

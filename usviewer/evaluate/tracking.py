@@ -27,7 +27,7 @@ COLUMNS = ("run", "name", "index", "dice", "confidence", "carried", "lost")
 
 
 @dataclass(frozen=True, slots=True)
-class TrackingScore:
+class _TrackingScore:
     """One frame: its overlap (Dice) with the truth, what the follower thought of it, and why it was lost there."""
 
     run: int
@@ -39,7 +39,7 @@ class TrackingScore:
     lost: str = ""
 
 
-def follow(model: PromptModel, dataset: Dataset) -> Iterator[TrackingScore]:
+def follow(model: PromptModel, dataset: Dataset) -> Iterator[_TrackingScore]:
     """Score every labelled frame of a clip, in order. Raises ``UserError`` for anything but one outlined structure."""
     if dataset.kind is not DatasetKind.MASKS or len(dataset.labels) != 1:
         raise UserError(f"{dataset.name} is not a clip with one outlined structure", "Give a labelled clip")
@@ -47,7 +47,7 @@ def follow(model: PromptModel, dataset: Dataset) -> Iterator[TrackingScore]:
         yield from _run(number, model, samples)
 
 
-def report(rows: list[TrackingScore], output: Terminal) -> None:
+def report(rows: list[_TrackingScore], output: Terminal) -> None:
     """The figures, a line for each run."""
     for run in sorted({row.run for row in rows}):
         these = [row for row in rows if row.run == run]
@@ -57,7 +57,7 @@ def report(rows: list[TrackingScore], output: Terminal) -> None:
         output.print(f"{where}: mean Dice {mean:.3f} over {len(these)} frames, least {least:.3f}{lost}")
 
 
-def write(folder: Path, rows: list[TrackingScore], model: PromptModel, dataset: Dataset) -> None:
+def write(folder: Path, rows: list[_TrackingScore], model: PromptModel, dataset: Dataset) -> None:
     """``propagation.csv`` with a row for each frame, ``propagation.json`` with the figures."""
     write_csv(folder / "propagation.csv", COLUMNS, [asdict(row) for row in rows])
     runs = sorted({row.run for row in rows})
@@ -86,16 +86,16 @@ def _runs(samples: Iterable[Sample]) -> Iterator[Iterator[Sample]]:
         yield run()
 
 
-def _run(number: int, model: PromptModel, samples: Iterator[Sample]) -> Iterator[TrackingScore]:
+def _run(number: int, model: PromptModel, samples: Iterator[Sample]) -> Iterator[_TrackingScore]:
     start = next(samples)
     first = _clicked(model, start)
     if first is None:
-        yield TrackingScore(
+        yield _TrackingScore(
             number, start.name, start.frame.key.index, 0.0, 0.0, lost="Nothing was outlined at the click"
         )
         yield from _missed(number, samples)
         return
-    yield TrackingScore(number, start.name, start.frame.key.index, _dice(first, start), first.score)
+    yield _TrackingScore(number, start.name, start.frame.key.index, _dice(first, start), first.score)
     # The tracker takes a frame and answers it before it takes the next: ``passed`` holds one sample at most.
     passed: list[Sample] = []
 
@@ -110,7 +110,7 @@ def _run(number: int, model: PromptModel, samples: Iterator[Sample]) -> Iterator
         dice = 0.0
         if step.instance:
             dice = _dice(step.instance, sample)
-        yield TrackingScore(number, sample.name, step.key.index, dice, step.confidence, step.carried, step.lost)
+        yield _TrackingScore(number, sample.name, step.key.index, dice, step.confidence, step.carried, step.lost)
     yield from _missed(number, samples)
 
 
@@ -119,9 +119,9 @@ def _clicked(model: PromptModel, sample: Sample) -> Instance | None:
     return model.outline(model.embed(sample.frame), at_point(point)).instance
 
 
-def _missed(number: int, samples: Iterable[Sample]) -> Iterator[TrackingScore]:
+def _missed(number: int, samples: Iterable[Sample]) -> Iterator[_TrackingScore]:
     for sample in samples:
-        yield TrackingScore(number, sample.name, sample.frame.key.index, 0.0, 0.0)
+        yield _TrackingScore(number, sample.name, sample.frame.key.index, 0.0, 0.0)
 
 
 def _truth(sample: Sample) -> Mask:

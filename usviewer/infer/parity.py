@@ -20,7 +20,7 @@ from usviewer.frame import Frame, Mask, Pixels, make_frame
 from usviewer.infer import golden
 from usviewer.infer.manifest import ModelSpec
 from usviewer.infer.prediction import Instance
-from usviewer.resources import resource_path
+from usviewer.own_folders import resource_path
 from usviewer.units import ScaleSource, isotropic
 
 # What an engine may add to a diameter: in millimetres where the frame has a scale, in pixels where it has none.

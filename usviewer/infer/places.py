@@ -10,9 +10,8 @@ from typing import Any
 
 import platformdirs
 
-from usviewer.atomic import make_folder, write_text
 from usviewer.errors import UserError, foreign_parser
-from usviewer.files import read_bytes
+from usviewer.files import make_folder, read_bytes, write_text
 
 # The largest that is kept (the trials of all engines) has 3 kB.
 MAX_KEPT_BYTES = 1_000_000

@@ -16,17 +16,15 @@ from pathlib import Path
 import cv2
 import tomli_w
 
-from usviewer.atomic import make_folder
 from usviewer.errors import UserError
-from usviewer.files import open_regular
+from usviewer.files import PartFolder, make_folder, open_regular, remove_leftovers
 from usviewer.infer import golden, onnx_file, trial, ultralytics_export
 from usviewer.infer.manifest import MANIFEST, GoldenCase, ModelSpec, check_id, read_manifest
 from usviewer.infer.places import user_folder
 from usviewer.infer.predictor import Predictor
 from usviewer.infer.prompt import exports
+from usviewer.own_folders import resource_path
 from usviewer.plain_text import printable
-from usviewer.resources import resource_path
-from usviewer.unfinished import PartFolder, remove_leftovers
 
 __all__ = [
     "add_model",

@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from usviewer.frame import Pixels
 from usviewer.overlay.palette import HALO, Colour
-from usviewer.resources import resource_path
+from usviewer.own_folders import resource_path
 
 _FACES = {False: "DejaVuSans.ttf", True: "DejaVuSans-Bold.ttf"}
 

@@ -1,6 +1,5 @@
 """All threads: the stages over a whole clip, and over a live source."""
 
-from usviewer.pipeline.analyzer import FrameAnalyzer, FrameResult
-from usviewer.pipeline.clip_run import analyze_clip, prefetch, read_ahead
+from usviewer.pipeline.analyzer import FrameAnalyzer, FrameResult, analyze_clip, prefetch, read_ahead
 
 __all__ = ["FrameAnalyzer", "FrameResult", "analyze_clip", "prefetch", "read_ahead"]

@@ -19,7 +19,7 @@ from usviewer.pipeline.analyzer import Calibrate
 from usviewer.pipeline.curve import Curve, curve_of
 
 MOST_UNDO = 50
-SCALE_CHANGED = "The scale has changed: it is being measured anew"
+SCALE_CHANGED = "The scale has changed: it is being measured again"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -172,13 +172,13 @@ class AnnotationLayer:
         return True
 
     def withdraw_scale(self) -> None:
-        """The scale has changed: every length is in pixels until it is measured anew."""
+        """The scale has changed: every length is in pixels until it is measured again."""
         for structure in self.structures:
             structure.marks = {index: _in_pixels(mark) for index, mark in structure.marks.items()}
         self._history = []  # what was measured by the old scale must not come back
         self.changed += 1
 
-    def measured_anew(
+    def replace_measured(
         self, structure: AnnotatedStructure, before: Mapping[int, Annotation], now: Mapping[int, Annotation]
     ) -> None:
         """Take the same outlines with other measurements, where they were not changed meanwhile."""

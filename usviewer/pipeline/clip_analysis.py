@@ -1,4 +1,4 @@
-"""The analysis of a whole clip beside its playback: a source of its own, no frame dropped, second to the picture."""
+"""The analysis of a whole clip during its playback: from a source of its own, no frame dropped, the playback first."""
 
 from __future__ import annotations
 
@@ -15,16 +15,14 @@ from usviewer.measure.exam_context import NO_CONTEXT, ExamContext
 from usviewer.measure.findings import EMPTY_REPORT, ClipReport
 from usviewer.measure.manual import Edit, read_edited
 from usviewer.measure.reading import Reading
-from usviewer.pipeline.analyzer import FrameAnalyzer, FrameResult, LoadedModel
-from usviewer.pipeline.clip_run import MOST_FIRST_FAILURES
+from usviewer.pipeline.analyzer import MOST_FIRST_FAILURES, FrameAnalyzer, FrameResult, LoadedModel
 from usviewer.pipeline.curve import Curve, curve_of
 from usviewer.pipeline.playback import Playback, SharedCalibration
-from usviewer.pipeline.refusals import as_user_error, refusals
-from usviewer.pipeline.worker import Worker
+from usviewer.pipeline.worker import Worker, as_user_error, refusals
 from usviewer.save.kept_predictions import KeptPrediction, KeptPredictions
 
 STEP_ASIDE_S = 0.002
-# The curve is drawn anew so often, and in no more than a twentieth of the time.
+# The curve is drawn again so often, and in no more than a twentieth of the time.
 CURVE_EVERY_S = 0.3
 CURVE_SHARE = 0.05
 

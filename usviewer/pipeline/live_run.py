@@ -12,8 +12,11 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import defaultdict, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+
+import numpy as np
 
 from usviewer.acquire import Source
 from usviewer.frame import Frame, SourceInfo
@@ -23,10 +26,8 @@ from usviewer.measure.findings import EMPTY_REPORT, ClipReport
 from usviewer.measure.reading import Summary
 from usviewer.measure.trend import Trend
 from usviewer.pipeline.analyzer import Calibrate, FrameAnalyzer, FrameResult, LoadedModel, try_to_calibrate
-from usviewer.pipeline.refusals import as_user_error, reason_of
 from usviewer.pipeline.signal import SignalState, SignalWatch
-from usviewer.pipeline.timing import Percentiles, Timings
-from usviewer.pipeline.worker import JOIN_DEADLINE_S, Mailbox, Worker
+from usviewer.pipeline.worker import JOIN_DEADLINE_S, Mailbox, Worker, as_user_error, reason_of
 
 # A pair of image and overlay that is older than this is not shown; the newest image is, without an overlay.
 MAX_PAIR_AGE_S = 0.150
@@ -39,6 +40,8 @@ MOST_FAILURES = 10
 # So often the log says how many frames came, were dropped, and how late they were.
 LOG_EVERY_S = 60.0
 _log = logging.getLogger(__name__)
+# Durations of each stage over which percentiles are taken, and the time over which a rate is counted.
+KEPT, RATE_SPAN_S = 512, 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,7 +250,7 @@ class LiveRun(Worker):
         )
 
     def _percentiles(self, now: float) -> Mapping[str, Percentiles]:
-        """Of every stage, a few times a second: nobody reads faster, so they are not reckoned for every poll."""
+        """Percentiles of every stage, computed a few times a second and not for every poll: nobody reads faster."""
         taken_s, stages_ms = self._stages_ms
         if now - taken_s >= STATUS_EVERY_S:
             stages_ms = {name: self._timings.percentiles(name) for name in self._timings.stages()}
@@ -292,7 +295,7 @@ class LiveRun(Worker):
 
     def _lost(self, error: Exception) -> None:
         if self._stopping.is_set():
-            return  # closed from outside: whatever the read said then is no news
+            return  # closed from outside: what the read raised then does not matter
         _log.warning("the live source is lost: %s", error)
         self._note_bug(error)
         with self._lock:
@@ -427,3 +430,56 @@ def _scale_lost(before: Frame | None, now: Frame) -> bool:
 
 def _scaled(frame: Frame) -> bool:
     return frame.geometry is not None and any(region.spacing for region in frame.geometry.regions)
+
+
+# --- how long the stages take -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Percentiles:
+    """Milliseconds; all zero when nothing was measured."""
+
+    p50: float = 0.0
+    p95: float = 0.0
+    p99: float = 0.0
+    maximum: float = 0.0
+    count: int = 0
+
+
+class Timings:
+    """Durations by stage, and rates by event. Not thread-safe: the owner holds its lock."""
+
+    def __init__(self) -> None:
+        self._durations_ms: dict[str, deque[float]] = defaultdict(lambda: deque(maxlen=KEPT))
+        self._moments_s: dict[str, deque[float]] = defaultdict(lambda: deque(maxlen=KEPT))
+
+    def add(self, stage: str, began_s: float, ended_s: float) -> None:
+        """One more duration, from two monotonic times."""
+        self._durations_ms[stage].append((ended_s - began_s) * 1000.0)
+
+    def add_ms(self, stage: str, milliseconds: float) -> None:
+        """One more duration."""
+        self._durations_ms[stage].append(milliseconds)
+
+    def tick(self, event: str, at_s: float) -> None:
+        """Something happened once."""
+        self._moments_s[event].append(at_s)
+
+    def stages(self) -> tuple[str, ...]:
+        """Names of all stages that were timed, in the order they first came."""
+        return tuple(self._durations_ms)
+
+    def percentiles(self, stage: str) -> Percentiles:
+        """Over the last ``KEPT`` durations."""
+        values = self._durations_ms.get(stage)
+        if not values:
+            return Percentiles()
+        p50, p95, p99 = np.percentile(np.fromiter(values, float), (50, 95, 99))
+        return Percentiles(float(p50), float(p95), float(p99), max(values), len(values))
+
+    def rate(self, event: str, now_s: float) -> float:
+        """Events a second over the last two seconds; 0 when they have stopped."""
+        recent = [moment for moment in self._moments_s.get(event, ()) if now_s - moment <= RATE_SPAN_S]
+        if len(recent) < 2 or recent[-1] <= recent[0]:
+            return 0.0
+        return (len(recent) - 1) / (recent[-1] - recent[0])

@@ -14,8 +14,7 @@ from usviewer.acquire import Source
 from usviewer.calibrate.calibration import NOTHING_STATED, Calibration, ScaleEvidence, StatedScale
 from usviewer.errors import UserError
 from usviewer.frame import FALLBACK_FRAMES_PER_SECOND, Frame, FrameKey, ImageGeometry, SourceInfo
-from usviewer.pipeline.refusals import as_user_error
-from usviewer.pipeline.worker import Worker
+from usviewer.pipeline.worker import Worker, as_user_error
 
 # While the hand moves, the nearest key frame is shown; after this rest the exact frame is decoded.
 HAND_RESTS_S = 0.10
@@ -63,7 +62,7 @@ class SharedCalibration:
 
 
 @dataclass(frozen=True, slots=True)
-class PlaybackRequest:
+class _PlaybackRequest:
     """What the user asked the playback for, last."""
 
     index: int = 0
@@ -81,7 +80,7 @@ class PlaybackState:
     frame: Frame | None
     times_s: Sequence[float]
     source: SourceInfo | None
-    wanted: PlaybackRequest
+    wanted: _PlaybackRequest
     message: str
 
 
@@ -117,7 +116,7 @@ class Playback(Worker):
         self._ready = threading.Event()
         self._counted = threading.Event()
         self._unreadable: set[int] = set()
-        self._wanted = PlaybackRequest(start_index)
+        self._wanted = _PlaybackRequest(start_index)
         self._raw: Frame | None = None  # the picture as it was decoded
         self._frame: Frame | None = None
         self._shown_by: SharedCalibration | None = None  # what gave it its geometry
@@ -192,7 +191,7 @@ class Playback(Worker):
         """The picture of this moment."""
         with self._changed:
             message = self._problem or self._message or self._scale_message
-            # A picture with the millimetres of a scale that holds no longer is shown without any.
+            # A picture with millimetres of a scale that no longer holds is shown without any.
             frame = self._frame if self._shown_by is self._calibration else self._raw
             return PlaybackState(frame, self._times_s, self._info, self._wanted, message)
 
@@ -307,11 +306,11 @@ class Playback(Worker):
         assert self._raw is not None
         self._set_frame(self._raw, *self._calibrated(self._raw))
 
-    def _is_settled(self, wanted: PlaybackRequest) -> bool:
+    def _is_settled(self, wanted: _PlaybackRequest) -> bool:
         shown = self._frame is not None and self._frame.key.index == wanted.index
         return shown or wanted.index in self._unreadable
 
-    def _show_near(self, source: Source, wanted: PlaybackRequest) -> None:
+    def _show_near(self, source: Source, wanted: _PlaybackRequest) -> None:
         try:
             raw = source.seek_near(wanted.index)
             self._set_frame(raw, *self._calibrated(raw))
@@ -321,8 +320,8 @@ class Playback(Worker):
             rests_s = HAND_RESTS_S - (time.monotonic() - wanted.asked_s)
             self._changed.wait_for(lambda: self._stopping.is_set() or self._wanted is not wanted, max(0.0, rests_s))
 
-    def _play(self, source: Source, wanted: PlaybackRequest) -> None:
-        """Follow the clock of the clip; frames that are due no more are left out."""
+    def _play(self, source: Source, wanted: _PlaybackRequest) -> None:
+        """Follow the clock of the clip; frames whose time has passed are left out."""
         times_s = self._times_s
         first, last = wanted.loop or (0, len(times_s) - 1)
         began_s, began_at_s = time.monotonic(), times_s[wanted.index]
@@ -342,14 +341,14 @@ class Playback(Worker):
             following_s = end_s if index >= last else times_s[index + 1]
             self._rest_until(began_s + (following_s - began_at_s) / wanted.rate, wanted)
 
-    def _rest_until(self, due_s: float, wanted: PlaybackRequest) -> None:
+    def _rest_until(self, due_s: float, wanted: _PlaybackRequest) -> None:
         self.busy.clear()
         with self._changed:
             left_s = max(0.0, due_s - time.monotonic())
             self._changed.wait_for(lambda: self._stopping.is_set() or self._wanted is not wanted, left_s)
         self.busy.set()
 
-    def _finish(self, wanted: PlaybackRequest, last: int) -> None:
+    def _finish(self, wanted: _PlaybackRequest, last: int) -> None:
         """Stand on the last frame, unless something else was asked for meanwhile."""
         with self._changed:
             if self._wanted is wanted:

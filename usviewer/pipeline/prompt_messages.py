@@ -72,14 +72,8 @@ class TrackLost:
     why: str
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class WorkerError:
-    """Something went wrong, in words for the user."""
-
-    error: UserError
-
-
-Event = OutlineResult | TrackProgress | TrackEnded | TrackLost | WorkerError
+# What goes wrong is an event in words for the user.
+Event = OutlineResult | TrackProgress | TrackEnded | TrackLost | UserError
 
 
 @dataclass(frozen=True, slots=True, eq=False)

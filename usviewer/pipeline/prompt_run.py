@@ -1,4 +1,4 @@
-"""A prompt model at work beside the window: one thread that encodes and outlines, one that carries a live outline on.
+"""A prompt model in the background of the window: one thread encodes and outlines, one carries a live outline on.
 
 Nothing queues but what was asked for on purpose. A click that comes while another waits takes its place; frames are
 encoded in the order of need: the one that was clicked on, the one that is shown, a live one, one to follow a structure
@@ -37,10 +37,8 @@ from usviewer.pipeline.prompt_messages import (
     TrackLost,
     TrackProgress,
     TrackRequest,
-    WorkerError,
 )
-from usviewer.pipeline.refusals import as_user_error
-from usviewer.pipeline.worker import Mailbox, Worker
+from usviewer.pipeline.worker import Mailbox, Worker, as_user_error
 
 # The neighbours of the shown frame are encoded ahead: so many at most, and no more than this takes altogether.
 MOST_AHEAD, AHEAD_S = 6, 3.0
@@ -159,7 +157,7 @@ class Prompting(Worker):
         self._live.waiting.close()
 
     def _ended(self, error: UserError) -> None:
-        self._events.put(WorkerError(error))
+        self._events.put(error)
 
     # -- for the window
 
@@ -248,7 +246,7 @@ class Prompting(Worker):
         try:
             model = self._load()
             if model.notice:
-                self._events.put(WorkerError(UserError(model.notice)))
+                self._events.put(UserError(model.notice))
             with self._changed:
                 self._model = model
         finally:
@@ -263,7 +261,7 @@ class Prompting(Worker):
     def _failed(self, error: Exception) -> None:
         """Say what went wrong, and do not try the same again by itself: the shown frame would fail for ever."""
         self._note_bug(error)
-        self._events.put(WorkerError(as_user_error(error)))
+        self._events.put(as_user_error(error))
         self.cancel()
         with self._changed:
             self._ahead = []
@@ -421,7 +419,7 @@ def _around(index: int, count: int) -> list[int]:
 
 
 class NoModel(UserError):
-    """There is no model that outlines what it is pointed at."""
+    """There is no prompt model: none that outlines what it is pointed at."""
 
 
 def load_prompt_model(model_id: str = "") -> PromptModel:

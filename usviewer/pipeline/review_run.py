@@ -226,5 +226,5 @@ class ReviewRun:
         )
 
     def _own_reading(self, frame: Frame | None, reading: Reading | None) -> Reading | None:
-        """The reading of the shown frame; of other pixels none is ever drawn on these."""
+        """The reading of the shown frame; a reading of other pixels is never drawn on it."""
         return None if frame is None or reading is None or reading.key != frame.key else reading

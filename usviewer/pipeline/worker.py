@@ -12,18 +12,20 @@ import queue
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from usviewer.errors import UserError
 from usviewer.logs import OwnText
-from usviewer.pipeline.refusals import as_user_error, is_bug
+from usviewer.plain_text import printable
 
 T = TypeVar("T")
 # Stopping what is only being read never takes longer. What blocks beyond that (a device that hangs in its driver, an
-# engine that never ends) is left behind in a daemon thread, which is said.
+# engine that never ends) is left behind in a daemon thread, and the log says so.
 JOIN_DEADLINE_S = 1.0
 # After a second Ctrl-C nothing is waited for any longer: what blocks is left behind.
 INTERRUPTED_S = 1.0
@@ -33,6 +35,11 @@ PREFIX = "usviewer-"
 _log = logging.getLogger(__name__)
 _known: weakref.WeakSet[Worker] = weakref.WeakSet()  # a worker that runs is held by its threads
 _known_lock = threading.Lock()
+# Of an error in the program its first letters are shown, of the frames that were refused the first numbers.
+MOST_LETTERS, MOST_NAMED = 160, 8
+NO_MEMORY = "There was not enough memory for this picture"
+# What is being written gets its time; what is only being read may be left behind (``stop``).
+FINISH_DEADLINE_S = 5.0
 
 
 def own_threads() -> int:
@@ -249,3 +256,117 @@ def serial_executor(name: str, work: str) -> Iterator[SerialExecutor]:
     finally:
         executor.request_stop()
         executor.join(deadline_s)
+
+
+# --- why a frame or a piece of work failed ----------------------------------------------------------------------------
+
+
+def reason_of(error: Exception) -> str:
+    """The true reason in one clause."""
+    if isinstance(error, UserError):
+        return error.what
+    if isinstance(error, MemoryError):
+        return NO_MEMORY
+    said = printable(next(iter(str(error).strip().splitlines()), ""))[:MOST_LETTERS]
+    return f"An error in the program ({type(error).__name__}{f': {said}' if said else ''})"
+
+
+def is_bug(error: Exception) -> bool:
+    """Whether the error is a bug, whose traceback the developers want."""
+    return not isinstance(error, UserError | MemoryError)
+
+
+def as_user_error(error: Exception) -> UserError:
+    """The same for whoever shows errors."""
+    if isinstance(error, UserError):
+        return error
+    if isinstance(error, MemoryError):
+        return UserError(NO_MEMORY, "Close other programs and try again")
+    return UserError(reason_of(error), "Please report it")
+
+
+def refusals(frames_by_reason: Mapping[str, Sequence[int]], count: int) -> tuple[str, ...]:
+    """A sentence for each reason, with the frames of ``count`` that were refused for it."""
+    return tuple(
+        f"{len(frames)} of {count} frames could not be read (frame {_named(frames)}): {reason}"
+        for reason, frames in frames_by_reason.items()
+    )
+
+
+def _named(frames: Sequence[int]) -> str:
+    named = ", ".join(map(str, frames[:MOST_NAMED]))
+    return named if len(frames) <= MOST_NAMED else f"{named}, ..."
+
+
+# --- jobs of the window -----------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True, eq=False)
+class _Job(Generic[T]):
+    """One piece of work, and who is told of its result."""
+
+    future: Future[T]
+    done: Callable[[T], None] | None
+    failed: Callable[[UserError], None] | None
+    cancelled: bool = False
+
+    def deliver(self) -> None:
+        if self.cancelled:
+            return
+        error = self.future.exception()
+        if error is None:
+            if self.done is not None:
+                self.done(self.future.result())
+            return
+        if isinstance(error, Exception) and self.failed is not None:
+            self.failed(as_user_error(error))
+            if not is_bug(error):
+                return
+        raise error
+
+
+class Jobs:
+    """Runs work in the order it was submitted, in one thread that starts with the first job.
+
+    ``poll`` calls the callbacks in the caller's thread: the window polls, so no worker ever touches a widget.
+    """
+
+    def __init__(self, name: str = "jobs") -> None:
+        self._executor = SerialExecutor(name, f"the work on {name}")
+        self._open: deque[_Job[Any]] = deque()
+
+    @property
+    def busy(self) -> bool:
+        """True while something is submitted whose result was not yet delivered."""
+        return bool(self._open)
+
+    def submit(
+        self,
+        work: Callable[[], T],
+        done: Callable[[T], None] | None = None,
+        failed: Callable[[UserError], None] | None = None,
+    ) -> None:
+        """Do ``work`` in the thread. From ``poll``: ``done(result)``, or ``failed(error)`` for whatever was raised.
+
+        A full memory and a bug are failures like any other, in a sentence; a bug is raised as well.
+        """
+        self._open.append(_Job(self._executor.submit(work), done, failed))
+
+    def cancel(self) -> None:
+        """Deliver no result of what was submitted so far; what has begun is not interrupted."""
+        for job in self._open:
+            job.cancelled = True
+            job.future.cancel()
+
+    def poll(self) -> None:
+        """Deliver what is finished. A bug, or what nobody takes, is raised here once the job's owner knows of it."""
+        while self._open and self._open[0].future.done():
+            self._open.popleft().deliver()
+
+    def request_stop(self) -> None:
+        """Finish everything that was submitted, then end the thread; not waited for here. May be repeated."""
+        self._executor.request_stop()
+
+    def stop(self, deadline_s: float = FINISH_DEADLINE_S) -> bool:
+        """Finish everything that was submitted, then end the thread; False when that took too long. May be repeated."""
+        return self._executor.stop(deadline_s)

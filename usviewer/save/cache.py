@@ -30,17 +30,15 @@ import platformdirs
 import xxhash
 
 from usviewer import __version__
-from usviewer.atomic import atomic_path, make_folder, write_text
 from usviewer.calibrate.calibration import NOTHING_STATED, StatedScale
 from usviewer.calibrate.ruler.watch import Confirmed, Reference
 from usviewer.errors import UserError, foreign_parser
-from usviewer.files import keep_copy, open_regular, read_bytes
+from usviewer.files import atomic_path, keep_copy, make_folder, open_regular, read_bytes, remove_leftovers, write_text
 from usviewer.infer.prediction import Edge, Prediction
 from usviewer.measure.exam_context import NO_CONTEXT, ExamContext
 from usviewer.measure.manual import Edit
 from usviewer.measure.reading import Errors, Measurement, Reading
 from usviewer.save.kept_predictions import KeptPrediction, KeptPredictions
-from usviewer.unfinished import remove_leftovers
 from usviewer.units import Spacing
 
 FORMAT = 1
@@ -61,7 +59,7 @@ T = TypeVar("T")
 
 
 def clips_folder() -> Path:
-    """The folder of all this: inside the platform's data folder."""
+    """Return the folder of all that is kept about clips, inside the platform's data folder."""
     return Path(platformdirs.user_data_dir("usviewer", appauthor=False)) / "clips"
 
 
@@ -414,7 +412,7 @@ def _predictions_from(content: bytes) -> KeptPredictions:
     arrays = _arrays(content)
     document, bits = json.loads(arrays["document"].tobytes()), arrays["bits"]
     if bits.dtype != np.uint8 or bits.ndim != 1:
-        raise ValueError("masks are no bits")
+        raise ValueError("masks are not bits")
     frames: dict[int, KeptPrediction] = {}
     start = 0
     for entry in document["frames"]:

@@ -12,12 +12,11 @@ from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
-from usviewer.atomic import cannot_write, make_folder
+from usviewer.files import PartFolder, cannot_write, make_folder, remove_leftovers
 from usviewer.frame import Frame, Pixels
 from usviewer.overlay.annotated_frame import AnnotatedFrame
 from usviewer.save.deidentify import BLANKED, blank_outside_sector, privacy_notice
 from usviewer.save.media import picture_of, write_png
-from usviewer.unfinished import PartFolder, remove_leftovers
 
 # Files that are replaced wait here, inside the folder of work, until all new ones have their places.
 _EARLIER = "earlier"

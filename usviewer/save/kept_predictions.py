@@ -16,7 +16,7 @@ Bits = NDArray[np.uint8]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class KeptPrediction:
-    """One frame's prediction with its masks as bits, and what it depends on beside the pixels and the model.
+    """One frame's prediction with its masks as bits, and what else than the pixels and the model it depends on.
 
     The network was shown the part of the picture in ``sector_box_px`` (None: all of it), with pixels of this
     ``pixel_aspect``. ``stated_aspect`` is the recording's own word on the shape of its pixels.
@@ -66,7 +66,7 @@ def pack(frame: Frame, prediction: Prediction) -> KeptPrediction:
 class KeptPredictions:
     """Those of a whole clip, by frame; ``seen`` is what the watch of its ruler (``reference``) said of each frame.
 
-    Of the aorta sweep (444 frames of 1536x796) they take 0.3 MB of masks and about 1 kB a frame beside.
+    Of the aorta sweep (444 frames of 1536x796) they take 0.3 MB of masks, and about 1 kB more for each frame.
     ``geometries`` are those that ``calibrated_by`` gave the frames, which need not be worked out again for it.
     """
 

@@ -15,8 +15,8 @@ import contourpy
 import numpy as np
 
 from usviewer import RESEARCH_USE, __version__
-from usviewer.atomic import write_bytes, write_text
 from usviewer.errors import UserError
+from usviewer.files import write_bytes, write_text
 from usviewer.frame import Frame, Points
 from usviewer.frame import Pixels as LabelImage
 from usviewer.infer.prediction import Instance, Prediction

@@ -1,4 +1,4 @@
-"""Annotated pictures and clips. What is kept is what was seen: every one is made from a ``AnnotatedFrame``."""
+"""Annotated pictures and clips. What is kept is what was seen: each is made from an ``AnnotatedFrame``."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ import numpy as np
 from av.video.reformatter import Colorspace, VideoReformatter
 
 from usviewer import RESEARCH_USE
-from usviewer.atomic import AtomicFile, cannot_write, write_bytes
 from usviewer.errors import UserError
+from usviewer.files import AtomicFile, cannot_write, write_bytes
 from usviewer.frame import Frame, Pixels
 from usviewer.overlay.annotated_frame import AnnotatedFrame
 from usviewer.overlay.items import Scene, Text

@@ -14,8 +14,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from usviewer import RESEARCH_USE
-from usviewer.atomic import write_bytes
 from usviewer.errors import UserError
+from usviewer.files import write_bytes
 from usviewer.measure.reading import NORMAL_95, Reading, Status, Summary
 from usviewer.overlay.words import convention, plane_words, title
 from usviewer.plain_text import printable

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from usviewer.atomic import short_name
+from usviewer.files import short_name
 from usviewer.infer.prediction import Prediction
 from usviewer.measure.reading import Reading, quality_rank
 from usviewer.overlay.annotated_frame import AnnotatedFrame

@@ -154,7 +154,7 @@ def _withdrawals(readings: Sequence[Reading]) -> list[dict[str, Any]]:
 
 
 def scale_withdrawals(readings: Sequence[Reading]) -> list[tuple[FrameKey, str]]:
-    """From which frames on there are no mm, and why: the ruler, the words beside it, or the picture's size changed."""
+    """List the frames from which on there are no mm, and why: ruler, its words, or the picture's size changed."""
     found: list[tuple[FrameKey, str]] = []
     before = ""
     for reading in readings:

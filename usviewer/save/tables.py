@@ -1,4 +1,4 @@
-"""Readings and instances as tables, and the summary of a clip. Every column and key is described in ``docs/files.md``.
+"""Readings and instances as tables. Every column and key is described in ``docs/files.md``.
 
 From the first release on columns are added at the end of their group, never renamed or removed: people's scripts read
 them. A value that does not exist is an empty cell (null in JSON), never 0.
@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from usviewer.atomic import AtomicFile, cannot_write, write_text
+from usviewer.files import AtomicFile, cannot_write, write_text
 from usviewer.infer.prediction import Prediction
 from usviewer.measure.findings import finding_of
 from usviewer.measure.reading import Dimension, Measurement, Reading, Status

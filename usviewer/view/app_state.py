@@ -22,11 +22,11 @@ from usviewer.overlay.annotated_frame import AnnotatedFrame
 from usviewer.overlay.scene import MaskStyle, Style
 from usviewer.overlay.text import OF_THE_FRAME, TextContext
 from usviewer.pipeline.analyzer import LoadedModel, load_model
-from usviewer.pipeline.jobs import FINISH_DEADLINE_S, Jobs
+from usviewer.pipeline.worker import FINISH_DEADLINE_S, Jobs
 from usviewer.settings import Settings
 from usviewer.units import Spacing
 
-# What is being written is waited for (``pipeline.jobs``). What is being read, or a model that loads, is given this long
+# What is being written is waited for (``pipeline.worker``). What is being read, or a model that loads, is given this long
 # when the window closes; then it is left behind.
 READS_S, LOADS_S = 2.0, 1.0
 

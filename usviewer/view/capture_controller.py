@@ -24,10 +24,9 @@ from usviewer.overlay.palette import unit_px
 from usviewer.overlay.scene import Style, compose
 from usviewer.overlay.text import TextContext
 from usviewer.own_folders import pictures_folder
-from usviewer.pipeline.jobs import Jobs
+from usviewer.pipeline.worker import Jobs
+from usviewer.save.capture import RecordedFrame, Recorder, Snapshot, save_snapshot
 from usviewer.save.masks import export_corrections
-from usviewer.save.recording import RecordedFrame, Recorder
-from usviewer.save.snapshot import Snapshot, save_snapshot
 from usviewer.view.app_state import AppState, Displayed
 from usviewer.view.notify import Notify
 from usviewer.view.presenter import Presenter

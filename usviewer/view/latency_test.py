@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from usviewer.acquire import check_address, open_source
-from usviewer.cli import latency, timecode
+from usviewer.cli import latency
 from usviewer.cli.command import number, whole
 from usviewer.errors import UserError
 from usviewer.frame import Frame
@@ -23,11 +23,8 @@ OPENING_S = 60.0
 POLL_MS = 100
 
 
-def add_parser(commands: Any) -> None:
-    """The options of ``usviewer latency-test``."""
-    parser = commands.add_parser(
-        "latency-test", help="measure the delay from a window through a grabber into the program"
-    )
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of ``usviewer latency-test``."""
     parser.add_argument(
         "source",
         nargs="?",
@@ -141,13 +138,13 @@ def _window(loopback: latency.Loopback, hold_ms: float) -> Any:
             self._timer.start()
 
         def _next(self) -> None:
-            self._number = min(self._number + 1, timecode.MOST)
+            self._number = min(self._number + 1, latency.MOST_NUMBER)
             self.update()
 
         def paintEvent(self, event: QPaintEvent) -> None:
-            columns, rows = timecode.SIZE_UNITS
+            columns, rows = latency.SIZE_UNITS
             unit = max(1, min(self.width() // columns, self.height() // rows))
-            picture = timecode.pattern(self._number, unit)
+            picture = latency.pattern(self._number, unit)
             height, width = picture.shape
             image = QImage(picture.data, width, height, width, QImage.Format.Format_Grayscale8)
             place = QRect((self.width() - width) // 2, (self.height() - height) // 2, width, height)

@@ -13,8 +13,8 @@ from PySide6.QtCore import Qt, QTimer, Signal
 from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QPushButton, QSizePolicy, QWidget
 
-from usviewer.bug_report import report_of
 from usviewer.errors import UserError
+from usviewer.logs import report_of
 from usviewer.view import theme
 from usviewer.view.widgets import PlainLabel, caption, tip
 

@@ -39,7 +39,6 @@ from usviewer.pipeline.prompt_messages import (
     TrackEnded,
     TrackLost,
     TrackProgress,
-    WorkerError,
 )
 from usviewer.pipeline.prompt_run import NoModel, known_labels
 from usviewer.units import Box, Point
@@ -286,7 +285,7 @@ class PromptController(QObject):
         self, structure: AnnotatedStructure, label: str, before: Mapping[int, Annotation], now: Mapping[int, Annotation]
     ) -> None:
         if structure.label == label:  # not renamed again meanwhile
-            self._layer.measured_anew(structure, before, now)
+            self._layer.replace_measured(structure, before, now)
 
     def _use_scale(self) -> None:
         """No length of the old scale stays; in a clip all are measured again as soon as the new one is known."""
@@ -302,7 +301,7 @@ class PromptController(QObject):
         self._unscaled = False
         for structure in self._layer.structures:
             marks = dict(structure.marks)
-            take = partial(self._layer.measured_anew, structure, marks)
+            take = partial(self._layer.replace_measured, structure, marks)
             self._app_state.loads.submit(partial(recalibrate_annotations, clip, marks), take, self._say)
 
     def correct(self) -> None:
@@ -402,8 +401,8 @@ class PromptController(QObject):
             self.changed.emit()
         elif isinstance(event, TrackLost):
             self._notify.warn(f"{event.why}: freeze and point at it again.", key="prompt")
-        elif isinstance(event, WorkerError):
-            self._say(event.error)
+        elif isinstance(event, UserError):
+            self._say(event)
 
     def _say(self, error: UserError) -> None:
         if isinstance(error, NoModel):

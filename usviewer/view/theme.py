@@ -7,7 +7,7 @@ from functools import lru_cache
 from PySide6.QtGui import QColor, QFont, QFontDatabase, QIcon, QPalette
 from PySide6.QtWidgets import QApplication
 
-from usviewer.resources import resource_path
+from usviewer.own_folders import resource_path
 
 BACKGROUND = "#0E1113"
 SURFACE = "#171B1F"

@@ -53,8 +53,9 @@ def test_average_precision_of_known_cases() -> None:
 
 def test_average_precision_agrees_with_pycocotools() -> None:
     pytest.importorskip("pycocotools")
-    from usviewer.evaluate.average_precision import BoxSample, LabelledBox
+    from usviewer.evaluate.average_precision import BoxSample
     from usviewer.evaluate.average_precision import average_precision as reference
+    from usviewer.evaluate.datasets.dataset import LabelledBox
 
     rng = np.random.default_rng(5)
     found, samples = [], []

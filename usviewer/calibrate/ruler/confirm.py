@@ -7,14 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from usviewer.atomic import make_folder, write_text
 from usviewer.calibrate.ruler import layouts
 from usviewer.calibrate.ruler.detect import CHANGES, NO_RULER, Ruler, RulerSearch, find_ruler, spacing
 from usviewer.calibrate.ruler.layouts import RulerLayout
 from usviewer.calibrate.ruler.watch import Confirmed, Reference, take_reference
 from usviewer.calibrate.sector import find_sector
 from usviewer.errors import UserError
-from usviewer.files import keep_copy, one_at_a_time
+from usviewer.files import keep_copy, make_folder, one_at_a_time, write_text
 from usviewer.frame import Frame, Pixels, SourceInfo
 from usviewer.units import Spacing, pixel_shape
 

@@ -135,7 +135,7 @@ def fingerprint(path: Path | None = None) -> str:
 
 
 def to_text(layouts: Sequence[RulerLayout]) -> str:
-    """The file's content; write it with ``atomic.write_text``, whole or not at all."""
+    """The file's content; write it with ``files.write_text``, whole or not at all."""
     return json.dumps({"version": VERSION, "layouts": [_entry(layout) for layout in layouts]}, indent=1)
 
 

@@ -26,7 +26,7 @@ VERIFIED = "converted from the checkpoint, compared with its network"
 
 
 @dataclass(frozen=True, slots=True)
-class Converted:
+class _Converted:
     """The model that was made, and how far each graph is from the network it was made from."""
 
     spec: ModelSpec
@@ -34,7 +34,7 @@ class Converted:
     decoder_difference: float
 
 
-def convert(checkpoint: Path, kind: str, out: Path | None = None, model_id: str | None = None) -> Converted:
+def convert(checkpoint: Path, kind: str, out: Path | None = None, model_id: str | None = None) -> _Converted:
     """Convert a checkpoint to a model's folder ``out``, or install it among the user's models.
 
     Raises ``UserError`` and leaves nothing behind where PyTorch is not here, the checkpoint is not of that ``kind``, or
@@ -60,16 +60,16 @@ def convert(checkpoint: Path, kind: str, out: Path | None = None, model_id: str 
             folder.mkdir()
             far = _write(checkpoint, kind, folder, name)
             if out is None:
-                return Converted(registry.add_model(folder, model_id), *far)
+                return _Converted(registry.add_model(folder, model_id), *far)
             shutil.move(folder, out)
         except OSError as error:
             raise UserError(f"The model cannot be written: {error.strerror}", "Check space and permissions") from None
-        return Converted(read_manifest(out), *far)
+        return _Converted(read_manifest(out), *far)
 
 
 def _write(checkpoint: Path, kind: str, folder: Path, name: str) -> tuple[float, float]:
     from usviewer.cli.sam.checkpoint import read_checkpoint  # imports PyTorch: only here
-    from usviewer.cli.sam.graphs import write_graphs
+    from usviewer.cli.sam.network import write_graphs
 
     tensors, shape = read_checkpoint(checkpoint, kind)
     far = write_graphs(tensors, shape, folder)

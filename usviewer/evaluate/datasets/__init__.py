@@ -8,11 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from usviewer.errors import UserError
-from usviewer.evaluate.datasets.boxed import open_coco, open_yolo
 from usviewer.evaluate.datasets.clips import NOTHING, open_anything, open_label_images, open_negative_clips, open_sweep
 from usviewer.evaluate.datasets.dataset import Dataset, DatasetKind, DatasetOptions, GroundTruth, LengthTruth, Sample
-from usviewer.evaluate.datasets.outlined import open_hc18, open_masks, open_pairs
 from usviewer.evaluate.datasets.phantoms import open_phantoms
+from usviewer.evaluate.datasets.stills import open_coco, open_hc18, open_masks, open_pairs, open_yolo
 
 __all__ = ["Dataset", "DatasetKind", "DatasetOptions", "GroundTruth", "LengthTruth", "Sample", "open_dataset"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -16,14 +16,13 @@ from numpy.typing import NDArray
 from usviewer.acquire import open_source
 from usviewer.calibrate.calibration import StatedScale, calibration_for
 from usviewer.errors import UserError
-from usviewer.evaluate.average_precision import LabelledBox
 from usviewer.frame import Frame, Mask
 from usviewer.measure import geometry
-from usviewer.units import Point, Spacing
+from usviewer.units import Box, Point, Spacing
 
 # One exam in so many was kept out of training. Another number would put trained pictures among those held out.
 HOLD_OUT_FOLDS = 5
-# How many phantoms are drawn where nobody says.
+# How many phantoms are drawn where the user does not say.
 PHANTOMS = 200
 PICTURES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
 
@@ -42,6 +41,15 @@ class LengthTruth:
 
     px: float
     mm: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledBox:
+    """A box of a class; ``score`` is 1 for the truth."""
+
+    class_index: int
+    box_xyxy_px: Box
+    score: float = 1.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -185,7 +193,7 @@ def chosen(options: DatasetOptions, number: int) -> bool:
 
 
 def class_name(number: int) -> str:
-    """What a class (from 1) is called where nobody named it."""
+    """Name a class (from 1) that has no name of its own."""
     return f"class {number}"
 
 
@@ -218,3 +226,71 @@ def can_open(path: Path) -> bool:
             return True
     except UserError:
         return False
+
+
+# --- still pictures ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Still:
+    """One picture of a data set: its file, the exam it belongs to, and how its truth is read once it is open."""
+
+    path: Path
+    group: str
+    truth: Callable[[Frame], GroundTruth]
+    spacing: Spacing | None = None
+    split_kind: str = ""
+
+
+def _read_stills(stills: Sequence[Still], options: DatasetOptions) -> Iterator[Sample]:
+    """The pictures one by one, each with its own sector."""
+    for still in stills:
+        # A picture's own scale (HC18's table) goes before the one that was given for all.
+        frame = calibrated_still(still.path, still.spacing or options.spacing)
+        truth = GroundTruth()
+        if not options.negatives:
+            truth = still.truth(frame)
+        yield Sample(still.path.name, still.group, frame, truth)
+
+
+def _selected_stills(stills: Sequence[Still], options: DatasetOptions) -> list[Still]:
+    """Those that the options ask for; ``UserError`` when none are left."""
+    kept = list(stills)
+    if options.held_out:
+        if not all(still.split_kind for still in kept):
+            raise UserError(
+                "This data set took no part in training, so nothing of it was held out", "Leave out --held-out"
+            )
+        kept = [still for still in kept if is_held_out(still.split_kind, still.group)]
+    # --every and --limit count what the fold left, so that a third of the fold can be asked for.
+    kept = [still for number, still in enumerate(kept) if chosen(options, number)][: options.limit]
+    if not kept:
+        raise UserError("No picture of this data set is left to look at", "Ask for more with --every and --limit")
+    return kept
+
+
+def stills_dataset(
+    folder: Path,
+    kind: DatasetKind,
+    labels: tuple[str, ...],
+    stills: Sequence[Still],
+    options: DatasetOptions,
+    group_word: str,
+    notes: tuple[str, ...] = (),
+    named: bool = True,
+) -> Dataset:
+    """The data set of those pictures that the options ask for. ``UserError`` when none are left."""
+    kept = _selected_stills(stills, options)
+    if options.held_out:
+        notes = (*notes, "Only the fixed fifth of the exams that no aorta training may see.")
+    return Dataset(
+        folder.name,
+        kind,
+        labels,
+        lambda: _read_stills(kept, options),
+        len(kept),
+        group_word,
+        notes,
+        named,
+        options.held_out,
+    )

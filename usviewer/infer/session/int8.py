@@ -16,8 +16,8 @@ from typing import Any
 
 import platformdirs
 
-from usviewer.atomic import make_folder, write_bytes
 from usviewer.errors import UserError
+from usviewer.files import make_folder, write_bytes
 from usviewer.frame import Frame
 from usviewer.infer import onnx_file
 from usviewer.infer.manifest import ModelSpec

@@ -100,7 +100,7 @@ def _library() -> Any:
     import onnxruntime as ort
 
     ort.set_default_logger_severity(_QUIET)
-    ort.disable_telemetry_events()  # of Windows; the others were never started (``usviewer.no_telemetry``)
+    ort.disable_telemetry_events()  # of Windows; the others were never started (``usviewer/__init__.py``)
     if "CUDAExecutionProvider" in ort.get_available_providers():
         _preload(ort)
     return ort

@@ -10,8 +10,7 @@ from PySide6.QtGui import QDesktopServices
 from PySide6.QtWidgets import QHeaderView, QListWidget, QPushButton, QTableWidget, QTableWidgetItem, QVBoxLayout
 
 from usviewer.logs import log_path
-from usviewer.pipeline.live_run import LiveStatus
-from usviewer.pipeline.timing import Percentiles
+from usviewer.pipeline.live_run import LiveStatus, Percentiles
 from usviewer.view import theme
 from usviewer.view.app_state import AppState
 from usviewer.view.notify import Notify

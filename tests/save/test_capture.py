@@ -17,7 +17,7 @@ from usviewer.acquire import open_source
 from usviewer.errors import UserError
 from usviewer.frame import Frame, ImageGeometry, make_frame
 from usviewer.overlay.scene import compose
-from usviewer.save.recording import RecordedFrame, Recorder
+from usviewer.save.capture import RecordedFrame, Recorder
 
 SIZE = (160, 120)
 

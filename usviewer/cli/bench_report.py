@@ -1,17 +1,24 @@
-"""What was measured, as JSON and as a page of Markdown."""
+"""What ``usviewer bench`` measured, and on what computer: as JSON, and as a page of Markdown."""
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
+import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from usviewer.atomic import make_folder, write_text
-from usviewer.cli.benchmark.cases import Result, Spread
-from usviewer.cli.benchmark.live import LiveResult
+import psutil
+
+from usviewer import __version__
+from usviewer.cli.bench_cases import LiveResult, Result, Spread
+from usviewer.files import make_folder, write_text
+from usviewer.infer import choice, session
 from usviewer.plain_text import in_markdown, printable
+
+LIBRARIES = ("numpy", "opencv-python-headless", "av", "onnx", "PySide6-Essentials")
 
 
 @dataclass(slots=True)
@@ -112,3 +119,30 @@ def _live(result: LiveResult) -> str:
         f"{result.overlays} overlays, {result.dropped} dropped; {result.newest:.2%} of the overlays were of the newest "
         "frame that could be had."
     )
+
+
+def facts() -> dict[str, Any]:
+    """Processor, memory, system and versions, for the head of a report."""
+    memory = psutil.virtual_memory()
+    return {
+        "processor": choice.processor(),
+        "cores": session.usable_cores(),
+        "memory_gib": round(memory.total / 2**30, 1),
+        "system": f"{platform.system()} {platform.release()}",
+        "python": platform.python_version(),
+        "usviewer": __version__,
+        **session.versions(),
+        **{name: found for name in LIBRARIES if (found := _version(name))},
+    }
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return ""
+
+
+def memory_mb() -> float:
+    """Of this process, resident."""
+    return float(psutil.Process().memory_info().rss) / 1e6

@@ -1,4 +1,4 @@
-"""Slow work beside the window: in order, delivered where it is polled, nothing lost at the end."""
+"""Slow work in the background of the window: in order, delivered where it is polled, nothing lost at the end."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 from tests.helpers.fakes import wait_until
 from usviewer.errors import UserError
-from usviewer.pipeline.jobs import Jobs
+from usviewer.pipeline.worker import Jobs
 
 
 def drain(jobs: Jobs) -> None:
