@@ -72,7 +72,7 @@ def read(value: Callable[[], Any]) -> Any:
 def options() -> dict[str, Any]:
     """What each option makes of each text."""
     from usviewer.__main__ import build_parser
-    from usviewer.acquire.device.formats import asked_formats
+    from usviewer.acquire.device.backend import asked_formats
     from usviewer.acquire.phantom.spec import parse_phantom_uri
     from usviewer.acquire.screen import parse_screen_uri
     from usviewer.calibrate.user_spacing import spacing_from_text
