@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.helpers.screens import screen
-from usviewer.acquire.dicom_tags import RawRegion
+from usviewer.acquire.dicom_header import RawRegion
 from usviewer.calibrate import Calibrator, FileScale, regions_of
 from usviewer.calibrate.plausible import check_stated, implausible
 from usviewer.calibrate.ruler.detect import find_ruler, spacing

@@ -17,7 +17,7 @@ from usviewer.frame import Region, Sector
 from usviewer.units import Box, ScaleSource, Spacing
 
 if TYPE_CHECKING:
-    from usviewer.acquire.dicom_tags import RawRegion
+    from usviewer.acquire.dicom_header import RawRegion
 
 # Codes of Region Spatial Format (0018,6012), Region Data Type (0018,6014) and Physical Units (0018,6024).
 NO_FORMAT, TWO_D = 0, 1

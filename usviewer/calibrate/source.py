@@ -31,7 +31,7 @@ def file_scale(source: Source) -> FileScale | None:
     tags = getattr(source, "tags", None)
     if tags is None:
         return None
-    from usviewer.acquire.dicom_tags import DicomTags  # pydicom is only loaded where a file needs it
+    from usviewer.acquire.dicom_header import DicomTags  # pydicom is only loaded where a file needs it
 
     if not isinstance(tags, DicomTags):
         return None
