@@ -15,8 +15,8 @@ from tests.acquire.test_dicom_pixels import COLOUR, GREY, grey_of, jpeg, same, w
 from tests.helpers.recordings import dicom_dataset, save_packed
 from usviewer.acquire import dicom_file, dicom_pixels
 from usviewer.acquire.dicom import DicomSource, is_dicom
+from usviewer.calibrate.calibration import file_scale
 from usviewer.calibrate.regions import SPACING_ONLY
-from usviewer.calibrate.source import file_scale
 from usviewer.errors import UserError
 
 

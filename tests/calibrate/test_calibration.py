@@ -12,12 +12,19 @@ from tests.helpers.fakes import picture as fake_picture
 from tests.helpers.recordings import dicom_dataset, picture, write_clip
 from tests.helpers.screens import screen
 from usviewer.acquire import open_source
-from usviewer.calibrate.calibration import ScaleState, StatedScale, calibration_for, gather, live_calibration
+from usviewer.calibrate.calibration import (
+    SHAPES_DIFFER,
+    ScaleState,
+    StatedScale,
+    calibration_for,
+    gather,
+    live_calibration,
+    sample_frames,
+)
 from usviewer.calibrate.calibrator import GIVEN_FOR_OTHER_SIZE
 from usviewer.calibrate.ruler import layouts
 from usviewer.calibrate.ruler.confirm import UNCONFIRMED, propose, remember
 from usviewer.calibrate.ruler.watch import WITHDRAWALS
-from usviewer.calibrate.source import SHAPES_DIFFER, sample_frames
 from usviewer.calibrate.user_spacing import spacing_from_text
 from usviewer.errors import UserError
 from usviewer.frame import make_frame

@@ -102,7 +102,7 @@ def fit_outline(mask: Bytes, lit: Bools) -> Fit | None:
         subject = _clip(subject, line)
         if len(subject) < 3:
             return None
-    return judge(subject, apex, face, angles, filled, lit)
+    return _judge(subject, apex, face, angles, filled, lit)
 
 
 def corridor(fit: Fit, shape: tuple[int, ...]) -> Bytes:
@@ -330,7 +330,7 @@ def _clip(polygon: Points, line: _FittedLine) -> Points:
     return np.array(kept, dtype=np.float64).reshape(-1, 2)
 
 
-def judge(
+def _judge(
     outline: Points,
     apex: Point | None,
     face: float | None,
