@@ -23,7 +23,7 @@ from usviewer.calibrate.calibration import (
 )
 from usviewer.calibrate.calibrator import GIVEN_FOR_OTHER_SIZE
 from usviewer.calibrate.ruler import layouts
-from usviewer.calibrate.ruler.confirm import UNCONFIRMED, propose, remember
+from usviewer.calibrate.ruler.layouts import UNCONFIRMED, propose, remember
 from usviewer.calibrate.ruler.watch import WITHDRAWALS
 from usviewer.calibrate.user_spacing import spacing_from_text
 from usviewer.errors import UserError

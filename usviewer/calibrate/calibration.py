@@ -17,8 +17,8 @@ from usviewer.calibrate.calibrator import Calibrator, with_user_spacing
 from usviewer.calibrate.plausible import check_stated
 from usviewer.calibrate.regions import NO_REGION, SPACING_ONLY, FileScale, agree, regions_of
 from usviewer.calibrate.ruler import layouts
-from usviewer.calibrate.ruler.confirm import UNCONFIRMED, Proposal, propose
 from usviewer.calibrate.ruler.detect import GIVE_BOTH, NO_RULER
+from usviewer.calibrate.ruler.layouts import UNCONFIRMED, Proposal, propose
 from usviewer.calibrate.ruler.watch import Confirmed, Reference, RulerScale, Watch
 from usviewer.errors import UserError
 from usviewer.frame import Frame, FrameKey, ImageGeometry, Region, Sector, SourceInfo

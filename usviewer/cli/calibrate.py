@@ -18,8 +18,8 @@ from usviewer.calibrate.calibration import (
     sample_frames,
 )
 from usviewer.calibrate.ruler import layouts
-from usviewer.calibrate.ruler.confirm import Proposal, remember
 from usviewer.calibrate.ruler.detect import MAX_TICK_MM, MIN_TICK_MM, NO_RULER, Ruler
+from usviewer.calibrate.ruler.layouts import Proposal, remember
 from usviewer.calibrate.ruler.text import can_read
 from usviewer.cli.command import number
 from usviewer.errors import UserError
