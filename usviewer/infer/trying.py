@@ -16,8 +16,7 @@ from pathlib import Path
 from usviewer.errors import UserError
 from usviewer.infer import registry, trial
 from usviewer.infer.manifest import read_manifest
-from usviewer.infer.prompt.prompt_runner import runner_for
-from usviewer.infer.runner import check_golden
+from usviewer.infer.runner import check_golden, runner_for
 from usviewer.infer.session import open_session
 
 

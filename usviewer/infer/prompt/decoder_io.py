@@ -17,7 +17,7 @@ from usviewer.frame import Mask
 from usviewer.infer.manifest import ModelSpec, PromptSpec
 from usviewer.infer.prediction import Instance
 from usviewer.infer.preprocess import PixelBox, Placement
-from usviewer.infer.prompt.types import LowResMask, Prompt, PromptOutline
+from usviewer.infer.prompt import LowResMask, Prompt, PromptOutline
 from usviewer.infer.resample import resampler
 
 Array = NDArray[np.float32]
