@@ -19,11 +19,10 @@ import tomli_w
 from usviewer.atomic import make_folder
 from usviewer.errors import UserError
 from usviewer.files import open_regular
-from usviewer.infer import golden, onnx_file, trial, ultralytics_export
+from usviewer.infer import exports, golden, onnx_file, trial
 from usviewer.infer.manifest import MANIFEST, GoldenCase, ModelSpec, check_id, read_manifest
 from usviewer.infer.places import user_folder
 from usviewer.infer.predictor import Predictor
-from usviewer.infer.prompt import exports
 from usviewer.plain_text import printable
 from usviewer.resources import resource_path
 from usviewer.unfinished import PartFolder, remove_leftovers
@@ -95,7 +94,7 @@ def add_model(path: Path, model_id: str | None = None, pixels: str = "") -> Mode
     """Install a model for this user: an ONNX file that Ultralytics exported, or a folder with a manifest.
 
     A file with a ``manifest.toml`` beside it counts as its folder. A folder without one may hold the encoder and the
-    decoder of a known export of SAM: for these ``pixels`` says what the encoder takes (``prompt.exports.PIXELS``).
+    decoder of a known export of SAM: for these ``pixels`` says what the encoder takes (``exports.PIXELS``).
     Where no golden case comes along, one is recorded from the model itself. Raises ``UserError`` and leaves nothing
     behind when anything is not right.
     """
@@ -108,7 +107,7 @@ def add_model(path: Path, model_id: str | None = None, pixels: str = "") -> Mode
         if source:
             _copy_folder(source, staging, target_id)
         elif path.is_dir():
-            exports.copy(path, staging, target_id, pixels)
+            exports.copy_sam(path, staging, target_id, pixels)
         else:
             _copy_export(path, staging, target_id)
         if not source and path.is_file():
@@ -206,7 +205,7 @@ def _source_folder(path: Path) -> Path | None:
     # The methods of Path raise for a name that is too long, these say no.
     if os.path.isdir(path):
         if not _has_manifest(path):
-            if len(exports.graphs_of(path)) == 2:
+            if len(exports.sam_graphs(path)) == 2:
                 return None
             raise UserError(f"The folder {path} has no {MANIFEST}", "Give an ONNX file or a model's folder")
         return path
@@ -266,7 +265,7 @@ def _staged(target: Path) -> Iterator[Path]:
 
 def _copy_export(path: Path, staging: Path, model_id: str) -> None:
     graph = onnx_file.inspect(path)
-    if not ultralytics_export.is_ultralytics(graph):
+    if not exports.is_ultralytics(graph):
         raise UserError(
             f"{path.name} does not say what it takes and gives",
             f"Write a {MANIFEST} beside it (docs/models.md) and add it again",
@@ -274,7 +273,7 @@ def _copy_export(path: Path, staging: Path, model_id: str) -> None:
     target = staging / EXPORT_NAME
     _copy_file(path, target)
     with _called(path):
-        manifest = ultralytics_export.manifest_for(graph, model_id, target.name, onnx_file.sha256_of(target))
+        manifest = exports.ultralytics_manifest(graph, model_id, target.name, onnx_file.sha256_of(target))
     (staging / MANIFEST).write_text(tomli_w.dumps(manifest), encoding="utf-8")
 
 
