@@ -21,9 +21,7 @@ from usviewer.calibrate.user_spacing import spacing_from_numbers, spacing_from_t
 from usviewer.errors import UserError
 from usviewer.frame import Frame
 from usviewer.infer.prediction import Prediction
-from usviewer.measure import summarize
-from usviewer.measure.clip_report import clip_report
-from usviewer.measure.exam_context import ExamContext
+from usviewer.measure import ExamContext, clip_report, summarize
 from usviewer.measure.findings import ClipReport, Finding, biometry, finding_of, registered
 from usviewer.measure.reading import Plane, Reading, Site, Status, Summary
 from usviewer.pipeline.analyzer import Calibrate, FrameAnalyzer, FrameResult, LoadedModel, load_model

@@ -15,9 +15,7 @@ from usviewer import finding_names
 from usviewer.frame import FrameKey, ImageGeometry, Mask, Region, SourceInfo, make_frame
 from usviewer.infer.manifest import Label, measured_label
 from usviewer.infer.prediction import Edge, Instance, Prediction
-from usviewer.measure import PlaneTracker, read, summarize
-from usviewer.measure.clip_report import clip_report
-from usviewer.measure.exam_context import ExamContext
+from usviewer.measure import ExamContext, PlaneTracker, clip_report, read, summarize
 from usviewer.measure.findings import (
     EMPTY_REPORT,
     ClipReport,
@@ -32,7 +30,7 @@ from usviewer.measure.findings import (
     register,
     registered,
 )
-from usviewer.measure.pointed import read_pointed
+from usviewer.measure.manual import read_pointed
 from usviewer.measure.reading import Dimension, Measurement, Reading, Status
 from usviewer.overlay.items import TextPanel
 from usviewer.overlay.scene import compose

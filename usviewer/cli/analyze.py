@@ -31,9 +31,7 @@ from usviewer.infer import trial
 from usviewer.infer.predictor import Predictor
 from usviewer.infer.registry import load_spec
 from usviewer.infer.session import ENGINES, engine_threads
-from usviewer.measure import Trend, summarize
-from usviewer.measure.clip_report import clip_report
-from usviewer.measure.exam_context import ExamContext
+from usviewer.measure import ExamContext, Trend, clip_report, summarize
 from usviewer.measure.findings import biometry
 from usviewer.measure.findings.reference_tables import TABLES, ReferenceTable, table_of
 from usviewer.measure.reading import Plane, Reading, Site, Status

@@ -36,7 +36,7 @@ from usviewer.calibrate.ruler.watch import Confirmed, Reference
 from usviewer.errors import UserError, foreign_parser
 from usviewer.files import keep_copy, open_regular, read_bytes
 from usviewer.infer.prediction import Edge, Prediction
-from usviewer.measure.exam_context import NO_CONTEXT, ExamContext
+from usviewer.measure import NO_CONTEXT, ExamContext
 from usviewer.measure.manual import Edit
 from usviewer.measure.reading import Errors, Measurement, Reading
 from usviewer.save.kept_predictions import KeptPrediction, KeptPredictions

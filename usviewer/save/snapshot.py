@@ -12,7 +12,7 @@ from typing import Any
 from usviewer import RESEARCH_USE, __version__
 from usviewer.atomic import short_name
 from usviewer.frame import Frame
-from usviewer.measure.exam_context import NO_CONTEXT, ExamContext
+from usviewer.measure import NO_CONTEXT, ExamContext
 from usviewer.measure.findings import EMPTY_REPORT, ClipReport
 from usviewer.measure.reading import Dimension, Measurement, Reading, Summary
 from usviewer.overlay.annotated_frame import AnnotatedFrame

@@ -16,7 +16,7 @@ from usviewer.calibrate.calibration import NOTHING_STATED, StatedScale, state_sc
 from usviewer.calibrate.ruler.watch import Confirmed
 from usviewer.errors import UserError
 from usviewer.frame import Frame
-from usviewer.measure.exam_context import NO_CONTEXT, ExamContext
+from usviewer.measure import NO_CONTEXT, ExamContext
 from usviewer.measure.reading import Reading, Summary
 from usviewer.overlay.annotated_frame import AnnotatedFrame
 from usviewer.overlay.scene import MaskStyle, Style
