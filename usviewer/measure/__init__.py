@@ -14,8 +14,8 @@ from dataclasses import dataclass, replace
 from usviewer.frame import ImageGeometry
 from usviewer.infer.prediction import Prediction
 from usviewer.measure.findings import EMPTY_REPORT, ClipReport, ReadState, finding_of
-from usviewer.measure.plane import PlaneTracker
 from usviewer.measure.reading import Plane, Reading, Site, Summary
+from usviewer.measure.section import PlaneTracker
 from usviewer.measure.trend import Trend, summarize, sweep
 
 __all__ = [

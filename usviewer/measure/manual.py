@@ -19,9 +19,16 @@ from usviewer.measure.findings import ReadState, finding_of
 from usviewer.measure.findings.base import base_reading
 from usviewer.measure.findings.nerve import depths
 from usviewer.measure.geometry import Ellipse, Moments, border_distance_px, border_margin_px
-from usviewer.measure.plane import PlaneTracker
 from usviewer.measure.reading import Dimension, Measurement, Plane, Provenance, Reading, Status
-from usviewer.measure.section import BORDER_PX, EDGE_GUESSED, Section, near_guess, shapes_of, with_outlines
+from usviewer.measure.section import (
+    BORDER_PX,
+    EDGE_GUESSED,
+    PlaneTracker,
+    Section,
+    near_guess,
+    shapes_of,
+    with_outlines,
+)
 from usviewer.units import Point, Spacing
 
 CALIPER, ELLIPSE = "caliper", "ellipse"

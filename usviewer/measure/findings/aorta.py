@@ -39,18 +39,21 @@ from usviewer.measure.geometry import (
     touching_xy_px,
     widest_tube,
 )
-from usviewer.measure.plane import Contact, PlaneTracker, contact_of, plane_of
 from usviewer.measure.pulse import Pulse, pulse_of
 from usviewer.measure.reading import Dimension, Measurement, Plane, Reading, Status, Summary
 from usviewer.measure.section import (
     BORDER_PX,
     EDGE_GUESSED,
+    Contact,
     InstanceShape,
+    PlaneTracker,
     Section,
     add_warning,
     candidates,
+    contact_of,
     near_guess,
     not_visualised,
+    plane_of,
     share,
     too_small,
     with_outlines,
