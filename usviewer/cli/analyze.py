@@ -36,7 +36,7 @@ from usviewer.measure.findings import biometry
 from usviewer.measure.findings.reference_tables import TABLES, ReferenceTable, table_of
 from usviewer.measure.reading import Plane, Reading, Site, Status
 from usviewer.measure.trend import other_sizes_note
-from usviewer.overlay.annotated_frame import AnnotatedFrame
+from usviewer.overlay.items import AnnotatedFrame
 from usviewer.overlay.scene import compose
 from usviewer.overlay.text import TextContext, clip_lines, reading_lines, reading_text
 from usviewer.pipeline import FrameResult, read_ahead

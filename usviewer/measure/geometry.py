@@ -1,9 +1,9 @@
 """Pure geometry of one mask: moments, ellipse, extents, outline, borders, the width of a tube.
 
-It takes pixels and gives pixels, or mm. Positions follow ``usviewer.units``: column ``i`` covers ``[i, i + 1)``. Lengths come from second moments, because
-everything that is read off an OpenCV contour is about one pixel short: its points are pixel centres (``fitEllipse``
--0.95 px, ``minAreaRect`` -1.21 px, moments +0.01 px on digitised circles; ``docs/clinical.md``, "The diameter from a
-mask").
+It takes pixels and gives pixels, or mm. Positions follow ``usviewer.units``: column ``i`` covers ``[i, i + 1)``.
+Lengths come from second moments, because everything that is read off an OpenCV contour is about one pixel short: its
+points are pixel centres (``fitEllipse`` -0.95 px, ``minAreaRect`` -1.21 px, moments +0.01 px on digitised circles;
+``docs/clinical.md``, "The diameter from a mask").
 """
 
 from __future__ import annotations

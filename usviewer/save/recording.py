@@ -9,8 +9,7 @@ from pathlib import Path
 from usviewer.errors import UserError
 from usviewer.frame import Frame
 from usviewer.measure.reading import Reading
-from usviewer.overlay.annotated_frame import AnnotatedFrame
-from usviewer.overlay.items import Scene
+from usviewer.overlay.items import AnnotatedFrame, Scene
 from usviewer.save.export import ExportFolder
 from usviewer.save.media import ClipWriter, Form, form_of
 from usviewer.save.tables import CsvTable, reading_columns, reading_row

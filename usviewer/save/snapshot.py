@@ -15,7 +15,7 @@ from usviewer.frame import Frame
 from usviewer.measure import NO_CONTEXT, ExamContext
 from usviewer.measure.findings import EMPTY_REPORT, ClipReport
 from usviewer.measure.reading import Dimension, Measurement, Reading, Summary
-from usviewer.overlay.annotated_frame import AnnotatedFrame
+from usviewer.overlay.items import AnnotatedFrame
 from usviewer.overlay.words import convention
 from usviewer.save.export import ExportFolder, free_name
 from usviewer.save.tables import reading_row, write_json

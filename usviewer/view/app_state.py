@@ -18,7 +18,7 @@ from usviewer.errors import UserError
 from usviewer.frame import Frame
 from usviewer.measure import NO_CONTEXT, ExamContext
 from usviewer.measure.reading import Reading, Summary
-from usviewer.overlay.annotated_frame import AnnotatedFrame
+from usviewer.overlay.items import AnnotatedFrame
 from usviewer.overlay.scene import MaskStyle, Style
 from usviewer.overlay.text import OF_THE_FRAME, TextContext
 from usviewer.pipeline.analyzer import LoadedModel, load_model
