@@ -15,9 +15,8 @@ from typing import TypeVar
 
 from usviewer.acquire import Source, open_source
 from usviewer.acquire.arrays import ArraySource, Picture
-from usviewer.calibrate.calibration import StatedScale, calibration_for
+from usviewer.calibrate.calibration import StatedScale, calibration_for, spacing_from_numbers, spacing_from_text
 from usviewer.calibrate.ruler.detect import MAX_TICK_MM, MIN_TICK_MM
-from usviewer.calibrate.user_spacing import spacing_from_numbers, spacing_from_text
 from usviewer.errors import UserError
 from usviewer.frame import Frame
 from usviewer.infer.prediction import Prediction

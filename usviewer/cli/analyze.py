@@ -20,10 +20,9 @@ from usviewer import RESEARCH_USE
 from usviewer.acquire import Source, frame_count
 from usviewer.acquire.images import ImageSource
 from usviewer.api import analyze_recording, recording, refuse_unused
-from usviewer.calibrate.calibration import StatedScale, calibration_for, stills_in_words
+from usviewer.calibrate.calibration import StatedScale, calibration_for, spacing_from_text, stills_in_words
 from usviewer.calibrate.ruler.detect import MAX_TICK_MM, MIN_TICK_MM
 from usviewer.calibrate.ruler.layouts import UNCONFIRMED
-from usviewer.calibrate.user_spacing import spacing_from_text
 from usviewer.cli.command import DEFAULT_MODEL, EXIT_BAD_INPUT, EXIT_BUG, bug_sentence, number, unused_names
 from usviewer.errors import UserError
 from usviewer.frame import FALLBACK_FRAMES_PER_SECOND, Frame
