@@ -158,8 +158,9 @@ def _pair(values: tuple[float, ...] | None) -> tuple[float, float] | None:
 
 @dataclass(frozen=True, slots=True)
 class PixelLayout:
-    """Where the samples of a frame lie and what they mean. ``frames`` is what the file states, None: nothing sensible.
+    """Where the samples of a frame lie and what they mean.
 
+    ``frames`` is what the file states, None where that is not a usable number.
     ``high_bit`` is the bit of a sample's container that its highest bit lies at.
     """
 

@@ -439,7 +439,7 @@ class _Cursor:
 
     @property
     def intact(self) -> bool:
-        """Whether nothing that was read so far was damaged."""
+        """Whether all that was read so far was undamaged."""
         return self.damage == Damage()
 
     def __iter__(self) -> Iterator[tuple[int, VideoFrame]]:

@@ -38,7 +38,7 @@ _FORMATS = {0: "no image", 1: "2D", 2: "M-mode", 3: "spectral", 4: "waveform", 5
 class FileScale:
     """The scale that a file states: regions with and without one, and why there is none at all.
 
-    ``size_px`` (width, height) is the size of the pictures that it speaks of; None: of any. ``known_aspect`` is a
+    ``size_px`` (width, height) is the size of the pictures that it holds for; None: of any size. ``known_aspect`` is a
     pixel's width over its height where that is known although the scale does not hold (a ruler that has changed).
     """
 

@@ -2,7 +2,7 @@
 
 A sector is the part of the frame between two side lines and, where these meet in an apex, between two arcs about it;
 straight tops and bottoms (linear probes, cropped panes) are lines as well. Shadows and dark tissue only take away from
-the silhouette, text and marks only add to it, so a border is a line with many silhouette points on it and next to none
+the silhouette, text and marks only add to it, so a border is a line with many silhouette points on it and hardly any
 beyond it: neither a mean nor the outermost points.
 
 Of each fit it is said how well it explains the picture: ``certain`` means that everything outside may be blanked.

@@ -158,7 +158,7 @@ def _asked_pixels(graph: Graph, folder: Path, pixels: str) -> str:
         raise UserError(
             f"The encoder of {folder.name} does not say what it takes: SAM, MobileSAM and EdgeSAM take pixels minus "
             "SAM's mean over its deviation, MedSAM takes 0 to 1",
-            f"Say it: 'usviewer models add {folder.name} --pixels sam', or '--pixels 0-1'",
+            f"Say which: 'usviewer models add {folder.name} --pixels sam', or '--pixels 0-1'",
         )
     return pixels
 

@@ -100,7 +100,7 @@ def add_model(path: Path, model_id: str | None = None, pixels: str = "") -> Mode
     """
     source = _source_folder(path)
     if pixels and (source or not path.is_dir()):
-        raise UserError("What the pixels become is said by the model itself", "Leave out --pixels")
+        raise UserError("The model itself says what its pixels become", "Leave out --pixels")
     target_id = check_id(model_id or _default_id(source, path))
     target = _free_place(target_id, chosen=model_id is not None)
     with _staged(target) as staging:
@@ -133,7 +133,7 @@ def remove_model(model_id: str) -> None:
     folder = user_folder() / check_id(model_id)
     if not folder.is_dir():
         spec = load_spec(model_id)
-        raise UserError(f"'{spec.id}' came with the program and cannot be removed", "Only your own models can")
+        raise UserError(f"'{spec.id}' came with the program", "Only your own models can be removed")
     doomed = _work_folder("removing")
     try:
         # Renamed first: a removal that is interrupted must not leave half a model under its name.
@@ -217,7 +217,7 @@ def _source_folder(path: Path) -> Path | None:
     if not _has_manifest(path.parent):
         return None
     if path.name not in {file.path.name for file in read_manifest(path.parent).files.values()}:
-        raise UserError(f"{MANIFEST} beside {path.name} is of another file", "Move one of the two elsewhere")
+        raise UserError(f"{MANIFEST} beside {path.name} belongs to another file", "Move one of the two elsewhere")
     return path.parent
 
 
@@ -308,10 +308,10 @@ def _copy_folder(source: Path, staging: Path, model_id: str) -> None:
 
 
 def _refuse_outside(folder: Path, *paths: Path) -> None:
-    """Raise ``UserError`` for links out of the folder: nobody vouches, as a hash does, for what they lead to."""
+    """Raise ``UserError`` for links out of the folder: no hash covers what they lead to."""
     for path in paths:
         if not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder)):
-            raise UserError(f"{path.name} is a link out of the model's folder", "Put the file itself there")
+            raise UserError(f"{path.name} is a link that leads out of the model's folder", "Put the file itself there")
 
 
 def _copy_file(path: Path, target: Path) -> None:
@@ -319,7 +319,7 @@ def _copy_file(path: Path, target: Path) -> None:
     try:
         with open_regular(path) as source:
             if os.fstat(source.fileno()).st_size > onnx_file.MAX_FILE_BYTES:
-                raise UserError(f"{path.name} is larger than 2 GiB", "It cannot belong to a model")
+                raise UserError(f"{path.name} is larger than 2 GiB", "Take it out of the folder")
             with target.open("xb") as copy:
                 shutil.copyfileobj(source, copy)
     except OSError as error:

@@ -39,7 +39,7 @@ def main(folder: str, engine: str, seconds: int, *, record: bool) -> int:
 
 
 def _output_of_our_own() -> int:
-    """What the parent reads; whatever an engine prints goes nowhere."""
+    """Give the output that the parent reads; what an engine prints is discarded."""
     said, nowhere = os.dup(1), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1)
     return said

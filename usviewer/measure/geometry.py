@@ -253,7 +253,7 @@ def touching_xy_px(shape: Shape, margin_px: NDArray[np.float32], reach_px: float
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class TubeWidth:
+class _TubeWidth:
     """Largest width of a tube, in the scaled units, with the ends of its caliper and of the centreline (frame px)."""
 
     width: float
@@ -261,7 +261,7 @@ class TubeWidth:
     centreline_xy_px: Points
 
 
-def widest_tube(shape: Shape, near_border: Bools, x_scale: float = 1.0, y_scale: float = 1.0) -> TubeWidth | None:
+def widest_tube(shape: Shape, near_border: Bools, x_scale: float = 1.0, y_scale: float = 1.0) -> _TubeWidth | None:
     """Find the largest median-filtered width perpendicular to the centreline; None when too little is left to measure.
 
     ``near_border`` marks the pixels (shape of ``shape.mask``) too close to the sector's edge to be believed. The first
@@ -295,7 +295,7 @@ def widest_tube(shape: Shape, near_border: Bools, x_scale: float = 1.0, y_scale:
     centre, half = 0.5 * (above[best] + below[best]), 0.5 * (below[best] - above[best])
     half *= float(steady.max()) / max(float(width[best]), 1e-9)
     ends = back(np.array([centre - half, centre + half]))
-    return TubeWidth(float(steady.max()), (_as_point(ends[0]), _as_point(ends[1])), line)
+    return _TubeWidth(float(steady.max()), (_as_point(ends[0]), _as_point(ends[1])), line)
 
 
 def _runs_down(shape: Shape, x_scale: float, y_scale: float) -> bool:

@@ -33,10 +33,10 @@ _FACES = {False: "DejaVuSans.ttf", True: "DejaVuSans-Bold.ttf"}
 
 
 @dataclass(frozen=True, slots=True)
-class Placed:
+class _Placed:
     """One stamp and its top-left corner."""
 
-    letters: Stamp
+    letters: _Stamp
     left_px: int
     top_px: int
 
@@ -45,7 +45,7 @@ class Placed:
 class Block:
     """Laid-out words; ``box_xyxy_px`` holds them all and is darkened first where ``ground`` is set."""
 
-    lines: tuple[Placed, ...]
+    lines: tuple[_Placed, ...]
     box_xyxy_px: Corners
     ground: bool = False
 
@@ -133,7 +133,7 @@ def _paragraph(item: Text, scene: Scene) -> Block | None:
     step = stamps[0].height_px
     size = (max(letters.width_px for letters in stamps), step * len(stamps))
     left, top = _inside(_top_left(item.at_xy_px, item.anchor, size), size, scene)
-    lines = tuple(Placed(letters, left, top + index * step) for index, letters in enumerate(stamps))
+    lines = tuple(_Placed(letters, left, top + index * step) for index, letters in enumerate(stamps))
     return Block(lines, (left, top, left + size[0], top + size[1]))
 
 
@@ -144,15 +144,15 @@ def _panel(item: TextPanel, scene: Scene) -> Block | None:
     pad = max(4, round(_PANEL_PAD_UNITS * scene.unit_px))
     size = (max(_row_width(row) for row in rows) + 2 * pad, sum(_row_height(row) for row in rows) + 2 * pad)
     left, top = _inside(_top_left(item.at_xy_px, item.anchor, size), size, scene)
-    lines: list[Placed] = []
+    lines: list[_Placed] = []
     y = top + pad
     for row in rows:
-        lines += [Placed(part.letters, left + pad + part.left_px, y + part.top_px) for part in row]
+        lines += [_Placed(part.letters, left + pad + part.left_px, y + part.top_px) for part in row]
         y += _row_height(row)
     return Block(tuple(lines), (left, top, left + size[0], top + size[1]), ground=True)
 
 
-_Row = list[Placed]
+_Row = list[_Placed]
 
 
 def _rows(item: TextPanel, scene: Scene) -> list[_Row]:
@@ -168,13 +168,13 @@ def _rows(item: TextPanel, scene: Scene) -> list[_Row]:
 
 def _line_rows(line: TextLine, max_width_px: float, unit: float) -> list[_Row]:
     style = _lettering(line.size, unit)
-    rows = [[Placed(_stamp(text, style, line.colour), 0, 0)] for text in _wrap(line.text, style, max_width_px)]
+    rows = [[_Placed(_stamp(text, style, line.colour), 0, 0)] for text in _wrap(line.text, style, max_width_px)]
     if line.unit:
         figures = rows[-1][0].letters
         small = _stamp(line.unit, _lettering(Size.TITLE, unit), line.colour)
         gap = round(_UNIT_GAP_EM * small.height_px)
         # On one line with the figures, though smaller.
-        rows[-1].append(Placed(small, figures.width_px + gap, figures.ascent_px - small.ascent_px))
+        rows[-1].append(_Placed(small, figures.width_px + gap, figures.ascent_px - small.ascent_px))
     return rows
 
 
@@ -242,7 +242,7 @@ class _Lettering:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Stamp:
+class _Stamp:
     """One coloured line of letters with its halo: the picture becomes ``picture * keep / 255 + add``.
 
     Both are uint8 (height, width, 3). The letters' own box starts ``pad_px`` inside; ``ascent_px`` below its top lies
@@ -286,7 +286,7 @@ def _font(size_px: int, bold: bool) -> ImageFont.FreeTypeFont:
 
 # A clip says the same few words on every frame: they are rendered once.
 @lru_cache(maxsize=256)
-def _stamp(text: str, style: _Lettering, colour: Colour) -> Stamp:
+def _stamp(text: str, style: _Lettering, colour: Colour) -> _Stamp:
     """Render one line."""
     font, halo_px = _font(style.size_px, style.bold), style.halo_px
     ascent, descent = font.getmetrics()
@@ -298,7 +298,7 @@ def _stamp(text: str, style: _Lettering, colour: Colour) -> Stamp:
     round_brush = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * halo_px + 1, 2 * halo_px + 1))
     halo: NDArray[np.uint8] = cv2.dilate(letters, round_brush).astype(np.uint8)
     keep, add = _blend(letters, halo, colour)
-    return Stamp(keep, add, halo_px, ascent)
+    return _Stamp(keep, add, halo_px, ascent)
 
 
 def _blend(letters: NDArray[np.uint8], halo: NDArray[np.uint8], colour: Colour) -> tuple[Pixels, Pixels]:
