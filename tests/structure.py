@@ -48,9 +48,9 @@ class Limit:
 
 # What holds now. Sizes and shares have a little room: a step may add a file before another takes two away.
 LIMITS: Mapping[str, Limit] = {
-    "files": Limit(247, 180),
-    "lines": Limit(46_500, None),
-    "public classes": Limit(343, 250),
+    "files": Limit(235, 180),
+    "lines": Limit(46_300, None),
+    "public classes": Limit(337, 250),
     "duplicate class names": Limit(0, 0),
     "file names used more than once": Limit(3, None),
     "lines that compare a finding's name": Limit(3, 9),

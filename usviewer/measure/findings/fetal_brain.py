@@ -52,7 +52,7 @@ PLANES = (
 
 
 @dataclass(frozen=True, slots=True)
-class _Seen:
+class _StructureOver:
     """One structure over a clip: in how many frames, in which share of all, and where the model was surest."""
 
     frames: int
@@ -114,7 +114,7 @@ def missing(plane: _StandardPlane, seen: Iterable[str]) -> tuple[str, ...]:
     return tuple(name for name in plane.needs if name not in there)
 
 
-def structures_over(readings: Sequence[Reading]) -> Mapping[str, _Seen]:
+def structures_over(readings: Sequence[Reading]) -> Mapping[str, _StructureOver]:
     """Every structure over a clip, the known ones always, in a fixed order."""
     scores = [(reading.key.index, scores_of(reading)) for reading in readings]
     others = sorted({name for _, found in scores for name in found} - set(STRUCTURES))
@@ -128,10 +128,10 @@ def planes_over(readings: Sequence[Reading]) -> Mapping[str, _PlaneOver]:
     return {plane.name: _plane_over(plane, scores, ever) for plane in PLANES}
 
 
-def _seen(name: str, scores: Sequence[tuple[int, Mapping[str, float]]]) -> _Seen:
+def _seen(name: str, scores: Sequence[tuple[int, Mapping[str, float]]]) -> _StructureOver:
     found = [(score[name], index) for index, score in scores if name in score]
     best = max(found, key=lambda pair: (pair[0], -pair[1]), default=(None, None))
-    return _Seen(len(found), len(found) / len(scores) if scores else 0.0, *best)
+    return _StructureOver(len(found), len(found) / len(scores) if scores else 0.0, *best)
 
 
 def _plane_over(plane: _StandardPlane, scores: Sequence[tuple[int, Mapping[str, float]]], ever: set[str]) -> _PlaneOver:
@@ -192,7 +192,7 @@ def report(readings: Sequence[Reading], _recent_s: float | None) -> ClipReport:
     )
 
 
-def structure_rows(structures: Mapping[str, _Seen], frames: int) -> tuple[ReportRow, ...]:
+def structure_rows(structures: Mapping[str, _StructureOver], frames: int) -> tuple[ReportRow, ...]:
     """Every structure: in how many of the frames, and where it was seen best."""
     return tuple(
         ReportRow(
