@@ -133,7 +133,7 @@ def remove_model(model_id: str) -> None:
     folder = user_folder() / check_id(model_id)
     if not folder.is_dir():
         spec = load_spec(model_id)
-        raise UserError(f"'{spec.id}' came with the program", "Only your own models can be removed")
+        raise UserError(f"'{spec.id}' came with the program and cannot be removed", "Only your own models can")
     doomed = _work_folder("removing")
     try:
         # Renamed first: a removal that is interrupted must not leave half a model under its name.
