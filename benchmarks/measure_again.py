@@ -16,7 +16,7 @@ from usviewer.calibrate.calibration import StatedScale, gather
 from usviewer.calibrate.ruler.detect import MAX_TICK_MM, MIN_TICK_MM
 from usviewer.cli.command import DEFAULT_MODEL, Parser, number
 from usviewer.errors import UserError
-from usviewer.measure.exam_context import NO_CONTEXT, ExamContext
+from usviewer.measure import NO_CONTEXT, ExamContext
 from usviewer.measure.reading import Site
 from usviewer.pipeline.analyzer import LoadedModel, load_model
 from usviewer.pipeline.review_run import ReviewRun

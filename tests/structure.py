@@ -48,11 +48,11 @@ class Limit:
 
 # What holds now. Sizes and shares have a little room: a step may add a file before another takes two away.
 LIMITS: Mapping[str, Limit] = {
-    "files": Limit(235, 180),
-    "lines": Limit(46_500, None),
-    "public classes": Limit(335, 250),
+    "files": Limit(203, 180),
+    "lines": Limit(46_200, None),
+    "public classes": Limit(321, 250),
     "duplicate class names": Limit(0, 0),
-    "file names used more than once": Limit(3, None),
+    "file names used more than once": Limit(2, None),
     "lines that compare a finding's name": Limit(3, 9),
     "import cycles, usviewer": Limit(0, 0),
     "import cycles, models/training": Limit(0, 0),

@@ -15,15 +15,12 @@ from typing import TypeVar
 
 from usviewer.acquire import Source, open_source
 from usviewer.acquire.arrays import ArraySource, Picture
-from usviewer.calibrate.calibration import StatedScale, calibration_for
+from usviewer.calibrate.calibration import StatedScale, calibration_for, spacing_from_numbers, spacing_from_text
 from usviewer.calibrate.ruler.detect import MAX_TICK_MM, MIN_TICK_MM
-from usviewer.calibrate.user_spacing import spacing_from_numbers, spacing_from_text
 from usviewer.errors import UserError
 from usviewer.frame import Frame
 from usviewer.infer.prediction import Prediction
-from usviewer.measure import summarize
-from usviewer.measure.clip_report import clip_report
-from usviewer.measure.exam_context import ExamContext
+from usviewer.measure import ExamContext, clip_report, summarize
 from usviewer.measure.findings import ClipReport, Finding, biometry, finding_of, registered
 from usviewer.measure.reading import Plane, Reading, Site, Status, Summary
 from usviewer.pipeline.analyzer import Calibrate, FrameAnalyzer, FrameResult, LoadedModel, analyze_clip, load_model

@@ -13,10 +13,10 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian, JPEGBaseline8Bit
 
 from tests.acquire.test_dicom_pixels import COLOUR, GREY, grey_of, jpeg, same, written
 from tests.helpers.recordings import dicom_dataset, save_packed
-from usviewer.acquire import dicom_file, dicom_fragments, dicom_pixels
+from usviewer.acquire import dicom_file, dicom_pixels
 from usviewer.acquire.dicom import DicomSource, is_dicom
+from usviewer.calibrate.calibration import file_scale
 from usviewer.calibrate.regions import SPACING_ONLY
-from usviewer.calibrate.source import file_scale
 from usviewer.errors import UserError
 
 
@@ -161,7 +161,7 @@ def test_a_value_longer_than_the_file_is_no_crash(tmp_path: Path) -> None:
 
 
 def test_pieces_without_number_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dicom_fragments, "MAX_FRAGMENTS", 100)
+    monkeypatch.setattr(dicom_file, "MAX_FRAGMENTS", 100)
     dataset = dicom_dataset(COLOUR, PhotometricInterpretation="YBR_FULL_422")
     save_packed(dataset, tmp_path / "a.dcm", JPEGBaseline8Bit, [jpeg(frame) for frame in COLOUR])
     dataset.PixelData = b"\xfe\xff\x00\xe0\0\0\0\0" * 200

@@ -15,8 +15,7 @@ from av.video.frame import VideoFrame
 from PIL import Image
 
 from tests.helpers.recordings import number_in, picture, write_clip
-from usviewer.acquire import clip as clip_module
-from usviewer.acquire import open_source
+from usviewer.acquire import open_source, video
 from usviewer.acquire.video import VideoSource
 from usviewer.errors import UserError
 
@@ -191,13 +190,13 @@ def test_stepping_forward_does_not_start_again_and_scrubbing_takes_key_frames(
 ) -> None:
     path = write_clip(tmp_path / "long.mp4", count=100, key_every=50, options={"sc_threshold": "0"})
     starts: list[int] = []
-    original = clip_module.ClipReader._restart
+    original = video.ClipReader._restart
 
     def counted(self: Any, key_index: int, threads: int) -> Any:
         starts.append(key_index)
         return original(self, key_index, threads)
 
-    monkeypatch.setattr(clip_module.ClipReader, "_restart", counted)
+    monkeypatch.setattr(video.ClipReader, "_restart", counted)
     with VideoSource(path) as source:
         digests = [frame.key.digest for frame in source]
         for index in [*range(10, 30), *range(29, 10, -1)]:

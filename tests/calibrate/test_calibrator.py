@@ -5,9 +5,8 @@ import pytest
 
 from usviewer.acquire import open_source
 from usviewer.calibrate import Calibrator, FileScale, calibrate, calibration_for
-from usviewer.calibrate.calibration import StatedScale
+from usviewer.calibrate.calibration import StatedScale, spacing_from_text
 from usviewer.calibrate.calibrator import GIVEN_FOR_OTHER_SIZE
-from usviewer.calibrate.user_spacing import spacing_from_text
 from usviewer.errors import UserError
 from usviewer.frame import SEEN_OBLONG, Region, make_frame
 from usviewer.units import ScaleSource, Spacing

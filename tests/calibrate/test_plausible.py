@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from tests.helpers.screens import screen
-from usviewer.acquire.dicom_tags import RawRegion
+from usviewer.acquire.dicom_header import RawRegion
 from usviewer.calibrate import Calibrator, FileScale, regions_of
+from usviewer.calibrate.calibration import spacing_from_text
 from usviewer.calibrate.plausible import check_stated, implausible
 from usviewer.calibrate.ruler.detect import find_ruler, spacing
-from usviewer.calibrate.user_spacing import spacing_from_text
 from usviewer.errors import UserError
 from usviewer.frame import ImageGeometry, Region, Sector, make_frame
 from usviewer.units import ScaleSource, isotropic

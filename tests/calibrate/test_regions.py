@@ -4,9 +4,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from usviewer.acquire.dicom_tags import RawRegion
+from usviewer.acquire.dicom_header import RawRegion
+from usviewer.calibrate.calibration import file_scale
 from usviewer.calibrate.regions import regions_of
-from usviewer.calibrate.source import file_scale
 from usviewer.frame import ImageGeometry
 from usviewer.units import ScaleSource
 

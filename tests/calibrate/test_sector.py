@@ -4,7 +4,7 @@ import pytest
 
 from usviewer.acquire import open_source
 from usviewer.calibrate.sector import SectorFinder, find_sector
-from usviewer.calibrate.sector_check import draw_region
+from usviewer.calibrate.sector_fit import draw_region
 
 
 def overlap(first, second, shape):

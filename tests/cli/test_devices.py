@@ -5,7 +5,7 @@ import argparse
 import pytest
 
 from tests.helpers.devices import FULL, FakeBackend, card
-from usviewer.acquire.device.formats import DeviceFormat
+from usviewer.acquire.device.backend import DeviceFormat
 from usviewer.cli import devices
 from usviewer.cli.command import Parser
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import fields, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,9 +16,7 @@ from usviewer import finding_names
 from usviewer.frame import FrameKey, ImageGeometry, Mask, Region, SourceInfo, make_frame
 from usviewer.infer.manifest import Label, measured_label
 from usviewer.infer.prediction import Edge, Instance, Prediction
-from usviewer.measure import PlaneTracker, read, summarize
-from usviewer.measure.clip_report import clip_report
-from usviewer.measure.exam_context import ExamContext
+from usviewer.measure import ExamContext, PlaneTracker, clip_report, read, summarize
 from usviewer.measure.findings import (
     EMPTY_REPORT,
     ClipReport,
@@ -32,7 +31,7 @@ from usviewer.measure.findings import (
     register,
     registered,
 )
-from usviewer.measure.pointed import read_pointed
+from usviewer.measure.manual import read_pointed
 from usviewer.measure.reading import Dimension, Measurement, Reading, Status
 from usviewer.overlay.items import TextPanel
 from usviewer.overlay.scene import compose
@@ -44,6 +43,7 @@ from usviewer.units import ScaleSource, isotropic
 SIZE = (320, 240)
 MM_PER_PX = 0.4
 WHOLE = ImageGeometry((Region((0.0, 0.0, float(SIZE[0]), float(SIZE[1])), isotropic(MM_PER_PX, ScaleSource.RULER)),))
+FILES_PAGE = Path(__file__).resolve().parents[2] / "docs" / "files.md"
 every_finding = pytest.mark.parametrize("finding", registered().values(), ids=registered().keys())
 
 
@@ -115,6 +115,17 @@ def test_its_row_has_every_column_once_and_its_extra_cells_are_announced(finding
     for reading in (disc(finding), finding.read(prediction(finding, None), None, ReadState())):
         assert tuple(reading_row(reading)) == columns
         assert set(finding.extra_cells(reading)) <= set(finding.extra_columns)
+
+
+def undocumented(finding: Finding) -> set[str]:
+    """Its columns that ``docs/files.md`` has no row for."""
+    page = FILES_PAGE.read_text(encoding="utf-8")
+    return {column for column in reading_columns(finding.id) if f"| `{column}` |" not in page}
+
+
+@every_finding
+def test_its_columns_stand_in_the_document_on_files(finding: Finding) -> None:
+    assert not undocumented(finding)
 
 
 @every_finding
@@ -256,6 +267,10 @@ def test_a_new_finding_has_its_columns_in_the_tables(bladder: Finding) -> None:
     row = reading_row(two_planes(bladder)[0])
     assert tuple(row) == reading_columns("bladder")
     assert row["bladder_length_mm"] == 100.0 and row["bladder_width_px"] == 200.0 and row["answer"] == LENGTH
+
+
+def test_a_new_finding_still_lacks_only_its_own_columns_in_the_document_on_files(bladder: Finding) -> None:
+    assert undocumented(bladder) == {f"{name}_{unit}" for name in (LENGTH, WIDTH) for unit in ("px", "mm")}
 
 
 def test_a_new_finding_has_its_volume_in_the_summary_and_in_the_report(bladder: Finding) -> None:

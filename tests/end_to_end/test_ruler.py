@@ -14,7 +14,7 @@ import pytest
 from tests.conftest import ROOT
 from tests.helpers.recordings import write_clip
 from usviewer.__main__ import main
-from usviewer.calibrate.ruler.confirm import UNCONFIRMED
+from usviewer.calibrate.ruler.layouts import UNCONFIRMED
 from usviewer.calibrate.ruler.watch import WITHDRAWALS
 
 SAMPLE = ROOT / "resources" / "sample.mp4"

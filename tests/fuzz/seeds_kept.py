@@ -27,7 +27,7 @@ from usviewer.calibrate.ruler import layouts
 from usviewer.calibrate.ruler.detect import find_ruler
 from usviewer.calibrate.ruler.watch import take_reference
 from usviewer.infer import registry
-from usviewer.measure.exam_context import ExamContext
+from usviewer.measure import ExamContext
 from usviewer.measure.manual import edit_of, fill_outline
 from usviewer.measure.reading import Reading, Status
 from usviewer.save.cache import ClipNotes, ClipResults, MadeBy

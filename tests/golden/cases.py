@@ -19,7 +19,7 @@ from tests.helpers.recordings import dicom_dataset
 from usviewer.frame import Frame, ImageGeometry, Region, make_frame
 from usviewer.infer.prediction import Instance, Prediction
 from usviewer.infer.prompt import Prompt
-from usviewer.measure.pointed import limit_quality, read_pointed
+from usviewer.measure.manual import limit_quality, read_pointed
 from usviewer.pipeline.annotation_export import OutlineExport, export_outlines
 from usviewer.pipeline.annotations import AnnotatedStructure, Annotation, ClipAccess, Origin
 from usviewer.pipeline.prompt_messages import PromptState

@@ -9,8 +9,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from usviewer.acquire.device.backend import DeviceInfo
-from usviewer.acquire.device.formats import DeviceFormat
+from usviewer.acquire.device.backend import DeviceFormat, DeviceInfo
 from usviewer.frame import Pixels
 
 FULL = DeviceFormat("yuyv422", 1920, 1080, 60.0)

@@ -72,10 +72,10 @@ def read(value: Callable[[], Any]) -> Any:
 def options() -> dict[str, Any]:
     """What each option makes of each text."""
     from usviewer.__main__ import build_parser
-    from usviewer.acquire.device.formats import asked_formats
+    from usviewer.acquire.device.backend import asked_formats
     from usviewer.acquire.phantom.spec import parse_phantom_uri
     from usviewer.acquire.screen import parse_screen_uri
-    from usviewer.calibrate.user_spacing import spacing_from_text
+    from usviewer.calibrate.calibration import spacing_from_text
     from usviewer.measure.findings.biometry import weeks_from_text
 
     def option(command: str, name: str, *before: str) -> Callable[[str], Any]:

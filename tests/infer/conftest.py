@@ -10,7 +10,7 @@ import tomli_w
 
 from tests.helpers import onnx_graphs
 from tests.helpers.pictures import SpecFactory
-from usviewer.infer import onnx_file, ultralytics_export
+from usviewer.infer import exports, onnx_file
 from usviewer.infer.manifest import ModelSpec, parse_manifest, read_manifest
 
 
@@ -25,7 +25,7 @@ def yolo(tmp_path_factory: pytest.TempPathFactory) -> SpecFactory:
             folder = tmp_path_factory.mktemp("yolo")
             path = folder / "model.onnx"
             onnx_graphs.yolov8n(path, **arguments)
-            manifest = ultralytics_export.manifest_for(
+            manifest = exports.ultralytics_manifest(
                 onnx_file.inspect(path), "test-yolo", path.name, onnx_file.sha256_of(path)
             )
             made[key] = parse_manifest(manifest, folder)

@@ -13,12 +13,11 @@ from hypothesis import strategies as st
 from tests.helpers.pictures import SpecFactory, disc_picture
 from usviewer.errors import UserError
 from usviewer.frame import make_frame
-from usviewer.infer.decode import decode, roundness
+from usviewer.infer.decode import decode, resampler, roundness
 from usviewer.infer.manifest import InputSpec, Label, ModelFile, ModelSpec, OutputSpec
 from usviewer.infer.prediction import Edge, full_mask
 from usviewer.infer.predictor import Predictor
 from usviewer.infer.preprocess import Placement, place
-from usviewer.infer.resample import resampler
 
 
 def a_spec(tmp: str = "x", labels: int = 1, **output: object) -> ModelSpec:

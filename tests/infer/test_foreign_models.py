@@ -118,7 +118,7 @@ def test_links_out_of_the_folder_are_not_followed_where_no_hash_vouches(unet: Sp
     source = unet({"blob": True}, "disc")
     (tmp_path / "private.txt").write_text("not part of a model")
     (source.folder / "CARD.md").symlink_to(tmp_path / "private.txt")
-    with pytest.raises(UserError, match=r"CARD\.md is a link out of"):
+    with pytest.raises(UserError, match=r"CARD\.md is a link that leads out of"):
         registry.add_model(source.folder)
     (source.folder / "CARD.md").unlink()
     weights = source.path.rename(tmp_path / "blob")  # as a cache of downloads keeps them

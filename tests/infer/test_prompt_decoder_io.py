@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from usviewer.infer.decode import resampler
 from usviewer.infer.manifest import InputSpec, PromptSpec
 from usviewer.infer.preprocess import place, prepare
 from usviewer.infer.prompt import Prompt
 from usviewer.infer.prompt.decoder_io import kept_parts, low_res_of, points_and_labels
-from usviewer.infer.resample import resampler
 
 
 def _input(pad: str, **changes: object) -> InputSpec:

@@ -13,11 +13,11 @@ from tests.helpers.pictures import disc_picture
 from tests.helpers.prompt_graphs import decoder, encoder, prompt_model, recorded_prompt_model
 from usviewer.errors import UserError
 from usviewer.frame import Frame, ImageGeometry, Region, Sector, make_frame
-from usviewer.infer import onnx_file, registry
+from usviewer.infer import exports, onnx_file, registry
 from usviewer.infer.manifest import ModelSpec, read_manifest
 from usviewer.infer.prediction import full_mask
 from usviewer.infer.predictor import Predictor
-from usviewer.infer.prompt import Prompt, at_point, exports, in_box
+from usviewer.infer.prompt import Prompt, at_point, in_box
 from usviewer.infer.prompt.prompt_model import PromptModel
 from usviewer.measure import read
 from usviewer.units import ScaleSource, isotropic
@@ -310,7 +310,7 @@ def test_what_an_encoder_takes_is_asked_for(
     folder.mkdir()
     _three_channels(folder / "encoder.onnx")
     decoder(folder / "decoder.onnx")
-    exports.copy(folder, tmp_path, "two", pixels)
+    exports.copy_sam(folder, tmp_path, "two", pixels)
     spec = read_manifest(tmp_path)
     assert (spec.input.value_range, len(spec.input.mean)) == (value_range, mean)
 

@@ -275,5 +275,5 @@ def test_a_manifest_of_another_file_is_not_used(export: Callable[..., Path]) -> 
     (path.parent / "manifest.toml").write_text(tomli_w.dumps(onnx_graphs.unet_manifest(path) | {
         "files": {"model": {"path": "other.onnx", "sha256": "0" * 64}}
     }))  # fmt: skip
-    with pytest.raises(UserError, match="of another file"):
+    with pytest.raises(UserError, match="belongs to another file"):
         registry.add_model(path)

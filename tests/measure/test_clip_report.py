@@ -7,10 +7,10 @@ from collections.abc import Sequence
 
 import pytest
 
+from usviewer import measure
 from usviewer.frame import FrameKey
 from usviewer.infer.prediction import Edge
-from usviewer.measure import clip_report as module
-from usviewer.measure.clip_report import RecentReport, clip_report
+from usviewer.measure import RecentReport, clip_report
 from usviewer.measure.findings import EMPTY_REPORT, ClipReport
 from usviewer.measure.reading import Dimension, Measurement, Plane, Reading, Site, Status
 from usviewer.units import ScaleSource, isotropic
@@ -69,14 +69,14 @@ def test_live_only_the_last_minutes_are_kept_and_looked_at_now_and_then(monkeypa
         looked.append(len(readings))
         return real(readings, recent_s)
 
-    monkeypatch.setattr(module, "clip_report", counted)
+    monkeypatch.setattr(measure, "clip_report", counted)
     recent = RecentReport()
     for each in beats(int(130 * RATE_HZ)):
         recent.add(each)
     assert 62 <= len(looked) <= 66
-    assert max(looked) <= module.KEPT_S * RATE_HZ + 1
-    assert recent.findings.span_s <= module.KEPT_S
-    assert recent.findings.document["pulse"]["beats"] < 1.2 * module.PULSE_S / BEAT_S
+    assert max(looked) <= measure.KEPT_S * RATE_HZ + 1
+    assert recent.findings.span_s <= measure.KEPT_S
+    assert recent.findings.document["pulse"]["beats"] < 1.2 * measure.PULSE_S / BEAT_S
 
 
 def test_when_time_runs_backwards_they_begin_anew() -> None:

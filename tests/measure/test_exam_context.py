@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from usviewer.frame import FrameKey
-from usviewer.measure.exam_context import NO_CONTEXT, ExamContext
+from usviewer.measure import NO_CONTEXT, ExamContext
 from usviewer.measure.reading import Plane, Reading, Site, Status
 
 READING = Reading(FrameKey("s", 0, 0.0, 0.0, "d"), "aorta", Status.MEASURED)

@@ -12,8 +12,8 @@ from tests.helpers.drawing import ellipse_mask, fan, geometry, prediction, tube_
 from usviewer.measure import read, summarize, sweep
 from usviewer.measure.findings import aorta
 from usviewer.measure.geometry import shape_of
-from usviewer.measure.plane import PlaneTracker
 from usviewer.measure.reading import Plane, Status
+from usviewer.measure.section import PlaneTracker
 
 RNG = np.random.default_rng(11)
 CIRCLES = [(float(d), RNG.uniform(230, 250, 2)) for d in RNG.uniform(36, 120, 60)]

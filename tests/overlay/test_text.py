@@ -11,7 +11,7 @@ import pytest
 
 from usviewer.frame import FrameKey
 from usviewer.infer.prediction import Edge
-from usviewer.measure.clip_report import clip_report
+from usviewer.measure import clip_report
 from usviewer.measure.findings import ClipReport, StatusMark, finding_of
 from usviewer.measure.reading import Dimension, Measurement, Plane, Provenance, Reading, Site, Status, Summary
 from usviewer.overlay.palette import Size

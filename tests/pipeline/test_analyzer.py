@@ -18,8 +18,7 @@ from usviewer.errors import UserError
 from usviewer.frame import Frame, ImageGeometry, make_frame
 from usviewer.infer.prediction import Prediction
 from usviewer.infer.temporal_gate import TemporalGate
-from usviewer.measure import PlaneTracker
-from usviewer.measure.exam_context import ExamContext
+from usviewer.measure import ExamContext, PlaneTracker
 from usviewer.measure.reading import Plane, Reading, Site, Status
 from usviewer.pipeline.analyzer import (
     MOST_FIRST_FAILURES,

@@ -6,7 +6,7 @@ import numpy as np
 
 from usviewer.frame import Frame, ImageGeometry, Region, make_frame
 from usviewer.infer.prediction import Instance, Prediction
-from usviewer.measure.pointed import read_pointed
+from usviewer.measure.manual import read_pointed
 from usviewer.pipeline.annotations import SCALE_CHANGED, Annotation, AnnotationLayer, Origin
 from usviewer.units import ScaleSource, isotropic
 

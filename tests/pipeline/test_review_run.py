@@ -17,7 +17,7 @@ from usviewer.errors import UserError
 from usviewer.frame import Frame, FrameKey, ImageGeometry
 from usviewer.infer.prediction import Prediction
 from usviewer.infer.temporal_gate import TemporalGate
-from usviewer.measure.exam_context import ExamContext
+from usviewer.measure import ExamContext
 from usviewer.measure.manual import Edit, edit_of
 from usviewer.measure.reading import Provenance, Reading, Site, Status
 from usviewer.pipeline.playback import media_times

@@ -23,7 +23,7 @@ from tests.helpers.scenes import aorta_reading, circle, flat_frame
 from usviewer.calibrate.calibration import NOTHING_STATED, StatedScale
 from usviewer.calibrate.ruler.watch import Watch
 from usviewer.errors import UserError
-from usviewer.measure.exam_context import NO_CONTEXT, ExamContext
+from usviewer.measure import NO_CONTEXT, ExamContext
 from usviewer.measure.manual import edit_of, fill_outline
 from usviewer.measure.reading import Measurement, Provenance, Reading, Status
 from usviewer.save import cache

@@ -10,7 +10,7 @@ import pytest
 from tests.helpers.scenes import aorta_reading, fan, scaled_geometry
 from usviewer.errors import UserError
 from usviewer.frame import Frame, make_frame
-from usviewer.overlay.annotated_frame import AnnotatedFrame
+from usviewer.overlay.items import AnnotatedFrame
 from usviewer.overlay.scene import compose
 from usviewer.own_folders import pictures_folder
 from usviewer.save.capture import Snapshot, save_snapshot

@@ -11,7 +11,7 @@ from tests.helpers.scenes import aorta_reading, fan, flat_frame, scaled_geometry
 from usviewer.acquire import open_source
 from usviewer.errors import UserError
 from usviewer.frame import make_frame
-from usviewer.overlay.annotated_frame import AnnotatedFrame
+from usviewer.overlay.items import AnnotatedFrame
 from usviewer.overlay.scene import MaskStyle, Style, compose
 from usviewer.save.media import ClipWriter, Form, fit_to_form, picture_of, write_png
 

@@ -19,7 +19,7 @@ from usviewer.errors import UserError
 from usviewer.frame import SourceInfo, make_frame
 from usviewer.infer.prediction import Prediction
 from usviewer.measure import summarize
-from usviewer.overlay.annotated_frame import AnnotatedFrame
+from usviewer.overlay.items import AnnotatedFrame
 from usviewer.overlay.scene import compose
 from usviewer.save.deidentify import KEPT_AS_ASKED, KEPT_UNCERTAIN
 from usviewer.save.results import FITTED, ExportOptions, ResultFolder

@@ -10,8 +10,7 @@ from PySide6.QtCore import QPointF
 
 from tests.helpers.scenes import aorta_reading, circle
 from usviewer.frame import Frame, ImageGeometry, make_frame
-from usviewer.overlay.annotated_frame import AnnotatedFrame
-from usviewer.overlay.items import Outline, Scene
+from usviewer.overlay.items import AnnotatedFrame, Outline, Scene
 from usviewer.overlay.scene import compose
 from usviewer.view.canvas import Canvas
 

@@ -16,9 +16,7 @@ from tests.helpers.workbench import Workbench
 from tests.measure.test_clip_report import beats, reading
 from usviewer.frame import ImageGeometry
 from usviewer.infer.prediction import Edge, Prediction
-from usviewer.measure import PlaneTracker
-from usviewer.measure.clip_report import clip_report
-from usviewer.measure.exam_context import NO_CONTEXT, ExamContext
+from usviewer.measure import NO_CONTEXT, ExamContext, PlaneTracker, clip_report
 from usviewer.measure.findings import EMPTY_REPORT, ClipReport, ReportRow
 from usviewer.measure.reading import Plane, Reading, Site, Summary
 from usviewer.overlay.text import DASH, reference_words, report_sections

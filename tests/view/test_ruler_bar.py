@@ -17,7 +17,7 @@ from tests.helpers.recordings import write_clip
 from tests.helpers.screens import screen
 from tests.helpers.workbench import Workbench
 from usviewer.calibrate.ruler import layouts
-from usviewer.calibrate.ruler.confirm import UNCONFIRMED
+from usviewer.calibrate.ruler.layouts import UNCONFIRMED
 from usviewer.calibrate.ruler.watch import WITHDRAWALS
 from usviewer.frame import ImageGeometry
 from usviewer.infer.prediction import Prediction

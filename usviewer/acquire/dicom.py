@@ -9,15 +9,12 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from usviewer.acquire.clip import ClipReader
 from usviewer.acquire.dicom_file import Opened, is_dicom, read_file
-from usviewer.acquire.dicom_layout import declared_frames
+from usviewer.acquire.dicom_header import DicomTags, RawRegion, declared_frames, frame_times, read_tags
 from usviewer.acquire.dicom_pixels import PixelReader, video_stream
-from usviewer.acquire.dicom_tags import DicomTags, RawRegion, read_tags
-from usviewer.acquire.dicom_times import frame_times
 from usviewer.acquire.dicom_values import quiet
 from usviewer.acquire.source import RecordedSource, check_size, unreadable
-from usviewer.acquire.video import clip_notes, mean_rate
+from usviewer.acquire.video import ClipReader, clip_notes, mean_rate
 from usviewer.errors import UserError
 from usviewer.files import open_regular
 from usviewer.frame import Frame, Pixels, SourceInfo, make_frame
@@ -53,13 +50,13 @@ class DicomSource(RecordedSource):
         check_size(self._name, self.tags.columns, self.tags.rows)
         if VIDEO_SYNTAX.fullmatch(opened.syntax):
             self._clip = ClipReader(video_stream(opened, self._name), self._name)
-            self._times = frame_times(opened.dataset, len(self._clip.table().ticks), self._clip.times_s())
+            counted = len(self._clip.table().ticks)
+            self._times_s, self._times_note = frame_times(opened.dataset, counted, self._clip.times_s())
         else:
             self._pixels = PixelReader(opened, self._name)
             if self._pixels.frame_count == 0:
                 raise UserError(f"{self._name} has no complete frame", "Copy it again")
-            self._times = frame_times(opened.dataset, self._pixels.frame_count)
-        self._times_s = self._times.times_s
+            self._times_s, self._times_note = frame_times(opened.dataset, self._pixels.frame_count)
         self._height_px, self._width_px = self._picture(0).shape[:2]
 
     @property
@@ -145,6 +142,6 @@ class DicomSource(RecordedSource):
         # Said, not refused: a capture of an ultrasound screen may state another modality, or "other".
         if self.tags.modality not in ("US", "IVUS", ""):
             notes.append(f"This is not ultrasound but {self.tags.modality}")
-        if self._times.note:
-            notes.append(self._times.note)
+        if self._times_note:
+            notes.append(self._times_note)
         return tuple(notes)

@@ -26,9 +26,17 @@ from pydicom.uid import (
     JPEGLSTransferSyntaxes,
 )
 
-from usviewer.acquire.dicom_file import Opened
-from usviewer.acquire.dicom_fragments import ITEM, Fragment, Stream, frames_of, heads_of, read_fragments, stream_facts
-from usviewer.acquire.dicom_layout import COLOURS, GREY, PALETTE, YBR, PixelLayout, check_colour, read_pixel_layout
+from usviewer.acquire.dicom_file import (
+    ITEM,
+    Fragment,
+    Opened,
+    Stream,
+    frames_of,
+    heads_of,
+    read_fragments,
+    stream_facts,
+)
+from usviewer.acquire.dicom_header import COLOURS, GREY, PALETTE, YBR, PixelLayout, check_colour, read_pixel_layout
 from usviewer.acquire.dicom_tables import ValueTables
 from usviewer.acquire.dicom_values import packed_bytes, quiet
 from usviewer.errors import UserError, foreign_parser

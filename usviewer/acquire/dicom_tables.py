@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from pydicom import Dataset
 
-from usviewer.acquire.dicom_layout import PALETTE, PixelLayout
+from usviewer.acquire.dicom_header import PALETTE, PixelLayout
 from usviewer.acquire.dicom_values import items, number, numbers, packed_bytes, stored_as, text, words, words_in
 from usviewer.errors import UserError
 from usviewer.frame import Pixels

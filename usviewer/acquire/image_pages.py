@@ -71,14 +71,6 @@ class ImagePage:
     shown_s: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ImageContents:
-    """The pages of one file, and what of it could not be read, with the reason."""
-
-    pages: tuple[ImagePage, ...]
-    failed: tuple[tuple[str, str], ...]
-
-
 @contextmanager
 def open_pillow(path: Path) -> Iterator[Any]:
     """Open Pillow's image, its pixels not yet decoded; None if Pillow knows no such picture.
@@ -146,8 +138,8 @@ def _damaged(path: Path) -> AbstractContextManager[None]:
     return foreign_parser(f"{path.name} is damaged or cut off", "Copy it again")
 
 
-def read_contents(path: Path, image: Any) -> ImageContents:
-    """List all pages by their headers. A bad one is named and left out.
+def read_pages(path: Path, image: Any) -> tuple[tuple[ImagePage, ...], tuple[tuple[str, str], ...]]:
+    """List all pages of a file by their headers, and the names of those that cannot be read, each with the reason.
 
     Raises ``UserError`` where there is no good one.
     """
@@ -176,7 +168,7 @@ def read_contents(path: Path, image: Any) -> ImageContents:
         raise next(iter(bad.values()), UserError(f"{path.name} holds no picture", "Copy it again"))
     if len(pages) == 1 and not bad:
         pages = [replace(pages[0], name=path.name)]
-    return ImageContents(tuple(pages), tuple((name, error.what) for name, error in bad.items()))
+    return tuple(pages), tuple((name, error.what) for name, error in bad.items())
 
 
 def _go_to(path: Path, image: Any, number: int) -> bool:

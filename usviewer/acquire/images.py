@@ -19,7 +19,7 @@ from usviewer.acquire.image_pages import (
     is_webp,
     open_pillow,
     quiet_pillow,
-    read_contents,
+    read_pages,
 )
 from usviewer.acquire.source import RecordedSource
 from usviewer.acquire.video import mean_rate
@@ -168,16 +168,15 @@ def open_image(path: Path) -> ImageSource | None:
     with open_pillow(path) as image:
         if image is None or (image.format == "GIF" and _moves(image)):
             return None
-        found = read_contents(path, image)
-    pages = found.pages
+        pages, failed = read_pages(path, image)
     moving = None not in _times_of(pages)
     # Pages that are shown for a time belong together; without times each may be of another patient.
     if moving:
-        return ImageSource(str(path), path.stem, "video", pages, failed=found.failed)
+        return ImageSource(str(path), path.stem, "video", pages, failed=failed)
     notes = []
     if len(pages) > 1:
         notes.append(f"{len(pages)} pages of one file")
-    return ImageSource(str(path), path.stem, "image", pages, notes, found.failed)
+    return ImageSource(str(path), path.stem, "image", pages, notes, failed)
 
 
 def _moves(gif: Any) -> bool:
@@ -211,12 +210,12 @@ def open_folder(path: Path) -> ImageSource:
             with open_pillow(file) as image:
                 if image is None:
                     raise UserError(f"{file.name} is not a picture, or is damaged", "Copy it again")
-                found = read_contents(file, image)
+                of_file, _ = read_pages(file, image)
         except UserError as error:
             failed.append((file.name, error.what))
             continue
-        several += len(found.pages) > 1
-        pages.append(replace(found.pages[0], name=file.name, shown_s=None))
+        several += len(of_file) > 1
+        pages.append(replace(of_file[0], name=file.name, shown_s=None))
     if not pages:
         raise UserError(f"The folder {path.name} holds no pictures", _instead(others, failed))
     notes = []

@@ -6,27 +6,47 @@ operator says (``StatedScale``) may change while it is open, and then only ``dec
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
 
-from usviewer.acquire import Source
+from usviewer.acquire import Source, frame_count
 from usviewer.calibrate.calibrator import Calibrator, with_user_spacing
-from usviewer.calibrate.plausible import check_stated
-from usviewer.calibrate.regions import NO_REGION, SPACING_ONLY, FileScale, agree
+from usviewer.calibrate.plausible import MAX_WIDTH_MM, check_stated
+from usviewer.calibrate.regions import NO_REGION, SPACING_ONLY, FileScale, agree, regions_of
 from usviewer.calibrate.ruler import layouts
-from usviewer.calibrate.ruler.confirm import UNCONFIRMED, Proposal, propose
-from usviewer.calibrate.ruler.detect import NO_RULER
+from usviewer.calibrate.ruler.detect import GIVE_BOTH, NO_RULER
+from usviewer.calibrate.ruler.layouts import UNCONFIRMED, Proposal, propose
 from usviewer.calibrate.ruler.watch import Confirmed, Reference, RulerScale, Watch
-from usviewer.calibrate.source import check_shape, file_scale, sample_frames
 from usviewer.errors import UserError
 from usviewer.frame import Frame, FrameKey, ImageGeometry, Region, Sector, SourceInfo
-from usviewer.units import ScaleSource, Spacing
+from usviewer.typed_number import MOST_LETTERS, parse_number
+from usviewer.units import MAX_MM_PER_PX, MIN_MM_PER_PX, Point, ScaleSource, Spacing, is_square, isotropic
 
 FOLDER = "The pictures of a folder may be of different screens"
 # Scales by the user's own word, which may be taken back by another.
 USERS = (ScaleSource.MANUAL, ScaleSource.USER, ScaleSource.RULER)
+# So many frames from all over a clip show every part of the sector bright at least once.
+PRIMING_FRAMES = 8
+# Two typed values of two digits each (0.21 and 0.25) give the shape of a pixel to some 4 %; X for Y is off by far more.
+SHAPES_AGREE = 0.05
+# What a file says of its pixels' shape in two places agrees to the rounding of its numbers.
+SHAPES_EQUAL = 0.01
+SHAPES_DIFFER = "Calibration inconsistent: the file and its ultrasound region state different shapes of a pixel"
+MIN_LENGTH_PX = 20.0
+# A click lands within about half a pixel of where it was meant at each end; 1 px for the length is on the safe side.
+CLICK_SD_PX = 1.0
+# Two marks of a picture; nothing that it shows is longer.
+MIN_DISTANCE_MM, MAX_DISTANCE_MM = 1.0, MAX_WIDTH_MM
+PER_PIXEL = {"mm": 1.0, "mm/px": 1.0, "mm/pixel": 1.0}
+# What stands between two values can be no decimal sign; it is not the x of px or pixel.
+BETWEEN = re.compile(r"(?<![pP])(?<![pP][iI])[xX×]")  # noqa: RUF001 - the sign for "times"
+GIVE_SCALE = "Give one number such as 0.21, or those of x and y with an x between them: 0.21x0.25"
+ISOTROPIC = "Assumes square pixels"
 
 
 class ScaleState(StrEnum):
@@ -265,7 +285,7 @@ def _check_said(evidence: ScaleEvidence, said: StatedScale) -> None:
     info = evidence.info
     if said.spacing is not None and not info.live:
         size_px = said.size_px or _first_size(evidence)
-        check_shape(info.name, info.pixel_aspect, said.spacing)
+        _check_shape(info.name, info.pixel_aspect, said.spacing)
         with_user_spacing(evidence.stated or FileScale(), said.spacing, *size_px)
         check_stated(said.spacing, size_px)
     if said.ruler_tick_mm is None:
@@ -288,7 +308,7 @@ def state_scale(frame: Frame, spacing: Spacing) -> StatedScale:
                 f"The picture brings its own scale ({stated.describe()}), which differs from yours",
                 "Measure the distance of the two points again",
             )
-    check_shape("this picture", frame.stated_aspect, spacing)
+    _check_shape("this picture", frame.stated_aspect, spacing)
     check_stated(spacing, frame.size_px, frame.geometry.sector if frame.geometry is not None else None)
     return StatedScale(spacing, frame.size_px, from_start=False)
 
@@ -310,3 +330,129 @@ def _first_size(evidence: ScaleEvidence) -> tuple[int, int]:
 def _beside(evidence: ScaleEvidence) -> tuple[Region, ...]:
     """Regions that the file says have no scale."""
     return evidence.stated.regions if evidence.stated is not None else ()
+
+
+def stills_in_words(info: SourceInfo) -> str:
+    """Name frames that are not a clip, for a sentence."""
+    return "The pictures of a folder" if info.kind == "images" else "The pages of a file without times"
+
+
+def file_scale(source: Source) -> FileScale | None:
+    """What a DICOM file says about its scale; None for every other source, also where its frames bring theirs."""
+    tags = getattr(source, "tags", None)
+    if tags is None:
+        return None
+    from usviewer.acquire.dicom_header import DicomTags  # pydicom is only loaded where a file needs it
+
+    if not isinstance(tags, DicomTags):
+        return None
+    spacings = dict.fromkeys(spacing for spacing in (tags.pixel_spacing_mm, *tags.frame_spacing_mm) if spacing)
+    scales = [regions_of(tags.regions, tags.rows, tags.columns, spacing) for spacing in spacings or (None,)]
+    scale = next((scale for scale in scales if not scale.spacings), scales[0])
+    stated = source.info.pixel_aspect
+    shapes = () if is_square(stated) else tuple(spacing.pixel_aspect / stated for spacing in scale.spacings)
+    if any(abs(shape - 1.0) > SHAPES_EQUAL for shape in shapes):
+        return FileScale(no_scale_reason=SHAPES_DIFFER)
+    return scale
+
+
+def sample_frames(source: Source, start: int = 0) -> list[Frame]:
+    """A few frames from all over the clip, of the size of the first: cheap ones, or exact ones where those coincide.
+
+    From frame ``start`` on, exactly.
+    """
+    count = frame_count(source) or 0
+    if start:
+        indices = sorted({start + round(step * (count - 1 - start) / 5) for step in range(6)})
+        frames = _readable(source.seek, indices)
+        return [frame for frame in frames if frame.pixels.shape == frames[0].pixels.shape]
+    first = _readable(source.seek_near, [0] if count else [])
+    if not first or (first[0].geometry is not None and first[0].geometry.sector is not None):
+        return first  # nothing to look at, or nothing to look for
+    indices = sorted({round(step * (count - 1) / (PRIMING_FRAMES - 1)) for step in range(PRIMING_FRAMES)})
+    frames = _readable(source.seek_near, indices)
+    if len({frame.key.index for frame in frames}) < len(indices) / 2:
+        frames = _readable(source.seek, indices)
+    return [frame for frame in frames if frame.pixels.shape == frames[0].pixels.shape]
+
+
+def _readable(seek: Callable[[int], Frame], indices: list[int]) -> list[Frame]:
+    """The frames that can be read; the reader reports the others."""
+    frames: list[Frame] = []
+    for index in indices:
+        with suppress(UserError):
+            frames.append(seek(index))
+    return frames
+
+
+def _check_shape(name: str, pixel_aspect: float, spacing: Spacing) -> None:
+    """Refuse a user's scale that contradicts the shape of pixels that a recording states.
+
+    One number for both axes of pixels that are not square would be a wrong millimetre, and so would X for Y.
+    """
+    if is_square(pixel_aspect):
+        return
+    if spacing.x_mm_per_px == spacing.y_mm_per_px:
+        raise UserError(
+            f"The pixels of {name} are not square (width : height = {pixel_aspect:.3f})",
+            GIVE_BOTH,
+        )
+    if abs(spacing.pixel_aspect / pixel_aspect - 1.0) > SHAPES_AGREE:
+        raise UserError(
+            f"The pixels of {name} are {pixel_aspect:.3f} wide to 1 high, by your scale {spacing.pixel_aspect:.3f}",
+            "Check both values: the one along x comes first",
+        )
+
+
+# --- a scale that a person states: as a number, or by two points a known distance apart -------------------------------
+
+
+def spacing_from_text(text: str) -> Spacing:
+    """The spacing of ``--mm-per-pixel``: ``0.2`` for square pixels, ``0.2x0.25`` for x and y.
+
+    A comma is a decimal sign, as everywhere. Raises ``UserError`` for anything else.
+    """
+    parts = BETWEEN.split(text.strip())
+    try:
+        values = [parse_number(part, least=MIN_MM_PER_PX, most=MAX_MM_PER_PX, units=PER_PIXEL) for part in parts]
+    except UserError as error:
+        raise _no_scale(text, f"{error.what[:1].lower()}{error.what[1:]}") from None
+    if len(values) > 2:
+        raise _no_scale(text, f"it has {len(values)} values")
+    return Spacing(values[0], values[-1], ScaleSource.USER)
+
+
+def spacing_from_numbers(x_mm_per_px: float, y_mm_per_px: float) -> Spacing:
+    """The spacing of two numbers, by the limits of ``spacing_from_text``. Raises ``UserError`` beyond them."""
+    for value in (x_mm_per_px, y_mm_per_px):
+        if not MIN_MM_PER_PX <= value <= MAX_MM_PER_PX:  # false for nan, too
+            raise UserError(
+                f"{value:g} mm per pixel cannot be right",
+                f"Give a number from {MIN_MM_PER_PX:g} to {MAX_MM_PER_PX:g}",
+            )
+    return Spacing(x_mm_per_px, y_mm_per_px, ScaleSource.USER)
+
+
+def _no_scale(text: str, why: str) -> UserError:
+    return UserError(f"'{text[:MOST_LETTERS]}' is not a scale in mm per pixel: {why}", GIVE_SCALE)
+
+
+def spacing_from_points(start_xy_px: Point, end_xy_px: Point, distance_mm: float) -> Spacing:
+    """The spacing from two marks of the picture, a known distance apart.
+
+    One distance gives one number: pixels are taken to be square, and ``detail`` says so. ``relative_sd`` is the error
+    of the two clicks, one pixel over the length. Raises ``UserError`` when the marks are too close to be trusted.
+    """
+    if not MIN_DISTANCE_MM <= distance_mm <= MAX_DISTANCE_MM:  # false for nan, too
+        raise UserError(
+            f"A distance of {distance_mm:g} mm cannot be right", "Give the distance of the two points in mm"
+        )
+    length_px = math.hypot(end_xy_px[0] - start_xy_px[0], end_xy_px[1] - start_xy_px[1])
+    if not length_px >= MIN_LENGTH_PX:
+        raise UserError(
+            f"The two points are only {length_px:.0f} pixels apart",
+            f"Choose marks that are at least {MIN_LENGTH_PX:.0f} pixels apart, better the whole length of the ruler",
+        )
+    sd = CLICK_SD_PX / length_px
+    detail = f"{distance_mm:g} mm over {length_px:.1f} px, +-{100.0 * sd:.2g} %. {ISOTROPIC}"
+    return isotropic(distance_mm / length_px, ScaleSource.MANUAL, detail, sd)

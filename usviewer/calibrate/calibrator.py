@@ -112,7 +112,7 @@ class Calibrator:
         return frame.with_geometry(self._geometry(frame, scale, seen, self._sector_of(frame, seen)))
 
     def without_pixels(self, key: FrameKey, size_px: tuple[int, int], stated_aspect: float) -> ImageGeometry | None:
-        """The geometry of a frame that brings none of its own; None where its pixels are needed to tell.
+        """Give the geometry of a frame that has none of its own; None where its pixels are needed for that.
 
         They are not where the sector was looked for before (``prime``), and the watch of a ruler knows the frame.
         """

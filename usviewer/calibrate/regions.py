@@ -17,7 +17,7 @@ from usviewer.frame import Region, Sector
 from usviewer.units import Box, ScaleSource, Spacing
 
 if TYPE_CHECKING:
-    from usviewer.acquire.dicom_tags import RawRegion
+    from usviewer.acquire.dicom_header import RawRegion
 
 # Codes of Region Spatial Format (0018,6012), Region Data Type (0018,6014) and Physical Units (0018,6024).
 NO_FORMAT, TWO_D = 0, 1
@@ -38,7 +38,7 @@ _FORMATS = {0: "no image", 1: "2D", 2: "M-mode", 3: "spectral", 4: "waveform", 5
 class FileScale:
     """The scale that a file states: regions with and without one, and why there is none at all.
 
-    ``size_px`` (width, height) is the size of the pictures that it speaks of; None: of any. ``known_aspect`` is a
+    ``size_px`` (width, height) is the size of the pictures that it holds for; None: of any size. ``known_aspect`` is a
     pixel's width over its height where that is known although the scale does not hold (a ruler that has changed).
     """
 

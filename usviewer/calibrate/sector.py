@@ -3,7 +3,7 @@
 Tissue fills a fan, a trapezoid or a rectangle; around it the screen is dark, with text, rulers, bars and logos. The
 brightest value of each place over a few frames shows tissue that is dark in one of them. Several thresholds just
 above the background are tried, the largest piece that survives the removal of thin things is fitted with straight sides
-and arcs (``sector_fit``), and the fit that explains its own border best (``sector_check``) is taken.
+and arcs, and the fit that explains its own border best is taken (both in ``sector_fit``).
 
 ``certain`` is claimed only when the border is seen nearly all around, nothing of note lies outside and the picture just
 outside is background: it decides about blanking, so it must neither cut tissue away nor leave a name.
@@ -18,8 +18,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from usviewer.calibrate.sector_check import Fit
-from usviewer.calibrate.sector_fit import corridor, fit_outline
+from usviewer.calibrate.sector_fit import Fit, corridor, fit_outline
 from usviewer.frame import Pixels, Points, Sector
 
 Grey = NDArray[np.uint8]

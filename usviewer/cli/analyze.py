@@ -20,11 +20,9 @@ from usviewer import RESEARCH_USE
 from usviewer.acquire import Source, frame_count
 from usviewer.acquire.images import ImageSource
 from usviewer.api import analyze_recording, recording, refuse_unused
-from usviewer.calibrate.calibration import StatedScale, calibration_for
-from usviewer.calibrate.ruler.confirm import UNCONFIRMED
+from usviewer.calibrate.calibration import StatedScale, calibration_for, spacing_from_text, stills_in_words
 from usviewer.calibrate.ruler.detect import MAX_TICK_MM, MIN_TICK_MM
-from usviewer.calibrate.source import stills_in_words
-from usviewer.calibrate.user_spacing import spacing_from_text
+from usviewer.calibrate.ruler.layouts import UNCONFIRMED
 from usviewer.cli.command import DEFAULT_MODEL, EXIT_BAD_INPUT, EXIT_BUG, bug_sentence, number, unused_names
 from usviewer.errors import UserError
 from usviewer.files import remove_leftovers
@@ -33,14 +31,12 @@ from usviewer.infer import trial
 from usviewer.infer.predictor import Predictor
 from usviewer.infer.registry import load_spec
 from usviewer.infer.session import ENGINES, engine_threads
-from usviewer.measure import Trend, summarize
-from usviewer.measure.clip_report import clip_report
-from usviewer.measure.exam_context import ExamContext
+from usviewer.measure import ExamContext, Trend, clip_report, summarize
 from usviewer.measure.findings import biometry
 from usviewer.measure.findings.reference_tables import TABLES, ReferenceTable, table_of
 from usviewer.measure.reading import Plane, Reading, Site, Status
 from usviewer.measure.trend import other_sizes_note
-from usviewer.overlay.annotated_frame import AnnotatedFrame
+from usviewer.overlay.items import AnnotatedFrame
 from usviewer.overlay.scene import compose
 from usviewer.overlay.text import TextContext, clip_lines, reading_lines, reading_text
 from usviewer.pipeline import FrameResult, read_ahead

@@ -9,12 +9,18 @@ from itertools import islice
 from typing import Any
 
 from usviewer.acquire import Source, open_source
-from usviewer.calibrate.calibration import Calibration, ScaleEvidence, ScaleState, StatedScale
+from usviewer.calibrate.calibration import (
+    Calibration,
+    ScaleEvidence,
+    ScaleState,
+    StatedScale,
+    file_scale,
+    sample_frames,
+)
 from usviewer.calibrate.ruler import layouts
-from usviewer.calibrate.ruler.confirm import Proposal, remember
 from usviewer.calibrate.ruler.detect import MAX_TICK_MM, MIN_TICK_MM, NO_RULER, Ruler
+from usviewer.calibrate.ruler.layouts import Proposal, remember
 from usviewer.calibrate.ruler.text import can_read
-from usviewer.calibrate.source import file_scale, sample_frames
 from usviewer.cli.command import number
 from usviewer.errors import UserError
 from usviewer.frame import Frame

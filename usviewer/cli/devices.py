@@ -6,8 +6,7 @@ import argparse
 import sys
 
 from usviewer import acquire
-from usviewer.acquire.device.backend import DeviceInfo
-from usviewer.acquire.device.formats import best_first
+from usviewer.acquire.device.backend import DeviceInfo, best_first
 from usviewer.terminal import results
 
 EVERYWHERE = (

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from usviewer.calibrate.user_spacing import spacing_from_text
+from usviewer.calibrate.calibration import spacing_from_text
 from usviewer.cli.command import number, require_least, whole
 from usviewer.errors import UserError
 from usviewer.evaluate import prompts, reports, tracking

@@ -14,9 +14,8 @@ from usviewer.cli.bench_cases import held_frames
 from usviewer.cli.sam import convert
 from usviewer.errors import UserError
 from usviewer.frame import Frame
-from usviewer.infer import choice, golden, registry
+from usviewer.infer import choice, exports, golden, registry
 from usviewer.infer.manifest import ModelSpec
-from usviewer.infer.prompt import exports
 from usviewer.infer.session import engine_threads
 from usviewer.infer.session.int8 import CALIBRATION_FRAMES
 from usviewer.plain_text import printable

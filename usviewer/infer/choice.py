@@ -31,8 +31,7 @@ from usviewer.infer.parity import Deviation
 from usviewer.infer.places import cache_folder, keep_json, kept_json
 from usviewer.infer.prediction import Instance
 from usviewer.infer.preprocess import make_square, place
-from usviewer.infer.prompt.prompt_runner import runner_for
-from usviewer.infer.runner import Runner, check_golden
+from usviewer.infer.runner import Runner, check_golden, runner_for
 from usviewer.infer.session import KINDS, engine_threads, int8, name_of, open_session
 from usviewer.infer.trial import require as require_trial
 from usviewer.logs import OwnText

@@ -493,7 +493,7 @@ def _labels(rows: list[Any]) -> tuple[Label, ...]:
     if len({label.name for label in labels}) != len(labels):
         raise UserError("Two labels of the model have the same name", "Give each its own")
     if sum(label.measured for label in labels) > 1:
-        raise UserError("More than one label of the manifest is marked as measured", "Mark the one that is")
+        raise UserError("More than one label of the manifest is marked as measured", "Mark only one")
     return labels
 
 

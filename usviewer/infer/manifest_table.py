@@ -104,7 +104,7 @@ class ManifestTable:
         return tuple(float(value) for value in values)
 
     def done(self, hints: Mapping[str, str] = MappingProxyType({})) -> None:
-        """Refuse what nobody took out; ``hints`` says what to do about keys with a word in them."""
+        """Refuse keys that were not taken out; ``hints`` says what to do about keys with a word in them."""
         # A key that is misspelt, or not known to this version, would otherwise be a default that nobody chose.
         if self._values:
             for word, do in hints.items():

@@ -108,7 +108,7 @@ def _graph_of(model: Any, name: str) -> Graph:
     for port in (*graph.inputs, *graph.outputs):
         known = [side for side in port.shape if side is not None]
         if any(side < 1 for side in known) or math.prod(known) > MAX_TENSOR_ELEMENTS:
-            raise UserError(f"{name} has an absurd shape {_shape_text(port.shape)}", "Export the model again")
+            raise UserError(f"{name} has an impossible shape {_shape_text(port.shape)}", "Export the model again")
     return graph
 
 
@@ -250,7 +250,7 @@ def _refuse_bad_tensor(tensor: Any, name: str) -> None:
             "Export the model into one single ONNX file (torch.onnx.export: external_data=False)",
         )
     if any(side < 0 for side in tensor.dims) or math.prod(tensor.dims) > MAX_TENSOR_ELEMENTS:
-        raise UserError(f"{name} has a weight of absurd shape {list(tensor.dims)}", "Export the model again")
+        raise UserError(f"{name} has a weight of impossible shape {list(tensor.dims)}", "Export the model again")
 
 
 def _graphs(model: Any) -> Iterator[Any]:

@@ -13,8 +13,7 @@ from usviewer.infer import choice as choices
 from usviewer.infer import golden, onnx_file, trial
 from usviewer.infer.manifest import ModelSpec
 from usviewer.infer.prediction import Prediction
-from usviewer.infer.prompt.prompt_runner import runner_for
-from usviewer.infer.runner import Runner, edge_sd_px, observe
+from usviewer.infer.runner import Runner, edge_sd_px, observe, runner_for
 from usviewer.infer.runner import check_golden as reproduce_golden
 from usviewer.infer.session import ENGINES, KINDS, Session, engine_threads, name_of, open_session
 from usviewer.infer.temporal_gate import TemporalGate

@@ -18,11 +18,10 @@ import tomli_w
 
 from usviewer.errors import UserError
 from usviewer.files import PartFolder, make_folder, open_regular, remove_leftovers
-from usviewer.infer import golden, onnx_file, trial, ultralytics_export
+from usviewer.infer import exports, golden, onnx_file, trial
 from usviewer.infer.manifest import MANIFEST, GoldenCase, ModelSpec, check_id, read_manifest
 from usviewer.infer.places import user_folder
 from usviewer.infer.predictor import Predictor
-from usviewer.infer.prompt import exports
 from usviewer.own_folders import resource_path
 from usviewer.plain_text import printable
 
@@ -93,20 +92,20 @@ def add_model(path: Path, model_id: str | None = None, pixels: str = "") -> Mode
     """Install a model for this user: an ONNX file that Ultralytics exported, or a folder with a manifest.
 
     A file with a ``manifest.toml`` beside it counts as its folder. A folder without one may hold the encoder and the
-    decoder of a known export of SAM: for these ``pixels`` says what the encoder takes (``prompt.exports.PIXELS``).
+    decoder of a known export of SAM: for these ``pixels`` says what the encoder takes (``exports.PIXELS``).
     Where no golden case comes along, one is recorded from the model itself. Raises ``UserError`` and leaves nothing
     behind when anything is not right.
     """
     source = _source_folder(path)
     if pixels and (source or not path.is_dir()):
-        raise UserError("What the pixels become is said by the model itself", "Leave out --pixels")
+        raise UserError("The model itself says what its pixels become", "Leave out --pixels")
     target_id = check_id(model_id or _default_id(source, path))
     target = _free_place(target_id, chosen=model_id is not None)
     with _staged(target) as staging:
         if source:
             _copy_folder(source, staging, target_id)
         elif path.is_dir():
-            exports.copy(path, staging, target_id, pixels)
+            exports.copy_sam(path, staging, target_id, pixels)
         else:
             _copy_export(path, staging, target_id)
         if not source and path.is_file():
@@ -204,7 +203,7 @@ def _source_folder(path: Path) -> Path | None:
     # The methods of Path raise for a name that is too long, these say no.
     if os.path.isdir(path):
         if not _has_manifest(path):
-            if len(exports.graphs_of(path)) == 2:
+            if len(exports.sam_graphs(path)) == 2:
                 return None
             raise UserError(f"The folder {path} has no {MANIFEST}", "Give an ONNX file or a model's folder")
         return path
@@ -216,7 +215,7 @@ def _source_folder(path: Path) -> Path | None:
     if not _has_manifest(path.parent):
         return None
     if path.name not in {file.path.name for file in read_manifest(path.parent).files.values()}:
-        raise UserError(f"{MANIFEST} beside {path.name} is of another file", "Move one of the two elsewhere")
+        raise UserError(f"{MANIFEST} beside {path.name} belongs to another file", "Move one of the two elsewhere")
     return path.parent
 
 
@@ -264,7 +263,7 @@ def _staged(target: Path) -> Iterator[Path]:
 
 def _copy_export(path: Path, staging: Path, model_id: str) -> None:
     graph = onnx_file.inspect(path)
-    if not ultralytics_export.is_ultralytics(graph):
+    if not exports.is_ultralytics(graph):
         raise UserError(
             f"{path.name} does not say what it takes and gives",
             f"Write a {MANIFEST} beside it (docs/models.md) and add it again",
@@ -272,7 +271,7 @@ def _copy_export(path: Path, staging: Path, model_id: str) -> None:
     target = staging / EXPORT_NAME
     _copy_file(path, target)
     with _called(path):
-        manifest = ultralytics_export.manifest_for(graph, model_id, target.name, onnx_file.sha256_of(target))
+        manifest = exports.ultralytics_manifest(graph, model_id, target.name, onnx_file.sha256_of(target))
     (staging / MANIFEST).write_text(tomli_w.dumps(manifest), encoding="utf-8")
 
 
@@ -307,10 +306,10 @@ def _copy_folder(source: Path, staging: Path, model_id: str) -> None:
 
 
 def _refuse_outside(folder: Path, *paths: Path) -> None:
-    """Raise ``UserError`` for links out of the folder: nobody vouches, as a hash does, for what they lead to."""
+    """Raise ``UserError`` for links out of the folder: no hash covers what they lead to."""
     for path in paths:
         if not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder)):
-            raise UserError(f"{path.name} is a link out of the model's folder", "Put the file itself there")
+            raise UserError(f"{path.name} is a link that leads out of the model's folder", "Put the file itself there")
 
 
 def _copy_file(path: Path, target: Path) -> None:
@@ -318,7 +317,7 @@ def _copy_file(path: Path, target: Path) -> None:
     try:
         with open_regular(path) as source:
             if os.fstat(source.fileno()).st_size > onnx_file.MAX_FILE_BYTES:
-                raise UserError(f"{path.name} is larger than 2 GiB", "It cannot belong to a model")
+                raise UserError(f"{path.name} is larger than 2 GiB", "Take it out of the folder")
             with target.open("xb") as copy:
                 shutil.copyfileobj(source, copy)
     except OSError as error:

@@ -20,7 +20,7 @@ MIN_OVERLAP = 0.4
 class TemporalGate:
     """State of one clip or live run; give it to ``Predictor.predict`` for frames in the order of time.
 
-    Frames of another source or size, from before, or after a gap of more than a quarter of a second begin anew.
+    Frames of another source or size, from before, or after a gap of more than a quarter of a second start again.
     """
 
     def __init__(self) -> None:

@@ -16,8 +16,7 @@ from pathlib import Path
 from usviewer.errors import UserError
 from usviewer.infer import registry, trial
 from usviewer.infer.manifest import read_manifest
-from usviewer.infer.prompt.prompt_runner import runner_for
-from usviewer.infer.runner import check_golden
+from usviewer.infer.runner import check_golden, runner_for
 from usviewer.infer.session import open_session
 
 
@@ -40,7 +39,7 @@ def main(folder: str, engine: str, seconds: int, *, record: bool) -> int:
 
 
 def _output_of_our_own() -> int:
-    """What the parent reads; whatever an engine prints goes nowhere."""
+    """Give the output that the parent reads; what an engine prints is discarded."""
     said, nowhere = os.dup(1), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1)
     return said

@@ -33,11 +33,11 @@ def _harmonic(k: int) -> float:
 
 
 # Standard deviations for an edge that is off by 1 (same unit), from the series above.
-MEAN_GAIN = math.sqrt(_harmonic(0))
-DIAMETER_GAIN = 2.0 * math.sqrt(_harmonic(0) + 2.0 * _harmonic(2))
-CIRCUMFERENCE_GAIN = 2.0 * math.pi * MEAN_GAIN
-DEPTH_GAIN = 1.0
-CENTRE_GAIN = math.sqrt(2.0 * _harmonic(1))
+MEAN_GAIN: float = math.sqrt(_harmonic(0))
+DIAMETER_GAIN: float = 2.0 * math.sqrt(_harmonic(0) + 2.0 * _harmonic(2))
+CIRCUMFERENCE_GAIN: float = 2.0 * math.pi * MEAN_GAIN
+DEPTH_GAIN: float = 1.0
+CENTRE_GAIN: float = math.sqrt(2.0 * _harmonic(1))
 
 # Root mean square of 1 / cos(phi) - 1 for phi even over 0 to 10 degrees.
 UNNOTICED_TILT = 0.0069

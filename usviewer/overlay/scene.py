@@ -71,7 +71,7 @@ def compose(
     """The display list of one reading of this frame.
 
     ``context`` decides which number is large (``overlay.text``); without it that is this frame's, with the ``summary``
-    beside it where it speaks of the same. The frame's geometry places the scale bar, and the numbers where there is no
+    beside it where it is about the same. The frame's geometry places the scale bar, and the numbers where there is no
     ultrasound. ``model_label`` is the model's name and version for people.
     """
     style = style or Style()

@@ -108,7 +108,7 @@ class ReadingText:
 
 
 def reading_text(reading: Reading | None, summary: Summary | None, context: TextContext = OF_THE_FRAME) -> ReadingText:
-    """What to say of a reading; ``summary`` is used where it speaks of the same thing."""
+    """What to say of a reading; ``summary`` is used where it is about the same thing."""
     if reading is None:
         return ReadingText(reason=context.withheld)
     finding = finding_of(reading.finding)

@@ -68,7 +68,7 @@ def headline_of(reading: Reading) -> Measurement | None:
 
 
 def matches_summary(summary: Summary | None, reading: Reading) -> Summary | None:
-    """The summary if it speaks of the same thing as the reading: quantity, unit, plane, edge, site, label; or None.
+    """The summary if it is about the same thing as the reading: quantity, unit, plane, edge, site, label; or None.
 
     A median over one frame is that frame, so it is not called a median, and what pulsates has none of less than a heart
     beat. Only lengths are aggregated on the picture.

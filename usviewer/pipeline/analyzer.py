@@ -19,8 +19,7 @@ from typing import TYPE_CHECKING, TypeVar, cast
 from usviewer.frame import Frame, ImageGeometry
 from usviewer.infer.prediction import Prediction
 from usviewer.infer.temporal_gate import TemporalGate
-from usviewer.measure import PlaneTracker, read
-from usviewer.measure.exam_context import NO_CONTEXT, ExamContext
+from usviewer.measure import NO_CONTEXT, ExamContext, PlaneTracker, read
 from usviewer.measure.reading import Reading, Status
 from usviewer.pipeline.worker import is_bug, reason_of, serial_executor
 

@@ -15,7 +15,7 @@ from usviewer.errors import UserError
 from usviewer.frame import FALLBACK_FRAMES_PER_SECOND, Frame
 from usviewer.infer.prediction import Instance
 from usviewer.measure import summarize
-from usviewer.overlay.annotated_frame import AnnotatedFrame
+from usviewer.overlay.items import AnnotatedFrame
 from usviewer.overlay.scene import compose
 from usviewer.pipeline.annotations import AnnotatedStructure, Annotation, ClipAccess
 from usviewer.pipeline.prompt_messages import PromptState

@@ -12,8 +12,7 @@ from usviewer.frame import Frame, ImageGeometry
 from usviewer.infer.prediction import Edge, Instance, Prediction
 from usviewer.infer.prompt import LowResMask, Prompt
 from usviewer.infer.tracking.track import Track
-from usviewer.measure.manual import Edit
-from usviewer.measure.pointed import UNNAMED, add_other_structures, limit_quality, read_pointed
+from usviewer.measure.manual import UNNAMED, Edit, add_other_structures, limit_quality, read_pointed
 from usviewer.measure.reading import Provenance, Reading
 from usviewer.pipeline.analyzer import Calibrate
 from usviewer.pipeline.curve import Curve, curve_of

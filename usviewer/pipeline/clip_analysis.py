@@ -10,8 +10,7 @@ from typing import Protocol
 from usviewer.acquire import Source
 from usviewer.errors import UserError
 from usviewer.frame import Frame, FrameKey, ImageGeometry
-from usviewer.measure.clip_report import clip_report
-from usviewer.measure.exam_context import NO_CONTEXT, ExamContext
+from usviewer.measure import NO_CONTEXT, ExamContext, clip_report
 from usviewer.measure.findings import EMPTY_REPORT, ClipReport
 from usviewer.measure.manual import Edit, read_edited
 from usviewer.measure.reading import Reading

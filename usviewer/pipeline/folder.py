@@ -15,7 +15,7 @@ from usviewer.calibrate.calibration import StatedScale
 from usviewer.errors import UserError
 from usviewer.files import open_regular
 from usviewer.frame import Pixels
-from usviewer.measure.exam_context import ExamContext
+from usviewer.measure import ExamContext
 from usviewer.pipeline.curve import Curve, curve_of
 from usviewer.save.cache import ClipNotes, ClipResults, MadeBy
 

@@ -20,8 +20,7 @@ import numpy as np
 
 from usviewer.acquire import Source
 from usviewer.frame import Frame, SourceInfo
-from usviewer.measure.clip_report import RecentReport
-from usviewer.measure.exam_context import NO_CONTEXT, ExamContext
+from usviewer.measure import NO_CONTEXT, ExamContext, RecentReport
 from usviewer.measure.findings import EMPTY_REPORT, ClipReport
 from usviewer.measure.reading import Summary
 from usviewer.measure.trend import Trend

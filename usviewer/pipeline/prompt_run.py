@@ -24,7 +24,7 @@ from usviewer.infer.prompt.prompt_model import PromptModel
 from usviewer.infer.tracking.motion_tracker import MAX_AGE_S, MotionTracker
 from usviewer.infer.tracking.track import Segmenter, TrackStep, segmenter_of, track_outline
 from usviewer.measure.findings import finding_of
-from usviewer.measure.pointed import limit_quality, read_pointed
+from usviewer.measure.manual import limit_quality, read_pointed
 from usviewer.measure.reading import Reading
 from usviewer.pipeline.annotations import Annotation, ClipAccess, Origin
 from usviewer.pipeline.prompt_messages import (

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from usviewer.acquire import Source
 from usviewer.calibrate.calibration import NOTHING_STATED, StatedScale
 from usviewer.frame import Frame, SourceInfo
-from usviewer.measure.exam_context import NO_CONTEXT, ExamContext
+from usviewer.measure import NO_CONTEXT, ExamContext
 from usviewer.measure.findings import EMPTY_REPORT, ClipReport
 from usviewer.measure.manual import Edit
 from usviewer.measure.reading import Reading, Summary

@@ -35,7 +35,7 @@ from usviewer.calibrate.ruler.watch import Confirmed, Reference
 from usviewer.errors import UserError, foreign_parser
 from usviewer.files import atomic_path, keep_copy, make_folder, open_regular, read_bytes, remove_leftovers, write_text
 from usviewer.infer.prediction import Edge, Prediction
-from usviewer.measure.exam_context import NO_CONTEXT, ExamContext
+from usviewer.measure import NO_CONTEXT, ExamContext
 from usviewer.measure.manual import Edit
 from usviewer.measure.reading import Errors, Measurement, Reading
 from usviewer.save.kept_predictions import KeptPrediction, KeptPredictions

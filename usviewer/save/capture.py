@@ -18,11 +18,10 @@ from usviewer import RESEARCH_USE, __version__
 from usviewer.errors import UserError
 from usviewer.files import short_name
 from usviewer.frame import Frame
-from usviewer.measure.exam_context import NO_CONTEXT, ExamContext
+from usviewer.measure import NO_CONTEXT, ExamContext
 from usviewer.measure.findings import EMPTY_REPORT, ClipReport
 from usviewer.measure.reading import Dimension, Measurement, Reading, Summary
-from usviewer.overlay.annotated_frame import AnnotatedFrame
-from usviewer.overlay.items import Scene
+from usviewer.overlay.items import AnnotatedFrame, Scene
 from usviewer.overlay.words import convention
 from usviewer.save.export import ExportFolder, free_name
 from usviewer.save.media import ClipWriter, Form, form_of

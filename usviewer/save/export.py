@@ -14,7 +14,7 @@ from types import TracebackType
 
 from usviewer.files import PartFolder, cannot_write, make_folder, remove_leftovers
 from usviewer.frame import Frame, Pixels
-from usviewer.overlay.annotated_frame import AnnotatedFrame
+from usviewer.overlay.items import AnnotatedFrame
 from usviewer.save.deidentify import BLANKED, blank_outside_sector, privacy_notice
 from usviewer.save.media import picture_of, write_png
 

@@ -20,11 +20,9 @@ from usviewer import RESEARCH_USE
 from usviewer.errors import UserError
 from usviewer.files import AtomicFile, cannot_write, write_bytes
 from usviewer.frame import Frame, Pixels
-from usviewer.overlay.annotated_frame import AnnotatedFrame
-from usviewer.overlay.items import Scene, Text
+from usviewer.overlay.items import AnnotatedFrame, Scene, Text, square_pixels, square_scene
 from usviewer.overlay.raster import paint
 from usviewer.overlay.scene import research_line
-from usviewer.overlay.stretch import square_pixels, square_scene
 from usviewer.save.deidentify import blank_outside_sector
 
 # Fine enough for every frame rate: 11 microseconds.

@@ -20,7 +20,7 @@ from typing import Any
 from usviewer.files import short_name
 from usviewer.infer.prediction import Prediction
 from usviewer.measure.reading import Reading, quality_rank
-from usviewer.overlay.annotated_frame import AnnotatedFrame
+from usviewer.overlay.items import AnnotatedFrame
 from usviewer.plain_text import printable
 from usviewer.save import masks, plots
 from usviewer.save.export import ExportFolder, remove_empty

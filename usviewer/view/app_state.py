@@ -16,9 +16,9 @@ from usviewer.calibrate.calibration import NOTHING_STATED, StatedScale, state_sc
 from usviewer.calibrate.ruler.watch import Confirmed
 from usviewer.errors import UserError
 from usviewer.frame import Frame
-from usviewer.measure.exam_context import NO_CONTEXT, ExamContext
+from usviewer.measure import NO_CONTEXT, ExamContext
 from usviewer.measure.reading import Reading, Summary
-from usviewer.overlay.annotated_frame import AnnotatedFrame
+from usviewer.overlay.items import AnnotatedFrame
 from usviewer.overlay.scene import MaskStyle, Style
 from usviewer.overlay.text import OF_THE_FRAME, TextContext
 from usviewer.pipeline.analyzer import LoadedModel, load_model
@@ -26,8 +26,8 @@ from usviewer.pipeline.worker import FINISH_DEADLINE_S, Jobs
 from usviewer.settings import Settings
 from usviewer.units import Spacing
 
-# What is being written is waited for (``pipeline.worker``). What is being read, or a model that loads, is given this long
-# when the window closes; then it is left behind.
+# What is being written is waited for (``pipeline.worker``). What is being read, or a model that loads, is given this
+# long when the window closes; then it is left behind.
 READS_S, LOADS_S = 2.0, 1.0
 
 

@@ -28,7 +28,7 @@ from PySide6.QtGui import (
 from PySide6.QtWidgets import QSizePolicy, QWidget
 
 from usviewer.frame import Frame
-from usviewer.overlay.annotated_frame import AnnotatedFrame
+from usviewer.overlay.items import AnnotatedFrame
 from usviewer.overlay.scene import Scene
 from usviewer.units import Point
 from usviewer.view import theme

@@ -18,8 +18,7 @@ from usviewer.measure.findings import EMPTY_REPORT, ClipReport
 from usviewer.measure.manual import Edit, edited_prediction
 from usviewer.measure.reading import Reading, Status, Summary
 from usviewer.overlay import words
-from usviewer.overlay.annotated_frame import AnnotatedFrame
-from usviewer.overlay.items import Item, Scene
+from usviewer.overlay.items import AnnotatedFrame, Item, Scene
 from usviewer.overlay.palette import unit_px
 from usviewer.overlay.scene import Style, compose
 from usviewer.overlay.text import TextContext

@@ -12,7 +12,7 @@ from usviewer.acquire import open_source
 from usviewer.calibrate.calibration import live_calibration
 from usviewer.errors import UserError
 from usviewer.frame import Frame
-from usviewer.measure.exam_context import NO_CONTEXT, ExamContext
+from usviewer.measure import NO_CONTEXT, ExamContext
 from usviewer.measure.findings import EMPTY_REPORT, finding_of
 from usviewer.measure.reading import Reading, Status, Summary
 from usviewer.overlay.text import TextContext

@@ -15,7 +15,7 @@ from usviewer.errors import UserError
 from usviewer.frame import Frame
 from usviewer.measure.findings import EMPTY_REPORT, ClipReport
 from usviewer.measure.reading import Provenance, Reading, Summary
-from usviewer.overlay.annotated_frame import AnnotatedFrame
+from usviewer.overlay.items import AnnotatedFrame
 from usviewer.overlay.scene import compose
 from usviewer.overlay.text import OF_THE_FRAME, TextContext
 from usviewer.pipeline.curve import Curve

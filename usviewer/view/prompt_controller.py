@@ -18,8 +18,7 @@ from usviewer.frame import Frame
 from usviewer.infer.prediction import full_mask
 from usviewer.infer.prompt import Prompt, at_point, in_box
 from usviewer.infer.tracking.track import prompt_of
-from usviewer.measure.manual import Edit
-from usviewer.measure.pointed import UNNAMED
+from usviewer.measure.manual import UNNAMED, Edit
 from usviewer.measure.reading import Status
 from usviewer.pipeline.annotation_export import OutlineExport, export_outlines, prompt_row
 from usviewer.pipeline.annotations import (

@@ -28,7 +28,7 @@ from PySide6.QtWidgets import (
 from usviewer.calibrate.calibration import NOTHING_STATED, StatedScale
 from usviewer.errors import UserError
 from usviewer.frame import Pixels
-from usviewer.measure.exam_context import NO_CONTEXT, ExamContext
+from usviewer.measure import NO_CONTEXT, ExamContext
 from usviewer.measure.findings import finding_of
 from usviewer.measure.manual import Edit
 from usviewer.overlay import words

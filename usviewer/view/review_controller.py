@@ -16,7 +16,7 @@ from usviewer.calibrate.ruler.layouts import fingerprint
 from usviewer.errors import UserError
 from usviewer.frame import Frame, ImageGeometry
 from usviewer.infer.prediction import Edge
-from usviewer.measure.exam_context import NO_CONTEXT, ExamContext
+from usviewer.measure import NO_CONTEXT, ExamContext
 from usviewer.measure.findings import EMPTY_REPORT, finding_of
 from usviewer.measure.manual import Edit, read_edited
 from usviewer.measure.reading import Provenance, Reading, Status

@@ -17,11 +17,10 @@ from PySide6.QtGui import QColor, QPainter, QPen, QTransform
 from PySide6.QtWidgets import QButtonGroup, QCheckBox, QFrame, QVBoxLayout
 
 from usviewer.acquire import open_source
-from usviewer.calibrate.ruler.confirm import UNCONFIRMED, Proposal, propose, remember
+from usviewer.calibrate.calibration import sample_frames
 from usviewer.calibrate.ruler.detect import MAX_TICK_MM, MIN_TICK_MM
-from usviewer.calibrate.ruler.layouts import load
+from usviewer.calibrate.ruler.layouts import UNCONFIRMED, Proposal, load, propose, remember
 from usviewer.calibrate.ruler.watch import WITHDRAWALS, Confirmed
-from usviewer.calibrate.source import sample_frames
 from usviewer.errors import UserError
 from usviewer.frame import Frame, SourceInfo
 from usviewer.view import theme

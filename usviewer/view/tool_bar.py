@@ -15,7 +15,7 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from usviewer.calibrate.user_spacing import MAX_DISTANCE_MM, MIN_DISTANCE_MM
+from usviewer.calibrate.calibration import MAX_DISTANCE_MM, MIN_DISTANCE_MM
 from usviewer.errors import UserError
 from usviewer.view import theme
 from usviewer.view.canvas import Canvas

@@ -15,7 +15,7 @@ import numpy as np
 from PySide6.QtCore import QObject, Qt, Signal
 from PySide6.QtGui import QPainter, QTransform
 
-from usviewer.calibrate.user_spacing import spacing_from_points
+from usviewer.calibrate.calibration import spacing_from_points
 from usviewer.errors import UserError
 from usviewer.frame import Frame, FrameKey, ImageGeometry, Mask, Pixels
 from usviewer.infer.prediction import Edge

@@ -14,7 +14,7 @@ from tests.helpers.fakes import picture
 from usviewer import acquire
 from usviewer.acquire import device as devices
 from usviewer.acquire.device import list_devices, open_device
-from usviewer.acquire.device.formats import DeviceFormat, asked_formats, best_first
+from usviewer.acquire.device.backend import DeviceFormat, asked_formats, best_first
 from usviewer.errors import UserError
 
 URI = "device:usb-534d:2109-A1"

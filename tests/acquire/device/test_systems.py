@@ -17,9 +17,8 @@ import pytest
 
 from tests.helpers.recordings import write_clip
 from usviewer.acquire.device import ffmpeg, list_devices, open_device
-from usviewer.acquire.device.ffmpeg import FFmpegReader, _from_dshow, dshow_formats
-from usviewer.acquire.device.formats import DeviceFormat
-from usviewer.acquire.device.macos import from_names
+from usviewer.acquire.device.backend import DeviceFormat
+from usviewer.acquire.device.ffmpeg import FFmpegReader, _from_dshow, dshow_formats, from_avfoundation
 from usviewer.errors import UserError
 
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="V4L2 is of Linux")
@@ -201,18 +200,18 @@ def test_a_camera_of_macos_is_named_by_the_systems_report() -> None:
     }
     built_in = {"_name": "FaceTime HD Camera", "spcamera_unique-id": "3F45E80A-0176-46F7-B185-BB9E2C0E82E3"}
     report = json.dumps({"SPCameraDataType": [usb, built_in]})
-    found = from_names(["USB Video", "FaceTime HD Camera", "OBS"], report)
+    found = from_avfoundation(["USB Video", "FaceTime HD Camera", "OBS"], report)
     assert [device.uri for device in found] == [
         "device:usb-534d:2109-0x2100000534d2109",
         "device:avf-3F45E80A-0176-46F7-B185-BB9E2C0E82E3",
         "device:avf-OBS",
     ]
     for unreadable in ("", "[]", "{", "null"):
-        assert from_names(["OBS"], unreadable)[0].uri == "device:avf-OBS"
+        assert from_avfoundation(["OBS"], unreadable)[0].uri == "device:avf-OBS"
 
 
 def test_two_of_one_name_are_not_opened_on_macos() -> None:
-    (found,) = from_names(["USB Video", "USB Video"], "")
+    (found,) = from_avfoundation(["USB Video", "USB Video"], "")
     assert "unplug one" in found.hindrance
 
 

@@ -8,8 +8,8 @@ import pytest
 
 from tests.helpers.screens import noisy, screen
 from usviewer.calibrate.ruler import layouts
-from usviewer.calibrate.ruler.confirm import propose, remember
 from usviewer.calibrate.ruler.detect import find_ruler
+from usviewer.calibrate.ruler.layouts import propose, remember
 from usviewer.calibrate.ruler.watch import take_reference
 from usviewer.errors import UserError
 from usviewer.frame import SourceInfo, make_frame

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,26 +10,31 @@ import pytest
 
 from tests.helpers.prompt_graphs import prompt_model
 from usviewer.acquire import open_source
-from usviewer.frame import Frame, Mask, make_frame
+from usviewer.frame import Frame, FrameKey, Mask, make_frame
 from usviewer.infer import registry
 from usviewer.infer.manifest import read_manifest
 from usviewer.infer.prediction import Instance, full_mask
 from usviewer.infer.prompt import LowResMask, Prompt, PromptOutline, at_point
 from usviewer.infer.prompt.prompt_model import PromptModel
-from usviewer.infer.tracking.course import GREW
 from usviewer.infer.tracking.motion_tracker import MAX_AGE_S, MotionTracker
 from usviewer.infer.tracking.optical_flow import overlap
 from usviewer.infer.tracking.track import (
+    ASIDE,
     BY_MOTION,
     CHANGED,
+    DENTED,
+    GREW,
     LEFT,
     PARTED,
+    SHRANK,
     Segmenter,
     Track,
     TrackStep,
+    _Course,
     instance_of,
     prompt_of,
     segmenter_of,
+    solidity,
     track_outline,
 )
 from usviewer.measure import read
@@ -36,6 +42,9 @@ from usviewer.measure import read
 PHANTOM = "phantom:?ap_mm=24&width=480&height=360&fps=25&frames=24&seed=5&probe_motion_mm=3&respiration_mm=8"
 ELSEWHERE = "phantom:?plane=absent&width=480&height=360&fps=25&frames=4&seed=77&vessel_depth_mm=120"
 LIKE = Instance("aorta", 0, 1.0, (0.0, 0.0, 1.0, 1.0), np.ones((1, 1), np.bool_))
+KEY = FrameKey("x", 0, 0.0, 0.0, "")
+Y, X = np.mgrid[0:240, 0:320] + 0.5
+STEP_S = 0.04
 
 
 class Sweep:
@@ -325,3 +334,78 @@ def test_a_vein_of_a_real_clip_leaks_no_more(data: Path) -> None:
     steps = list(track_outline(frames, outline.instance, segmenter_of(model)))
     assert steps[-1].lost == GREW
     assert all(step.instance is None or step.instance.area_px < 1.3 * outline.instance.area_px for step in steps)
+
+
+def disc(radius: float, x: float = 160.0, y: float = 120.0) -> Mask:
+    return np.asarray(np.hypot(X - x, Y - y) < radius)
+
+
+def key_at(index: int) -> FrameKey:
+    return replace(KEY, index=index, media_time_s=index * STEP_S)
+
+
+def objections(shape: Callable[[int], Mask], carried: Callable[[int], Mask], count: int, sign: int = 1) -> list[str]:
+    course, said = _Course(key_at(0), shape(0)), []
+    for index in range(1, count):
+        key = key_at(sign * index)
+        said.append(course.objection(key, shape(index), carried(index)))
+        course.add(key, shape(index), carried(index))
+    return said
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_leak_is_noticed_although_every_answer_is_near_the_one_before(sign: int) -> None:
+    """The area doubles in half a second, 6 % from frame to frame, while nothing in the picture moves."""
+
+    def leaking(index: int) -> Mask:
+        return disc(40 * 1.03**index)
+
+    said = objections(leaking, lambda index: leaking(index - 1), 13, sign)
+    assert said[:3] == ["", "", ""] and GREW in said[:6]
+
+
+def test_a_growth_that_motion_shows_is_taken_up_to_what_a_vessel_can_do() -> None:
+    def filling(index: int) -> Mask:
+        return disc(40 * 1.015**index)
+
+    assert set(objections(filling, filling, 13)) == {""}  # 1.43 times the area in half a second
+
+    def bursting(index: int) -> Mask:
+        return disc(40 * 1.04**index)
+
+    assert GREW in objections(bursting, bursting, 13)
+
+
+def test_a_pulse_a_breath_and_a_sweep_are_no_objection() -> None:
+    def radius(index: int) -> float:
+        return 40 + 2 * float(np.sin(index / 3))
+
+    def moved_to(index: int, size: float) -> Mask:
+        return disc(size, 160 + 1.5 * index, 120 + 6 * np.sin(index / 20))
+
+    # Motion tells the way, and nothing of the pulse.
+    said = objections(lambda i: moved_to(i, radius(i)), lambda i: moved_to(i, radius(i - 1)), 60)
+    assert set(said) == {""}
+
+
+def test_an_outline_that_shrinks_jumps_or_tears_is_objected_to() -> None:
+    still = disc(40)
+    torn = still & ~((np.abs(Y - 120) < 12) & (X > 140))
+    for wrong, why in ((disc(28), SHRANK), (disc(40, 203), ASIDE), (torn, DENTED)):
+        course = _Course(key_at(0), still)
+        assert course.objection(key_at(1), still, still) == ""
+        assert course.objection(key_at(1), wrong, still) == why
+
+
+def test_what_is_older_than_half_a_second_no_longer_counts() -> None:
+    course = _Course(key_at(0), disc(40))
+    for index in range(1, 60):
+        course.add(key_at(index), disc(40 * 1.004**index), disc(40 * 1.004**index))
+    assert course.objection(key_at(60), disc(40 * 1.004**60), disc(40 * 1.004**60)) == ""
+    assert len(course._places) <= 14
+
+
+def test_solidity_is_near_one_for_a_disc_and_low_for_a_ring_that_is_open() -> None:
+    assert solidity(disc(40)) > 0.97
+    assert solidity(disc(40) & ~disc(25) & ~((np.abs(Y - 120) < 10) & (X > 160))) < 0.7
+    assert solidity(np.zeros((10, 10), np.bool_)) == 0.0

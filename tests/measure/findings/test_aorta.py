@@ -10,8 +10,8 @@ from usviewer.infer.prediction import Edge, Instance, Prediction
 from usviewer.measure import read
 from usviewer.measure.findings import aorta
 from usviewer.measure.geometry import border_distance_px
-from usviewer.measure.plane import HOLD_S, PlaneTracker
 from usviewer.measure.reading import Plane, Status
+from usviewer.measure.section import HOLD_S, PlaneTracker
 from usviewer.units import ScaleSource, Spacing
 
 ROUND = ellipse_mask((320, 240), 40, 38)

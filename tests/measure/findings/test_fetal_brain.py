@@ -59,17 +59,17 @@ def test_over_a_clip():
     ]
     over = fetal_brain.structures_over(clip)
     assert list(over) == [CP, CSP, FALX]
-    assert over[CP] == fetal_brain.Seen(0, 0.0, None, None)
-    assert over[CSP] == fetal_brain.Seen(2, 0.5, 0.9, 2)
-    assert over[FALX] == fetal_brain.Seen(3, 0.75, 0.95, 3)
+    assert over[CP] == fetal_brain._StructureOver(0, 0.0, None, None)
+    assert over[CSP] == fetal_brain._StructureOver(2, 0.5, 0.9, 2)
+    assert over[FALX] == fetal_brain._StructureOver(3, 0.75, 0.95, 3)
     planes = fetal_brain.planes_over(clip)
-    assert planes["transthalamic"] == fetal_brain.PlaneOver(2, 2, ())
-    assert planes["transventricular"] == fetal_brain.PlaneOver(0, None, (CP,))
+    assert planes["transthalamic"] == fetal_brain._PlaneOver(2, 2, ())
+    assert planes["transventricular"] == fetal_brain._PlaneOver(0, None, (CP,))
     assert summarize(clip) is None
 
 
 def test_an_empty_clip():
-    assert fetal_brain.structures_over([])[CSP] == fetal_brain.Seen(0, 0.0, None, None)
+    assert fetal_brain.structures_over([])[CSP] == fetal_brain._StructureOver(0, 0.0, None, None)
 
 
 @pytest.mark.parametrize("model_id", ["fetal-brain"])

@@ -12,8 +12,15 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from usviewer.acquire.device.backend import SCHEME, DeviceBackend, DeviceInfo, DeviceReader
-from usviewer.acquire.device.formats import DeviceFormat, asked_formats, best_first
+from usviewer.acquire.device.backend import (
+    SCHEME,
+    DeviceBackend,
+    DeviceFormat,
+    DeviceInfo,
+    DeviceReader,
+    asked_formats,
+    best_first,
+)
 from usviewer.acquire.source import LiveSource, Source, check_size
 from usviewer.errors import UserError
 from usviewer.frame import Frame, Pixels, SourceInfo, make_frame
@@ -75,7 +82,7 @@ def system_backend() -> DeviceBackend:
         from usviewer.acquire.device.ffmpeg import WindowsBackend
 
         return WindowsBackend()
-    from usviewer.acquire.device.macos import MacBackend
+    from usviewer.acquire.device.ffmpeg import MacBackend
 
     return MacBackend()
 

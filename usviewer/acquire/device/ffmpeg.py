@@ -1,11 +1,16 @@
-"""Reading a device through FFmpeg, without ever waiting in it; and finding devices on Windows (DirectShow)."""
+"""Reading a device through FFmpeg, without ever waiting in it; finding devices on Windows (DirectShow) and macOS.
+
+On macOS devices are found by name (AVFoundation), and told apart by the system's report on cameras.
+"""
 
 from __future__ import annotations
 
 import errno
+import json
 import re
+import subprocess
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -13,8 +18,7 @@ import av
 from av.error import FFmpegError
 
 from usviewer.acquire.decoding import Converter
-from usviewer.acquire.device.backend import SCHEME, DeviceInfo
-from usviewer.acquire.device.formats import MJPEG, UNCOMPRESSED, DeviceFormat, best_first
+from usviewer.acquire.device.backend import MJPEG, SCHEME, UNCOMPRESSED, DeviceFormat, DeviceInfo, best_first
 from usviewer.frame import Pixels
 
 # FFmpeg looks at the first picture in a busy loop; a device that gives none in this time is open all the same.
@@ -27,6 +31,10 @@ MAX_CLOCK_AGE_S = 1.0
 NONBLOCK = 4
 CODECS = ("rawvideo", MJPEG)
 OPTIONS = {"fflags": f"nobuffer+{NONBLOCK}", "probesize": "32", "analyzeduration": "0", "fpsprobesize": "0"}
+AVFOUNDATION_RATES = ("60", "30", "29.97", "25", "50")
+CAMERA_REPORT = ("/usr/sbin/system_profiler", "SPCameraDataType", "-json")
+# It asks all buses, and may take seconds; without it cameras are named by what they are called.
+CAMERA_REPORT_S = 10.0
 
 
 class FFmpegReader:
@@ -204,3 +212,68 @@ def dshow_formats(lines: Iterable[str]) -> tuple[DeviceFormat, ...]:
         for name, width, height, rate in parts
         if name == MJPEG or name in UNCOMPRESSED
     )
+
+
+class MacBackend:
+    """AVFoundation does not tell formats: the device gives what it gives, at the first rate that it takes."""
+
+    def devices(self) -> Sequence[DeviceInfo]:
+        """Video inputs; regions of the screen are not devices."""
+        try:
+            found = av.enumerate_input_devices("avfoundation")
+        except (FFmpegError, ValueError):
+            return ()
+        names = [device.description for device in found if "video" in device.media_types]
+        return from_avfoundation([name for name in names if not name.startswith("Capture screen")], _camera_report())
+
+    def open(self, device: DeviceInfo, wanted: DeviceFormat | None) -> FFmpegReader:
+        """Open a device by its name. Raises ``OSError`` where it takes no rate."""
+        # AVFoundation refuses a rate that the device does not have, and FFmpeg asks for 29.97 where none is given.
+        tries = [{"framerate": rate} for rate in AVFOUNDATION_RATES]
+        if wanted:
+            tries = [format_options(wanted)]
+        for options in tries:
+            try:
+                return FFmpegReader("avfoundation", f"{device.path}:none", options, wanted)
+            except OSError as error:
+                failure = error
+        raise failure
+
+
+def _camera_report() -> str:
+    try:
+        return subprocess.run(
+            CAMERA_REPORT, capture_output=True, text=True, timeout=CAMERA_REPORT_S, check=False
+        ).stdout
+    except (OSError, subprocess.SubprocessError):
+        return ""
+
+
+def from_avfoundation(names: Sequence[str], report: str) -> list[DeviceInfo]:
+    """Devices from the names of AVFoundation and the system's report; two of one name cannot be told apart."""
+    return [_from_avfoundation(name, _camera(report, name), names.count(name) > 1) for name in dict.fromkeys(names)]
+
+
+def _camera(report: str, name: str) -> Mapping[str, str]:
+    """What the report says of the one camera of this name; nothing where there are two, or none."""
+    try:
+        listed = json.loads(report).get("SPCameraDataType", [])
+    except (ValueError, AttributeError):
+        return {}
+    cameras = [camera for camera in listed if camera.get("_name") == name]
+    return cameras[0] if len(cameras) == 1 else {}
+
+
+def _from_avfoundation(name: str, camera: Mapping[str, str], doubled: bool) -> DeviceInfo:
+    hindrance = ""
+    if doubled:
+        hindrance = f"Two devices are called {name}: unplug one, macOS opens them by name only"
+    unique = camera.get("spcamera_unique-id", "")
+    ids = re.search(r"VendorID_(\d+) ProductID_(\d+)", camera.get("spcamera_model-id", ""))
+    if ids is None or not unique:
+        identity = f"avf-{quote(unique or name, safe='')}"
+        return DeviceInfo(f"{SCHEME}{identity}", name, name, hindrance=hindrance)
+    # The report writes the numbers in decimal; addresses have them in hexadecimal, as every other system does.
+    vendor, product = (f"{int(number):04x}" for number in ids.groups())
+    uri = f"{SCHEME}usb-{vendor}:{product}-{quote(unique, safe='')}"
+    return DeviceInfo(uri, name, name, vendor, product, hindrance=hindrance)

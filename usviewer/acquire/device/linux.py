@@ -14,9 +14,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from usviewer.acquire.device.backend import SCHEME, DeviceInfo
+from usviewer.acquire.device.backend import MJPEG, SCHEME, DeviceFormat, DeviceInfo
 from usviewer.acquire.device.ffmpeg import FFmpegReader, format_options
-from usviewer.acquire.device.formats import MJPEG, DeviceFormat
 
 SYSFS, DEV = Path("/sys/class/video4linux"), Path("/dev")
 

@@ -102,7 +102,7 @@ def move_scatterers(points_mm: np.ndarray, lumen: PhantomEllipse, moment: Moment
 
 
 class Warp:
-    """For each sample of a grid: where, at rest, the tissue was that lies there at a moment.
+    """For each sample of a grid: where the tissue that is there at a moment was at rest.
 
     The lumen scales as a whole by ``swell``; around it tissue gives way so that no area is made or lost
     (rho_rest^2 = rho^2 - swell^2 + 1), hence the wall thins as it distends. Breath slides the organs in front of the

@@ -15,9 +15,9 @@ import tomli_w
 
 from usviewer.errors import UserError
 from usviewer.infer import registry
+from usviewer.infer.exports import PAD_VALUE
 from usviewer.infer.manifest import MANIFEST, SCHEMA, ModelSpec, check_id, read_manifest
 from usviewer.infer.onnx_file import sha256_of
-from usviewer.infer.prompt.exports import PAD_VALUE
 
 KINDS = ("sam", "ultrasam")
 TITLES = {"sam": "SAM", "ultrasam": "UltraSam"}

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 
 from usviewer.errors import UserError
 from usviewer.frame import Mask
+from usviewer.infer.decode import resampler
 from usviewer.infer.manifest import ModelSpec, PromptSpec
 from usviewer.infer.prediction import Instance
 from usviewer.infer.preprocess import PixelBox, Placement
-from usviewer.infer.prompt.types import LowResMask, Prompt, PromptOutline
-from usviewer.infer.resample import resampler
+from usviewer.infer.prompt import LowResMask, Prompt, PromptOutline
 
 Array = NDArray[np.float32]
 Origin = tuple[int, int]

@@ -12,9 +12,9 @@ from usviewer.infer.manifest import ModelSpec
 from usviewer.infer.prediction import Prediction
 from usviewer.infer.predictor import Predictor
 from usviewer.infer.preprocess import PixelBox
+from usviewer.infer.prompt import Embedding, LowResMask, Prompt, PromptOutline
 from usviewer.infer.prompt.decoder_io import low_res_of
-from usviewer.infer.prompt.prompt_runner import PromptRunner
-from usviewer.infer.prompt.types import Embedding, LowResMask, Prompt, PromptOutline
+from usviewer.infer.runner import PromptRunner
 
 # 60 frames of a model of SAM's size (4 MB each), thousands of the bundled one.
 CACHE_BYTES = 256 << 20

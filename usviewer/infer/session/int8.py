@@ -173,7 +173,7 @@ def exact_nodes(path: Path) -> list[str]:
 
 
 def _averages_softmax(node: Any, makers: dict[str, Any]) -> bool:
-    """Whether nothing but turning and reshaping lies between this node and a softmax before it."""
+    """Whether only turning and reshaping stand between this node and a softmax before it."""
     before = makers.get(node.input[0])
     while before is not None and before.op_type in ("Transpose", "Reshape", "Identity"):
         before = makers.get(before.input[0])

@@ -152,7 +152,7 @@ def _start(ort: Any, path: Path, options: Any, providers: list[Any]) -> Any:
 
 
 def _refusal(name: str, failure: Exception) -> UserError:
-    """Why a file is not loaded. The two that an exporter newer than this library causes are said in full."""
+    """Say why a file is not loaded, in full where the exporter was newer than this library."""
     if found := _NEWER_FORMAT.search(str(failure)):
         has, most = found.groups()
         return UserError(

@@ -9,9 +9,14 @@ import numpy as np
 
 from usviewer.frame import Frame, FrameKey, Mask
 from usviewer.infer.prediction import Instance, full_mask
-from usviewer.infer.tracking.course import MOST_GROWTH_AT_ALL, MOST_LOSS_AT_ALL
 from usviewer.infer.tracking.optical_flow import Grey, estimate, grey_of, move_mask
-from usviewer.infer.tracking.track import LEAST_APPEARANCE, LEAST_SHARE, instance_of
+from usviewer.infer.tracking.track import (
+    LEAST_APPEARANCE,
+    LEAST_SHARE,
+    MOST_GROWTH_AT_ALL,
+    MOST_LOSS_AT_ALL,
+    instance_of,
+)
 
 # The frames that an answer may be late by; they are kept as grey pictures.
 KEPT_FRAMES = 12

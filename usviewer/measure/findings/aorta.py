@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from usviewer.frame import ImageGeometry, Sector
 from usviewer.infer.prediction import Prediction
 from usviewer.measure import uncertainty
-from usviewer.measure.findings import tube
 from usviewer.measure.findings.base import (
     ClipReport,
     FileValue,
@@ -31,19 +30,30 @@ from usviewer.measure.findings.base import (
     rounded_pair,
 )
 from usviewer.measure.findings.reference_tables import TABLES
-from usviewer.measure.geometry import Shape, border_distance_px, border_margin_px, solidity, touching_xy_px
-from usviewer.measure.plane import Contact, PlaneTracker, contact_of, plane_of
+from usviewer.measure.geometry import (
+    TUBE_EDGE_PX,
+    Shape,
+    border_distance_px,
+    border_margin_px,
+    solidity,
+    touching_xy_px,
+    widest_tube,
+)
 from usviewer.measure.pulse import Pulse, pulse_of
 from usviewer.measure.reading import Dimension, Measurement, Plane, Reading, Status, Summary
 from usviewer.measure.section import (
     BORDER_PX,
     EDGE_GUESSED,
+    Contact,
     InstanceShape,
+    PlaneTracker,
     Section,
     add_warning,
     candidates,
+    contact_of,
     near_guess,
     not_visualised,
+    plane_of,
     share,
     too_small,
     with_outlines,
@@ -170,10 +180,10 @@ def _transverse(
 
 
 def _longitudinal(reading: Reading, found: InstanceShape, section: Section, margin: NDArray[np.float32]) -> Reading:
-    spacing, near = reading.spacing, margin <= tube.EDGE_PX
-    in_px = tube.widest(found.shape, near, section.pixel_aspect)
+    spacing, near = reading.spacing, margin <= TUBE_EDGE_PX
+    in_px = widest_tube(found.shape, near, section.pixel_aspect)
     if spacing:
-        in_mm = tube.widest(found.shape, near, spacing.x_mm_per_px, spacing.y_mm_per_px)
+        in_mm = widest_tube(found.shape, near, spacing.x_mm_per_px, spacing.y_mm_per_px)
     else:
         in_mm = None
     if in_px is None or (spacing and in_mm is None):

@@ -14,8 +14,8 @@ from usviewer.finding_names import register_name
 from usviewer.frame import ImageGeometry
 from usviewer.infer.prediction import Prediction
 from usviewer.measure.findings.reference_tables import ReferenceTable
-from usviewer.measure.plane import PlaneTracker
 from usviewer.measure.reading import Dimension, Reading, Status, Summary
+from usviewer.measure.section import PlaneTracker
 
 FileValue = str | int | float | None
 

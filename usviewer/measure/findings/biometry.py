@@ -114,4 +114,4 @@ def weeks_from_text(text: str) -> float:
             return parse_number(found[1], least=LEAST_WEEKS, most=MOST_WEEKS - 1.0) + int(found[2]) / 7.0
         return parse_number(typed, least=LEAST_WEEKS, most=MOST_WEEKS)
     except UserError:
-        raise UserError(f"'{typed[:40]}' is no gestational age", "Give weeks, or weeks+days, such as 28+3") from None
+        raise UserError(f"'{typed[:40]}' is not a gestational age", "Give weeks, or weeks+days, such as 28+3") from None

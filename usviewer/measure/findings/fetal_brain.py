@@ -37,7 +37,7 @@ NONE = "No structure of the brain is recognised"
 
 
 @dataclass(frozen=True, slots=True)
-class StandardPlane:
+class _StandardPlane:
     """What a standard plane must show: ``needs`` is what the model can find, ``by_eye`` what only the operator sees."""
 
     name: str
@@ -46,13 +46,13 @@ class StandardPlane:
 
 
 PLANES = (
-    StandardPlane("transventricular", STRUCTURES, ("frontal horns", "atrium")),
-    StandardPlane("transthalamic", (CSP, MIDLINE_FALX), ("thalami", "no cerebellum")),
+    _StandardPlane("transventricular", STRUCTURES, ("frontal horns", "atrium")),
+    _StandardPlane("transthalamic", (CSP, MIDLINE_FALX), ("thalami", "no cerebellum")),
 )
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class _StructureOver:
     """One structure over a clip: in how many frames, in which share of all, and where the model was surest."""
 
     frames: int
@@ -62,7 +62,7 @@ class Seen:
 
 
 @dataclass(frozen=True, slots=True)
-class PlaneOver:
+class _PlaneOver:
     """One standard plane over a clip: frames that show all it needs, the best of them, and what was never seen."""
 
     frames: int
@@ -108,36 +108,36 @@ def structure(label: str) -> str:
     return _OTHER_NAMES.get(name, name)
 
 
-def missing(plane: StandardPlane, seen: Iterable[str]) -> tuple[str, ...]:
+def missing(plane: _StandardPlane, seen: Iterable[str]) -> tuple[str, ...]:
     """What a plane needs and was not seen."""
     there = set(seen)
     return tuple(name for name in plane.needs if name not in there)
 
 
-def structures_over(readings: Sequence[Reading]) -> Mapping[str, Seen]:
+def structures_over(readings: Sequence[Reading]) -> Mapping[str, _StructureOver]:
     """Every structure over a clip, the known ones always, in a fixed order."""
     scores = [(reading.key.index, scores_of(reading)) for reading in readings]
     others = sorted({name for _, found in scores for name in found} - set(STRUCTURES))
     return {name: _seen(name, scores) for name in (*STRUCTURES, *others)}
 
 
-def planes_over(readings: Sequence[Reading]) -> Mapping[str, PlaneOver]:
+def planes_over(readings: Sequence[Reading]) -> Mapping[str, _PlaneOver]:
     """Every standard plane over a clip."""
     scores = [(reading.key.index, scores_of(reading)) for reading in readings]
     ever = {name for _, found in scores for name in found}
     return {plane.name: _plane_over(plane, scores, ever) for plane in PLANES}
 
 
-def _seen(name: str, scores: Sequence[tuple[int, Mapping[str, float]]]) -> Seen:
+def _seen(name: str, scores: Sequence[tuple[int, Mapping[str, float]]]) -> _StructureOver:
     found = [(score[name], index) for index, score in scores if name in score]
     best = max(found, key=lambda pair: (pair[0], -pair[1]), default=(None, None))
-    return Seen(len(found), len(found) / len(scores) if scores else 0.0, *best)
+    return _StructureOver(len(found), len(found) / len(scores) if scores else 0.0, *best)
 
 
-def _plane_over(plane: StandardPlane, scores: Sequence[tuple[int, Mapping[str, float]]], ever: set[str]) -> PlaneOver:
+def _plane_over(plane: _StandardPlane, scores: Sequence[tuple[int, Mapping[str, float]]], ever: set[str]) -> _PlaneOver:
     whole = [(min(score[name] for name in plane.needs), index) for index, score in scores if not missing(plane, score)]
     best = max(whole, key=lambda pair: (pair[0], -pair[1]), default=(0.0, None))[1]
-    return PlaneOver(len(whole), best, missing(plane, ever))
+    return _PlaneOver(len(whole), best, missing(plane, ever))
 
 
 # --- in words ---------------------------------------------------------------------------------------------------------
@@ -164,7 +164,7 @@ def checks(reading: Reading) -> tuple[str, ...]:
     return tuple(plane_check(plane, seen) for plane in PLANES)
 
 
-def plane_check(plane: StandardPlane, seen: Collection[str]) -> str:
+def plane_check(plane: _StandardPlane, seen: Collection[str]) -> str:
     """One standard plane: what is missing, or what only the operator can check."""
     lacking = missing(plane, seen)
     if lacking:
@@ -192,7 +192,7 @@ def report(readings: Sequence[Reading], _recent_s: float | None) -> ClipReport:
     )
 
 
-def structure_rows(structures: Mapping[str, Seen], frames: int) -> tuple[ReportRow, ...]:
+def structure_rows(structures: Mapping[str, _StructureOver], frames: int) -> tuple[ReportRow, ...]:
     """Every structure: in how many of the frames, and where it was seen best."""
     return tuple(
         ReportRow(
@@ -205,7 +205,7 @@ def structure_rows(structures: Mapping[str, Seen], frames: int) -> tuple[ReportR
     )
 
 
-def plane_rows(planes: Mapping[str, PlaneOver]) -> tuple[ReportRow, ...]:
+def plane_rows(planes: Mapping[str, _PlaneOver]) -> tuple[ReportRow, ...]:
     """Every standard plane: frames that show all it needs, or what was never seen."""
     return tuple(
         ReportRow(
@@ -218,7 +218,7 @@ def plane_rows(planes: Mapping[str, PlaneOver]) -> tuple[ReportRow, ...]:
     )
 
 
-def _plane_detail(plane: PlaneOver) -> str:
+def _plane_detail(plane: _PlaneOver) -> str:
     if plane.missing:
         return f"never seen: {_and(plane.missing)}"
     if plane.best_frame is not None:

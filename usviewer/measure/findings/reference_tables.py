@@ -103,7 +103,7 @@ def table_of(name: str) -> ReferenceTable:
     for table in TABLES:
         if table.id == name:
             return table
-    raise UserError(f"There is no reference table '{name}'", f"Known are {', '.join(table.id for table in TABLES)}")
+    raise UserError(f"There is no reference table '{name}'", f"Choose one of {', '.join(table.id for table in TABLES)}")
 
 
 def compare_with_table(summary: Summary, table: ReferenceTable) -> BandVerdict:

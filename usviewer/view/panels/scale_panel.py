@@ -68,7 +68,7 @@ class ScalePanel(PanelBase):
 
     def use_typed(self) -> None:
         """Take what was typed."""
-        from usviewer.calibrate.user_spacing import spacing_from_text
+        from usviewer.calibrate.calibration import spacing_from_text
 
         try:
             self._set(spacing_from_text(self.typed.text().strip()))

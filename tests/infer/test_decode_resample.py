@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from usviewer.infer.decode import resampler
 from usviewer.infer.manifest import InputSpec
 from usviewer.infer.preprocess import Placement, place
-from usviewer.infer.resample import resampler
 
 
 def naive(grid: np.ndarray, placement: Placement) -> np.ndarray:
