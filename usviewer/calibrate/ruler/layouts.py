@@ -37,7 +37,7 @@ from usviewer.calibrate.ruler.detect import (
 from usviewer.calibrate.ruler.watch import Confirmed, Reference, Watch, take_reference
 from usviewer.calibrate.sector import find_sector
 from usviewer.errors import UserError, foreign_parser
-from usviewer.files import keep_copy, make_folder, one_at_a_time, write_text
+from usviewer.files import keep_copy, make_folder, one_at_a_time, read_bytes, write_text
 from usviewer.frame import Frame, Pixels, SourceInfo
 from usviewer.units import Spacing, pixel_shape
 
