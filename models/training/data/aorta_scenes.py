@@ -30,6 +30,15 @@ from models.training.data.textures import load_bank, load_donors
 TRIAL = 100
 """Up to this many scenes it is a trial of the recipe, which reads a handful of pictures only."""
 TRIAL_PICTURES = 12
+NEGATIVES = {
+    "carotid": 0.25,
+    "nerve": 0.22,
+    "fetal_head": 0.15,
+    "fetal_brain": 0.05,
+    "fetal_plane": 0.22,
+    "muscle": 0.11,
+}
+"""Kinds of real pictures without an aorta, and their shares."""
 BLOCK = 250
 """Scenes rendered by one job: small enough to share out evenly over the cores, and to resume after a stop."""
 
@@ -139,14 +148,14 @@ def real_negatives(data_dir: Path, count: int, seed: int) -> Gray:
     """Real pictures of training exams without an aorta [N, CANVAS_PX, CANVAS_PX], in fixed shares of the kinds."""
     images = list_images(data_dir, held_out=False)
     rng = np.random.default_rng(seed)
-    pools = [[i for i in images if i.kind == kind] for kind in ("carotid", "nerve", "fetal_head", "fetal_brain")]
-    shares = np.array([0.35, 0.3, 0.28, 0.07])
+    pools = [[i for i in images if i.kind == kind] for kind in NEGATIVES]
+    shares = np.array(list(NEGATIVES.values()))
     pictures = []
     for _ in range(count):
         pool = pools[int(rng.choice(len(pools), p=shares))]
         image = pool[int(rng.integers(len(pool)))]
         gray = read_gray(image.path)
-        bend = image.kind == "nerve" and rng.random() < 0.15
+        bend = image.kind in {"nerve", "muscle"} and rng.random() < 0.15
         pictures.append(fan_warped_negative(rng, gray) if bend else real_negative(rng, gray))
     return np.stack(pictures)
 

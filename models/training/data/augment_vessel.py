@@ -1,7 +1,6 @@
 """Varied copies of pictures with a vessel: zooming follows it, and it is made fainter.
 
-The general copies of ``augment`` know nothing of what is outlined. The random draws here are those that the bundled
-weights learnt with.
+The general copies of ``augment`` know nothing of what is outlined.
 """
 
 from __future__ import annotations
@@ -9,20 +8,74 @@ from __future__ import annotations
 import cv2
 import numpy as np
 from numpy.random import Generator
+from numpy.typing import NDArray
 
 from models.training.data.simulate.physics import smooth_noise
 from models.training.data.sources import Gray
 
 FADE_SHARE = 0.5
 """How often a vessel of ordinary size is made fainter than it was rendered."""
+DEPTH_GAIN_SHARE, SHARPEN_SHARE = 0.25, 0.15
 
 
-def vary_vessel(rng: Generator, image: Gray, mask: Gray, size_px: int) -> tuple[Gray, Gray]:
-    """One varied copy at the network's size: place, scale, turn; then tone, blur, noise and compression."""
+LOOK_SHARE = 0.25
+"""How often a picture takes the gray levels of a real one."""
+LEVELS = 256
+DARK = 8
+"""Gray levels up to this are background, shadow or fluid: they say nothing of a machine's look."""
+
+Looks = NDArray[np.float32]
+"""Gray levels at even shares of the pixels that are not dark, of several real pictures [N, LEVELS]."""
+
+
+def looks_of(pictures: Gray, most: int = 400) -> Looks:
+    """The looks of real pictures [N, H, W], of an even choice of them."""
+    shares = np.linspace(0, 1, LEVELS)
+    chosen = pictures[:: max(1, len(pictures) // most)]
+    bright = (picture[picture > DARK] for picture in chosen)
+    return np.array([np.quantile(levels, shares) for levels in bright if levels.size > LEVELS], np.float32)
+
+
+def vary_vessel(rng: Generator, image: Gray, mask: Gray, size_px: int, looks: Looks | None = None) -> tuple[Gray, Gray]:
+    """One varied copy at the network's size: place, scale, turn; then look, tone, blur, noise and compression."""
     image, mask = _move(rng, image, mask, size_px)
     if mask.any() and rng.random() < FADE_SHARE:
         image = fade_lumen(rng, image, mask)
+    if looks is not None and len(looks) and rng.random() < LOOK_SHARE:
+        image = take_look(rng, image, looks)
+    if rng.random() < DEPTH_GAIN_SHARE:
+        image = change_depth_gain(rng, image)
+    if rng.random() < SHARPEN_SHARE:
+        image = sharpen(rng, image)
     return _tone(rng, image), mask
+
+
+def take_look(rng: Generator, image: Gray, looks: Looks) -> Gray:
+    """Map the gray levels so that their distribution moves towards that of a real picture."""
+    bright = image[image > DARK]
+    if bright.size < LEVELS:
+        return image
+    ranks = np.searchsorted(np.sort(bright), np.arange(LEVELS), side="right") / bright.size
+    look = looks[int(rng.integers(len(looks)))]
+    wanted = np.interp(ranks, np.linspace(0, 1, LEVELS), look)
+    share = rng.uniform(0.3, 1.0)
+    curve = (1 - share) * np.arange(LEVELS) + share * wanted
+    curve[: DARK + 1] = np.arange(DARK + 1) * min(1.0, curve[DARK + 1] / (DARK + 1))
+    return np.asarray(cv2.LUT(image, np.clip(curve, 0, 255).astype(np.uint8)), np.uint8)
+
+
+def change_depth_gain(rng: Generator, image: Gray) -> Gray:
+    """Brighter or darker with depth, as the sliders of a machine make it: a smooth curve of a few points."""
+    points = np.exp(rng.normal(0, 0.25, 6))
+    gain = np.interp(np.linspace(0, 5, image.shape[0]), np.arange(6), points).astype(np.float32)
+    return np.clip(image * gain[:, None], 0, 255).astype(np.uint8)
+
+
+def sharpen(rng: Generator, image: Gray) -> Gray:
+    """Edge enhancement of a machine: an unsharp mask."""
+    soft = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.8, 2.5))
+    amount = rng.uniform(0.3, 1.5)
+    return np.asarray(cv2.addWeighted(image, 1 + amount, soft, -amount, 0), np.uint8)
 
 
 def fade_lumen(rng: Generator, image: Gray, mask: Gray) -> Gray:

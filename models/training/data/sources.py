@@ -7,6 +7,7 @@ the hold-out by a hash of its own name, so the split never depends on order, pla
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,15 +41,24 @@ def exam_of(kind: str, stem: str) -> str:
     """The exam or patient id in a file's stem: what must never be split between train and test."""
     if kind == "carotid":
         return stem.split("VAS")[0]
-    if kind in {"fetal_head", "fetal_brain"}:
-        # HC18 repeats of one exam are written 010_HC, 010_2HC; both fetal sets hold the same patients.
+    if kind in {"fetal_head", "fetal_brain", "fetal_plane"}:
+        # HC18 repeats of one exam are written 010_HC, 010_2HC; both sets on HC18 hold the same patients. The planes
+        # are written Patient00188_Plane5_1_of_1; the brains of that origin are of the same patients.
         return stem.split("_")[0]
+    if kind == "muscle":
+        return muscle_of(stem)
     return stem
 
 
+def muscle_of(stem: str) -> str:
+    """The subject, or the recording, of a picture of the TimTrack examples: neighbouring frames share it."""
+    subject = re.match(r"dataset_1_S\d+", stem)
+    return subject[0] if subject else re.sub(r"_\d+(\.jpg)?$", "", stem)
+
+
 def hold_out_kind(kind: str) -> str:
-    """The name under which a kind is hashed: both fetal sets are HC18, so they share one split."""
-    return "fetal" if kind.startswith("fetal") else kind
+    """The name under which a kind is hashed: two fetal sets are HC18, so they share one split."""
+    return "fetal" if kind in {"fetal_head", "fetal_brain"} else kind
 
 
 def list_images(data_dir: Path, *, held_out: bool) -> list[TrainImage]:
@@ -65,6 +75,8 @@ def _all_images(data_dir: Path) -> list[TrainImage]:
         ("fetal_head", "fetal_head_hc18/train", None),
         ("fetal_brain", "fetal_brain_boxes/train/images", None),
         ("fetal_brain", "fetal_brain_boxes/valid/images", None),
+        ("fetal_plane", "fetal_planes_spain", None),
+        ("muscle", "muscle_timtrack", None),
     ):
         for path in sorted((data_dir / folder).glob("*")):
             if path.suffix.lower() in {".png", ".jpg", ".jpeg"}:

@@ -10,6 +10,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -24,12 +25,13 @@ from models.training.data.aorta_scenes import (
     render_scenes,
     with_negatives,
 )
-from models.training.data.augment_vessel import vary_vessel
+from models.training.data.augment_vessel import looks_of, vary_vessel
 from models.training.data.pictures import Gray, PlacedPicture, input_table, place_picture
 from models.training.data.simulate.scenes import SimulatedScene, abdomen
 from models.training.data.sources import list_images, read_gray
 from models.training.data.textures import thinned
 from models.training.losses import segmentation_loss
+from models.training.networks.efficientnet import EfficientUNet
 from models.training.networks.small_unet import SmallUNet
 from models.training.recipe import Draw, Example, Judgement, Recipe, RunOptions, Split, shuffled
 from models.training.train import TrainingSettings
@@ -42,9 +44,10 @@ from usviewer.measure.geometry import moments_of
 
 VERSION = "0.2.0"
 SIZE_PX = 256
-SMALL_PX = 160
-SMALL_SHARE = 0.7
-"""The first steps see smaller pictures, at less than half the cost; the last ones set the borders."""
+SIZES_PX = ((0.5, 192), (0.8, 224), (1.0, SIZE_PX))
+"""Up to which share of the steps pictures of that side are learnt from: the first steps cost less, the last ones set
+the borders at the size that runs."""
+NEGATIVES_PER_SCENE = 0.25
 VALIDATION_SEED = 900
 VALIDATION_SCENES = 500
 OPEN_GATE = 0.5
@@ -110,14 +113,15 @@ def negative(gray: Gray, options: RunOptions) -> AortaPicture:
 
 
 def examples(trained: Sequence[AortaPicture], options: RunOptions) -> Draw:
-    """Varied scenes, and one real negative for every nine of them; every picture once an epoch."""
+    """Varied scenes, and a real negative for every four of them; every picture once an epoch."""
     pictures = load_training(options)
+    looks = looks_of(pictures.images[options.scenes :])
 
     def draw(rng: np.random.Generator, step: int) -> list[Example]:
         size_px = training_size_px(step, options.steps)
         drawn = []
         for index in shuffled(len(pictures), options.batch, options.seed, step):
-            image, mask = vary_vessel(rng, pictures.images[index], pictures.masks[index], size_px)
+            image, mask = vary_vessel(rng, pictures.images[index], pictures.masks[index], size_px, looks)
             drawn.append((image, mask[None]))
         return drawn
 
@@ -127,12 +131,14 @@ def examples(trained: Sequence[AortaPicture], options: RunOptions) -> Draw:
 def load_training(options: RunOptions) -> SceneSet:
     """Everything that a run learns from."""
     scenes = render_scenes(options.data, options.work / "scenes", options.scenes, options.seed)
-    return with_negatives(scenes, real_negatives(options.data, max(2, options.scenes // 9), options.seed))
+    return with_negatives(
+        scenes, real_negatives(options.data, max(2, round(options.scenes * NEGATIVES_PER_SCENE)), options.seed)
+    )
 
 
 def training_size_px(step: int, steps: int) -> int:
     """Side of the training pictures at that step."""
-    return SMALL_PX if step < SMALL_SHARE * steps else SIZE_PX
+    return next(size_px for share, size_px in SIZES_PX if step < share * steps)
 
 
 # --------------------------------------------------------------------------------------------------------- scoring
@@ -369,8 +375,20 @@ RECIPE = Recipe(
     about="The abdominal aorta, from simulated scenes to models/aorta",
     version=VERSION,
     size_px=(SIZE_PX, SIZE_PX),
-    training=TrainingSettings(steps=7000),
-    networks={"small": SmallUNet},
+    training=TrainingSettings(
+        steps=3000,
+        batch=12,
+        weight_decay=3e-2,
+        ema_decay=0.995,
+        encoder_share=0.3,
+        half_precision=False,
+        validate_every=250,
+    ),
+    networks={
+        "efficient": EfficientUNet,
+        "efficient-random": partial(EfficientUNet, pretrained=False),
+        "small": SmallUNet,
+    },
     data=split,
     examples=examples,
     loss=lambda state, options: segmentation_loss,
@@ -379,6 +397,6 @@ RECIPE = Recipe(
     manifest=manifest,
     judge=judge,
     golden=golden,
-    scenes=12000,
+    scenes=8000,
     watched=VALIDATION_SCENES * 2,
 )

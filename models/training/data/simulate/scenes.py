@@ -18,15 +18,19 @@ from models.training.data.simulate.anatomy import (
     paint_aorta,
     paint_bowel,
     paint_bowel_ring,
+    paint_crus,
     paint_effusion,
     paint_hollow,
+    paint_liver,
     paint_near_field,
+    paint_oesophagus,
     paint_organ_border,
     paint_sma,
     paint_surroundings,
     paint_tissue,
     paint_vertebra,
     place_aorta,
+    random_oval,
     random_position,
     spare_the_lumen,
     vertebra_offset_mm,
@@ -132,6 +136,37 @@ def abdomen(rng: Generator, bank: TextureBank | None, *, with_aorta: bool) -> Si
             uniform(rng, 0.3, 0.8) * fan.depth_mm,
         )
     return finish(rng, canvas, view, lumen, "aorta" if with_aorta else "abdomen")
+
+
+def upper_abdomen(rng: Generator, bank: TextureBank | None) -> SimulatedScene:
+    """The aorta at the diaphragm: an oval lumen beside the crus, the liver in front, the oesophagus, no vena cava."""
+    fan = random_fan(rng)
+    canvas = new_canvas(fan)
+    view = whole_view(rng, fan)
+    paint_tissue(rng, canvas, bank if chance(rng, 0.5) else None)
+    size_mm = min(uniform(rng, 12, 22), 0.35 * fan.depth_mm)
+    depth_mm = uniform(rng, 0.35, 0.8) * fan.depth_mm
+    room_mm = max(2.0, fan.half_width_mm(depth_mm) - size_mm)
+    lumen = random_oval(rng, float(np.clip(rng.normal(0, 0.45), -1, 1)) * room_mm, depth_mm, size_mm)
+    paint_liver(rng, canvas, lumen.z_mm - lumen.b_mm)
+    for _ in range(int(rng.integers(0, 3))):  # veins of the liver
+        other = random_position(rng, canvas, uniform(rng, 3, 12), stretch=2.0)
+        if is_apart(other, lumen):
+            paint_hollow(rng, canvas, other, uniform(rng, 3, 18), soft_mm=0.6, wall_db=uniform(rng, 0, 8), wall_mm=0.8)
+    paint_near_field(rng, canvas)
+    if chance(rng, 0.4):
+        paint_bowel(rng, canvas)
+    spare_the_lumen(canvas, lumen, uniform(rng, 0, 8))
+    if chance(rng, 0.85):
+        top_mm = lumen.z_mm + lumen.b_mm + max(-1.0, rng.normal(3, 3))
+        paint_vertebra(rng, canvas, lumen.x_mm + vertebra_offset_mm(rng), top_mm)
+    paint_crus(rng, canvas, lumen)
+    if chance(rng, 0.6):
+        paint_oesophagus(rng, canvas, lumen)
+    if chance(rng, 0.3):
+        paint_sma(rng, canvas, lumen)
+    paint_aorta(rng, canvas, lumen)
+    return finish(rng, canvas, view, lumen, "upper_abdomen")
 
 
 def lung(rng: Generator, bank: TextureBank | None) -> SimulatedScene:
@@ -327,6 +362,8 @@ def _any_scene(rng: Generator, bank: TextureBank | None, donors: Sequence[Donor]
     kind = rng.random()
     if kind < 0.14 and donors:
         return transplant(rng, donors)
+    if kind < 0.28:
+        return upper_abdomen(rng, bank)
     if kind < 0.76:
         return abdomen(rng, bank, with_aorta=True)
     if kind < 0.83:
