@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -33,25 +32,6 @@ def segmentation_loss(logits: Tensor, target: Tensor) -> Tensor:
     total = probability.sum(dim=(1, 2, 3)) + target.sum(dim=(1, 2, 3))
     dice = 1 - (2 * overlap + 5) / (total + 5)
     return (8 * cross + dice).mean()
-
-
-def class_loss(logits: Tensor, classes: Tensor, weights: Sequence[float], dice_shares: Mapping[int, float]) -> Tensor:
-    """Cross-entropy by class weight, and the Dice of some classes a picture, each with its share of the loss.
-
-    `logits` [N, classes, H, W], `classes` [N, H, W] class numbers. Where the logits are coarser than the classes, a
-    cell's target is the share of each class in it.
-    """
-    truth = nn.functional.one_hot(classes.long(), logits.shape[1]).permute(0, 3, 1, 2).float()
-    if truth.shape != logits.shape:
-        truth = nn.functional.avg_pool2d(truth, truth.shape[-1] // logits.shape[-1])
-    weight = torch.tensor(weights, device=logits.device)
-    loss = 4 * nn.functional.cross_entropy(logits.float(), truth, weight=weight, reduction="none").mean()
-    probability = torch.softmax(logits.float(), dim=1)
-    for index, share in dice_shares.items():
-        p, t = probability[:, index], truth[:, index]
-        total = p.sum(dim=(1, 2)) + t.sum(dim=(1, 2))
-        loss = loss + share * (1 - (2 * (p * t).sum(dim=(1, 2)) + 5) / (total + 5)).mean()
-    return loss
 
 
 # ---------------------------------------------------------------------------------------------------------------- boxes

@@ -122,13 +122,20 @@ class EfficientUNet(nn.Module):
     """U-Net on that encoder: uint8 [N, 1, H, W] (multiples of 32) to logits [N, classes, H, W].
 
     Logits are computed at half the input's resolution and upsampled: edges of ultrasound are blurred over more than a
-    pixel, and it quarters the cost of the last level.
+    pixel, and it quarters the cost of the last level. ``mirrored``: outside training the logits are the mean of those
+    of the picture and of its mirror image, for twice the time.
     """
 
     def __init__(
-        self, classes: int = 1, widths: tuple[int, ...] = (96, 48, 32, 16), *, pretrained: bool = True
+        self,
+        classes: int = 1,
+        widths: tuple[int, ...] = (96, 48, 32, 16),
+        *,
+        pretrained: bool = True,
+        mirrored: bool = False,
     ) -> None:
         super().__init__()
+        self.mirrored = mirrored
         self.encoder = EfficientLiteEncoder()
         if pretrained:
             self.encoder.load_imagenet()
@@ -142,11 +149,18 @@ class EfficientUNet(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """See the class; in training the logits stay at half resolution."""
-        maps = self.encoder(image.to(torch.float32))
+        gray = image.to(torch.float32)
+        logits = self._half_logits(gray)
+        if self.training:  # the loss pools its target: cheaper than upsampling the logits
+            return logits
+        if self.mirrored:
+            logits = (logits + self._half_logits(gray.flip(-1)).flip(-1)) / 2
+        return nn.functional.interpolate(logits, scale_factor=2.0, mode="bilinear", align_corners=False)
+
+    def _half_logits(self, gray: Tensor) -> Tensor:
+        """Logits [N, classes, H / 2, W / 2]."""
+        maps = self.encoder(gray)
         x = maps.pop()
         for level in self.decoder:
             x = level(x, maps.pop())
-        logits: Tensor = self.head(x).to(torch.float32)
-        if self.training:  # the loss pools its target: cheaper than upsampling the logits
-            return logits
-        return nn.functional.interpolate(logits, scale_factor=2.0, mode="bilinear", align_corners=False)
+        return self.head(x).to(torch.float32)  # type: ignore[no-any-return]
