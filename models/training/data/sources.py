@@ -21,6 +21,10 @@ HOLD_OUT_FOLDS = 5
 """One exam in this many is kept out of all training."""
 
 
+SAME_PATIENT = {"Patient00799": "Patient00786", "Patient00790": "Patient00778"}
+"""Numbers of patients in the Spanish set that stand for another number's patient: they share pictures."""
+
+
 @dataclass(frozen=True)
 class TrainImage:
     """One real image with the exam it belongs to; `mask_path` where the set outlines vessels."""
@@ -44,16 +48,20 @@ def exam_of(kind: str, stem: str) -> str:
     if kind in {"fetal_head", "fetal_brain", "fetal_plane"}:
         # HC18 repeats of one exam are written 010_HC, 010_2HC; both sets on HC18 hold the same patients. The planes
         # are written Patient00188_Plane5_1_of_1; the brains of that origin are of the same patients.
-        return stem.split("_")[0]
+        exam = stem.split("_")[0]
+        return SAME_PATIENT.get(exam, exam)
     if kind == "muscle":
         return muscle_of(stem)
     return stem
 
 
 def muscle_of(stem: str) -> str:
-    """The subject, or the recording, of a picture of the TimTrack examples: neighbouring frames share it."""
-    subject = re.match(r"dataset_1_S\d+", stem)
-    return subject[0] if subject else re.sub(r"_\d+(\.jpg)?$", "", stem)
+    """Who or what a picture of the TimTrack examples shows: a subject of sets 1 and 3, a sample of set 4, all of set 2.
+
+    Recordings of one subject hardly differ.
+    """
+    found = re.match(r"(dataset_1_S\d+|dataset_2|dataset_3)(?:.*_(p\d+)_)?|(dataset_4_Sample[AB])", stem)
+    return "_".join(part for part in found.groups() if part) if found else stem
 
 
 def hold_out_kind(kind: str) -> str:
