@@ -1,4 +1,4 @@
-"""The annotated heads of HC18, and ellipses as maps of the unit circle: exact at any size of the picture."""
+"""Annotated heads (HC18, other scanners), and ellipses as maps of the unit circle: exact at any size of the picture."""
 
 from __future__ import annotations
 
@@ -11,17 +11,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.training.data.augment import Matrix
-from models.training.data.sources import exam_of
+from models.training.data.sources import exam_of, read_gray
 from usviewer.infer.preprocess import Placement
-from usviewer.measure.geometry import Ellipse
+from usviewer.measure.geometry import Ellipse, moments_of
+
+HC18, SPAIN = "hc18", "spain"
+HEAD = 1
+"""Class number of the masks of ``SPAIN``; the structures within the head have others."""
 
 ShareMap = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class AnnotatedHead:
-    """One picture of HC18 with its ellipse in pixels (corner convention)."""
+    """One picture with the ellipse along the outer edge of its skull, in pixels (corner convention).
 
+    ``origin`` is ``HC18`` or ``SPAIN``; only HC18 says what a pixel measures, of the others it is NaN.
+    """
+
+    origin: str
     name: str
     exam: str
     path: Path
@@ -34,8 +42,24 @@ class AnnotatedHead:
         return map_from_circle(self.ellipse)
 
 
+def list_spanish_heads(data_dir: Path) -> list[AnnotatedHead]:
+    """The pictures of other scanners whose head is outlined: an ellipse along the outer edge, as in HC18."""
+    folder = data_dir / "fetal_brain_spain"
+    heads = (_read_mask(folder, path) for path in sorted((folder / "masks").glob("*.png")))
+    return [head for head in heads if head is not None]
+
+
+def _read_mask(folder: Path, path: Path) -> AnnotatedHead | None:
+    classes = read_gray(path)
+    if not (classes == HEAD).any():  # two structures only: the head is cut off
+        return None
+    ellipse = moments_of(classes > 0).ellipse()
+    picture = folder / "images" / f"{path.stem}.jpg"
+    return AnnotatedHead(SPAIN, path.stem, exam_of("fetal_plane", path.stem), picture, math.nan, math.nan, ellipse)
+
+
 def list_heads(data_dir: Path) -> list[AnnotatedHead]:
-    """All pictures of the table, in its order."""
+    """All pictures of HC18's table, in its order."""
     folder = data_dir / "fetal_head_hc18"
     with open(folder / "train.csv", newline="", encoding="utf-8") as file:
         return [_read_row(folder, row) for row in csv.DictReader(file)]
@@ -46,6 +70,7 @@ def _read_row(folder: Path, row: dict[str, str]) -> AnnotatedHead:
     center = (float(row["ellipse_center_x_px"]) + 0.5, float(row["ellipse_center_y_px"]) + 0.5)
     axes = (float(row["ellipse_semi_axis_a_px"]), float(row["ellipse_semi_axis_b_px"]))
     return AnnotatedHead(
+        HC18,
         row["name"],
         exam_of("fetal_head", row["name"]),
         folder / "train" / f"{row['name']}.jpg",

@@ -11,8 +11,6 @@ import importlib
 import torch
 from torch import Tensor, nn
 
-from models.training.networks.mobilenet import DecoderLevel
-
 STEM = 32
 STAGES = (
     (1, 16, 1, 1, 3),
@@ -116,6 +114,27 @@ class EfficientLiteEncoder(nn.Module):
             if weight.shape != value.shape or theirs.rsplit(".", 1)[-1] != name.rsplit(".", 1)[-1]:
                 raise ValueError(f"the package's {theirs} does not fit the encoder's {name}")
             value.copy_(weight)
+
+
+class DecoderLevel(nn.Module):
+    """Upsample by two, join the encoder's map of that resolution, two 3x3 convolutions."""
+
+    def __init__(self, deep: int, skip: int, outputs: int) -> None:
+        super().__init__()
+        self.reduce = nn.Conv2d(deep, outputs, 1, bias=False)
+        self.join = nn.Sequential(plain_unit(outputs + skip, outputs), plain_unit(outputs, outputs))
+
+    def forward(self, deep: Tensor, skip: Tensor) -> Tensor:
+        """The joined map, at the size of `skip`."""
+        raised = nn.functional.interpolate(self.reduce(deep), scale_factor=2.0, mode="bilinear", align_corners=False)
+        return self.join(torch.cat([raised, skip], dim=1))  # type: ignore[no-any-return]
+
+
+def plain_unit(inputs: int, outputs: int) -> nn.Sequential:
+    """One 3x3 convolution of the decoder, batch norm, ReLU."""
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)
+    )
 
 
 class EfficientUNet(nn.Module):

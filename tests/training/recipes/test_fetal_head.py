@@ -12,10 +12,17 @@ import pytest
 torch = pytest.importorskip("torch")
 
 
-from models.training.data.heads import coverage, list_heads, map_from_circle, placement_matrix, then  # noqa: E402
+from models.training.data.heads import (  # noqa: E402
+    SPAIN,
+    coverage,
+    list_heads,
+    list_spanish_heads,
+    map_from_circle,
+    placement_matrix,
+    then,
+)
 from models.training.data.pictures import place_picture  # noqa: E402
 from models.training.data.sources import read_gray  # noqa: E402
-from models.training.networks.mobilenet import MobileUNet  # noqa: E402
 from models.training.recipe import parse_options, run  # noqa: E402
 from models.training.recipes import fetal_head  # noqa: E402
 from models.training.viewer import find, spec_of  # noqa: E402
@@ -36,19 +43,20 @@ def test_coverage_has_the_area_and_centre_of_the_ellipse() -> None:
     assert (share * rows).sum() / share.sum() == pytest.approx(50.8, abs=0.02)
 
 
-def test_mobile_net_u_net_keeps_within_its_parameters() -> None:
-    model = MobileUNet().eval()
-    assert sum(p.numel() for p in model.parameters()) <= 4_400_000
-    with torch.no_grad():
-        assert model(torch.zeros(2, 1, 64, 96, dtype=torch.uint8)).shape == (2, 1, 64, 96)
-
-
 @pytest.mark.data
 def test_annotations_lie_on_the_table_s_circumference(data: Path) -> None:
     heads = list_heads(data)
     assert len(heads) == 799
     hc_mm = [h.ellipse.circumference * h.mm_per_px for h in heads]
     assert np.abs(np.subtract(hc_mm, [h.circumference_mm for h in heads])).mean() < 0.12
+
+
+@pytest.mark.data
+def test_heads_of_other_scanners_are_those_that_are_outlined(data: Path) -> None:
+    heads = list_spanish_heads(data)
+    assert len(heads) == 451  # of 479; in the others the head is cut off, and only structures are outlined
+    assert all(head.origin == SPAIN and math.isnan(head.mm_per_px) for head in heads)
+    assert min(head.ellipse.semi_minor for head in heads) > 40
 
 
 @pytest.mark.data
@@ -86,6 +94,13 @@ def test_a_short_run_learns_scores_a_fold_and_exports(data: Path, tmp_path: Path
 
 def head_score(score: float, likeness: float = 1.0) -> fetal_head.HeadScore:
     return fetal_head.HeadScore("a", "a", 0.9, 0.8, 300.0, 301.0, score, likeness, 0.5)
+
+
+def test_other_scanners_have_their_own_row_and_no_millimetres() -> None:
+    other = fetal_head.HeadScore("b", "b", 0.8, 0.7, math.nan, math.nan, 0.9, 1.0, math.nan, SPAIN)
+    figures = fetal_head.summary([head_score(0.9), other])
+    assert figures["dice"] == pytest.approx(0.9) and figures["dice_other_scanners"] == pytest.approx(0.8)
+    assert figures["adf_mm"] == pytest.approx(1.0) and figures["missed"] == 0
 
 
 def test_the_gate_lies_between_mistakes_and_heads() -> None:
