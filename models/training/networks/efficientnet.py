@@ -116,6 +116,23 @@ class EfficientLiteEncoder(nn.Module):
             value.copy_(weight)
 
 
+class EfficientBackbone(nn.Module):
+    """The encoder for a detector: float [N, 1, H, W] of 0 to 1 to maps at strides 8, 16 and 32."""
+
+    channels = EfficientLiteEncoder.channels[2:]
+
+    def __init__(self, *, pretrained: bool = True) -> None:
+        super().__init__()
+        self.encoder = EfficientLiteEncoder()
+        if pretrained:
+            self.encoder.load_imagenet()
+
+    def forward(self, image: Tensor) -> list[Tensor]:
+        """Maps at strides 8, 16 and 32."""
+        maps: list[Tensor] = self.encoder(image * 255.0)
+        return maps[2:]
+
+
 class DecoderLevel(nn.Module):
     """Upsample by two, join the encoder's map of that resolution, two 3x3 convolutions."""
 

@@ -92,13 +92,14 @@ def test_what_a_fold_keeps_is_read_again() -> None:
 
 
 @pytest.mark.data
-def test_pre_training_spares_the_exams_with_structures(data: Path) -> None:
+def test_pre_training_sees_complete_pictures_of_other_scanners_only(data: Path) -> None:
     options = parse_options(fetal_brain.RECIPE, ["--data", str(data)])
     pictures = fetal_brain.split(options)
     assert len(pictures.tested) == 161
     assert not fetal_brain.MISLABELLED & {one.name for one in pictures.trained}
-    heads = fetal_brain.split_of_heads(options).trained
-    assert len(heads) > 700 and not {one.exam for one in pictures.tested} & {head.exam for head in heads}
+    others = fetal_brain.split_of_other_scanners(options).trained
+    assert len(others) > 200 and not {one.exam for one in pictures.tested} & {one.exam for one in others}
+    assert all(sorted(one.boxes[:, 0]) == [0, 1, 2] for one in others)
 
 
 @pytest.mark.data
