@@ -43,8 +43,7 @@ def raw_outputs(model: nn.Module, pictures: Sequence[Gray]) -> Iterator[NDArray[
     model.eval()
     for start in range(0, len(pictures), BATCH):
         block = torch.from_numpy(np.stack(pictures[start : start + BATCH])[:, None]).to(device)
-        with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cpu"):
-            yield from model(block).float().cpu().numpy()
+        yield from model(block).float().cpu().numpy()  # in full precision, as the viewer computes
 
 
 def find(output: NDArray[np.float32], placement: Placement, spec: ModelSpec) -> tuple[Instance, ...]:

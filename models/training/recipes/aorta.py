@@ -382,7 +382,7 @@ RECIPE = Recipe(
         ema_decay=0.995,
         encoder_share=0.3,
         half_precision=False,
-        validate_every=250,
+        validate_every=300,
     ),
     networks={
         "efficient": EfficientUNet,
@@ -398,5 +398,5 @@ RECIPE = Recipe(
     judge=judge,
     golden=golden,
     scenes=8000,
-    watched=VALIDATION_SCENES * 2,
+    watched=240,
 )
