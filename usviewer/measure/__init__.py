@@ -17,6 +17,7 @@ from usviewer.measure.findings import EMPTY_REPORT, ClipReport, ReadState, findi
 from usviewer.measure.reading import Plane, Reading, Site, Summary
 from usviewer.measure.section import PlaneTracker
 from usviewer.measure.trend import Trend, summarize, sweep
+from usviewer.measure.uncertainty import without_guesses
 
 __all__ = [
     "NO_CONTEXT",
@@ -48,9 +49,10 @@ def read(
 
     A finding without measurements of its own gets outlines, boxes, scores and areas. ``tracker`` is the state over the
     frames of one source (see ``PlaneTracker``) and carries the operator's plane and site; without it each frame speaks
-    for itself. ``gestational_age_weeks`` is what the operator typed, for the centile of a fetal head.
+    for itself. ``gestational_age_weeks`` is what the operator typed, for the centile of a fetal head. A value whose
+    error is more than half of it is withheld, and a warning says so.
     """
-    return finding_of(finding).read(prediction, geometry, ReadState(tracker, gestational_age_weeks))
+    return without_guesses(finding_of(finding).read(prediction, geometry, ReadState(tracker, gestational_age_weeks)))
 
 
 def clip_report(readings: Sequence[Reading], recent_s: float | None = None) -> ClipReport:

@@ -16,6 +16,8 @@ or none of it. Cut lengthwise beside the middle, up to a quarter of the diameter
 narrow. For heads and nerves one picture does not tell.
 
 **Frames.** The scatter of the median over several frames, from ``trend``.
+
+A value whose interval reaches further than half of it to either side says nothing of a size: it is not shown at all.
 """
 
 from __future__ import annotations
@@ -23,8 +25,29 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from usviewer.measure.reading import Dimension, Errors, Measurement
+from usviewer.measure.reading import NORMAL_95, Dimension, Errors, Measurement, Reading
 from usviewer.units import Spacing
+
+
+# Of the value, to either side. A nerve's area was stated with 119 % at the median: nobody can act on that.
+MOST_SHARE = 0.5
+
+
+def is_guess(measurement: Measurement) -> bool:
+    """Whether a value's 95 % interval is so wide that the value must not be shown."""
+    value = measurement.value_px if measurement.value_mm is None else measurement.value_mm
+    return bool(value and measurement.sd is not None and NORMAL_95 * measurement.sd > MOST_SHARE * value)
+
+
+def without_guesses(reading: Reading) -> Reading:
+    """The reading without the values that are guesses, and a warning that names them."""
+    guesses = [measurement for measurement in reading.measurements if is_guess(measurement)]
+    if not guesses:
+        return reading
+    names = ", ".join(measurement.name.replace("_", " ") for measurement in guesses)
+    warning = f"Not shown, for the outline is too uncertain: {names}"
+    kept = tuple(measurement for measurement in reading.measurements if measurement not in guesses)
+    return replace(reading, measurements=kept, warnings=(*reading.warnings, warning))
 
 
 def _harmonic(k: int) -> float:

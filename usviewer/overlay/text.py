@@ -147,7 +147,7 @@ def _measured(text: ReadingText, reading: Reading, summary: Summary | None, cont
     if not text.has_scale:
         text = replace(text, scale=reading.no_scale_reason or "No scale: lengths in pixels")
     if main is None:
-        return text
+        return replace(text, quantity="")
     text = replace(text, quantity=words.title(main.name), convention=_convention(reading, main))
     text = replace(text, others=_others(reading))
     return _with_number(text, reading, main, words.matches_summary(summary, reading), context)

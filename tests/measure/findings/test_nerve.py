@@ -125,3 +125,14 @@ def test_depth_and_area_say_how_sure_they_are():
     assert reading.get("depth").sd_mm == pytest.approx(0.2)
     low, high = reading.get("area").interval_mm
     assert low < math.pi * 8 < high
+
+
+@pytest.mark.parametrize("known", [geometry(0.1, 0.1, linear()), None])
+def test_an_area_that_may_as_well_be_half_or_twice_as_large_is_not_shown(known):
+    sure = found(("nerve", NERVE, 0.8), known=known, edge_sd_px=1.0)
+    assert sure.get("area") is not None and not [w for w in sure.warnings if w.startswith("Not shown")]
+    unsure = found(("nerve", NERVE, 0.8), known=known, edge_sd_px=12.0)
+    assert unsure.status is Status.MEASURED and unsure.outlines_xy_px, "the outline is what the model is for"
+    assert unsure.get("area") is None and unsure.get("short_axis") is None
+    assert unsure.get("long_axis").sd * 1.96 < 0.5 * (unsure.get("long_axis").value_mm or 80.0)
+    assert "Not shown, for the outline is too uncertain: area, short axis" in unsure.warnings
