@@ -112,7 +112,8 @@ def parameter_groups(model: nn.Module, settings: TrainingSettings) -> list[dict[
     """What is learnt at the full rate; and, where it shall change more slowly, the encoder."""
     if settings.encoder_share == 1.0:
         return [{"params": list(model.parameters()), "share": 1.0}]
-    encoder, rest = [], []
+    encoder: list[nn.Parameter] = []
+    rest: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():
         (encoder if "encoder" in name.split(".") else rest).append(parameter)
     return [{"params": encoder, "share": settings.encoder_share}, {"params": rest, "share": 1.0}]

@@ -28,7 +28,6 @@ from dataclasses import replace
 from usviewer.measure.reading import NORMAL_95, Dimension, Errors, Measurement, Reading
 from usviewer.units import Spacing
 
-
 # Of the value, to either side. A nerve's area was stated with 119 % at the median: nobody can act on that.
 MOST_SHARE = 0.5
 
