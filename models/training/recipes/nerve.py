@@ -276,6 +276,7 @@ def record(answer: NerveAnswer) -> Row:
         "nerve_dice": {gate: answer.dice(NERVE, gate) for gate in GATES} if picture.kind == "nerve" else {},
         "vessel_dice": answer.dice(VESSEL, GATES[0]),
         "has_vessel": bool((picture.classes == VESSEL).any()),
+        "nerve_px": int(np.count_nonzero(picture.classes == NERVE)),
     }
 
 
@@ -289,6 +290,7 @@ class NerveFigures:
     gate: float
     nerves: Sequence[Row]
     alarms: Mapping[str, tuple[int, float]]
+    presence_auc: float
 
     def dice(self) -> list[float]:
         """Nerve Dice of every picture with a nerve, at the gate."""
@@ -299,6 +301,12 @@ class NerveFigures:
         low, high = bootstrap_interval(self.dice(), [row["group"] for row in self.nerves])
         return float(np.mean(self.dice())), low, high
 
+    def by_size(self) -> list[tuple[int, float]]:
+        """Number and mean Dice of the pictures with small, middle and large nerves: thirds by their area in pixels."""
+        order = np.argsort([row["nerve_px"] for row in self.nerves])
+        dice = np.array(self.dice())[order]
+        return [(len(third), mean(third.tolist())) for third in np.array_split(dice, 3)]
+
     def vessel(self) -> float:
         """Mean vessel Dice where there is a vessel."""
         return float(np.mean([row["vessel_dice"] for row in self.nerves if row["has_vessel"]]))
@@ -308,6 +316,15 @@ def dice_at(row: Mapping[str, Any], gate: float) -> float:
     """Nerve Dice of a row at the nearest gate that it holds."""
     table: dict[str, float] = row["nerve_dice"]
     return table[min(table, key=lambda g: abs(float(g) - gate))]
+
+
+def presence_auc(nerves: Sequence[Row], others: Sequence[Row]) -> float:
+    """How often a picture with a nerve scores higher than one without: the area under the ROC curve; ties are half."""
+    with_nerve, without = (np.array([row["best"] for row in rows]) for rows in (nerves, others))
+    if not len(with_nerve) or not len(without):
+        return 0.0
+    higher = (with_nerve[:, None] > without).mean()
+    return float(higher + (with_nerve[:, None] == without).mean() / 2)
 
 
 def worth(nerves: Sequence[Row], others: Sequence[Row], gate: float) -> float:
@@ -325,7 +342,7 @@ def judge(model: nn.Module, split: Split[ClassPicture], options: RunOptions) -> 
         return Judgement(TRIAL_GATE, {})
     others = [row for row in rows if row["kind"] != "nerve"]
     gate = max(GATES, key=lambda g: worth(nerves, others, g))
-    figures = NerveFigures(gate, nerves, alarms_at(others, gate, len(folds)))
+    figures = NerveFigures(gate, nerves, alarms_at(others, gate, len(folds)), presence_auc(nerves, others))
     failures = worst_tiles(folds, figures, split, options)
     return Judgement(gate, accuracy_of(figures), card_values(figures), failures)
 
@@ -349,6 +366,7 @@ def accuracy_of(figures: NerveFigures) -> dict[str, object]:
         "nerve_dice_high": round(high, 3),
         "edge_sd_input_px": EDGE_SD_INPUT_PX,
         "vessel_dice": round(figures.vessel(), 3),
+        "presence_auc": round(figures.presence_auc, 3),
     }
     return table | {f"false_alarms_{kind}": round(share, 3) for kind, (_, share) in figures.alarms.items()}
 
@@ -366,6 +384,8 @@ def card_values(figures: NerveFigures) -> dict[str, object]:
         "median": float(np.median(values)),
         "missed": float((values < 0.1).mean()),
         "vessel": figures.vessel(),
+        "presence_auc": figures.presence_auc,
+        "by_size": "; ".join(f"{dice:.3f} ({count})" for count, dice in figures.by_size()),
         "alarms": "\n".join(f"| {kind} pictures, held out | {count} | {share:.1%} |" for kind, (count, share) in kinds),
         "golden": GOLDEN,
     }

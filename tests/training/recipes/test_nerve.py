@@ -54,6 +54,13 @@ def test_dice_and_false_alarms_obey_the_gate() -> None:
     assert nerve.summary([answer(0.7, truth), answer(0.7, nothing, "carotid")])["false_alarms"] == 1.0
 
 
+def test_presence_is_judged_by_the_order_of_the_scores() -> None:
+    rows = [{"best": value} for value in (0.9, 0.8, 0.4)]
+    assert nerve.presence_auc(rows, [{"best": 0.1}]) == 1.0
+    assert nerve.presence_auc(rows, [{"best": 0.8}]) == pytest.approx((1 + 0.5) / 3)
+    assert nerve.presence_auc(rows, []) == 0.0
+
+
 def test_the_gate_weighs_outlines_against_false_alarms() -> None:
     rows = [{"nerve_dice": {"0.5": 0.8, "0.6": 0.8, "0.7": 0.3}}]
     others = [{"best": 0.55}]
