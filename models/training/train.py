@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from models.training.losses import segmentation_loss
+from models.training.networks.efficientnet import EfficientLiteEncoder
 
 Batch = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 
@@ -112,10 +113,9 @@ def parameter_groups(model: nn.Module, settings: TrainingSettings) -> list[dict[
     """What is learnt at the full rate; and, where it shall change more slowly, the encoder."""
     if settings.encoder_share == 1.0:
         return [{"params": list(model.parameters()), "share": 1.0}]
-    encoder: list[nn.Parameter] = []
-    rest: list[nn.Parameter] = []
-    for name, parameter in model.named_parameters():
-        (encoder if "encoder" in name.split(".") else rest).append(parameter)
+    encoder = [p for part in model.modules() if isinstance(part, EfficientLiteEncoder) for p in part.parameters()]
+    of_encoder = {id(parameter) for parameter in encoder}
+    rest = [parameter for parameter in model.parameters() if id(parameter) not in of_encoder]
     return [{"params": encoder, "share": settings.encoder_share}, {"params": rest, "share": 1.0}]
 
 
