@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 
@@ -70,6 +71,11 @@ def test_scores_are_those_of_the_viewer_on_the_same_picture() -> None:
         shown = viewer.predict(frame).instances
         at_gate = scored.at(spec.output.min_score)
         assert [i.score for i in shown] == pytest.approx([at_gate.score] if at_gate else [], abs=1e-4)
+
+
+def test_the_figures_on_test_data_are_of_the_bundled_weights() -> None:
+    kept = json.loads((SHIPPED.parent / "training" / "cards" / "aorta_recorded.json").read_text(encoding="utf-8"))
+    assert kept["sha256"] == read_manifest(SHIPPED).sha256
 
 
 @pytest.mark.data
