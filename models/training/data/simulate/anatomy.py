@@ -393,7 +393,9 @@ def paint_liver(rng: Generator, canvas: EchoCanvas, end_mm: float) -> None:
 
 def paint_crus(rng: Generator, canvas: EchoCanvas, lumen: Blob) -> None:
     """The crura of the diaphragm: dark bands that hug the lumen on one side or both, with a bright border."""
-    sides = (-1, 1) if chance(rng, 0.4) else ((-1,) if chance(rng, 0.6) else (1,))
+    sides: tuple[int, ...] = (-1, 1)
+    if not chance(rng, 0.4):
+        sides = (-1,) if chance(rng, 0.6) else (1,)
     for side in sides:
         width = uniform(rng, 2.5, 8)
         gap = uniform(rng, 0.8, 3)
