@@ -11,7 +11,7 @@ from usviewer.frame import ImageGeometry, Region
 from usviewer.infer.prediction import Edge
 from usviewer.measure import read, summarize, uncertainty
 from usviewer.measure.geometry import moments_of
-from usviewer.measure.reading import Errors, Measurement
+from usviewer.measure.reading import Dimension, Errors, Measurement
 from usviewer.units import ScaleSource, isotropic
 
 ROUND = ellipse_mask((320.3, 240.7), 60, 60)
@@ -36,6 +36,23 @@ def test_a_value_carries_the_sources_of_its_error():
     assert found.sd_mm == pytest.approx(math.sqrt(0.6**2 + 0.71**2 + 0.21**2), abs=0.02)
     low, high = found.interval_mm
     assert (low, high) == pytest.approx((30 - 1.96 * found.sd_mm, 30 + 1.96 * found.sd_mm), abs=0.05)
+
+
+def test_no_other_diameter_takes_the_place_of_one_that_is_not_shown():
+    flat = ellipse_mask((320.3, 240.7), 58, 46)
+    sure = read(prediction(flat, edge_sd_px=2.0), scaled(0.02), "aorta")
+    assert sure.measurements[0].name == "ap_diameter" and sure.get("transverse_diameter") is not None
+    unsure = read(prediction(flat, edge_sd_px=17.5), scaled(0.02), "aorta")
+    assert sure.status is unsure.status
+    assert not [each for each in unsure.measurements if each.dimension is Dimension.LENGTH]
+
+
+def test_nothing_is_computed_from_a_value_that_is_not_shown():
+    head = ellipse_mask((320.3, 240.7), 140, 110)
+    sure = read(prediction(head, edge_sd_px=2.0), scaled(0.02), "fetal-head")
+    assert sure.get("head_circumference") is not None and [m for m in sure.measurements if m.size is None]
+    unsure = read(prediction(head, edge_sd_px=60.0), scaled(0.02), "fetal-head")
+    assert unsure.measurements == ()
 
 
 def test_an_unknown_edge_has_no_interval():

@@ -117,6 +117,13 @@ class Measurement:
         return self.unit_field.replace("2", "²")
 
     @property
+    def size(self) -> float | None:
+        """The length or area in the unit of ``unit_field``; None of what has no size."""
+        if self.value_mm is None:
+            return self.value_px
+        return self.value_mm
+
+    @property
     def sd(self) -> float | None:
         """Standard error in the unit of ``unit_field``; None where it is not known."""
         if self.value_mm is not None:
@@ -135,9 +142,7 @@ class Measurement:
     @property
     def interval(self) -> tuple[float, float] | None:
         """95 % interval of this single value in the unit of ``unit_field``; None where its error is not known."""
-        value, sd = self.value_mm, self.sd
-        if value is None:
-            value = self.value_px
+        value, sd = self.size, self.sd
         if value is None or sd is None:
             return None
         # A normal error may reach below zero, a size may not.

@@ -34,19 +34,30 @@ MOST_SHARE = 0.5
 
 def is_guess(measurement: Measurement) -> bool:
     """Whether a value's 95 % interval is so wide that the value must not be shown."""
-    value = measurement.value_px if measurement.value_mm is None else measurement.value_mm
-    return bool(value and measurement.sd is not None and NORMAL_95 * measurement.sd > MOST_SHARE * value)
+    size, sd = measurement.size, measurement.sd
+    return bool(size and sd is not None and NORMAL_95 * sd > MOST_SHARE * size)
 
 
 def without_guesses(reading: Reading) -> Reading:
-    """The reading without the values that are guesses, and a warning that names them."""
-    guesses = [measurement for measurement in reading.measurements if is_guess(measurement)]
-    if not guesses:
+    """The reading without the values that are guesses, and a warning that names them.
+
+    The first measurement is the answer. Where it is a guess, nothing is left that could be taken for it (of the same
+    dimension) or was computed from it (without a size of its own: weeks, percent).
+    """
+    if not any(is_guess(measurement) for measurement in reading.measurements):
         return reading
+    answer = reading.measurements[0]
+    guesses = [each for each in reading.measurements if is_guess(each)]
+    if is_guess(answer):
+        guesses = [each for each in reading.measurements if each in guesses or _falls_with(each, answer)]
     names = ", ".join(measurement.name.replace("_", " ") for measurement in guesses)
     warning = f"Not shown, for the outline is too uncertain: {names}"
     kept = tuple(measurement for measurement in reading.measurements if measurement not in guesses)
     return replace(reading, measurements=kept, warnings=(*reading.warnings, warning))
+
+
+def _falls_with(measurement: Measurement, answer: Measurement) -> bool:
+    return measurement.size is None or measurement.dimension is answer.dimension
 
 
 def _harmonic(k: int) -> float:

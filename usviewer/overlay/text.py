@@ -226,10 +226,7 @@ def interval_words(summary: Summary) -> str:
 
 def _frame_interval(main: Measurement) -> str:
     """One frame's value exactly, with its error where that is known."""
-    if main.value_mm is None:
-        value = main.value_px
-    else:
-        value = main.value_mm
+    value = main.size
     if value is None:
         return ""
     digits = 1
