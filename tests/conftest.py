@@ -32,8 +32,6 @@ SLOW = (
     "acquire/test_video.py",
     "calibrate/ruler/",
     "calibrate/test_sector.py",
-    "calibrate/test_source.py",
-    "infer/test_activation.py",
     "infer/test_choice.py",
     "infer/test_golden.py",
     "infer/test_int8.py",
