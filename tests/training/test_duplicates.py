@@ -54,13 +54,10 @@ def test_a_copy_is_known_when_resized_and_encoded_again_and_another_picture_is_n
 
 
 @pytest.fixture(scope="module")
-def trained() -> list[tuple[str, str, Gray]]:
+def trained(data: Path) -> list[tuple[str, str, Gray]]:
     """Kind, exam and hash of every picture that any training may see, with the brains of the Spanish set."""
-    folder = Path(__file__).resolve().parents[2].parent / "shared" / "data"
-    if not folder.is_dir():
-        pytest.skip("real images are not here")
-    images = [(i.kind, i.exam, i.path) for side in (False, True) for i in list_images(folder, held_out=side)]
-    brains = sorted((folder / "fetal_brain_spain" / "images").glob("*.jpg"))
+    images = [(i.kind, i.exam, i.path) for side in (False, True) for i in list_images(data, held_out=side)]
+    brains = sorted((data / "fetal_brain_spain" / "images").glob("*.jpg"))
     images += [("fetal_plane", exam_of("fetal_plane", path.stem), path) for path in brains]
     return [(hold_out_kind(kind), exam, picture_hash(reduced(path))) for kind, exam, path in images]
 
