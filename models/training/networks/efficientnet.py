@@ -11,6 +11,8 @@ import importlib
 import torch
 from torch import Tensor, nn
 
+from models.training.networks.small_unet import conv_unit
+
 STEM = 32
 STAGES = (
     (1, 16, 1, 1, 3),
@@ -43,7 +45,7 @@ class SamePadding(nn.Module):
         return self.conv(self.pad(x))  # type: ignore[no-any-return]
 
 
-def conv_unit(inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> nn.Sequential:
+def same_unit(inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> nn.Sequential:
     """Convolution, batch norm, ReLU6."""
     return nn.Sequential(
         SamePadding(inputs, outputs, kernel, stride, groups), nn.BatchNorm2d(outputs, **BATCH_NORM), nn.ReLU6()
@@ -56,8 +58,8 @@ class MobileBlock(nn.Module):
     def __init__(self, inputs: int, outputs: int, expansion: int, stride: int, kernel: int) -> None:
         super().__init__()
         hidden = inputs * expansion
-        layers: list[nn.Module] = [conv_unit(inputs, hidden, 1)] if expansion != 1 else []
-        layers.append(conv_unit(hidden, hidden, kernel, stride, groups=hidden))
+        layers: list[nn.Module] = [same_unit(inputs, hidden, 1)] if expansion != 1 else []
+        layers.append(same_unit(hidden, hidden, kernel, stride, groups=hidden))
         layers += [SamePadding(hidden, outputs, 1), nn.BatchNorm2d(outputs, **BATCH_NORM)]
         self.body = nn.Sequential(*layers)
         self.shortcut = stride == 1 and inputs == outputs
@@ -75,9 +77,9 @@ class EfficientLiteEncoder(nn.Module):
 
     channels = (16, 24, 40, 112, 320)
 
-    def __init__(self) -> None:
+    def __init__(self, *, pretrained: bool = False) -> None:
         super().__init__()
-        self.stem = conv_unit(1, STEM, 3, stride=2)
+        self.stem = same_unit(1, STEM, 3, stride=2)
         self.levels = nn.ModuleList()
         level: list[nn.Module] = []
         inputs = STEM
@@ -89,6 +91,8 @@ class EfficientLiteEncoder(nn.Module):
                 level.append(MobileBlock(inputs, outputs, expansion, stride if index == 0 else 1, kernel))
                 inputs = outputs
         self.levels.append(nn.Sequential(*level))
+        if pretrained:
+            self.load_imagenet()
 
     def forward(self, gray: Tensor) -> list[Tensor]:
         """Maps at strides 2, 4, 8, 16 and 32."""
@@ -123,9 +127,7 @@ class EfficientBackbone(nn.Module):
 
     def __init__(self, *, pretrained: bool = True) -> None:
         super().__init__()
-        self.encoder = EfficientLiteEncoder()
-        if pretrained:
-            self.encoder.load_imagenet()
+        self.encoder = EfficientLiteEncoder(pretrained=pretrained)
 
     def forward(self, image: Tensor) -> list[Tensor]:
         """Maps at strides 8, 16 and 32."""
@@ -139,19 +141,12 @@ class DecoderLevel(nn.Module):
     def __init__(self, deep: int, skip: int, outputs: int) -> None:
         super().__init__()
         self.reduce = nn.Conv2d(deep, outputs, 1, bias=False)
-        self.join = nn.Sequential(plain_unit(outputs + skip, outputs), plain_unit(outputs, outputs))
+        self.join = nn.Sequential(conv_unit(outputs + skip, outputs), conv_unit(outputs, outputs))
 
     def forward(self, deep: Tensor, skip: Tensor) -> Tensor:
         """The joined map, at the size of `skip`."""
         raised = nn.functional.interpolate(self.reduce(deep), scale_factor=2.0, mode="bilinear", align_corners=False)
         return self.join(torch.cat([raised, skip], dim=1))  # type: ignore[no-any-return]
-
-
-def plain_unit(inputs: int, outputs: int) -> nn.Sequential:
-    """One 3x3 convolution of the decoder, batch norm, ReLU."""
-    return nn.Sequential(
-        nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)
-    )
 
 
 class EfficientUNet(nn.Module):
@@ -172,9 +167,7 @@ class EfficientUNet(nn.Module):
     ) -> None:
         super().__init__()
         self.mirrored = mirrored
-        self.encoder = EfficientLiteEncoder()
-        if pretrained:
-            self.encoder.load_imagenet()
+        self.encoder = EfficientLiteEncoder(pretrained=pretrained)
         skips = self.encoder.channels
         self.decoder = nn.ModuleList()
         deep = skips[-1]
