@@ -119,6 +119,19 @@ def test_a_trial_is_stopped_from_another_thread(folder: Make) -> None:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="there is no SIGINT for one process")
+@pytest.mark.parametrize("after_s", [0.006, 0.010, 0.012, 0.014, 0.016, 0.018, 0.020, 0.024])
+def test_ctrl_c_while_the_child_starts_is_no_fault(folder: Make, after_s: float) -> None:
+    """Python that is interrupted while it starts ends with code 1, as after a fault."""
+    spec = read_manifest(folder(loop_graphs.endless))
+
+    def soon(child: subprocess.Popen[bytes]) -> None:
+        time.sleep(after_s)  # moments of the start: any of them may be the one
+        child.send_signal(signal.SIGINT)
+
+    assert "was stopped" in while_trying(spec, soon)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there is no SIGINT for one process")
 @pytest.mark.parametrize(
     "words", ["models add {folder}", "models verify odd", "analyze phantom: --model odd --out {out}"]
 )

@@ -16,8 +16,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -73,15 +73,16 @@ def run(spec: ModelSpec, engine: str = "cpu", *, record: bool = False) -> None:
         words.append("record")
     command = [sys.executable, "-m", "usviewer.infer.trying", *words]
     limit, quiet = _memory_limit(spec), subprocess.DEVNULL
-    with subprocess.Popen(command, stdin=quiet, stdout=subprocess.PIPE, stderr=quiet) as child:
-        _running[child] = spec.folder
-        try:
-            _wait(child, spec, limit)
-            said, _ = child.communicate()
-            stopped = child not in _running
-        finally:
-            _running.pop(child, None)
-            child.kill()
+    with ExitStack() as afterwards:
+        with _ctrl_c_waits():
+            child = subprocess.Popen(command, stdin=quiet, stdout=subprocess.PIPE, stderr=quiet)
+            afterwards.enter_context(child)
+            afterwards.callback(child.kill)
+            afterwards.callback(_running.pop, child, None)
+            _running[child] = spec.folder
+        _wait(child, spec, limit)
+        said, _ = child.communicate()
+        stopped = child not in _running
     _judge(child.returncode, said, stopped, spec)
 
 
@@ -104,6 +105,22 @@ def remember(spec: ModelSpec, engine: str = "cpu") -> None:
     path = _path(spec, engine)
     with suppress(UserError):
         keep_json(path, {"model": spec.id, "engine": engine})
+
+
+@contextmanager
+def _ctrl_c_waits() -> Iterator[None]:
+    """Hold Ctrl-C back, also from a child that is started meanwhile, until that child takes it itself.
+
+    Python that is interrupted while it starts ends with code 1, as after a fault.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _wait(child: subprocess.Popen[bytes], spec: ModelSpec, limit: int) -> None:

@@ -56,6 +56,8 @@ def _try(folder: Path, engine: str) -> None:
 def _end_by_itself(seconds: int) -> None:
     """Ctrl-C ends this process also inside an engine, and so does the deadline where the parent is gone."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     if hasattr(signal, "alarm"):
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
         signal.alarm(seconds + 5)
