@@ -33,13 +33,17 @@ Make = Callable[[Path], str]
 
 @dataclass(frozen=True, slots=True)
 class AnalyzeCase:
-    """One run of ``usviewer analyze``. ``make`` puts the input into a folder and gives its address."""
+    """One run of ``usviewer analyze``. ``make`` puts the input into a folder and gives its address.
+
+    The pixels of a ``rendered`` input are computed here: another make of processor rounds some of them otherwise.
+    """
 
     name: str
     make: Make
     model: str = "aorta"
     options: tuple[str, ...] = ()
     needs: Path | None = None
+    rendered: bool = False
 
     @property
     def here(self) -> bool:
@@ -102,7 +106,7 @@ def _dicom(folder: Path) -> str:
 
 ANALYZED = (
     AnalyzeCase("sample", _sample, options=("--mm-per-pixel", "0.2572")),
-    AnalyzeCase("phantom", _phantom, options=("--site", "distal", "--reference", "nhs")),
+    AnalyzeCase("phantom", _phantom, options=("--site", "distal", "--reference", "nhs"), rendered=True),
     AnalyzeCase("dicom", _dicom, options=("--masks",)),
     AnalyzeCase("dicom-real", _real_dicom, needs=REAL_DICOM),
     AnalyzeCase("aorta-stills", _stills("aorta"), options=("--masks",)),
