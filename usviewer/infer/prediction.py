@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 import numpy as np
@@ -52,7 +52,8 @@ class Prediction:
 
     ``measured`` names the one label of the model that is measured; empty where every instance may be.
     ``edge_sd_px`` is how far an outline is off, as a standard deviation in frame pixels (in squares of their area where
-    they are not square); None where that is not known.
+    they are not square); None where that is not known. ``carried`` was seen ``carried_s`` before, and not on this
+    frame: its outlines have moved with the picture. They may be shown as such, and are never measured.
     """
 
     key: FrameKey
@@ -64,6 +65,8 @@ class Prediction:
     timings_ms: Mapping[str, float] = field(default_factory=dict)
     edge_sd_px: float | None = None
     measured: str = ""
+    carried: tuple[Instance, ...] = ()
+    carried_s: float = 0.0
 
 
 def full_mask(instance: Instance, frame_size_px: tuple[int, int]) -> Mask:
@@ -78,3 +81,13 @@ def full_mask(instance: Instance, frame_size_px: tuple[int, int]) -> Mask:
         rows, columns = instance.mask.shape
         whole[y0 : y0 + rows, x0 : x0 + columns] = instance.mask
     return whole
+
+
+def instance_of(mask: Mask, like: Instance, score: float) -> Instance:
+    """Make an instance of a mask of the whole frame (height, width), with the label and edge of another."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    x0, y0, x1, y1 = int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
+    inner = mask[y0:y1, x0:x1].copy()
+    inner.setflags(write=False)
+    box = (float(x0), float(y0), float(x1), float(y1))
+    return replace(like, score=score, box_xyxy_px=box, mask=inner, mask_origin_px=(x0, y0))

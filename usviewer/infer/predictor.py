@@ -110,7 +110,7 @@ class Predictor:
             )
         instances, timings = self._runner.instances(frame, faint=state is not None)
         if state is not None:
-            instances = state.admit(instances, frame.key, self.spec.output, frame.size_px)
+            instances = state.admit(instances, frame, self.spec.output)
         return Prediction(
             key=frame.key,
             frame_size_px=frame.size_px,
@@ -121,6 +121,8 @@ class Predictor:
             timings_ms=timings,
             edge_sd_px=edge_sd_px(self.spec, frame),
             measured=self.spec.measured.name if self.spec.measured else "",
+            carried=state.carried if state is not None else (),
+            carried_s=state.carried_s if state is not None else 0.0,
         )
 
     def observe(self, pixels: Pixels, source: str = golden.RECORDED) -> golden.GoldenOutput:

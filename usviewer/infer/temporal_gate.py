@@ -2,14 +2,18 @@
 
 A model's score of the same vessel wavers from frame to frame. With one threshold the outline blinks; a lower
 threshold for everything would let in false alarms. So an object appears with the full score, and stays with a lower one
-while it lies where it lay.
+while it lies where it lay, or where the picture's motion has brought it. On a frame without it, its outline is carried
+there by that motion for a moment: to be shown as such, never to be measured.
 """
 
 from __future__ import annotations
 
-from usviewer.frame import FrameKey
+from collections.abc import Sequence
+
+from usviewer.frame import Frame
 from usviewer.infer.manifest import OutputSpec
 from usviewer.infer.prediction import Instance
+from usviewer.infer.tracking.motion_tracker import MotionTracker
 from usviewer.units import Box
 
 # About six frames at 25 a second: longer ago, and the probe may point elsewhere.
@@ -21,43 +25,71 @@ class TemporalGate:
     """State of one clip or live run; give it to ``Predictor.predict`` for frames in the order of time.
 
     Frames of another source or size, from before, or after a gap of more than a quarter of a second start again.
+    ``carried`` is what was admitted before the last frame and not on it, as the picture's motion has moved it;
+    ``carried_s`` is how long ago it was admitted. There is none where the motion cannot be told.
     """
 
     def __init__(self) -> None:
-        self._source = ""
-        self._size_px: tuple[int, int] | None = None
-        self._seen_s = 0.0
+        self.carried: tuple[Instance, ...] = ()
+        self.carried_s = 0.0
         self._admitted: tuple[Instance, ...] = ()
+        self._seen_on: Frame | None = None
+        # One for each outline, from the first frame on that it is missing.
+        self._trackers: list[MotionTracker] = []
 
-    def admit(
-        self,
-        instances: tuple[Instance, ...],
-        key: FrameKey,
-        output: OutputSpec,
-        frame_size_px: tuple[int, int] | None = None,
-    ) -> tuple[Instance, ...]:
+    def admit(self, instances: tuple[Instance, ...], frame: Frame, output: OutputSpec) -> tuple[Instance, ...]:
         """Those that pass the gate by themselves, and those that passed it just before in the same place."""
-        now_s = key.time_s
-        same = (key.source, frame_size_px) == (self._source, self._size_px)  # places of another size are other places
-        if not same or not 0.0 <= now_s - self._seen_s <= MAX_GAP_S:
-            self._admitted = ()
-        admitted = tuple(one for one in instances if one.score >= output.min_score or self._stays(one))
-        self.follow(admitted, key, frame_size_px)
+        if not self._goes_on(frame):
+            self._forget()
+        self.carried, self.carried_s = (), 0.0
+        sure = [one for one in instances if one.score >= output.min_score]
+        if not sure:
+            self.carried = self._carry(frame)
+        places = (*self._admitted, *self.carried)
+        admitted = tuple(one for one in instances if one.score >= output.min_score or _stays(one, places))
+        self.follow(admitted, frame)
+        if self.carried and self._seen_on is not None:
+            self.carried_s = frame.key.time_s - self._seen_on.key.time_s
         return admitted
 
-    def follow(
-        self, admitted: tuple[Instance, ...], key: FrameKey, frame_size_px: tuple[int, int] | None = None
-    ) -> None:
+    def follow(self, admitted: tuple[Instance, ...], frame: Frame) -> None:
         """Go on from what was admitted on this frame before, as if it had just been."""
         if admitted:
-            self._source, self._size_px = key.source, frame_size_px
-            self._seen_s, self._admitted = key.time_s, admitted
+            self._admitted, self._seen_on = admitted, frame
+            self._trackers, self.carried = [], ()
 
-    def _stays(self, instance: Instance) -> bool:
-        return any(
-            before.label == instance.label and _overlap(before.box_xyxy_px, instance.box_xyxy_px) >= MIN_OVERLAP
-            for before in self._admitted
-        )
+    def _goes_on(self, frame: Frame) -> bool:
+        last = self._seen_on
+        if last is None or (last.key.source, last.size_px) != (frame.key.source, frame.size_px):
+            return False  # places of another size are other places
+        return 0.0 <= frame.key.time_s - last.key.time_s <= MAX_GAP_S
+
+    def _forget(self) -> None:
+        self._admitted, self._seen_on, self._trackers = (), None, []
+
+    def _carry(self, frame: Frame) -> tuple[Instance, ...]:
+        """What was admitted, moved to this frame. Motion is worked out only here: most frames need none."""
+        if self._seen_on is None:
+            return ()
+        if not self._trackers:
+            self._trackers = [_tracker(one, self._seen_on) for one in self._admitted if one.mask is not None]
+        outlines = (tracker.carry(frame) for tracker in self._trackers)
+        return tuple(outline.instance for outline in outlines if outline is not None)
+
+
+def _tracker(instance: Instance, frame: Frame) -> MotionTracker:
+    """What follows an outline from the frame on which it was seen."""
+    tracker = MotionTracker()
+    tracker.carry(frame)
+    tracker.encoded(frame.key, instance, frame.size_px)
+    return tracker
+
+
+def _stays(instance: Instance, places: Sequence[Instance]) -> bool:
+    return any(
+        before.label == instance.label and _overlap(before.box_xyxy_px, instance.box_xyxy_px) >= MIN_OVERLAP
+        for before in places
+    )
 
 
 def _overlap(first: Box, second: Box) -> float:

@@ -15,7 +15,7 @@ from usviewer.frame import ImageGeometry
 from usviewer.infer.prediction import Prediction
 from usviewer.measure.findings import EMPTY_REPORT, ClipReport, ReadState, finding_of
 from usviewer.measure.reading import Plane, Reading, Site, Summary
-from usviewer.measure.section import PlaneTracker
+from usviewer.measure.section import PlaneTracker, with_carried
 from usviewer.measure.trend import Trend, summarize, sweep
 from usviewer.measure.uncertainty import without_guesses
 
@@ -50,9 +50,11 @@ def read(
     A finding without measurements of its own gets outlines, boxes, scores and areas. ``tracker`` is the state over the
     frames of one source (see ``PlaneTracker``) and carries the operator's plane and site; without it each frame speaks
     for itself. ``gestational_age_weeks`` is what the operator typed, for the centile of a fetal head. A value whose
-    error is more than half of it is withheld, and a warning says so.
+    error is more than half of it is withheld, and a warning says so. What was seen a moment ago and not on this frame
+    is outlined and not measured.
     """
-    return without_guesses(finding_of(finding).read(prediction, geometry, ReadState(tracker, gestational_age_weeks)))
+    reading = finding_of(finding).read(prediction, geometry, ReadState(tracker, gestational_age_weeks))
+    return with_carried(without_guesses(reading), prediction)
 
 
 def clip_report(readings: Sequence[Reading], recent_s: float | None = None) -> ClipReport:

@@ -229,7 +229,7 @@ def edited_prediction(automatic: Reading, edit: Edit, frame_size_px: tuple[int, 
     """
     instances = []
     for number, outline in enumerate(automatic.outlines_xy_px):
-        if number != edit.instance and len(outline):
+        if number != edit.instance and len(outline) and not automatic.carried_s:
             label, class_index, score = automatic.finding, edit.class_index, 0.0
             if number < len(automatic.labels):
                 label = automatic.labels[number]

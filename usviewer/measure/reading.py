@@ -158,7 +158,9 @@ class Reading:
     ``no_scale_reason`` says why. ``plane_set`` is True where the plane is the operator's word and not the outline's.
     ``uncertain`` outlines are drawn dashed; why stands in ``warnings``. ``label`` is the one label of the model that is
     measured, on every frame; empty where there is no such choice. The outline of what is measured comes first.
-    ``frame_size_px`` is the picture's width and height: pixels of pictures of two sizes are two units.
+    ``frame_size_px`` is the picture's width and height: pixels of pictures of two sizes are two units. ``carried_s`` is
+    above 0 where nothing was found on this frame, and the outlines are those of a frame so long before, moved with the
+    picture.
     """
 
     key: FrameKey
@@ -185,6 +187,7 @@ class Reading:
     uncertain: bool = False
     label: str = ""
     frame_size_px: tuple[int, int] | None = None
+    carried_s: float = 0.0
 
     def get(self, name: str) -> Measurement | None:
         """The measurement of that name, or None."""

@@ -22,6 +22,7 @@ from usviewer.units import Point, Spacing
 # Nearer to the border of what is visible than this, more of the structure may lie beyond it.
 BORDER_PX = 2.0
 EDGE_GUESSED = "Near the edge of what is visible"
+CARRIED = "Dashed: the outline of {age_s:.2f} s before, moved with the picture"
 # docs/clinical.md, "The diameter from a mask": below the first the section runs across the vessel, above the second
 # along it; between them it is undetermined.
 TRANSVERSE_BELOW = 1.6
@@ -236,6 +237,24 @@ def not_visualised(reading: Reading, reason: str, others: list[InstanceShape]) -
     """
     labels, scores = tuple(f.instance.label for f in others), tuple(f.instance.score for f in others)
     return replace(reading, status=Status.NOT_VISUALISED, reason=reason, labels=labels, scores=scores)
+
+
+def with_carried(reading: Reading, prediction: Prediction) -> Reading:
+    """Outline, dashed, what was seen a moment ago, where nothing is seen now. It is never measured."""
+    wanted = [one for one in prediction.carried if one.label == prediction.measured or not prediction.measured]
+    found = _shaped(wanted)
+    if reading.status is not Status.NOT_VISUALISED or not found:
+        return reading
+    return replace(
+        reading,
+        reason=CARRIED.format(age_s=prediction.carried_s),
+        outlines_xy_px=tuple(f.shape.outline_xy_px for f in found),
+        labels=tuple(f.instance.label for f in found),
+        scores=(),
+        edge=found[0].instance.edge,
+        uncertain=True,
+        carried_s=prediction.carried_s,
+    )
 
 
 def too_small(

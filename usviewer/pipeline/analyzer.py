@@ -171,7 +171,7 @@ class FrameAnalyzer:
             return self.refuse(frame, problem)
         try:
             if kept is not None:
-                self._gate.follow(kept.instances, frame.key, frame.size_px)
+                self._gate.follow(kept.instances, frame)
             prediction = kept if kept is not None else self.predict(frame)
             return FrameResult(frame, prediction, self.measure(prediction, frame.geometry))
         except Exception as error:  # also a full memory, and what an engine raises of its own

@@ -432,7 +432,7 @@ def _predictions_from(content: bytes) -> KeptPredictions:
 
 def _kept_prediction(entry: Mapping[str, Any], masks: tuple[Any, ...], shapes: Any) -> KeptPrediction:
     bare = _value_of(Prediction, entry["bare"])
-    if len(bare.instances) != len(masks):
+    if len(bare.instances) + len(bare.carried) != len(masks):
         raise ValueError("masks without an instance")
     box = _value_of(tuple[int, int, int, int] | None, entry["sector_box_px"])
     aspects = (_value_of(float, entry["pixel_aspect"]), _value_of(float, entry["stated_aspect"]))

@@ -18,6 +18,8 @@ Bits = NDArray[np.uint8]
 class KeptPrediction:
     """One frame's prediction with its masks as bits, and what else than the pixels and the model it depends on.
 
+    ``masks`` and ``shapes`` are those of what was found, then those of what was carried here.
+
     The network was shown the part of the picture in ``sector_box_px`` (None: all of it), with pixels of this
     ``pixel_aspect``. ``stated_aspect`` is the recording's own word on the shape of its pixels.
     """
@@ -36,11 +38,13 @@ class KeptPrediction:
 
     def prediction(self, source: str) -> Prediction:
         """The prediction as the model gave it, under the source's present name."""
-        instances = tuple(
+        every = (*self.bare.instances, *self.bare.carried)
+        whole = tuple(
             replace(instance, mask=_unpacked(bits, shape))
-            for instance, bits, shape in zip(self.bare.instances, self.masks, self.shapes, strict=True)
+            for instance, bits, shape in zip(every, self.masks, self.shapes, strict=True)
         )
-        return replace(self.bare, key=replace(self.key, source=source), instances=instances)
+        found = len(self.bare.instances)
+        return replace(self.bare, key=replace(self.key, source=source), instances=whole[:found], carried=whole[found:])
 
     def holds_for(self, geometry: ImageGeometry | None) -> bool:
         """Whether the network would be shown the same with this geometry."""
@@ -56,9 +60,14 @@ class KeptPrediction:
 
 def pack(frame: Frame, prediction: Prediction) -> KeptPrediction:
     """A prediction of this calibrated frame, to be kept."""
-    masks = tuple(_packed(instance.mask) for instance in prediction.instances)
-    shapes = tuple(_shape(one.mask) for one in prediction.instances)
-    bare = replace(prediction, instances=tuple(replace(one, mask=None) for one in prediction.instances), timings_ms={})
+    every = (*prediction.instances, *prediction.carried)
+    masks, shapes = tuple(_packed(one.mask) for one in every), tuple(_shape(one.mask) for one in every)
+    bare = replace(
+        prediction,
+        instances=tuple(replace(one, mask=None) for one in prediction.instances),
+        carried=tuple(replace(one, mask=None) for one in prediction.carried),
+        timings_ms={},
+    )
     return KeptPrediction(bare, masks, shapes, frame.sector_box_px, frame.pixel_aspect, frame.stated_aspect)
 
 

@@ -290,7 +290,7 @@ def _banner_of(status: LiveStatus, reading: Reading | None) -> Banner | None:
 
 
 def _banner_of_reading(reading: Reading | None) -> Banner | None:
-    if reading is None or reading.status is Status.MEASURED:
+    if reading is None or reading.status is Status.MEASURED or reading.carried_s:
         return None
     return Banner(_not_measured(reading), reading.reason if reading.status is Status.REFUSED else "", at_top=True)
 

@@ -462,7 +462,7 @@ def _banner(now: ReviewSnapshot, reading: Reading | None) -> Banner | None:
     """What is said over the picture: why there is none, or why there is no number."""
     if now.frame is None:
         return Banner("Nothing to show", now.message, theme.WARNING) if now.message else Banner("Opening")
-    if reading is None or reading.status is Status.MEASURED:
+    if reading is None or reading.status is Status.MEASURED or reading.carried_s:
         return None
     if reading.status is Status.REFUSED:
         return Banner("Not measured", reading.reason, at_top=True)

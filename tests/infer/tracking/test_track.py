@@ -226,7 +226,7 @@ def test_a_correction_is_followed_as_far_as_the_next_one(sweep: Sweep) -> None:
 
 
 def at(frame: Frame, seconds: float) -> Frame:
-    return replace(frame, key=replace(frame.key, capture_time_s=seconds))
+    return replace(frame, key=replace(frame.key, media_time_s=seconds))
 
 
 def test_live_the_outline_goes_along_and_says_how_old_it_is(sweep: Sweep) -> None:

@@ -8,15 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from usviewer.frame import Frame, FrameKey, Mask
-from usviewer.infer.prediction import Instance, full_mask
+from usviewer.infer.prediction import Instance, full_mask, instance_of
+from usviewer.infer.tracking.limits import LEAST_APPEARANCE, LEAST_SHARE, MOST_GROWTH_AT_ALL, MOST_LOSS_AT_ALL
 from usviewer.infer.tracking.optical_flow import Grey, estimate, grey_of, move_mask
-from usviewer.infer.tracking.track import (
-    LEAST_APPEARANCE,
-    LEAST_SHARE,
-    MOST_GROWTH_AT_ALL,
-    MOST_LOSS_AT_ALL,
-    instance_of,
-)
 
 # The frames that an answer may be late by; they are kept as grey pictures.
 KEPT_FRAMES = 12
@@ -61,7 +55,7 @@ class MotionTracker:
         if key not in self._greys:
             return
         self._like, self._mask = instance, full_mask(instance, frame_size_px)
-        self._at, self._taken_s, self._confidence = key, key.capture_time_s, instance.score
+        self._at, self._taken_s, self._confidence = key, key.time_s, instance.score
         self._area_px = int(np.count_nonzero(self._mask))
 
     def carry(self, frame: Frame) -> TrackedOutline | None:
@@ -72,15 +66,15 @@ class MotionTracker:
             self._greys.popitem(last=False)
         if self._mask is None or self._like is None or self._at is None:
             return None
-        age_s = frame.key.capture_time_s - self._taken_s
+        age_s = frame.key.time_s - self._taken_s
         before = self._greys.get(self._at)
-        fits = before is not None and before.shape == grey.shape and age_s <= MAX_AGE_S
+        fits = before is not None and before.shape == grey.shape and 0.0 <= age_s <= MAX_AGE_S
         if not fits or (frame.key != self._at and not self._move(before, grey, frame.pixel_aspect)):
             self.reset()
             return None
         self._at = frame.key
         instance = instance_of(self._mask, self._like, self._confidence)
-        return TrackedOutline(frame.key, instance, max(0.0, age_s), self._confidence)
+        return TrackedOutline(frame.key, instance, age_s, self._confidence)
 
     def reset(self) -> None:
         """Forget the outline: another source, depth or model, or the structure is gone."""

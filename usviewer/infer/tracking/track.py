@@ -21,17 +21,20 @@ import cv2
 import numpy as np
 
 from usviewer.frame import Frame, FrameKey, Mask
-from usviewer.infer.prediction import Instance, Prediction, full_mask
+from usviewer.infer.prediction import Instance, Prediction, full_mask, instance_of
 from usviewer.infer.prompt import Prompt, PromptOutline
 from usviewer.infer.prompt.prompt_model import PromptModel
+from usviewer.infer.tracking.limits import (
+    LEAST_APPEARANCE,
+    LEAST_SHARE,
+    MOST_GROWTH,
+    MOST_GROWTH_AT_ALL,
+    MOST_LOSS,
+    MOST_LOSS_AT_ALL,
+)
 from usviewer.infer.tracking.optical_flow import Grey, MaskMotion, estimate, grey_of, move_mask, overlap
 from usviewer.units import Box
 
-# Below this correlation with the frame before, the neighbourhood is another picture: a cut, another plane.
-# Frames of one clip gave 0.6 to 1, cuts -0.2 to 0.35.
-LEAST_APPEARANCE = 0.4
-# Of the points; with fewer the motion is a guess.
-LEAST_SHARE = 0.2
 # Of the model's answer with what motion says: below, the two no longer show the same structure.
 LEAST_OVERLAP = 0.4
 LEAST_AREA = 0.5
@@ -47,13 +50,6 @@ LEFT = "The structure leaves the picture"
 
 Ask = Callable[[Frame, Prompt, Mask], PromptOutline]
 SPAN_S = 0.5
-# A healthy or dilated artery changes its area by 5 to 25 % within a beat, a vein by 20 to 60 % within a breath or a
-# sniff, and most of that shows as motion, too. Of true outlines (phantoms of 15 to 60 mm with up to 3 mm of pulsation,
-# 90 frames of the aortic sweep) the area grew by at most 1.17 and fell by at most 1.42 beyond what motion says
-# within half a second, and by 1.47 and 1.42 at all. A vein of a real clip that leaked grew by 1.34 within 0.05 s and
-# by 1.85 within 0.25 s, while the picture stood still; a faint structure by 4.6 within 0.5 s.
-MOST_GROWTH, MOST_LOSS = 1.3, 1.7  # beyond what motion says
-MOST_GROWTH_AT_ALL, MOST_LOSS_AT_ALL = 1.7, 2.5  # a vein that is compressed collapses faster than any vessel fills
 # Of the equivalent radius, against the way that motion says. True outlines: up to 0.16; in the sweep 0.83, as there
 # the probe slides over the vessel.
 MOST_ASIDE = 1.0
@@ -265,16 +261,6 @@ def _prediction(frame: Frame, instances: tuple[Instance, ...], follower: Segment
         follower.model_sha256,
         follower.engine,
     )
-
-
-def instance_of(mask: Mask, like: Instance, score: float) -> Instance:
-    """Make an instance of a mask of the whole frame (height, width), with the label and edge of another."""
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    x0, y0, x1, y1 = int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
-    inner = mask[y0:y1, x0:x1].copy()
-    inner.setflags(write=False)
-    box = (float(x0), float(y0), float(x1), float(y1))
-    return replace(like, score=score, box_xyxy_px=box, mask=inner, mask_origin_px=(x0, y0))
 
 
 # --- corrections ------------------------------------------------------------------------------------------------------
