@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from models.training.data.pictures import Gray, fold_of_exams, input_spec
 from models.training.export import ExportedNetwork, export_onnx, fill_card, write_bundle
 from models.training.failures import write_montage
+from models.training.reliability import fitted_edge_sd, write_reliability
 from models.training.train import TrainingRun, TrainingSettings, parameter_count, start_or_resume, train
 from usviewer.infer.manifest import InputSpec
 from usviewer.infer.onnx_file import sha256_of
@@ -93,13 +94,15 @@ class Split(Generic[Item]):
 class Judgement:
     """What the scores say of a model: its gate, the manifest's figures, the card's values, pictures of failures.
 
-    ``card`` is None after a trial run, which has nothing to report.
+    ``edge_errors_px`` are those of ``reliability``, of pictures that were not learnt from. ``card`` is None after a
+    trial run, which has nothing to report.
     """
 
     gate: float
     accuracy: Mapping[str, object]
     card: Mapping[str, object] | None = None
     failures: Sequence[Gray] = ()
+    edge_errors_px: Sequence[float] = ()
 
 
 @dataclass(frozen=True)
@@ -338,6 +341,8 @@ def export_model(recipe: Recipe[Item, Answer], model: nn.Module, split: Split[It
     export_onnx(model, options.out / "model.onnx", (options.height_px, options.width_px), output=recipe.output)
     if judged.failures:
         write_montage(options.out / "failures.jpg", judged.failures)
+    if fitted_edge_sd(judged.edge_errors_px):
+        write_reliability(options.out / "reliability.png", judged.edge_errors_px)
     manifest = recipe.manifest(options, judged.gate, judged.accuracy)
     write_bundle(options.out, manifest, card_of(recipe, model, judged, options), golden)
     print(f"exported to {options.out}: gate {judged.gate}, {dict(judged.accuracy)}", flush=True)

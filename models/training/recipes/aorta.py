@@ -34,6 +34,7 @@ from models.training.losses import segmentation_loss
 from models.training.networks.efficientnet import EfficientUNet
 from models.training.networks.small_unet import SmallUNet
 from models.training.recipe import Draw, Example, Judgement, Recipe, RunOptions, Split, shuffled
+from models.training.reliability import fitted_edge_sd, reliability_rows
 from models.training.train import TrainingSettings
 from models.training.viewer import find_in
 from usviewer.evaluate.statistics import overlap
@@ -41,6 +42,7 @@ from usviewer.frame import Mask
 from usviewer.infer.manifest import InputSpec
 from usviewer.infer.prediction import Instance, full_mask
 from usviewer.measure.geometry import moments_of
+from usviewer.measure.uncertainty import DIAMETER_GAIN
 
 VERSION = "0.3.0"
 SIZE_PX = 256
@@ -177,11 +179,15 @@ def manifest(options: RunOptions, gate: float, accuracy: Mapping[str, object]) -
 
 @dataclass(frozen=True)
 class Candidate:
-    """A blob that the viewer may show: its score, its Dice, and the error of its antero-posterior size in mm."""
+    """A blob that the viewer may show: its score, its Dice, and the error of its antero-posterior size.
+
+    That error in mm is absolute; ``edge_error_px`` is as ``models.training.reliability`` has it.
+    """
 
     score: float
     dice: float
     ap_error_mm: float
+    edge_error_px: float = math.nan
 
 
 @dataclass(frozen=True)
@@ -221,8 +227,11 @@ def score(model: nn.Module, pictures: Sequence[AortaPicture], options: RunOption
 def judged(picture: AortaPicture, instance: Instance) -> Candidate:
     """One blob beside the truth."""
     mask, truth = full_mask(instance, picture.mask.shape[::-1]), picture.mask > 0
-    error_mm = abs(ap_size_px(mask) - ap_size_px(truth)) * picture.mm_per_px if truth.any() else math.nan
-    return Candidate(instance.score, overlap(truth, mask).dice, error_mm)
+    if not truth.any():
+        return Candidate(instance.score, 0.0, math.nan)
+    error_px = ap_size_px(mask) - ap_size_px(truth)
+    edge_error_px = error_px / DIAMETER_GAIN * math.sqrt(math.prod(picture.placed.placement.scale_xy))
+    return Candidate(instance.score, overlap(truth, mask).dice, abs(error_px) * picture.mm_per_px, edge_error_px)
 
 
 def ap_size_px(mask: Mask) -> float:
@@ -284,6 +293,7 @@ class AortaFigures:
     false_alarms_simulated: float
     false_alarms_real: float
     by_size: Mapping[str, tuple[int, float, float]]
+    edge_errors_px: Sequence[float]
 
 
 def figures_at(scores: Sequence[AortaScore], gate: float) -> AortaFigures:
@@ -296,7 +306,14 @@ def figures_at(scores: Sequence[AortaScore], gate: float) -> AortaFigures:
         mean([one.highest >= gate for one in empty_scenes(scores)]),
         mean([one.highest >= gate for one in scores if one.real]),
         by_size(scores, gate),
+        [one.edge_error_px for one in found_at(scores, gate)],
     )
+
+
+def found_at(scores: Sequence[AortaScore], gate: float) -> list[Candidate]:
+    """What is shown of simulated aortas, and is one."""
+    shown = (one.at(gate) for one in scores if one.lumen_mm > 0)
+    return [candidate for candidate in shown if candidate and candidate.dice > RIGHT_DICE]
 
 
 def by_size(scores: Sequence[AortaScore], gate: float) -> dict[str, tuple[int, float, float]]:
@@ -304,9 +321,8 @@ def by_size(scores: Sequence[AortaScore], gate: float) -> dict[str, tuple[int, f
     table = {}
     for low, high in SIZES_MM:
         some = [one for one in scores if low <= one.lumen_mm < high]
-        shown = [candidate for one in some if (candidate := one.at(gate)) and candidate.dice > RIGHT_DICE]
         if some:
-            errors = [candidate.ap_error_mm for candidate in shown]
+            errors = [candidate.ap_error_mm for candidate in found_at(some, gate)]
             table[f"{low}-{high} mm"] = (len(some), mean([one.dice(gate) for one in some]), mean(errors))
     return table
 
@@ -322,7 +338,10 @@ def judge(model: nn.Module, split: Split[AortaPicture], options: RunOptions) -> 
         "simulated_false_alarms": round(figures.false_alarms_simulated, 3),
         "held_out_carotid_nerve_fetal_muscle_false_alarms": round(figures.false_alarms_real, 4),
     }
-    return Judgement(figures.gate, accuracy | measured, card_values(figures, measured) | {"history": history})
+    if edge_sd := round(fitted_edge_sd(figures.edge_errors_px), 2):
+        accuracy["edge_sd_input_px"] = edge_sd
+    card = card_values(figures, measured) | {"history": history}
+    return Judgement(figures.gate, accuracy | measured, card, edge_errors_px=figures.edge_errors_px)
 
 
 def recorded() -> tuple[dict[str, object], str]:
@@ -341,6 +360,8 @@ def card_values(figures: AortaFigures, measured: Mapping[str, object]) -> dict[s
         "missed": figures.missed,
         "false_alarms_simulated": figures.false_alarms_simulated,
         "false_alarms_real": figures.false_alarms_real,
+        "edge_sd_input_px": fitted_edge_sd(figures.edge_errors_px),
+        "reliability": reliability_rows(figures.edge_errors_px),
         "sizes": "\n".join(f"| {name} | {n} | {d:.3f} | {e:.1f} |" for name, (n, d, e) in figures.by_size.items()),
         "tested": "\n".join(f"| {name.replace('_', ' ')} | {value} |" for name, value in measured.items()),
     }

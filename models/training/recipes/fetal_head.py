@@ -50,6 +50,7 @@ from models.training.recipe import (
     shuffled,
     split_by_fold,
 )
+from models.training.reliability import fitted_edge_sd, reliability_rows
 from models.training.train import TrainingSettings
 from models.training.viewer import find_in
 from usviewer.evaluate.statistics import overlap
@@ -58,7 +59,6 @@ from usviewer.infer.manifest import InputSpec
 from usviewer.infer.prediction import Instance, full_mask
 from usviewer.measure import geometry
 from usviewer.measure.findings.fetal_head import MIN_OVERLAP
-from usviewer.measure.reading import NORMAL_95
 from usviewer.measure.uncertainty import CIRCUMFERENCE_GAIN
 
 VERSION = "0.3.0"
@@ -285,14 +285,10 @@ class HeadFigures:
         low, high = bootstrap_interval([v for v, _ in kept], [e for _, e in kept])
         return float(np.mean([v for v, _ in kept])), low, high
 
-    def edge_sd_input_px(self) -> float:
-        """The outline's standard error with which 95 % of the circumferences lie in their stated 95 % intervals."""
-        units = [
-            abs(s.hc_mm - s.true_hc_mm) / (CIRCUMFERENCE_GAIN * s.mm_per_input_px)
-            for s in self.scores
-            if self.measured(s)
-        ]
-        return float(np.percentile(units, 95)) / NORMAL_95 if units else 0.0
+    def edge_errors_px(self) -> list[float]:
+        """Those of the circumferences that the viewer would give (``models.training.reliability``)."""
+        shown = [score for score in self.scores if self.measured(score)]
+        return [(s.hc_mm - s.true_hc_mm) / (CIRCUMFERENCE_GAIN * s.mm_per_input_px) for s in shown]
 
     def _value(self, score: HeadScore, name: str) -> float:
         if name == "adf_measured_mm" and not self.measured(score):
@@ -312,7 +308,8 @@ def judge(model: nn.Module, split: Split[AnnotatedHead], options: RunOptions) ->
     if not scores:
         return Judgement(figures.gate, {})
     card = card_values(figures) | {"network": NETWORK_WORDS[options.network]}
-    return Judgement(figures.gate, accuracy_of(figures), card, worst_tiles(folds, split, options))
+    failures = worst_tiles(folds, split, options)
+    return Judgement(figures.gate, accuracy_of(figures), card, failures, figures.edge_errors_px())
 
 
 def silence(model: nn.Module, options: RunOptions) -> list[float]:
@@ -340,7 +337,7 @@ def accuracy_of(figures: HeadFigures) -> dict[str, object]:
         table[name] = round(figures.mean(name)[0], digits)
     if figures.others:
         table["dice_other_scanners"] = round(mean([s.dice for s in figures.others]), 4)
-    if edge_sd := round(figures.edge_sd_input_px(), 2):
+    if edge_sd := round(fitted_edge_sd(figures.edge_errors_px()), 2):
         table["edge_sd_input_px"] = edge_sd
     return table | {"negative_pictures": figures.negatives, "false_alarms": round(figures.false_alarms, 4)}
 
@@ -360,7 +357,8 @@ def card_values(figures: HeadFigures) -> dict[str, object]:
         "rows": "\n".join(_row(title, *figures.mean(name)) for name, title in titles.items()),
         "by_size": by_size(figures),
         "df_sd_mm": float(errors.std()) if errors.size else math.nan,
-        "edge_sd_input_px": figures.edge_sd_input_px(),
+        "edge_sd_input_px": fitted_edge_sd(figures.edge_errors_px()),
+        "reliability": reliability_rows(figures.edge_errors_px()),
         "adf_95_mm": float(np.percentile(np.abs(errors), 95)) if errors.size else math.nan,
         "missed": len(figures.scores) - len(errors),
         "others": others_row(figures),

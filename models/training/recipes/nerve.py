@@ -5,6 +5,7 @@ Near-duplicate pictures always share a fold: a quarter of USGRA is stored twice.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -35,6 +36,7 @@ from models.training.recipe import (
     read_folds,
     split_by_fold,
 )
+from models.training.reliability import edge_error_px, fitted_edge_sd, reliability_rows
 from models.training.train import TrainingSettings
 from models.training.viewer import find_in
 from usviewer.evaluate.statistics import overlap
@@ -56,10 +58,6 @@ GOLDEN_PX = 320
 TRIAL_GATE = 0.6
 """At which a run is watched, and of a model without cross-validation."""
 GATES = tuple(round(0.5 + 0.02 * k, 2) for k in range(24))
-EDGE_SD_INPUT_PX = 8.3
-"""What the stated intervals take an outline to be off by. Measured with the networks of all folds at the gate of 0.64:
-the best outline against the annotated nerve that it touches most (none: area 0), the difference of their areas over the
-outline's length and ``uncertainty.MEAN_GAIN``; so large that 95 % of the areas lie in their 95 % intervals."""
 
 
 # -------------------------------------------------------------------------------------------------------- pictures
@@ -219,6 +217,7 @@ class NerveAnswer:
 
     picture: ClassPicture
     instances: tuple[Instance, ...]
+    input_px_per_px: float = 1.0
 
     def mask(self, label: int, gate: float) -> Mask:
         """Everything of a class that passes the gate, on the whole picture."""
@@ -234,16 +233,42 @@ class NerveAnswer:
         return overlap(self.picture.classes == label, self.mask(label, gate)).dice
 
     @property
+    def best_nerve(self) -> Instance | None:
+        """The nerve that the viewer measures."""
+        nerves = (one for one in self.instances if one.class_index == NERVE - 1)
+        return max(nerves, key=lambda one: one.score, default=None)
+
+    @property
     def best(self) -> float:
         """Score of the best nerve, 0 where there is none."""
-        return max((i.score for i in self.instances if i.class_index == NERVE - 1), default=0.0)
+        return self.best_nerve.score if self.best_nerve else 0.0
+
+    @property
+    def edge_error_px(self) -> float | None:
+        """That of the best nerve's area, against the annotated nerve that it touches most."""
+        found = self.best_nerve
+        if found is None:
+            return None
+        height, width = self.picture.gray.shape
+        outline = full_mask(found, (width, height))
+        return edge_error_px(found, touched_most(self.picture.classes, outline), "nerve", "area", self.input_px_per_px)
 
 
 def score(model: nn.Module, pictures: Sequence[ClassPicture], options: RunOptions) -> list[NerveAnswer]:
     """What the viewer would find with an open gate."""
     placed = [place_picture(picture.gray, options.input) for picture in pictures]
     found = find_in(model, placed, manifest(options, GATES[0], {}))
-    return [NerveAnswer(picture, instances) for picture, instances in zip(pictures, found, strict=True)]
+    scales = [math.sqrt(math.prod(one.placement.scale_xy)) for one in placed]
+    return [NerveAnswer(*each) for each in zip(pictures, found, scales, strict=True)]
+
+
+def touched_most(classes: Gray, outline: Mask) -> Mask:
+    """The one annotated nerve that an outline covers most of; an empty mask where it touches none."""
+    _, numbers = cv2.connectedComponents((classes == NERVE).astype(np.uint8))
+    touched = np.bincount(numbers[outline], minlength=1)
+    touched[0] = 0
+    nearest = int(touched.argmax())
+    return np.asarray((numbers == nearest) & (nearest > 0), np.bool_)
 
 
 def summary(answers: Sequence[NerveAnswer]) -> dict[str, float]:
@@ -277,6 +302,7 @@ def record(answer: NerveAnswer) -> Row:
         "vessel_dice": answer.dice(VESSEL, GATES[0]),
         "has_vessel": bool((picture.classes == VESSEL).any()),
         "nerve_px": int(np.count_nonzero(picture.classes == NERVE)),
+        "edge_error_px": answer.edge_error_px if picture.kind == "nerve" else None,
     }
 
 
@@ -306,6 +332,11 @@ class NerveFigures:
         order = np.argsort([row["nerve_px"] for row in self.nerves])
         dice = np.array(self.dice())[order]
         return [(len(third), mean(third.tolist())) for third in np.array_split(dice, 3)]
+
+    def edge_errors_px(self) -> list[float]:
+        """Those of the areas that the viewer would give."""
+        shown = [row for row in self.nerves if row["best"] >= self.gate]
+        return [row["edge_error_px"] for row in shown if row["edge_error_px"] is not None]
 
     def vessel(self) -> float:
         """Mean vessel Dice where there is a vessel."""
@@ -344,7 +375,7 @@ def judge(model: nn.Module, split: Split[ClassPicture], options: RunOptions) -> 
     gate = max(GATES, key=lambda g: worth(nerves, others, g))
     figures = NerveFigures(gate, nerves, alarms_at(others, gate, len(folds)), presence_auc(nerves, others))
     failures = worst_tiles(folds, figures, split, options)
-    return Judgement(gate, accuracy_of(figures), card_values(figures), failures)
+    return Judgement(gate, accuracy_of(figures), card_values(figures), failures, figures.edge_errors_px())
 
 
 def alarms_at(others: Sequence[Row], gate: float, folds: int) -> dict[str, tuple[int, float]]:
@@ -364,10 +395,11 @@ def accuracy_of(figures: NerveFigures) -> dict[str, object]:
         "nerve_dice": round(dice, 3),
         "nerve_dice_low": round(low, 3),
         "nerve_dice_high": round(high, 3),
-        "edge_sd_input_px": EDGE_SD_INPUT_PX,
         "vessel_dice": round(figures.vessel(), 3),
         "presence_auc": round(figures.presence_auc, 3),
     }
+    if edge_sd := round(fitted_edge_sd(figures.edge_errors_px()), 2):
+        table["edge_sd_input_px"] = edge_sd
     return table | {f"false_alarms_{kind}": round(share, 3) for kind, (_, share) in figures.alarms.items()}
 
 
@@ -384,6 +416,8 @@ def card_values(figures: NerveFigures) -> dict[str, object]:
         "median": float(np.median(values)),
         "missed": float((values < 0.1).mean()),
         "vessel": figures.vessel(),
+        "edge_sd_input_px": fitted_edge_sd(figures.edge_errors_px()),
+        "reliability": reliability_rows(figures.edge_errors_px()),
         "presence_auc": figures.presence_auc,
         "by_size": "; ".join(f"{dice:.3f} ({count})" for count, dice in figures.by_size()),
         "alarms": "\n".join(f"| {kind} pictures, held out | {count} | {share:.1%} |" for kind, (count, share) in kinds),
