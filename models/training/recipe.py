@@ -57,7 +57,7 @@ class RunOptions:
     network: str
     fold: int | None = None
     limit: int | None = None
-    init: Path | None = None
+    init: Sequence[Path] = ()
     name: str | None = None
     pretrain: bool = False
     export: bool = True
@@ -181,7 +181,13 @@ def parse_options(recipe: Recipe[Item, Answer], argv: Sequence[str] | None = Non
     add("--width", type=int, default=width, dest="width_px", help="input of the network, pixels")
     add("--height", type=int, default=height, dest="height_px", help="input of the network, pixels")
     add("--limit", type=int, help="use only so many real pictures of a kind: a trial run")
-    add("--init", type=Path, help="checkpoint whose averaged weights start the run")
+    add(
+        "--init",
+        type=Path,
+        nargs="+",
+        default=(),
+        help="checkpoints; the mean of their averaged weights starts the run",
+    )
     add("--name", help="folder of the run under --work")
     add("--judge", type=Path, metavar="FILE.onnx", help="print the gate and figures of a finished graph; train nothing")
     add("--no-export", action="store_false", dest="export", help="train only")
@@ -219,8 +225,8 @@ def train_model(recipe: Recipe[Item, Answer], split: Split[Item], options: RunOp
     settings, folder = settings_of(recipe, options), options.work / options.run_name
     torch.manual_seed(options.seed)
     model = recipe.networks[options.network]()
-    if (start := start_of(recipe, options)) is not None:
-        load_weights(model, start)
+    if start := starts_of(recipe, options):
+        load_weights(model, *start)
     state = start_or_resume(model, settings, folder)
     print(f"{parameter_count(model)} parameters, from step {state.step} of {settings.steps}", flush=True)
     if state.step < settings.steps:
@@ -237,24 +243,34 @@ def train_model(recipe: Recipe[Item, Answer], split: Split[Item], options: RunOp
     return state
 
 
-def start_of(recipe: Recipe[Item, Answer], options: RunOptions) -> Path | None:
-    """The checkpoint that a run starts from: the one named, or that of the pre-training where there is one."""
-    if options.init is not None or recipe.pretraining is None:
+def starts_of(recipe: Recipe[Item, Answer], options: RunOptions) -> Sequence[Path]:
+    """The checkpoints that a run starts from: those named, or that of the pre-training where there is one."""
+    if options.init or recipe.pretraining is None:
         return options.init
     pretrained = options.work / PRETRAINING / "checkpoint.pt"
-    return pretrained if pretrained.exists() else None
+    return (pretrained,) if pretrained.exists() else ()
 
 
-def load_weights(model: nn.Module, checkpoint: Path) -> None:
-    """Averaged weights of another run: all whose shape fits, so that a network with another last layer may start it.
+def load_weights(model: nn.Module, *checkpoints: Path) -> None:
+    """The mean of the averaged weights of other runs: all whose shape fits, so that a network with another last layer
+    may start it.
 
     Raises ``KeyError`` for a weight that the network does not have at all: that is another architecture.
     """
-    state = torch.load(checkpoint, map_location="cpu", weights_only=True)["average"]
+    states = [torch.load(path, map_location="cpu", weights_only=True)["average"] for path in checkpoints]
     own = model.state_dict()
-    fitting = {name: value for name, value in state.items() if own[name].shape == value.shape}
+    fitting = {
+        name: mean_of([state[name] for state in states])
+        for name, value in states[0].items()
+        if own[name].shape == value.shape
+    }
     model.load_state_dict(fitting, strict=False)
-    print(f"{len(fitting)} of {len(own)} weights from {checkpoint}", flush=True)
+    print(f"{len(fitting)} of {len(own)} weights from {', '.join(map(str, checkpoints))}", flush=True)
+
+
+def mean_of(weights: Sequence[Tensor]) -> Tensor:
+    """The mean; of counters, which are no weights, the first."""
+    return torch.stack(list(weights)).mean(dim=0) if weights[0].is_floating_point() else weights[0]
 
 
 def batches(draw: Draw, seed: int, first_step: int) -> Iterator[Example]:
@@ -373,9 +389,12 @@ def card_of(recipe: Recipe[Item, Answer], model: nn.Module, judged: Judgement, o
 
 def origin(options: RunOptions) -> str:
     """How the shipped weights came about, for the card."""
-    if options.init is None:
+    if not options.init:
         return f"The shipped weights: {options.steps} steps of {options.batch} pictures."
+    runs = " and ".join(f"`{path.parent.name}`" for path in options.init)
+    if options.steps == 0:
+        return f"The shipped weights are the mean of those of the runs {runs}."
     return (
-        f"The shipped weights continue the run `{options.init.parent.name}` for {options.steps} steps of"
-        f" {options.batch} pictures, on all pictures."
+        f"The shipped weights continue the run {runs} for {options.steps} steps of {options.batch} pictures, on all"
+        " pictures."
     )

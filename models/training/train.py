@@ -134,6 +134,11 @@ def save_checkpoint(run: TrainingRun, settings: TrainingSettings, folder: Path) 
     aside.replace(folder / "checkpoint.pt")
 
 
+def keep_average(run: TrainingRun, folder: Path) -> None:
+    """Keep the averaged weights of this step, as ``--init`` takes them: the last ones need not be the best."""
+    torch.save({"average": run.average.model.state_dict()}, folder / f"average-{run.step}.pt")
+
+
 def train(
     run: TrainingRun,
     settings: TrainingSettings,
@@ -180,6 +185,7 @@ def train(
                 run.history.append(figures)
                 print(json.dumps({k: round(v, 4) for k, v in figures.items()}), flush=True)
                 plot_history(run.history, folder / "curves.png")
+                keep_average(run, folder)
                 losses, shown_at = [], time.monotonic()
             if time.monotonic() - saved_at > settings.checkpoint_s or run.step == settings.steps:
                 save_checkpoint(run, settings, folder)

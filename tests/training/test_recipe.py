@@ -96,6 +96,20 @@ def test_weights_of_a_network_with_another_last_layer_start_a_run(tmp_path: Path
         recipes.load_weights(torch.nn.Linear(2, 2), start)
 
 
+def test_a_run_without_steps_is_the_mean_of_the_runs_that_it_starts_from(tmp_path: Path) -> None:
+    for seed in ("1", "2"):
+        run(tiny_recipe(), ["--work", str(tmp_path), "--name", seed, "--seed", seed, "--no-export"])
+    first, second = (tmp_path / seed / "checkpoint.pt" for seed in ("1", "2"))
+    options = ["--work", str(tmp_path), "--name", "mean", "--init", str(first), str(second), "--steps", "0"]
+    network = SmallUNet((4, 8, 8, 8, 8))
+    recipes.load_weights(network, first, second)
+    mean, one, other = network.state_dict(), weights(tmp_path / "1"), weights(tmp_path / "2")
+    assert torch.allclose(mean["stem.0.weight"], (one["stem.0.weight"] + other["stem.0.weight"]) / 2)
+    assert recipes.origin(recipes.parse_options(tiny_recipe(), options)).endswith(
+        "mean of those of the runs `1` and `2`."
+    )
+
+
 def test_pictures_of_one_exam_are_on_one_side() -> None:
     exams = ["010", "011", "010", "012", "013", "011"]
     for fold in range(3):
