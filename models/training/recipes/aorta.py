@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from torch import nn
@@ -59,6 +60,9 @@ CANDIDATES = 20
 RIGHT_DICE = 0.5
 GATES = tuple(round(0.50 + 0.02 * k, 2) for k in range(21))
 SIZES_MM = ((10, 20), (20, 30), (30, 50), (50, 100))
+DEPTHS_MM = ((0, 60), (60, 90), (90, 250))
+CONTRASTS = ((0, 40), (40, 70), (70, 101))
+"""Ranges of the card's tables: lumen, depth of its middle, and how much darker it is than its surroundings (%)."""
 GOLDEN_SEEDS = range(5000, 5120)
 
 
@@ -70,6 +74,7 @@ class AortaPicture:
     """A picture as the viewer hands it to the network, with the truth in its own pixels.
 
     ``lumen_mm`` is 0 where there is no aorta; ``mm_per_px`` is that of the picture, NaN where nobody knows it.
+    ``contrast`` is how much darker the lumen is than its surroundings, in percent.
     """
 
     real: bool
@@ -77,6 +82,12 @@ class AortaPicture:
     mask: NDArray[np.uint8]
     lumen_mm: float
     mm_per_px: float
+    contrast: float = 0.0
+
+    @property
+    def depth_mm(self) -> float:
+        """Of the lumen's middle below the upper edge of the picture."""
+        return float(np.nonzero(self.mask)[0].mean() * self.mm_per_px) if self.mask.any() else 0.0
 
 
 def input_of(options: RunOptions) -> InputSpec:
@@ -97,7 +108,17 @@ def simulated(image: Gray, mask: Gray, lumen_mm: float, mm_per_px: float, option
     """A scene: the whole of it, for a scene is what the crop to the sector leaves."""
     height, width = image.shape
     placed = place_picture(image, input_of(options), (0, 0, width, height))
-    return AortaPicture(False, placed, mask, float(lumen_mm), float(mm_per_px))
+    return AortaPicture(False, placed, mask, float(lumen_mm), float(mm_per_px), contrast_of(image, mask))
+
+
+def contrast_of(image: Gray, mask: Gray) -> float:
+    """How much darker what is outlined is than a ring around it, in percent of the ring's gray level; 0 of nothing."""
+    if not mask.any():
+        return 0.0
+    width = max(3, round(0.2 * float(np.sqrt(mask.sum()))))
+    ring = cv2.dilate(mask, np.ones((2 * width + 1, 2 * width + 1), np.uint8)) > mask
+    around = float(np.median(image[ring]))
+    return float(np.clip(100 * (around - image[mask > 0].mean()) / max(around, 1.0), 0.0, 100.0))
 
 
 def negative(gray: Gray, options: RunOptions) -> AortaPicture:
@@ -192,6 +213,8 @@ class AortaScore:
     real: bool
     lumen_mm: float
     candidates: tuple[Candidate, ...]
+    depth_mm: float = 0.0
+    contrast: float = 0.0
 
     def at(self, gate: float) -> Candidate | None:
         """What the viewer would show at that gate: the best of the blobs that pass it."""
@@ -214,7 +237,13 @@ def score(model: nn.Module, pictures: Sequence[AortaPicture], options: RunOption
     contract["output"] = {**contract["output"], "max_instances": CANDIDATES}  # type: ignore[dict-item]
     found = find_in(model, [picture.placed for picture in pictures], contract)
     return [
-        AortaScore(picture.real, picture.lumen_mm, tuple(judged(picture, instance) for instance in instances))
+        AortaScore(
+            picture.real,
+            picture.lumen_mm,
+            tuple(judged(picture, instance) for instance in instances),
+            picture.depth_mm,
+            picture.contrast,
+        )
         for picture, instances in zip(pictures, found, strict=True)
     ]
 
@@ -275,16 +304,21 @@ def false_alarms(scores: Sequence[AortaScore], gate: float) -> float:
     return mean([one.highest >= gate for one in scores])
 
 
+Table = Mapping[str, tuple[int, float, float]]
+
+
 @dataclass(frozen=True)
 class AortaFigures:
-    """What validation says at a gate; `by_size` maps a range of diameters to their number, Dice and AP error (mm)."""
+    """What validation says at a gate; the tables map a range to the number of its scenes, Dice and AP error (mm)."""
 
     gate: float
     dice: float
     missed: float
     false_alarms_simulated: float
     false_alarms_real: float
-    by_size: Mapping[str, tuple[int, float, float]]
+    by_size: Table
+    by_depth: Table
+    by_contrast: Table
     edge_errors_px: Sequence[float]
 
 
@@ -297,7 +331,9 @@ def figures_at(scores: Sequence[AortaScore], gate: float) -> AortaFigures:
         mean([value <= RIGHT_DICE for value in dice]),
         false_alarms(empty_scenes(scores), gate),
         false_alarms([one for one in scores if one.real], gate),
-        by_size(scores, gate),
+        by_range(scores, gate, lambda one: one.lumen_mm, SIZES_MM, "mm"),
+        by_range(scores, gate, lambda one: one.depth_mm, DEPTHS_MM, "mm"),
+        by_range(scores, gate, lambda one: one.contrast, CONTRASTS, "%"),
         [one.edge_error_px for one in found_at(scores, gate) if one.edge_error_px is not None],
     )
 
@@ -308,15 +344,26 @@ def found_at(scores: Sequence[AortaScore], gate: float) -> list[Candidate]:
     return [candidate for candidate in shown if candidate and candidate.dice > RIGHT_DICE]
 
 
-def by_size(scores: Sequence[AortaScore], gate: float) -> dict[str, tuple[int, float, float]]:
-    """Number, mean Dice and mean absolute AP error (mm, of those found) for each range of lumen diameters."""
+def by_range(
+    scores: Sequence[AortaScore],
+    gate: float,
+    value: Callable[[AortaScore], float],
+    ranges: Sequence[tuple[int, int]],
+    unit: str,
+) -> Table:
+    """Number, mean Dice and mean absolute AP error (mm, of those found) of the simulated aortas in each range."""
     table = {}
-    for low, high in SIZES_MM:
-        some = [one for one in scores if low <= one.lumen_mm < high]
+    for low, high in ranges:
+        some = [one for one in scores if one.lumen_mm > 0 and low <= value(one) < high]
         if some:
             errors = [candidate.ap_error_mm for candidate in found_at(some, gate)]
-            table[f"{low}-{high} mm"] = (len(some), mean([one.dice(gate) for one in some]), mean(errors))
+            table[f"{low}-{high} {unit}"] = (len(some), mean([one.dice(gate) for one in some]), mean(errors))
     return table
+
+
+def rows_of(table: Table) -> str:
+    """A table of the card."""
+    return "\n".join(f"| {name} | {n} | {dice:.3f} | {error:.1f} |" for name, (n, dice, error) in table.items())
 
 
 def judge(model: nn.Module, split: Split[AortaPicture], options: RunOptions) -> Judgement:
@@ -354,7 +401,9 @@ def card_values(figures: AortaFigures, measured: Mapping[str, object]) -> dict[s
         "false_alarms_real": figures.false_alarms_real,
         "edge_sd_input_px": fitted_edge_sd(figures.edge_errors_px),
         "reliability": reliability_rows(figures.edge_errors_px),
-        "sizes": "\n".join(f"| {name} | {n} | {d:.3f} | {e:.1f} |" for name, (n, d, e) in figures.by_size.items()),
+        "sizes": rows_of(figures.by_size),
+        "depths": rows_of(figures.by_depth),
+        "contrasts": rows_of(figures.by_contrast),
         "tested": "\n".join(f"| {name.replace('_', ' ')} | {value} |" for name, value in measured.items()),
     }
 
