@@ -35,14 +35,13 @@ from models.training.losses import segmentation_loss
 from models.training.networks.efficientnet import EfficientUNet
 from models.training.networks.small_unet import SmallUNet
 from models.training.recipe import Draw, Example, Judgement, Recipe, RunOptions, Split, shuffled
-from models.training.reliability import edge_error_px, fitted_edge_sd, reliability_rows
+from models.training.reliability import edge_error_px, fitted_edge_sd, measured_size, reliability_rows
 from models.training.train import TrainingSettings
 from models.training.viewer import find_in
 from usviewer.evaluate.statistics import overlap
-from usviewer.frame import Mask
 from usviewer.infer.manifest import InputSpec
 from usviewer.infer.prediction import Instance, full_mask
-from usviewer.measure.findings.aorta import AP
+from usviewer.measure.findings.aorta import AP, LONGITUDINAL
 from usviewer.measure.geometry import moments_of
 
 VERSION = "0.3.0"
@@ -63,6 +62,8 @@ SIZES_MM = ((10, 20), (20, 30), (30, 50), (50, 100))
 DEPTHS_MM = ((0, 60), (60, 90), (90, 250))
 CONTRASTS = ((0, 40), (40, 70), (70, 101))
 """Ranges of the card's tables: lumen, depth of its middle, and how much darker it is than its surroundings (%)."""
+LENGTHWISE_ABOVE = 2
+"""So many times as long as wide a lumen is cut along its length: no scene across the vessel is longer."""
 GOLDEN_SEEDS = range(5000, 5120)
 
 
@@ -88,6 +89,11 @@ class AortaPicture:
     def depth_mm(self) -> float:
         """Of the lumen's middle below the upper edge of the picture."""
         return float(np.nonzero(self.mask)[0].mean() * self.mm_per_px) if self.mask.any() else 0.0
+
+    @property
+    def elongation(self) -> float:
+        """How many times as long as wide the lumen is cut; 0 where there is none."""
+        return moments_of(self.mask > 0).ellipse().elongation if self.mask.any() else 0.0
 
 
 def input_of(options: RunOptions) -> InputSpec:
@@ -195,14 +201,15 @@ def manifest(options: RunOptions, gate: float, accuracy: Mapping[str, object]) -
 
 @dataclass(frozen=True)
 class Candidate:
-    """A blob that the viewer may show: its score, its Dice, and the error of its antero-posterior size.
+    """A blob that the viewer may show: its score, its Dice, and the error of its diameter.
 
-    That error in mm is absolute; ``edge_error_px`` is as ``models.training.reliability`` has it.
+    That error in mm is absolute, NaN where the viewer would not measure it; ``edge_error_px`` is as
+    ``models.training.reliability`` has it.
     """
 
     score: float
     dice: float
-    ap_error_mm: float
+    error_mm: float
     edge_error_px: float | None = None
 
 
@@ -215,6 +222,7 @@ class AortaScore:
     candidates: tuple[Candidate, ...]
     depth_mm: float = 0.0
     contrast: float = 0.0
+    elongation: float = 1.0
 
     def at(self, gate: float) -> Candidate | None:
         """What the viewer would show at that gate: the best of the blobs that pass it."""
@@ -243,6 +251,7 @@ def score(model: nn.Module, pictures: Sequence[AortaPicture], options: RunOption
             tuple(judged(picture, instance) for instance in instances),
             picture.depth_mm,
             picture.contrast,
+            picture.elongation,
         )
         for picture, instances in zip(pictures, found, strict=True)
     ]
@@ -253,15 +262,14 @@ def judged(picture: AortaPicture, instance: Instance) -> Candidate:
     mask, truth = full_mask(instance, picture.mask.shape[::-1]), picture.mask > 0
     if not truth.any():
         return Candidate(instance.score, 0.0, math.nan)
-    error_mm = abs(ap_size_px(mask) - ap_size_px(truth)) * picture.mm_per_px
-    scale = math.sqrt(math.prod(picture.placed.placement.scale_xy))
-    off_px = edge_error_px(instance, truth, "aorta", AP, scale)
+    scale, size_px = math.sqrt(math.prod(picture.placed.placement.scale_xy)), mask.shape[::-1]
+    name = LONGITUDINAL if picture.elongation > LENGTHWISE_ABOVE else AP
+    off_px = edge_error_px(instance, truth, "aorta", name, scale)
+    found = measured_size(instance, "aorta", name, size_px)
+    error_mm = math.nan
+    if off_px is not None and found is not None and found.sd:
+        error_mm = abs(off_px) / scale * found.sd * picture.mm_per_px
     return Candidate(instance.score, overlap(truth, mask).dice, error_mm, off_px)
-
-
-def ap_size_px(mask: Mask) -> float:
-    """Antero-posterior size of a mask by its second moment."""
-    return moments_of(mask).extent((0.0, 1.0))
 
 
 def summary(scores: Sequence[AortaScore]) -> dict[str, float]:
@@ -309,7 +317,7 @@ Table = Mapping[str, tuple[int, float, float]]
 
 @dataclass(frozen=True)
 class AortaFigures:
-    """What validation says at a gate; the tables map a range to the number of its scenes, Dice and AP error (mm)."""
+    """What validation says at a gate; the tables map a range to the number of its scenes, Dice and error (mm)."""
 
     gate: float
     dice: float
@@ -319,6 +327,7 @@ class AortaFigures:
     by_size: Table
     by_depth: Table
     by_contrast: Table
+    by_plane: Table
     edge_errors_px: Sequence[float]
 
 
@@ -334,6 +343,7 @@ def figures_at(scores: Sequence[AortaScore], gate: float) -> AortaFigures:
         by_range(scores, gate, lambda one: one.lumen_mm, SIZES_MM, "mm"),
         by_range(scores, gate, lambda one: one.depth_mm, DEPTHS_MM, "mm"),
         by_range(scores, gate, lambda one: one.contrast, CONTRASTS, "%"),
+        by_range(scores, gate, lambda one: one.elongation, ((1, LENGTHWISE_ABOVE), (LENGTHWISE_ABOVE, 100)), "to 1"),
         [one.edge_error_px for one in found_at(scores, gate) if one.edge_error_px is not None],
     )
 
@@ -351,12 +361,12 @@ def by_range(
     ranges: Sequence[tuple[int, int]],
     unit: str,
 ) -> Table:
-    """Number, mean Dice and mean absolute AP error (mm, of those found) of the simulated aortas in each range."""
+    """Number, mean Dice and mean absolute error (mm, of those measured) of the simulated aortas in each range."""
     table = {}
     for low, high in ranges:
         some = [one for one in scores if one.lumen_mm > 0 and low <= value(one) < high]
         if some:
-            errors = [candidate.ap_error_mm for candidate in found_at(some, gate)]
+            errors = [one.error_mm for one in found_at(some, gate) if math.isfinite(one.error_mm)]
             table[f"{low}-{high} {unit}"] = (len(some), mean([one.dice(gate) for one in some]), mean(errors))
     return table
 
@@ -404,6 +414,7 @@ def card_values(figures: AortaFigures, measured: Mapping[str, object]) -> dict[s
         "sizes": rows_of(figures.by_size),
         "depths": rows_of(figures.by_depth),
         "contrasts": rows_of(figures.by_contrast),
+        "planes": rows_of(figures.by_plane),
         "tested": "\n".join(f"| {name.replace('_', ' ')} | {value} |" for name, value in measured.items()),
     }
 
