@@ -15,11 +15,8 @@ from models.training.data.sources import Gray
 
 FADE_SHARE = 0.5
 """How often a vessel of ordinary size is made fainter than it was rendered."""
-DEPTH_GAIN_SHARE, SHARPEN_SHARE = 0.25, 0.15
-
-
-LOOK_SHARE = 0.25
-"""How often a picture takes the gray levels of a real one."""
+LOOK_SHARE, DEPTH_GAIN_SHARE, SHARPEN_SHARE = 0.12, 0.12, 0.08
+"""How often a picture takes the gray levels of a real one, another gain with depth, an edge enhancement."""
 LEVELS = 256
 DARK = 8
 """Gray levels up to this are background, shadow or fluid: they say nothing of a machine's look."""
@@ -37,17 +34,24 @@ def looks_of(pictures: Gray, most: int = 400) -> Looks:
 
 
 def vary_vessel(rng: Generator, image: Gray, mask: Gray, size_px: int, looks: Looks | None = None) -> tuple[Gray, Gray]:
-    """One varied copy at the network's size: place, scale, turn; then look, tone, blur, noise and compression."""
+    """One varied copy at the network's size: place, scale, turn; look, where any are given; tone, blur, noise."""
     image, mask = _move(rng, image, mask, size_px)
     if mask.any() and rng.random() < FADE_SHARE:
         image = fade_lumen(rng, image, mask)
-    if looks is not None and len(looks) and rng.random() < LOOK_SHARE:
+    if looks is not None and len(looks):
+        image = change_look(rng, image, looks)
+    return _tone(rng, image), mask
+
+
+def change_look(rng: Generator, image: Gray, looks: Looks) -> Gray:
+    """As another machine might have shown it."""
+    if rng.random() < LOOK_SHARE:
         image = take_look(rng, image, looks)
     if rng.random() < DEPTH_GAIN_SHARE:
         image = change_depth_gain(rng, image)
     if rng.random() < SHARPEN_SHARE:
         image = sharpen(rng, image)
-    return _tone(rng, image), mask
+    return image
 
 
 def take_look(rng: Generator, image: Gray, looks: Looks) -> Gray:

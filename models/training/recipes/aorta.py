@@ -138,7 +138,8 @@ def negative(gray: Gray, options: RunOptions) -> AortaPicture:
 def examples(trained: Sequence[AortaPicture], options: RunOptions) -> Draw:
     """Varied scenes, and a real negative for every four of them; every picture once an epoch."""
     pictures = load_training(options)
-    looks = looks_of(pictures.images[options.scenes :])
+    # The first run learns from the scenes as they are: with other looks from the start it did worse on other machines.
+    looks = looks_of(pictures.images[options.scenes :]) if options.init else None
 
     def draw(rng: np.random.Generator, step: int) -> list[Example]:
         size_px = training_size_px(step, options)
