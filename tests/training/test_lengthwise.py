@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from models.training.data.simulate.lengthwise import Tube, long_axis, long_vein
-from models.training.data.simulate.mixture import random_scene
 from models.training.reliability import measured_size
 from usviewer.infer.prediction import Instance, instance_of
 
@@ -39,8 +38,3 @@ def test_scenes_are_the_same_for_a_seed_and_their_truth_measures_as_it_says() ->
 def test_a_vein_along_its_length_is_not_to_be_outlined() -> None:
     scene = long_vein(np.random.default_rng(1), None)
     assert scene.lumen_mm == 0 and not scene.mask.any() and scene.image.max() > 60
-
-
-def test_the_mixture_holds_vessels_across_along_and_none() -> None:
-    kinds = {random_scene(np.random.default_rng((4, seed)), None).kind for seed in range(60)}
-    assert kinds >= {"aorta", "upper_abdomen", "long_axis", "lung"}

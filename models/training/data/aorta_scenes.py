@@ -13,7 +13,6 @@ import numpy as np
 from numpy.random import Generator
 
 from models.training.data.simulate.anatomy import TextureBank
-from models.training.data.simulate.mixture import random_scene
 from models.training.data.simulate.physics import (
     BEAMS,
     DEPTH_SAMPLES,
@@ -23,7 +22,7 @@ from models.training.data.simulate.physics import (
     random_fan,
     whole_view,
 )
-from models.training.data.simulate.scenes import Donor
+from models.training.data.simulate.scenes import Donor, random_scene
 from models.training.data.simulate.screen import scan_convert
 from models.training.data.sources import Gray, content_box, letterbox, list_images, read_gray
 from models.training.data.textures import load_bank, load_donors

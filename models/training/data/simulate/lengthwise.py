@@ -1,4 +1,4 @@
-"""The aorta cut along its length, and a vein that is."""
+"""The aorta cut along its length, and a vein that is: for the card, not learnt from."""
 
 from __future__ import annotations
 
