@@ -58,6 +58,8 @@ CANDIDATES = 20
 """Blobs a picture that are kept with their scores: at a higher gate the viewer may show another one."""
 RIGHT_DICE = 0.5
 GATES = tuple(round(0.50 + 0.02 * k, 2) for k in range(21))
+FALSE_ALARM_WEIGHT = 3
+"""A number on nothing is worse than none, and in a clip what has passed the gate stays with less."""
 SIZES_MM = ((10, 20), (20, 30), (30, 50), (50, 100))
 DEPTHS_MM = ((0, 60), (60, 90), (90, 250))
 CONTRASTS = ((0, 40), (40, 70), (70, 101))
@@ -317,7 +319,8 @@ def worth(scores: Sequence[AortaScore], gate: float) -> float:
     """Mean Dice of the simulated aortas, less the shares of false alarms on simulated and on real pictures without."""
     scores = across(scores)
     dice = mean([one.dice(gate) for one in scores if one.lumen_mm > 0])
-    return dice - false_alarms(empty_scenes(scores), gate) - false_alarms([one for one in scores if one.real], gate)
+    alarms = false_alarms(empty_scenes(scores), gate) + false_alarms([one for one in scores if one.real], gate)
+    return dice - FALSE_ALARM_WEIGHT * alarms
 
 
 def false_alarms(scores: Sequence[AortaScore], gate: float) -> float:
@@ -384,13 +387,24 @@ def by_range(
         some = [one for one in scores if one.lumen_mm > 0 and low <= value(one) < high]
         if some:
             errors = [one.error_mm for one in found_at(some, gate) if math.isfinite(one.error_mm)]
-            table[f"{low}-{high} {unit}"] = (len(some), mean([one.dice(gate) for one in some]), mean(errors))
+            table[f"{low}-{high} {unit}"] = (
+                len(some),
+                mean([one.dice(gate) for one in some]),
+                mean(errors) if errors else math.nan,
+            )
     return table
 
 
 def rows_of(table: Table) -> str:
-    """A table of the card."""
-    return "\n".join(f"| {name} | {n} | {dice:.3f} | {error:.1f} |" for name, (n, dice, error) in table.items())
+    """A table of the card; of nothing measured there is no error."""
+    return "\n".join(
+        f"| {name} | {n} | {dice:.3f} | {error_words(error)} |" for name, (n, dice, error) in table.items()
+    )
+
+
+def error_words(error_mm: float) -> str:
+    """To a tenth."""
+    return f"{error_mm:.1f}" if math.isfinite(error_mm) else "none measured"
 
 
 def judge(model: nn.Module, split: Split[AortaPicture], options: RunOptions) -> Judgement:
