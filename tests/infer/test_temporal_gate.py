@@ -132,3 +132,18 @@ def test_a_vessel_that_jumps_is_given_as_the_model_gives_it() -> None:
         assert presence.admit(seen, moving(0.04 * step, 0.0), OUTPUT) == seen
         assert presence.carried == ()
         assert full_mask(seen[0], SIZE_PX).sum() == pytest.approx(np.pi * radius_px**2, rel=0.03)
+
+
+def test_going_on_from_what_was_kept_says_the_same_as_one_pass() -> None:
+    whole, resumed = TemporalGate(), TemporalGate()
+    frames = [moving(0.04 * step, 9.0 * step) for step in range(5)]
+    for gate in (whole, resumed):
+        gate.admit(vessel(0.0), frames[0], OUTPUT)
+    for frame in frames[1:4]:
+        whole.admit((), frame, OUTPUT)
+        resumed.follow((), frame)
+    for gate in (whole, resumed):
+        gate.admit((), frames[4], OUTPUT)
+    (one_pass,), (again,) = whole.carried, resumed.carried
+    assert one_pass.box_xyxy_px == again.box_xyxy_px and one_pass.score == again.score
+    assert whole.carried_s == resumed.carried_s == pytest.approx(0.16)

@@ -47,16 +47,22 @@ class TemporalGate:
             self.carried = self._carry(frame)
         places = (*self._admitted, *self.carried)
         admitted = tuple(one for one in instances if one.score >= output.min_score or _stays(one, places))
-        self.follow(admitted, frame)
-        if self.carried and self._seen_on is not None:
+        if admitted:
+            self._see(admitted, frame)
+        elif self.carried and self._seen_on is not None:
             self.carried_s = frame.key.time_s - self._seen_on.key.time_s
         return admitted
 
     def follow(self, admitted: tuple[Instance, ...], frame: Frame) -> None:
         """Go on from what was admitted on this frame before, as if it had just been."""
         if admitted:
-            self._admitted, self._seen_on = admitted, frame
-            self._trackers, self.carried = [], ()
+            self._see(admitted, frame)
+        elif self._goes_on(frame):
+            self._carry(frame)
+
+    def _see(self, admitted: tuple[Instance, ...], frame: Frame) -> None:
+        self._admitted, self._seen_on = admitted, frame
+        self._trackers, self.carried = [], ()
 
     def _goes_on(self, frame: Frame) -> bool:
         last = self._seen_on
