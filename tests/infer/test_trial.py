@@ -91,6 +91,8 @@ def while_trying(spec: ModelSpec, act: Callable[[subprocess.Popen[bytes]], None]
             trial.run(spec)
         except UserError as error:
             said.append(str(error))
+        except Exception as error:  # so that the test says what it was
+            said.append(repr(error))
 
     thread = threading.Thread(target=work)
     thread.start()

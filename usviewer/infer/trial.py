@@ -126,17 +126,23 @@ def _ctrl_c_waits() -> Iterator[None]:
 def _wait(child: subprocess.Popen[bytes], spec: ModelSpec, limit: int) -> None:
     """Until the child has ended; it is killed, and ``UserError`` raised, at the limits of time and memory."""
     due_s = time.monotonic() + DEADLINE_S
-    with suppress(psutil.Error):
-        seen = psutil.Process(child.pid)
-        while child.poll() is None:
-            if time.monotonic() > due_s:
-                raise UserError(
-                    f"Model '{spec.id}' had not finished one picture after {DEADLINE_S:.0f} s", "Use a smaller model"
-                )
-            if seen.memory_info().rss > limit:
-                raise UserError(f"Model '{spec.id}' takes more than {limit / 1e9:.1f} GB", "Use a smaller model")
-            with suppress(subprocess.TimeoutExpired):
-                child.wait(POLL_S)
+    while child.poll() is None:
+        if time.monotonic() > due_s:
+            raise UserError(
+                f"Model '{spec.id}' had not finished one picture after {DEADLINE_S:.0f} s", "Use a smaller model"
+            )
+        if _resident_bytes(child.pid) > limit:
+            raise UserError(f"Model '{spec.id}' takes more than {limit / 1e9:.1f} GB", "Use a smaller model")
+        with suppress(subprocess.TimeoutExpired):
+            child.wait(POLL_S)
+
+
+def _resident_bytes(pid: int) -> int:
+    """Memory of a process; 0 of one that ends while it is asked."""
+    try:
+        return int(psutil.Process(pid).memory_info().rss)
+    except (psutil.Error, OSError, ValueError):
+        return 0
 
 
 def _judge(code: int, said: bytes, stopped: bool, spec: ModelSpec) -> None:
