@@ -205,9 +205,11 @@ def test_live_every_action_works_or_says_why_it_cannot(
     check(window, kept)
     said = " ".join(message.text for message in window.notify.history)
     refused = name in ("no permission", "full disk")
-    assert ("Could not write" in said) == refused, said
+    # A key may meet a picture whose outline is not there yet: that is a reason, too.
+    is_early = "just being measured" in said
+    assert ("Could not write" in said) == refused or is_early, said
     pictures = list(kept.glob("*.png")) if kept.is_dir() else []
-    assert bool(pictures) != refused
+    assert bool(pictures) != refused or is_early
 
 
 def test_in_review_every_action_works_or_says_why_it_cannot(
