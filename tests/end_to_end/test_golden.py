@@ -39,7 +39,7 @@ def case(request: pytest.FixtureRequest) -> AnalyzeCase:
 
 
 def assert_golden(name: str, found: Mapping[str, str], *, rendered: bool = False) -> None:
-    same_makers = run.same_makers() and not rendered
+    same_makers = run.same_makers(rendered=rendered)
     messages = outputs.differences(run.golden_texts(name), found, same_makers=same_makers)
     if not messages:
         return

@@ -42,8 +42,17 @@ MEAN_GREY, MOST_GREY = 1.0, 60
 
 
 def makers() -> dict[str, str]:
-    """The releases of what decodes and draws, and the kind of processor."""
-    return {"machine": platform.machine(), **{name: version(name) for name in LIBRARIES}}
+    """The releases of what decodes and draws, and the kind and make of the processor."""
+    releases = {name: version(name) for name in LIBRARIES}
+    return {"machine": platform.machine(), "processor": _processor(), **releases}
+
+
+def _processor() -> str:
+    """Its name, as Linux and Windows tell it; empty where nobody does."""
+    told = Path("/proc/cpuinfo")
+    lines = told.read_text(encoding="utf-8", errors="replace").splitlines() if told.is_file() else []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor())
 
 
 def masked(text: str) -> str:
