@@ -33,6 +33,11 @@ class Placement:
     scale_xy: tuple[float, float]
     pad_xy_px: tuple[int, int]
 
+    @property
+    def scale(self) -> float:
+        """Input pixels per frame pixel, of squares of the same area where the axes differ."""
+        return math.sqrt(math.prod(self.scale_xy))
+
     def to_input(self, points_xy_px: Points) -> Points:
         """Map frame positions (..., 2) to input pixels, float64."""
         result = (np.asarray(points_xy_px, np.float64) - self.crop_xyxy_px[:2]) * self.scale_xy + self.pad_xy_px

@@ -140,11 +140,10 @@ def edge_sd_px(spec: ModelSpec, frame: Frame) -> float | None:
     """
     if spec.task == "detect" or (spec.task == "prompt" and "edge_sd_input_px" not in spec.accuracy):
         return None
-    scale_x, scale_y = place(frame.size_px, spec.input, frame.sector_box_px, frame.pixel_aspect).scale_xy
     stated = spec.accuracy.get("edge_sd_input_px")
     if not isinstance(stated, int | float) or not (math.isfinite(stated) and stated > 0):
         stated = EDGE_SD_INPUT_PX
-    return float(stated) / math.sqrt(scale_x * scale_y)
+    return float(stated) / place(frame.size_px, spec.input, frame.sector_box_px, frame.pixel_aspect).scale
 
 
 def runner_for(spec: ModelSpec, session: Session, *, rectangular: bool = True) -> Runner:

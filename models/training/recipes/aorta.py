@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from torch import nn
@@ -29,7 +28,7 @@ from models.training.data.aorta_scenes import (
 from models.training.data.augment_vessel import looks_of, vary_vessel
 from models.training.data.pictures import Gray, PlacedPicture, input_table, place_picture
 from models.training.data.simulate.lengthwise import long_axis, long_vein
-from models.training.data.simulate.scenes import SimulatedScene, abdomen
+from models.training.data.simulate.scenes import SimulatedScene, abdomen, gray_levels
 from models.training.data.sources import list_images, read_gray
 from models.training.data.textures import thinned
 from models.training.losses import segmentation_loss
@@ -128,10 +127,8 @@ def contrast_of(image: Gray, mask: Gray) -> float:
     """How much darker what is outlined is than a ring around it, in percent of the ring's gray level; 0 of nothing."""
     if not mask.any():
         return 0.0
-    width = max(3, round(0.2 * float(np.sqrt(mask.sum()))))
-    ring = cv2.dilate(mask, np.ones((2 * width + 1, 2 * width + 1), np.uint8)) > mask
-    around = float(np.median(image[ring]))
-    return float(np.clip(100 * (around - image[mask > 0].mean()) / max(around, 1.0), 0.0, 100.0))
+    inside, around = gray_levels(image, mask)
+    return float(np.clip(100 * (around - inside) / max(around, 1.0), 0.0, 100.0))
 
 
 def negative(gray: Gray, options: RunOptions) -> AortaPicture:
@@ -270,7 +267,7 @@ def judged(picture: AortaPicture, instance: Instance) -> Candidate:
     mask, truth = full_mask(instance, picture.mask.shape[::-1]), picture.mask > 0
     if not truth.any():
         return Candidate(instance.score, 0.0, math.nan)
-    scale, size_px = math.sqrt(math.prod(picture.placed.placement.scale_xy)), mask.shape[::-1]
+    scale, size_px = picture.placed.placement.scale, mask.shape[::-1]
     name = LONGITUDINAL if picture.lengthwise else AP
     off_px = edge_error_px(instance, truth, "aorta", name, scale)
     found = measured_size(instance, "aorta", name, size_px)
@@ -287,8 +284,8 @@ def summary(scores: Sequence[AortaScore]) -> dict[str, float]:
     return {
         "dice": mean(dice),
         "found": mean([value > RIGHT_DICE for value in dice]),
-        "false_alarms_simulated": mean([bool(one.candidates) for one in empty_scenes(scores)]),
-        "false_alarms_real": mean([bool(one.candidates) for one in scores if one.real]),
+        "false_alarms_simulated": false_alarms(empty_scenes(scores), OPEN_GATE),
+        "false_alarms_real": false_alarms(real_pictures(scores), OPEN_GATE),
     }
 
 
@@ -300,6 +297,11 @@ def across(scores: Sequence[AortaScore]) -> list[AortaScore]:
 def empty_scenes(scores: Sequence[AortaScore]) -> list[AortaScore]:
     """Simulated pictures without an aorta."""
     return [one for one in scores if not one.real and one.lumen_mm == 0]
+
+
+def real_pictures(scores: Sequence[AortaScore]) -> list[AortaScore]:
+    """Real pictures: none of them shows an aorta."""
+    return [one for one in scores if one.real]
 
 
 def mean(values: Sequence[float]) -> float:
@@ -319,7 +321,7 @@ def worth(scores: Sequence[AortaScore], gate: float) -> float:
     """Mean Dice of the simulated aortas, less the shares of false alarms on simulated and on real pictures without."""
     scores = across(scores)
     dice = mean([one.dice(gate) for one in scores if one.lumen_mm > 0])
-    alarms = false_alarms(empty_scenes(scores), gate) + false_alarms([one for one in scores if one.real], gate)
+    alarms = false_alarms(empty_scenes(scores), gate) + false_alarms(real_pictures(scores), gate)
     return dice - FALSE_ALARM_WEIGHT * alarms
 
 
@@ -358,7 +360,7 @@ def figures_at(scores: Sequence[AortaScore], gate: float) -> AortaFigures:
         mean(dice),
         mean([value <= RIGHT_DICE for value in dice]),
         false_alarms(empty_scenes(scores), gate),
-        false_alarms([one for one in scores if one.real], gate),
+        false_alarms(real_pictures(scores), gate),
         by_range(scores, gate, lambda one: one.lumen_mm, SIZES_MM, "mm"),
         by_range(scores, gate, lambda one: one.depth_mm, DEPTHS_MM, "mm"),
         by_range(scores, gate, lambda one: one.contrast, CONTRASTS, "%"),

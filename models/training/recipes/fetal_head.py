@@ -227,7 +227,7 @@ def score_head(model: nn.Module, head: AnnotatedHead, options: RunOptions) -> He
     gray = read_gray(head.path)
     placed = place_picture(gray, options.input)
     (found,) = find_in(model, [placed], manifest(options, OPEN_GATE, {}))
-    mm_per_input_px = head.mm_per_px / math.sqrt(math.prod(placed.placement.scale_xy))
+    mm_per_input_px = head.mm_per_px / placed.placement.scale
     return score_picture(head, (gray.shape[1], gray.shape[0]), found, mm_per_input_px)
 
 

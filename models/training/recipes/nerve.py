@@ -5,7 +5,6 @@ Near-duplicate pictures always share a fold: a quarter of USGRA is stored twice.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -258,7 +257,7 @@ def score(model: nn.Module, pictures: Sequence[ClassPicture], options: RunOption
     """What the viewer would find with an open gate."""
     placed = [place_picture(picture.gray, options.input) for picture in pictures]
     found = find_in(model, placed, manifest(options, GATES[0], {}))
-    scales = [math.sqrt(math.prod(one.placement.scale_xy)) for one in placed]
+    scales = [one.placement.scale for one in placed]
     return [NerveAnswer(*each) for each in zip(pictures, found, scales, strict=True)]
 
 

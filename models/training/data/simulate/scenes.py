@@ -361,11 +361,16 @@ def random_scene(rng: Generator, bank: TextureBank | None, donors: Sequence[Dono
     return scene
 
 
+def gray_levels(image: Gray, mask: Gray) -> tuple[float, float]:
+    """The mean inside what is outlined, and the median in a ring around it."""
+    width = max(3, round(0.2 * float(np.sqrt(mask.sum()))))
+    around = cv2.dilate(mask, np.ones((2 * width + 1, 2 * width + 1), np.uint8)) > mask
+    return float(image[mask > 0].mean()), float(np.median(image[around]))
+
+
 def is_visible(scene: SimulatedScene) -> bool:
     """The lumen is darker than its surroundings in the finished picture; large ones must be clearly so."""
-    width = max(3, round(0.2 * float(np.sqrt(scene.mask.sum()))))
-    around = cv2.dilate(scene.mask, np.ones((2 * width + 1, 2 * width + 1), np.uint8)) > scene.mask
-    inside_gray, around_gray = float(scene.image[scene.mask > 0].mean()), float(np.median(scene.image[around]))
+    inside_gray, around_gray = gray_levels(scene.image, scene.mask)
     share = (around_gray - inside_gray) / (around_gray + 8)
     return share > (0.22 if scene.lumen_mm > 34 else 0.10) and around_gray - inside_gray > 4
 
